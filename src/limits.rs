@@ -1,0 +1,25 @@
+//! Every bound that is not a user's setting, in one place, with the relations between them asserted at compile time.
+//!
+//! Units are last in the names. What a user may set is in [`crate::config`]; its allowed range is here.
+
+/// Longest topic name, bytes (as in Kafka).
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+/// Most topics a broker keeps.
+pub const TOPICS_MAX: usize = 4_096;
+/// Most partitions a broker keeps, over all topics.
+pub const PARTITIONS_MAX: usize = 16_384;
+/// Default of `max.message.bytes` (as in Kafka: 1 MiB + 12 bytes of log overhead).
+pub const BATCH_BYTES_DEFAULT: usize = 1_048_588;
+/// Largest `max.message.bytes` a topic may set.
+pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Largest size a batch may decompress to, bytes, whatever its ratio.
+pub const BATCH_DECOMPRESSED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Largest ratio of decompressed to compressed size of a batch. Highly repetitive telemetry reaches some hundreds.
+pub const DECOMPRESSION_RATIO_MAX: u64 = 4_096;
+/// Longest client id, bytes.
+pub const CLIENT_ID_BYTES_MAX: usize = 128;
+/// Most intervals a reader's position may consist of.
+pub const POSITION_INTERVALS_MAX: usize = 64;
+
+const _: () = assert!(BATCH_BYTES_DEFAULT <= BATCH_BYTES_MAX);
+const _: () = assert!((BATCH_BYTES_MAX as u64) < BATCH_DECOMPRESSED_BYTES_MAX);
