@@ -1,1 +1,4 @@
-//! (being built)
+//! The store: the only code that names redb.
+
+pub mod clock;
+pub mod disk;
