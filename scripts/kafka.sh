@@ -1,0 +1,366 @@
+#!/usr/bin/env bash
+# Runs Apache Kafka (KRaft) on loopback, from Maven artifacts, for tests and demonstrations.
+#
+# Everything it writes is below one directory: configuration, data, logs, and a process id per node. Only processes
+# whose recorded id still belongs to that directory are ever signalled.
+#
+# Exit codes: 0 done (status: all nodes answer), 1 failed (status: not all answer), 2 usage, 3 Java or Maven missing.
+set -euo pipefail
+
+KAFKA_VERSION=4.3.1
+SCALA_VERSION=2.13
+LOG4J_VERSION=2.24.3
+DEPENDENCY_PLUGIN_VERSION=3.6.1
+JAVA_MIN=17
+START_SECONDS=120
+STOP_SECONDS=30
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+lib=${BROOKLET_KAFKA_LIB:-$root/.scratch/kafka-lib/$KAFKA_VERSION}
+
+usage() {
+  cat <<TEXT
+Apache Kafka $KAFKA_VERSION on loopback.
+
+  scripts/kafka.sh start  [--nodes 1|3] [--port P] [--fresh] [--set KEY=VALUE]...  start (or start again, data kept)
+  scripts/kafka.sh stop   [--kill]          stop; --kill does it by SIGKILL
+  scripts/kafka.sh pause                    freeze the processes (connections stay open, nothing answers)
+  scripts/kafka.sh resume                   let them go on
+  scripts/kafka.sh status                   a line per node
+  scripts/kafka.sh bootstrap                print the bootstrap address
+  scripts/kafka.sh fetch                    download the artifacts only
+  scripts/kafka.sh tool CLASS [ARG...]      run one of Kafka's own programs, for instance:
+      tool org.apache.kafka.tools.TopicCommand --bootstrap-server 127.0.0.1:19092 --list
+      tool org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server ... --topic T --from-beginning
+      also org.apache.kafka.tools.VerifiableProducer, ProducerPerformance, ConsumerPerformance; kafka.tools.DumpLogSegments
+
+  --dir DIR    where the cluster lives                                       (.scratch/kafka)
+  --node N     start, stop, pause, resume: this node only, of three          (all)
+  --nodes N    1, or 3 with replication factor 3 and min.insync.replicas 2   (1, or what DIR was made with)
+  --port P     node n listens on 127.0.0.1:(P+n-1), its controller 100 above (19092, or what DIR was made with)
+  --fresh      forget the data of an earlier run
+  --set K=V    one more line of server.properties (later lines win)
+
+BROOKLET_KAFKA_LIB names another directory for the artifacts; KAFKA_HEAP another heap than 512m.
+TEXT
+}
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "kafka.sh: $*"; exit 1; }
+wrong() { say "kafka.sh: $*"; say "Try: scripts/kafka.sh help"; exit 2; }
+skip() { say "kafka.sh: SKIP: $*"; exit 3; }
+
+# --- the artifacts --------------------------------------------------------------------------------------------------
+
+need_java() {
+  local version
+  command -v java >/dev/null || skip "no Java found; Kafka $KAFKA_VERSION needs Java $JAVA_MIN or later (Debian: default-jre-headless)"
+  version=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
+  [ "${version:-0}" -ge "$JAVA_MIN" ] || skip "Java ${version:-of unknown version} found; Kafka $KAFKA_VERSION needs $JAVA_MIN or later"
+}
+
+write_pom() {
+  cat >"$1" <<XML
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>brooklet.scratch</groupId>
+  <artifactId>kafka</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka_$SCALA_VERSION</artifactId><version>$KAFKA_VERSION</version>
+    </dependency>
+    <dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>$KAFKA_VERSION</version>
+    </dependency>
+    <!-- Kafka speaks slf4j 1.7 and brings log4j-core, but not what joins the two. -->
+    <dependency>
+      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>$LOG4J_VERSION</version>
+    </dependency>
+  </dependencies>
+</project>
+XML
+}
+
+write_logging() {
+  cat >"$1" <<'TEXT'
+status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.target = SYSTEM_ERR
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{HH:mm:ss.SSS} %-5p %m (%c{1})%n
+rootLogger.level = ${sys:brooklet.log.level:-warn}
+rootLogger.appenderRef.console.ref = console
+TEXT
+}
+
+fetch() {
+  local fresh_lib="$lib.$$"
+  need_java
+  [ -f "$lib/complete" ] && return
+  command -v mvn >/dev/null || skip "no Maven found; it fetches Kafka's artifacts (Debian: maven)"
+  say "Fetching Apache Kafka $KAFKA_VERSION (about 60 MB) into $lib ..."
+  rm -rf "$fresh_lib"
+  mkdir -p "$fresh_lib"
+  write_pom "$fresh_lib/pom.xml"
+  write_logging "$fresh_lib/log4j2.properties"
+  if ! mvn -B -q -f "$fresh_lib/pom.xml" \
+    "org.apache.maven.plugins:maven-dependency-plugin:$DEPENDENCY_PLUGIN_VERSION:copy-dependencies" \
+    -DincludeScope=runtime -DoutputDirectory="$fresh_lib/jars" >"$fresh_lib/mvn.log" 2>&1; then
+    tail -n 20 "$fresh_lib/mvn.log" >&2
+    rm -rf "$fresh_lib"
+    die "Maven could not fetch Kafka's artifacts"
+  fi
+  touch "$fresh_lib/complete"
+  # Two callers may have fetched at once: the first to finish wins.
+  if [ -f "$lib/complete" ] || ! mv -T "$fresh_lib" "$lib" 2>/dev/null; then rm -rf "$fresh_lib"; fi
+  [ -f "$lib/complete" ] || die "could not put the artifacts into $lib"
+}
+
+run_tool() {
+  local class=${1:-}
+  [ -n "$class" ] || wrong "tool: which class?"
+  shift
+  fetch
+  # A short-lived program: compile quickly, collect simply.
+  exec java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$lib/log4j2.properties" \
+    -cp "$lib/jars/*" "$class" "$@"
+}
+
+# --- one cluster directory ------------------------------------------------------------------------------------------
+
+# The node count and the first port are a property of the data: `start` settles them, the others read them.
+load() {
+  local kept_nodes kept_port
+  kept_nodes=$(cat "$dir/nodes" 2>/dev/null || true)
+  kept_port=$(cat "$dir/port" 2>/dev/null || true)
+  if [ -n "$kept_nodes" ] && [ -n "$nodes" ] && [ "$nodes" != "$kept_nodes" ]; then
+    die "$dir holds a cluster of $kept_nodes; --fresh makes a new one"
+  fi
+  nodes=${nodes:-${kept_nodes:-1}}
+  port=${port:-${kept_port:-19092}}
+}
+
+# Locals, seen by what it calls: what the old cluster was made with is no wish for the new one.
+forget() {
+  local nodes='' port='' only='' signal=KILL
+  load
+  stop_all
+  rm -rf "$dir"/node-[123] "$dir/nodes" "$dir/port" "$dir/cluster-id"
+}
+
+each_node() { if [ -n "$only" ]; then echo "$only"; else seq 1 "$nodes"; fi; }
+client_port() { echo $((port + $1 - 1)); }
+controller_port() { echo $((port + 100 + $1 - 1)); }
+
+bootstrap() {
+  local node list=''
+  for node in $(seq 1 "$nodes"); do list="$list,127.0.0.1:$(client_port "$node")"; done
+  echo "${list#,}"
+}
+
+# The id of a node's process, only while it is the one that was started for this very directory.
+pid_of() {
+  local pid line
+  pid=$(cat "$dir/node-$1/pid" 2>/dev/null) || return 1
+  if [ -d /proc/self ]; then
+    line=$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") || return 1
+  else
+    line=$(ps -ww -o args= -p "$pid" 2>/dev/null) || return 1
+  fi
+  case $line in *"-Dbrooklet.node=$dir/node-$1 "*) echo "$pid" ;; *) return 1 ;; esac
+}
+
+# ApiVersions v0, correlation id 1, no client id. An answer of any length will do.
+answers() {
+  # shellcheck disable=SC2016 # $1 is the inner shell's
+  timeout 3 bash -c '
+    exec 3<>"/dev/tcp/127.0.0.1/$1" || exit 1
+    printf "\0\0\0\12\0\22\0\0\0\0\0\1\377\377" >&3
+    [ "$(head -c 8 <&3 | tail -c 1 | od -An -tu1 | tr -d " ")" = 1 ]' _ "$(client_port "$1")" 2>/dev/null
+}
+
+ready() { grep -q 'Kafka Server started' "$dir/node-$1/server.log" 2>/dev/null && answers "$1"; }
+
+write_properties() {
+  local node=$1 home=$dir/node-$1 voter voters='' replicas=1 in_sync=1
+  if [ "$nodes" = 3 ]; then replicas=3 in_sync=2; fi
+  {
+    cat <<TEXT
+process.roles=broker,controller
+node.id=$node
+listeners=PLAINTEXT://127.0.0.1:$(client_port "$node"),CONTROLLER://127.0.0.1:$(controller_port "$node")
+advertised.listeners=PLAINTEXT://127.0.0.1:$(client_port "$node")
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs=$home/data
+default.replication.factor=$replicas
+min.insync.replicas=$in_sync
+offsets.topic.replication.factor=$replicas
+transaction.state.log.replication.factor=$replicas
+transaction.state.log.min.isr=$in_sync
+share.coordinator.state.topic.replication.factor=$replicas
+share.coordinator.state.topic.min.isr=$in_sync
+# Small: these run beside what is being tested.
+offsets.topic.num.partitions=3
+transaction.state.log.num.partitions=3
+share.coordinator.state.topic.num.partitions=3
+log.cleaner.dedupe.buffer.size=16777216
+num.network.threads=2
+num.io.threads=4
+group.initial.rebalance.delay.ms=0
+# Tests replay readings that are years old: by record time they would be deleted at once.
+log.retention.ms=-1
+TEXT
+    if [ "$nodes" = 1 ]; then
+      echo "controller.quorum.bootstrap.servers=127.0.0.1:$(controller_port 1)"
+    else
+      for voter in $(seq 1 "$nodes"); do voters="$voters,$voter@127.0.0.1:$(controller_port "$voter")"; done
+      echo "controller.quorum.voters=${voters#,}"
+    fi
+    [ ${#extra[@]} -eq 0 ] || printf '%s\n' "${extra[@]}"
+  } >"$home/server.properties"
+}
+
+# 22 characters of URL-safe base64, not led by a dash, which would read as an option.
+cluster_id() {
+  [ -s "$dir/cluster-id" ] || printf 'B%sA\n' "$(head -c 15 /dev/urandom | base64 | tr '+/' '-_')" >"$dir/cluster-id"
+  cat "$dir/cluster-id"
+}
+
+format() {
+  local home=$dir/node-$1 standalone=()
+  [ -f "$home/data/meta.properties" ] && return
+  [ "$nodes" = 1 ] && standalone=(--standalone)
+  java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$lib/log4j2.properties" \
+    -cp "$lib/jars/*" kafka.tools.StorageTool format -t "$(cluster_id)" -c "$home/server.properties" \
+    ${standalone[@]+"${standalone[@]}"} >"$home/format.log" 2>&1 || { cat "$home/format.log" >&2; die "node $1: formatting failed"; }
+}
+
+launch() {
+  local home=$dir/node-$1 heap=${KAFKA_HEAP:-512m} detach=(nohup)
+  # A session of its own: an interrupt at the terminal that started it is not meant for it.
+  command -v setsid >/dev/null && detach=(setsid nohup)
+  "${detach[@]}" java -Xms64m "-Xmx$heap" -XX:+UseSerialGC -Dbrooklet.node="$home" -Dbrooklet.log.level=info \
+    -Dlog4j2.configurationFile="$lib/log4j2.properties" -cp "$lib/jars/*" kafka.Kafka "$home/server.properties" \
+    </dev/null >"$home/server.log" 2>&1 &
+  echo $! >"$home/pid"
+}
+
+await_ready() {
+  local home=$dir/node-$1 deadline=$2
+  until ready "$1"; do
+    if ! pid_of "$1" >/dev/null && sleep 0.5 && ! pid_of "$1" >/dev/null; then
+      tail -n 20 "$home/server.log" >&2
+      die "node $1 stopped; its log is $home/server.log"
+    fi
+    [ $SECONDS -lt "$deadline" ] || die "node $1 doesn't answer after $START_SECONDS s; its log is $home/server.log"
+    sleep 0.2
+  done
+}
+
+start() {
+  local node deadline
+  fetch
+  [ "$fresh" = no ] || forget
+  load
+  mkdir -p "$dir"
+  echo "$nodes" >"$dir/nodes"
+  echo "$port" >"$dir/port"
+  for node in $(each_node); do
+    pid_of "$node" >/dev/null && continue
+    ! answers "$node" || die "port $(client_port "$node") is served by something else; choose another with --port"
+    mkdir -p "$dir/node-$node"
+    write_properties "$node"
+    format "$node"
+    launch "$node"
+  done
+  deadline=$((SECONDS + START_SECONDS))
+  for node in $(each_node); do await_ready "$node" "$deadline"; done
+  bootstrap
+}
+
+signal_node() {
+  local pid
+  if pid=$(pid_of "$2"); then kill "-$1" "$pid" 2>/dev/null || true; fi
+}
+
+signal_all() {
+  local node
+  for node in $(each_node); do signal_node "$1" "$node"; done
+}
+
+stop_all() {
+  local node deadline=$((SECONDS + STOP_SECONDS))
+  # All at once: a node that hands over to a quorum that is going away would wait for nothing.
+  signal_all "$signal"
+  # A paused process takes the signal only once it runs again.
+  signal_all CONT
+  for node in $(each_node); do
+    while pid_of "$node" >/dev/null; do
+      [ $SECONDS -lt $deadline ] || signal_node KILL "$node"
+      sleep 0.1
+    done
+    rm -f "$dir/node-$node/pid"
+  done
+}
+
+status() {
+  local node pid state bad=0
+  for node in $(each_node); do
+    if ! pid=$(pid_of "$node"); then
+      state=stopped bad=1
+    elif ready "$node"; then
+      state="running, pid $pid, $(awk '/^VmRSS/ {print int($2 / 1024)}' "/proc/$pid/status" 2>/dev/null || true) MiB resident"
+    else
+      state="pid $pid doesn't answer" bad=1
+    fi
+    echo "node $node 127.0.0.1:$(client_port "$node"): $state"
+  done
+  return $bad
+}
+
+# --- arguments ------------------------------------------------------------------------------------------------------
+
+command=${1:-help}
+[ $# -eq 0 ] || shift
+# Everything after the class belongs to the program.
+if [ "$command" = tool ]; then run_tool "$@"; fi
+
+dir=$root/.scratch/kafka
+nodes='' port='' only='' fresh=no signal=TERM
+extra=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --fresh) fresh=yes; shift; continue ;;
+    --kill) signal=KILL; shift; continue ;;
+  esac
+  [ $# -ge 2 ] || wrong "$1: unknown option, or its value is missing"
+  case $1 in
+    --dir) dir=$2 ;;
+    --node) only=$2 ;;
+    --nodes) nodes=$2 ;;
+    --port) port=$2 ;;
+    --set) extra+=("$2") ;;
+    *) wrong "$1: unknown option" ;;
+  esac
+  shift 2
+done
+case $nodes in '' | 1 | 3) ;; *) wrong "--nodes is 1 or 3" ;; esac
+case $only in '' | 1 | 2 | 3) ;; *) wrong "--node is 1, 2 or 3" ;; esac
+case $port in *[!0-9]*) wrong "--port is a number" ;; esac
+case $dir in /*) ;; *) dir=$PWD/$dir ;; esac
+
+case $command in
+  start) start ;;
+  stop) load; stop_all ;;
+  pause) load; signal_all STOP ;;
+  resume) load; signal_all CONT ;;
+  status) load; status ;;
+  bootstrap) load; bootstrap ;;
+  fetch) fetch ;;
+  help | -h | --help) usage ;;
+  *) wrong "$command: unknown command" ;;
+esac
