@@ -32,7 +32,7 @@ Apache Kafka $KAFKA_VERSION on loopback.
   scripts/kafka.sh tool CLASS [ARG...]      run one of Kafka's own programs, for instance:
       tool org.apache.kafka.tools.TopicCommand --bootstrap-server 127.0.0.1:19092 --list
       tool org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server ... --topic T --from-beginning
-      also org.apache.kafka.tools.VerifiableProducer, ProducerPerformance, ConsumerPerformance; kafka.tools.DumpLogSegments
+      also org.apache.kafka.tools.DumpLogSegments, VerifiableProducer, ProducerPerformance, ConsumerPerformance
 
   --dir DIR    where the cluster lives                                       (.scratch/kafka)
   --node N     start, stop, pause, resume: this node only, of three          (all)
