@@ -1,0 +1,148 @@
+//! The store's errors, split by what the caller does next.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Why a commit failed. Cheap to clone: every operation of the commit is told.
+#[derive(Clone, Debug)]
+pub enum StoreError {
+    /// A write or sync failed, now or earlier: whether the last commit is durable is unknown until the store is opened
+    /// again. Everything fails from here on.
+    Poisoned(Arc<str>),
+    /// No room within `max_bytes` and nothing may be evicted (`on_full = "refuse"`), or the filesystem is full.
+    /// Nothing was changed; later commits may succeed.
+    Full,
+    /// The store is closing or closed; the operation was not tried.
+    Closed,
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Poisoned(why) => write!(f, "the store stopped after an I/O error: {why}"),
+            Self::Full => f.write_str("the store is full"),
+            Self::Closed => f.write_str("the store is closed"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// Why something can't go into the open draft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DraftError {
+    /// Not in this commit: return `Err(Refused)` from `apply` if nothing was changed yet.
+    Full,
+    /// Larger than any commit may be.
+    TooLarge,
+    /// No such partition (or dropped earlier in commit order).
+    UnknownPartition,
+    /// Not exactly one well-formed batch, or a space that only the store writes.
+    Invalid,
+    /// The keyed state has reached its bound (`StoreOptions::state_bytes_max`).
+    StateFull,
+}
+
+impl fmt::Display for DraftError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "this commit is full",
+            Self::TooLarge => "larger than a commit may be",
+            Self::UnknownPartition => "no such partition",
+            Self::Invalid => "not one well-formed batch, or a space that is not the caller's",
+            Self::StateFull => "the keyed state has reached its bound",
+        })
+    }
+}
+
+impl std::error::Error for DraftError {}
+
+/// Why a read failed.
+#[derive(Clone, Debug)]
+pub enum ReadError {
+    /// No such partition.
+    UnknownPartition,
+    /// The offset is before the log start or behind the readable end; the head says where they are.
+    OutOfRange(super::PartitionHead),
+    /// What is on disk there fails its checksum or its structure.
+    Damaged(Arc<str>),
+    /// Reading failed; another try may succeed.
+    Io(Arc<str>),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownPartition => f.write_str("no such partition"),
+            Self::OutOfRange(head) => {
+                write!(f, "offset out of range: {} to {} are kept", head.log_start, head.readable_end())
+            }
+            Self::Damaged(what) => write!(f, "damaged data: {what}"),
+            Self::Io(what) => write!(f, "reading failed: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+/// Why a store can't be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process has this directory.
+    InUse(PathBuf),
+    /// A setting contradicts another or the filesystem; the text says what to change.
+    Options(String),
+    /// Written by a later version that this one must not read.
+    TooNew { file: PathBuf, needs: u32 },
+    /// A file fails its checksums or its structure, and going on without it would lose or repeat offsets.
+    Damaged { file: PathBuf, what: String },
+    /// The filesystem refused.
+    Io { file: PathBuf, error: io::Error },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse(dir) => write!(f, "{} is in use by another process", dir.display()),
+            Self::Options(what) => f.write_str(what),
+            Self::TooNew { file, needs } => {
+                write!(f, "{} needs a reader of format version {needs} or later", file.display())
+            }
+            Self::Damaged { file, what } => write!(f, "{} is damaged: {what}", file.display()),
+            Self::Io { file, error } => write!(f, "{}: {error}", file.display()),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Why an operation wasn't queued: the store is closing, closed or poisoned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the store is closed")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+/// Why an operation wasn't queued at once; gives it back.
+pub enum TrySubmitError {
+    /// The queue is full: that is the back-pressure.
+    Full(Box<dyn super::Operation>),
+    /// The store is closing, closed or poisoned.
+    Closed(Box<dyn super::Operation>),
+}
+
+impl fmt::Debug for TrySubmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "Full(..)",
+            Self::Closed(_) => "Closed(..)",
+        })
+    }
+}

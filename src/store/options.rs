@@ -1,0 +1,102 @@
+//! How a store is opened, and what follows from its budget.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// What happens when `max_bytes` is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// The oldest segment goes; what a following reader still missed of it goes into the loss ledger.
+    #[default]
+    EvictOldest,
+    /// Appends fail with `StoreError::Full` until retention or a dropped topic makes room.
+    Refuse,
+}
+
+/// Settings of a store. Sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// The store's own directory; created if missing.
+    pub dir: PathBuf,
+    /// Bound of everything on disk, at every moment. `None`: `min(1 GiB, 25 % of the filesystem)`.
+    pub max_bytes: Option<u64>,
+    pub on_full: OnFull,
+    /// Size of a segment file. `None`: by [`segment_bytes_for`].
+    pub segment_bytes: Option<u64>,
+    /// Two commits begin at least this far apart; what arrives in between is committed together. Zero: at once.
+    pub commit_window: Duration,
+    /// A commit begins at once when this much waits in it. `None`: the smaller of 4 MiB and an eighth of a segment.
+    pub draft_bytes_max: Option<usize>,
+    /// Most operations waiting for the writer.
+    pub queue_ops_max: usize,
+    /// Most bytes that the waiting operations hold (`Operation::queued_bytes`).
+    pub queue_bytes_max: usize,
+    /// Recent committed batches kept in memory.
+    pub tail_bytes_max: usize,
+    /// redb's cache for the segment being written.
+    pub active_cache_bytes: usize,
+    /// redb's cache for each open sealed segment (at most [`SEALED_OPEN_MAX`]).
+    pub sealed_cache_bytes: usize,
+    /// Bound of all keyed state. `None`: a 16th of `max_bytes`, at least 256 KiB and at most 16 MiB.
+    pub state_bytes_max: Option<u64>,
+}
+
+/// Sealed segments that are open at a time.
+pub const SEALED_OPEN_MAX: usize = 2;
+
+impl StoreOptions {
+    /// The defaults, for a store in `dir`.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            max_bytes: None,
+            on_full: OnFull::EvictOldest,
+            segment_bytes: None,
+            commit_window: Duration::from_millis(10),
+            draft_bytes_max: None,
+            queue_ops_max: 4_096,
+            queue_bytes_max: 8 * MIB as usize,
+            tail_bytes_max: 4 * MIB as usize,
+            active_cache_bytes: 4 * MIB as usize,
+            sealed_cache_bytes: MIB as usize,
+            state_bytes_max: None,
+        }
+    }
+}
+
+/// The default bound: 1 GiB, or a quarter of the filesystem if that is less.
+pub fn max_bytes_default(filesystem_bytes: u64) -> u64 {
+    GIB.min(filesystem_bytes / 4)
+}
+
+/// Segment size for a budget: large enough that rolls are rare, small enough that recovery is quick and evicting one
+/// segment gives up little (64 MiB → 8 MiB, 256 MiB → 16, 1 GiB → 32, 16 GiB → 64).
+pub fn segment_bytes_for(max_bytes: u64) -> u64 {
+    match max_bytes / MIB {
+        ..=16 => max_bytes / 8,
+        17..64 => 4 * MIB,
+        64..256 => 8 * MIB,
+        256..1_024 => 16 * MIB,
+        1_024..16_384 => 32 * MIB,
+        _ => 64 * MIB,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segment_sizes_follow_the_budget() {
+        for (budget, segment) in
+            [(8, 1), (16, 2), (32, 4), (64, 8), (100, 8), (256, 16), (1_024, 32), (16_384, 64), (100_000, 64)]
+        {
+            assert_eq!(segment_bytes_for(budget * MIB), segment * MIB, "{budget} MiB");
+        }
+        assert_eq!(max_bytes_default(100 * GIB), GIB);
+        assert_eq!(max_bytes_default(GIB), 256 * MIB);
+    }
+}

@@ -1,0 +1,67 @@
+//! What a store tells about itself.
+
+use super::types::{BootEpoch, CommitSeq, PartitionId};
+
+/// A snapshot of the store's figures. Sizes in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreStatus {
+    /// Bound of everything on disk.
+    pub max_bytes: u64,
+    /// Everything on disk now.
+    pub disk_bytes: u64,
+    pub segment_bytes: u64,
+    /// Segments with data, the active one included.
+    pub segments: usize,
+    /// Segments that can't be read; kept until evicted.
+    pub damaged_segments: usize,
+    pub first_commit: CommitSeq,
+    /// 0 if nothing was ever committed.
+    pub last_commit: CommitSeq,
+    pub epoch: BootEpoch,
+    pub partitions: usize,
+    /// Keyed state: keys and values of all spaces.
+    pub state_bytes: u64,
+    /// Operations waiting for the writer.
+    pub queued_ops: usize,
+    /// Bytes of recent batches kept in memory.
+    pub tail_bytes: usize,
+    /// Commits since the store was opened.
+    pub commits: u64,
+    /// Bytes of batches committed since the store was opened.
+    pub payload_bytes: u64,
+    /// Segments evicted since the store was opened.
+    pub evictions: u64,
+    /// Why the store stopped, if it did.
+    pub poisoned: Option<String>,
+}
+
+/// Why records were lost to a reader.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossReason {
+    /// `max_bytes` was reached.
+    Full = 1,
+    /// `retention.ms` or `retention.bytes` of the partition.
+    Retention = 2,
+    /// The records were deleted, or their topic was.
+    Deleted = 3,
+    /// The medium lost them.
+    Damaged = 4,
+}
+
+/// An entry of the loss ledger: a range that a following reader had not read when it went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LossEntry {
+    pub reader: String,
+    pub partition: PartitionId,
+    /// First and last offset lost.
+    pub first_offset: i64,
+    pub last_offset: i64,
+    /// Records lost: less than the span where parts of it had been read or never existed.
+    pub records: u64,
+    /// Bytes lost; estimated in proportion where a batch had been read in part.
+    pub bytes: u64,
+    pub reason: LossReason,
+    /// Wall clock of the latest loss in this entry, Unix milliseconds, believed or not.
+    pub wall_ms: i64,
+}

@@ -1,0 +1,210 @@
+//! The store's vocabulary: what its callers name, and the operations they send to the writer.
+
+use std::fmt;
+
+use super::draft::Draft;
+use super::error::StoreError;
+
+/// Number of an atomic commit. The first is 1; each commit is one higher than the one before; never reused.
+pub type CommitSeq = u64;
+
+/// A partition of the store: never reused, also not after it was dropped. The broker maps (topic UUID, index) to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionId(pub u32);
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The named spaces of keyed state. The numbers are on disk; keys and values belong to whoever owns the space.
+///
+/// `Head`, `Epoch`, `Ledger` and `Meta` are the store's own: operations read them but can't write them.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Space {
+    Topic = 1,
+    Head = 2,
+    Cursor = 3,
+    Group = 4,
+    Producer = 5,
+    Device = 6,
+    Ledger = 7,
+    User = 8,
+    Acl = 9,
+    Mqtt = 10,
+    Streams = 11,
+    Transaction = 12,
+    Epoch = 13,
+    Meta = 14,
+}
+
+impl Space {
+    /// All spaces, in the order of their numbers.
+    pub const ALL: [Self; 14] = [
+        Self::Topic,
+        Self::Head,
+        Self::Cursor,
+        Self::Group,
+        Self::Producer,
+        Self::Device,
+        Self::Ledger,
+        Self::User,
+        Self::Acl,
+        Self::Mqtt,
+        Self::Streams,
+        Self::Transaction,
+        Self::Epoch,
+        Self::Meta,
+    ];
+
+    /// The space with this number on disk.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|space| space.number() == number)
+    }
+
+    /// Its number on disk.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// Whether only the store writes it.
+    pub(super) fn is_internal(self) -> bool {
+        matches!(self, Self::Head | Self::Epoch | Self::Ledger | Self::Meta)
+    }
+}
+
+/// One opening of the store for writing. Its ordinal is the `partitionLeaderEpoch` of what it appends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BootEpoch {
+    /// Counts the openings that wrote something, from 1.
+    pub ordinal: u32,
+    /// Random: tells two histories apart that share an ordinal (after a restore from a backup).
+    pub id: u64,
+}
+
+/// A row of the boot-epoch table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochRow {
+    pub epoch: BootEpoch,
+    /// The first commit of that epoch.
+    pub first_commit: CommitSeq,
+}
+
+/// A moment by both clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Milliseconds of the machine's monotonic clock.
+    pub mono_ms: u64,
+    /// Unix milliseconds.
+    pub wall_ms: i64,
+    /// Whether the wall clock was to be believed.
+    pub wall_trusted: bool,
+}
+
+/// The readable range of a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartitionHead {
+    /// First offset still kept.
+    pub log_start: i64,
+    /// One past the last committed offset.
+    pub high_watermark: i64,
+    /// One past the last offset not in an open transaction; equals `high_watermark` until transactions exist.
+    pub last_stable_offset: i64,
+}
+
+impl PartitionHead {
+    /// Where every fetch ends: `min(high watermark, last stable offset)`.
+    pub fn readable_end(&self) -> i64 {
+        self.high_watermark.min(self.last_stable_offset)
+    }
+}
+
+/// A durable commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    pub seq: CommitSeq,
+    /// The partitions that grew, ascending, each with its new high watermark.
+    pub advanced: Vec<(PartitionId, i64)>,
+    /// The partitions that lost records at their beginning, ascending, each with its new log start.
+    pub trimmed: Vec<(PartitionId, i64)>,
+}
+
+/// Called by the writer after each commit, before the operations of that commit are told.
+///
+/// Runs on the writer: it must only signal, never wait.
+pub trait CommitObserver: Send + Sync {
+    fn committed(&self, committed: &Committed);
+}
+
+/// The draft is full: the writer commits what it has, and applies the operation again in the next commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
+/// A unit of change, all or nothing, evaluated by the writer in commit order.
+pub trait Operation: Send {
+    /// Runs on the writer. Sees the effect of all earlier operations, committed or not.
+    ///
+    /// A domain failure (a duplicate, a fenced producer) isn't an error here: the operation keeps it and tells it in
+    /// [`Operation::done`], which still waits for what it saw to be durable.
+    ///
+    /// # Errors
+    /// [`Refused`], and then it must have changed nothing. Pass on what `DraftError::Full` turns into; don't invent it.
+    fn apply(&mut self, draft: &mut Draft<'_>) -> Result<(), Refused>;
+
+    /// Runs on the writer once the commit is durable and the high watermarks are published, or once it failed.
+    ///
+    /// It must only signal, never wait.
+    fn done(self: Box<Self>, outcome: Result<&Committed, &StoreError>);
+
+    /// Bytes that this operation keeps in memory while it waits: they count against the queue's bound.
+    fn queued_bytes(&self) -> usize {
+        256
+    }
+}
+
+/// How long and how much of a partition is kept, besides the store's own bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Milliseconds since the append, by the store's clock; `None` is for ever.
+    pub ms: Option<u64>,
+    /// Bytes of the newest batches; `None` is without bound.
+    pub bytes: Option<u64>,
+}
+
+/// What `read` returns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadBatches {
+    /// Whole batches, ascending, one after the other; empty at the end of the partition.
+    pub bytes: Vec<u8>,
+    /// Where to read on.
+    pub next_offset: i64,
+    /// The head as of this read.
+    pub head: PartitionHead,
+}
+
+/// What `scan` returns.
+#[derive(Clone, Debug, Default)]
+pub struct ScanChunk {
+    /// Batches of whole commits, in commit order; within a commit by partition, then by offset.
+    pub batches: Vec<ScannedBatch>,
+    /// Where to scan on.
+    pub next: CommitSeq,
+    /// Whether `next` is not yet committed.
+    pub at_end: bool,
+}
+
+/// A batch met by a scan.
+#[derive(Clone, Debug)]
+pub struct ScannedBatch {
+    pub commit: CommitSeq,
+    pub partition: PartitionId,
+    pub base_offset: i64,
+    pub next_offset: i64,
+    pub bytes: std::sync::Arc<[u8]>,
+    /// Whether its records came without timestamps and got the gateway's.
+    pub gateway_stamped: bool,
+    /// Ordinal of the boot epoch that appended it.
+    pub epoch: u32,
+}
