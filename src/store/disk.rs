@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{Advice, FallocateFlags};
+use rustix::fs::Advice;
 
 /// What `lock` leaves in a directory; empty, never removed.
 pub const LOCK_FILE: &str = "lock";
@@ -65,8 +65,7 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
         Ok(self.len()? == 0)
     }
 
-    /// Bytes of the medium that the file occupies: less than its length where it has holes, more where room was
-    /// preallocated beyond its end.
+    /// Bytes of the medium that the file occupies: less than its length where it has holes.
     fn allocated(&self) -> io::Result<u64>;
 
     /// Fills `out` from `offset` on; `UnexpectedEof` if the file ends before.
@@ -77,10 +76,6 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
 
     /// Cuts or lengthens the file; what is added reads as zeroes. Cutting gives the blocks beyond the end back.
     fn set_len(&self, len: u64) -> io::Result<()>;
-
-    /// Reserves blocks for the first `len` bytes without changing the length. Where the filesystem can't, it does
-    /// nothing and succeeds: it only makes later writes cheaper and `StorageFull` earlier.
-    fn preallocate(&self, len: u64) -> io::Result<()>;
 
     /// Returns when data, length and allocation are on the medium.
     fn sync_data(&self) -> io::Result<()>;
@@ -266,16 +261,6 @@ impl DiskFile for RealFile {
         self.file.set_len(len)
     }
 
-    fn preallocate(&self, len: u64) -> io::Result<()> {
-        if len == 0 {
-            return Ok(());
-        }
-        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, len) {
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
     fn sync_data(&self) -> io::Result<()> {
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         self.file.sync_data()
@@ -337,16 +322,6 @@ mod tests {
         disk.remove(&dir.join("z")).unwrap();
         assert!(disk.list(&dir).unwrap().is_empty());
         assert!(disk.space(&dir).unwrap().free <= disk.space(&dir).unwrap().total);
-    }
-
-    #[test]
-    fn preallocation_changes_the_blocks_and_not_the_length() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = RealDisk::new().open(&dir.path().join("x"), OpenMode::CreateNew).unwrap();
-        file.preallocate(1 << 20).unwrap();
-        assert_eq!(file.len().unwrap(), 0);
-        let held = file.allocated().unwrap();
-        assert!(held == 0 || held >= 1 << 20, "either unsupported or whole: {held}");
     }
 
     #[test]

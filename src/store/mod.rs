@@ -1,5 +1,6 @@
 //! The store: the only code that names redb.
 
+pub mod backend;
 pub mod clock;
 pub mod disk;
 
