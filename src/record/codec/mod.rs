@@ -1,0 +1,86 @@
+//! The codecs of Kafka's payloads. Decoders are streams ([`Read`]) over the payload; encoders append to a buffer.
+//!
+//! Each file says what its decoder may allocate. All of them read a payload to its last byte: what follows the
+//! compressed data, or a stream cut off, is an error.
+
+mod gzip;
+mod lz4;
+mod snappy;
+mod zstd;
+
+use std::io::{self, Read};
+
+use super::{BatchError, Compression};
+
+/// A stream of the decompressed payload, at most `bytes_max` of it.
+pub(super) fn decoder<'a>(
+    compression: Compression,
+    payload: &'a [u8],
+    bytes_max: u64,
+) -> Result<Box<dyn Read + 'a>, BatchError> {
+    Ok(match compression {
+        Compression::None => Box::new(payload),
+        Compression::Gzip => Box::new(Bounded::new(gzip::decoder(payload), bytes_max)),
+        Compression::Snappy => Box::new(Bounded::new(snappy::Decoder::new(payload, bytes_max), bytes_max)),
+        Compression::Lz4 => Box::new(Bounded::new(lz4::Decoder::new(payload)?, bytes_max)),
+        Compression::Zstd => Box::new(Bounded::new(zstd::Decoder::new(payload), bytes_max)),
+    })
+}
+
+/// Appends `records`, compressed, to `out`.
+pub(super) fn compress(compression: Compression, records: &[u8], out: &mut Vec<u8>) {
+    match compression {
+        Compression::None => out.extend_from_slice(records),
+        Compression::Gzip => gzip::compress(records, out),
+        Compression::Snappy => snappy::compress(records, out),
+        Compression::Lz4 => lz4::compress(records, out),
+        Compression::Zstd => zstd::compress(records, out),
+    }
+}
+
+/// Fails as soon as more comes than may.
+struct Bounded<R> {
+    inner: R,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl<R: Read> Bounded<R> {
+    fn new(inner: R, bytes_max: u64) -> Bounded<R> {
+        Bounded { inner, bytes: 0, bytes_max }
+    }
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(out)?;
+        self.bytes += count as u64;
+        if self.bytes > self.bytes_max {
+            return Err(BatchError::TooLarge { bytes: self.bytes, bytes_max: self.bytes_max }.into());
+        }
+        Ok(count)
+    }
+}
+
+/// Takes the first `count` bytes.
+fn split<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+    let (taken, rest) = bytes.split_at_checked(count)?;
+    *bytes = rest;
+    Some(taken)
+}
+
+/// Takes the first `N` bytes.
+fn split_array<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    split(bytes, N).and_then(<[u8]>::first_chunk).copied()
+}
+
+/// Hands out what is left of a decoded block.
+fn drain(block: &[u8], at: &mut usize, out: &mut [u8]) -> usize {
+    let left = block.get(*at..).unwrap_or_default();
+    let count = left.len().min(out.len());
+    if let (Some(to), Some(from)) = (out.get_mut(..count), left.get(..count)) {
+        to.copy_from_slice(from);
+    }
+    *at += count;
+    count
+}
