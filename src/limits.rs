@@ -16,6 +16,9 @@ pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const BATCH_DECOMPRESSED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Largest ratio of decompressed to compressed size of a batch. Highly repetitive telemetry reaches some hundreds.
 pub const DECOMPRESSION_RATIO_MAX: u64 = 4_096;
+/// Most array elements in one Kafka message, over all its arrays: bounds what a decoded message takes beyond its own bytes.
+/// A metadata response of [`PARTITIONS_MAX`] partitions with three replicas has about seven a partition.
+pub const KAFKA_ELEMENTS_MAX: usize = 131_072;
 /// Longest client id, bytes.
 pub const CLIENT_ID_BYTES_MAX: usize = 128;
 /// Most intervals a reader's position may consist of.
@@ -23,3 +26,4 @@ pub const POSITION_INTERVALS_MAX: usize = 64;
 
 const _: () = assert!(BATCH_BYTES_DEFAULT <= BATCH_BYTES_MAX);
 const _: () = assert!((BATCH_BYTES_MAX as u64) < BATCH_DECOMPRESSED_BYTES_MAX);
+const _: () = assert!(KAFKA_ELEMENTS_MAX >= 8 * PARTITIONS_MAX);

@@ -1,0 +1,72 @@
+//! OffsetFetch (key 9), versions 1–9: a group's committed positions.
+//!
+//! Up to version 7 it asks for one group at the top level; from 8 on for many, in `groups` (KIP-709). All topics are
+//! asked for by null from version 2 on. An offset of −1 means that none is committed. Version 6 is flexible, 7 adds
+//! `require_stable`: UNSTABLE_OFFSET_COMMIT while a transaction holds a position open.
+
+use crate::kafka::message::messages;
+
+messages! {
+    request OffsetFetchRequest<'a>: OffsetFetch {
+        group_id: &'a str, in 1..=7;
+        topics: Option<Vec<OffsetFetchRequestTopic<'a>>>, in 1..=7, null 2..=7;
+        groups: Vec<OffsetFetchRequestGroup<'a>>, in 8..;
+        require_stable: bool, in 7..;
+    }
+
+    struct OffsetFetchRequestTopic<'a> {
+        name: &'a str;
+        partition_indexes: Vec<i32>;
+    }
+
+    struct OffsetFetchRequestGroup<'a> {
+        group_id: &'a str;
+        member_id: Option<&'a str>, in 9..;
+        member_epoch: i32, in 9.., default -1;
+        topics: Option<Vec<OffsetFetchRequestTopics<'a>>>;
+    }
+
+    struct OffsetFetchRequestTopics<'a> {
+        name: &'a str;
+        partition_indexes: Vec<i32>;
+    }
+
+    response OffsetFetchResponse<'a>: OffsetFetch {
+        throttle_time_ms: i32, in 3..;
+        topics: Vec<OffsetFetchResponseTopic<'a>>, in 1..=7;
+        error_code: i16, in 2..=7;
+        groups: Vec<OffsetFetchResponseGroup<'a>>, in 8..;
+    }
+
+    struct OffsetFetchResponseTopic<'a> {
+        name: &'a str;
+        partitions: Vec<OffsetFetchResponsePartition<'a>>;
+    }
+
+    struct OffsetFetchResponsePartition<'a> {
+        partition_index: i32;
+        committed_offset: i64;
+        committed_leader_epoch: i32, in 5.., default -1;
+        metadata: Option<&'a str>;
+        error_code: i16;
+    }
+
+    struct OffsetFetchResponseGroup<'a> {
+        group_id: &'a str;
+        topics: Vec<OffsetFetchResponseTopics<'a>>;
+        error_code: i16;
+    }
+
+    struct OffsetFetchResponseTopics<'a> {
+        name: &'a str;
+        partitions: Vec<OffsetFetchResponsePartitions<'a>>;
+    }
+
+    struct OffsetFetchResponsePartitions<'a> {
+        partition_index: i32;
+        committed_offset: i64;
+        committed_leader_epoch: i32, default -1;
+        metadata: Option<&'a str>;
+        error_code: i16;
+    }
+}

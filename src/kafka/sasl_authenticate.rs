@@ -1,0 +1,17 @@
+//! SaslAuthenticate (key 36), versions 0–2: one step of the mechanism's exchange. Version 1 adds the session's
+//! lifetime (KIP-368), 2 is flexible.
+
+use crate::kafka::message::messages;
+
+messages! {
+    request SaslAuthenticateRequest<'a>: SaslAuthenticate {
+        auth_bytes: &'a [u8];
+    }
+
+    response SaslAuthenticateResponse<'a>: SaslAuthenticate {
+        error_code: i16;
+        error_message: Option<&'a str>;
+        auth_bytes: &'a [u8];
+        session_lifetime_ms: i64, in 1..;
+    }
+}
