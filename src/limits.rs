@@ -23,6 +23,18 @@ pub const KAFKA_ELEMENTS_MAX: usize = 131_072;
 pub const CLIENT_ID_BYTES_MAX: usize = 128;
 /// Most intervals a reader's position may consist of.
 pub const POSITION_INTERVALS_MAX: usize = 64;
+/// Most native clients whose sequences are remembered; the longest unseen are forgotten first.
+pub const DEVICES_MAX: usize = 20_000;
+/// How long an unseen native client's sequences are remembered, ms (by a trusted clock only).
+pub const DEVICE_EXPIRY_MS: i64 = 30 * 24 * 3_600_000;
+/// Most (partition, idempotent producer) pairs remembered; the longest unseen are forgotten first.
+pub const PRODUCERS_MAX: usize = 10_000;
+/// How long an unseen idempotent producer is remembered, ms (Kafka's `producer.id.expiration.ms`; a trusted clock only).
+pub const PRODUCER_EXPIRY_MS: i64 = 24 * 3_600_000;
+/// Longest name of a reader (group id) that commits offsets, bytes.
+pub const READER_NAME_BYTES_MAX: usize = 249;
+/// Longest metadata text of a committed offset, bytes (Kafka's `offset.metadata.max.bytes`).
+pub const OFFSET_METADATA_BYTES_MAX: usize = 4_096;
 
 const _: () = assert!(BATCH_BYTES_DEFAULT <= BATCH_BYTES_MAX);
 const _: () = assert!((BATCH_BYTES_MAX as u64) < BATCH_DECOMPRESSED_BYTES_MAX);

@@ -1,1 +1,120 @@
-//! (being built)
+//! What the gateway counts about itself: one static table, from which `status` and every exporter print, so that
+//! nothing counted stays unseen.
+//!
+//! Invariants: counting never blocks and never allocates; counters only grow, and start from 0 with the process.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// A figure that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The figure now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A figure that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// Adds `n`, which may be negative.
+    pub fn add(&self, n: i64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The figure now.
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One line of the table, as it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Name, in snake case.
+    pub name: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+    /// Whether it only grows.
+    pub is_counter: bool,
+    /// The figure.
+    pub value: i64,
+}
+
+/// Declares the table: `kind name "help"` a line.
+macro_rules! metrics {
+    (@zero counter) => { Counter(AtomicU64::new(0)) };
+    (@zero gauge) => { Gauge(AtomicI64::new(0)) };
+    (@type counter) => { Counter };
+    (@type gauge) => { Gauge };
+    (@is_counter counter) => { true };
+    (@is_counter gauge) => { false };
+    ($($kind:ident $name:ident $help:literal;)*) => {
+        /// Everything that is counted.
+        #[derive(Debug)]
+        pub struct Metrics {
+            $(#[doc = $help] pub $name: metrics!(@type $kind),)*
+        }
+
+        /// The figures of this process.
+        pub static METRICS: Metrics = Metrics { $($name: metrics!(@zero $kind),)* };
+
+        impl Metrics {
+            /// All figures as of now, in the order of their declaration.
+            pub fn readings(&self) -> Vec<Reading> {
+                vec![$(Reading {
+                    name: stringify!($name),
+                    help: $help,
+                    is_counter: metrics!(@is_counter $kind),
+                    value: i64::try_from(self.$name.get()).unwrap_or(i64::MAX),
+                },)*]
+            }
+        }
+    };
+}
+
+metrics! {
+    gauge connections_native "Connections of native clients.";
+    gauge connections_kafka "Connections of Kafka clients.";
+    counter connections_accepted "Connections accepted on all listeners.";
+    counter connections_refused "Connections refused because the limit was reached.";
+    counter protocol_errors "Connections closed because of what the peer sent.";
+    counter requests_native "Requests of native clients.";
+    counter requests_kafka "Requests of Kafka clients.";
+    counter batches_appended "Record batches of Kafka producers that were appended.";
+    counter batches_refused "Record batches and records refused for what they are: damaged, malformed, too large.";
+    counter records_in "Records of native clients that were appended.";
+    counter duplicates_dropped "Resends recognised: native records, and batches of idempotent Kafka producers.";
+    counter sessions_fenced "Native sessions taken over by a newer connection with the same client id.";
+    counter bytes_fetched "Bytes of record batches read for consumers and uplinks.";
+    counter uplink_records "Records acknowledged by upstream clusters.";
+    counter uplink_bytes "Bytes of record batches acknowledged by upstream clusters.";
+    counter uplink_errors "Failed requests to upstream clusters.";
+    counter uplink_connects "Connections made to upstream clusters.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_read() {
+        METRICS.connections_native.add(2);
+        METRICS.connections_native.add(-1);
+        METRICS.sessions_fenced.add(3);
+        let readings = METRICS.readings();
+        let value = |name| readings.iter().find(|r| r.name == name).map(|r| (r.is_counter, r.value));
+        assert_eq!(value("connections_native"), Some((false, 1)));
+        assert_eq!(value("sessions_fenced"), Some((true, 3)));
+        assert!(readings.iter().all(|r| r.help.ends_with('.')));
+    }
+}

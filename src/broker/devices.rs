@@ -1,0 +1,206 @@
+//! Sessions of native clients: who may publish under a client id, and which sequence is durable.
+//!
+//! A client numbers its records from 1 within a *session epoch*. The last durable sequence of each client lies in
+//! `Space::Device`, written in the same commit as the records, so a record that is sent again after any crash of
+//! client, link or gateway is recognised.
+//!
+//! Invariants: at most one live session a client id, the newest; what an older one queued before is settled before
+//! the newer one learns the last durable sequence; opening a session writes nothing.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use event_listener::{Event, EventListener};
+use serde::{Deserialize, Serialize};
+
+use super::Broker;
+use super::call::call;
+use super::error::ProduceError;
+use super::janitor;
+use crate::limits;
+use crate::metrics::METRICS;
+use crate::store::{CommitSeq, Space};
+
+/// The first byte of every value in `Space::Device`.
+const FORMAT: u8 = 1;
+
+/// What is durable about a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DeviceState {
+    /// The session epoch it last published in.
+    pub(super) epoch: u64,
+    /// The last sequence of that epoch that is appended; 0 is none.
+    pub(super) last_sequence: u64,
+    /// The commit it last published in: the order in which clients are forgotten when there are too many.
+    pub(super) seen_commit: CommitSeq,
+    /// Wall time it last published at, ms since 1970; `None` while the clock was not to be trusted.
+    pub(super) seen_wall_ms: Option<i64>,
+}
+
+impl DeviceState {
+    pub(super) fn encode(self) -> Vec<u8> {
+        // Serializing plain integers into a growing vector has nothing that can fail.
+        postcard::to_extend(&self, vec![FORMAT]).unwrap_or_default()
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Option<Self> {
+        match value.split_first()? {
+            (&FORMAT, body) => postcard::from_bytes(body).ok(),
+            _ => None,
+        }
+    }
+}
+
+/// The live sessions, by client id.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    live: Mutex<HashMap<Arc<str>, Arc<Live>>>,
+}
+
+/// What a session's owner and its successor share.
+#[derive(Debug)]
+struct Live {
+    /// The epoch granted; 0 while the session is being opened.
+    epoch: std::sync::atomic::AtomicU64,
+    fenced: AtomicBool,
+    fence: Event,
+}
+
+/// The right to publish under a client id, until a newer connection takes it.
+#[derive(Debug)]
+pub struct DeviceSession {
+    client_id: Arc<str>,
+    epoch: u64,
+    last_durable: u64,
+    resumed: bool,
+    live: Arc<Live>,
+    shared: Arc<super::Shared>,
+}
+
+impl DeviceSession {
+    /// The client's id.
+    pub fn client_id(&self) -> &Arc<str> {
+        &self.client_id
+    }
+
+    /// The session epoch granted.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The last sequence that was durable when the session was opened; 0 is none. Sequences continue after it.
+    pub fn last_durable_sequence(&self) -> u64 {
+        self.last_durable
+    }
+
+    /// Whether the client's own epoch goes on: what it has not had acknowledged it sends with the same sequences.
+    pub fn resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Whether a newer connection has taken over.
+    pub fn is_fenced(&self) -> bool {
+        self.live.fenced.load(Ordering::Acquire)
+    }
+
+    /// Resolves when a newer connection takes over. Take it, look at [`Self::is_fenced`], then await it.
+    pub fn fenced(&self) -> EventListener {
+        self.live.fence.listen()
+    }
+}
+
+impl Drop for DeviceSession {
+    fn drop(&mut self) {
+        let mut live = self.shared.sessions.live.lock().unwrap_or_else(PoisonError::into_inner);
+        if live.get(&self.client_id).is_some_and(|current| Arc::ptr_eq(current, &self.live)) {
+            live.remove(&self.client_id);
+        }
+    }
+}
+
+impl Broker {
+    /// Opens the session of `client_id`, fencing an older one. `resume` is the epoch the client still holds
+    /// unacknowledged records of, if any: it goes on if the gateway knows it, else a new epoch begins at sequence 1.
+    ///
+    /// # Errors
+    /// [`ProduceError::Store`] when the store cannot tell what is durable.
+    pub async fn open_session(&self, client_id: &str, resume: Option<u64>) -> Result<DeviceSession, ProduceError> {
+        let client_id: Arc<str> = client_id.into();
+        let live = Arc::new(Live { epoch: 0.into(), fenced: AtomicBool::new(false), fence: Event::new() });
+        let older = {
+            let mut sessions = self.shared.sessions.live.lock().unwrap_or_else(PoisonError::into_inner);
+            sessions.insert(Arc::clone(&client_id), Arc::clone(&live))
+        };
+        let mut granted_before = 0;
+        if let Some(older) = older {
+            older.fenced.store(true, Ordering::Release);
+            older.fence.notify(usize::MAX);
+            granted_before = older.epoch.load(Ordering::Acquire);
+            METRICS.sessions_fenced.add(1);
+        }
+        // Made before the wait below, so that whoever gives up half way leaves no entry behind.
+        let mut session = DeviceSession {
+            client_id,
+            epoch: 0,
+            last_durable: 0,
+            resumed: false,
+            live,
+            shared: Arc::clone(&self.shared),
+        };
+        let key = session.client_id.as_bytes().to_vec();
+        let known = call(
+            &self.shared.store,
+            move |draft| Ok(draft.get(Space::Device, &key).and_then(DeviceState::decode)),
+            |_| {},
+        )
+        .await?
+        .unwrap_or_default();
+        if resume == Some(known.epoch) && known.epoch != 0 {
+            session.resumed = true;
+            session.epoch = known.epoch;
+            session.last_durable = known.last_sequence;
+        } else {
+            let newest = known.epoch.max(granted_before).max(resume.unwrap_or(0));
+            session.epoch = newest.saturating_add(1);
+        }
+        session.live.epoch.store(session.epoch, Ordering::Release);
+        Ok(session)
+    }
+}
+
+/// The keys of those clients among `entries` of `Space::Device` that are to be forgotten.
+pub(super) fn expired(entries: Vec<(Vec<u8>, Vec<u8>)>, now_ms: Option<i64>) -> Vec<Vec<u8>> {
+    let seen = |(key, value): (Vec<u8>, Vec<u8>)| {
+        let state = DeviceState::decode(&value).unwrap_or_default();
+        (key, state.seen_commit, state.seen_wall_ms)
+    };
+    let states = entries.into_iter().map(seen).collect();
+    janitor::expired(states, now_ms, limits::DEVICES_MAX, limits::DEVICE_EXPIRY_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_reads_back_and_a_cut_one_does_not() {
+        let state = DeviceState { epoch: 7, last_sequence: 900, seen_commit: 12, seen_wall_ms: Some(5) };
+        let value = state.encode();
+        assert_eq!(DeviceState::decode(&value), Some(state));
+        assert_eq!(DeviceState::decode(&value[..value.len() - 1]), None);
+        assert_eq!(DeviceState::decode(&[]), None);
+    }
+
+    #[test]
+    fn only_a_trusted_clock_makes_a_client_forgotten() {
+        let state = |commit, wall| {
+            let state = DeviceState { epoch: 1, last_sequence: 1, seen_commit: commit, seen_wall_ms: wall };
+            (commit.to_be_bytes().to_vec(), state.encode())
+        };
+        let states = vec![state(1, Some(0)), state(2, None), state(3, Some(limits::DEVICE_EXPIRY_MS))];
+        assert_eq!(expired(states.clone(), None), Vec::<Vec<u8>>::new());
+        let gone = expired(states, Some(limits::DEVICE_EXPIRY_MS + 1));
+        assert_eq!(gone, vec![1u64.to_be_bytes().to_vec()]);
+    }
+}

@@ -1,0 +1,225 @@
+//! What can go wrong in the broker, split by what the caller does next. Wire codes for these exist only in the listeners.
+
+use std::fmt;
+
+use super::call::IsDraftFull;
+use crate::record::BatchError;
+use crate::store::{Closed, DraftError, PartitionHead, ReadError, StoreError};
+
+/// Why the store did not commit something. Nothing of it is there, unless the store was poisoned meanwhile.
+#[derive(Clone, Debug)]
+pub enum CommitError {
+    /// The store stopped, is full or is closing.
+    Store(StoreError),
+    /// It cannot go into any commit.
+    Draft(DraftError),
+}
+
+impl CommitError {
+    /// Whether the same may succeed later without anyone's doing.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Full) | Self::Draft(DraftError::Full | DraftError::StateFull))
+    }
+}
+
+impl fmt::Display for CommitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Draft(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CommitError {}
+
+impl From<Closed> for CommitError {
+    fn from(_: Closed) -> Self {
+        Self::Store(StoreError::Closed)
+    }
+}
+
+/// Why a topic operation was not done.
+#[derive(Clone, Debug)]
+pub enum TopicError {
+    /// There is one of that name already.
+    Exists(String),
+    /// There is none of that name.
+    Unknown(String),
+    /// Name, partition count or a configuration is not allowed; the text says what is.
+    Invalid(String),
+    /// The limit on topics or partitions is reached.
+    TooMany(String),
+    /// The store did not take it.
+    Store(CommitError),
+}
+
+impl fmt::Display for TopicError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exists(name) => write!(f, "topic {name} exists already"),
+            Self::Unknown(name) => write!(f, "there is no topic {name}"),
+            Self::Invalid(text) | Self::TooMany(text) => f.write_str(text),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TopicError {}
+
+impl From<CommitError> for TopicError {
+    fn from(error: CommitError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Why records were not taken.
+#[derive(Clone, Debug)]
+pub enum ProduceError {
+    /// The topic has no such partition (or was deleted meanwhile).
+    UnknownPartition,
+    /// The batch fails its checks: the producer must not send it again as it is.
+    Corrupt(BatchError),
+    /// Larger than the topic's `max.message.bytes`.
+    TooLarge {
+        /// Size of what came, bytes.
+        bytes: usize,
+        /// Largest size the topic takes, bytes.
+        max: usize,
+    },
+    /// An idempotent producer skipped a sequence: what it sent before is missing.
+    OutOfOrderSequence {
+        /// The sequence that would continue what is stored.
+        expected: i32,
+        /// The sequence that came.
+        got: i32,
+    },
+    /// A newer epoch of this idempotent producer has written already.
+    ProducerFenced,
+    /// A newer connection with the same client id has taken over.
+    SessionFenced,
+    /// A native client skipped a sequence: what it sent before is missing.
+    SequenceGap {
+        /// The sequence that would continue what is stored.
+        expected: u64,
+        /// The sequence that came.
+        got: u64,
+    },
+    /// The store did not take it; [`CommitError::is_transient`] says whether later helps.
+    Store(CommitError),
+}
+
+impl fmt::Display for ProduceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownPartition => f.write_str("the topic has no such partition"),
+            Self::Corrupt(error) => write!(f, "batch refused: {error}"),
+            Self::TooLarge { bytes, max } => {
+                write!(f, "{bytes} bytes are more than the topic's max.message.bytes of {max}")
+            }
+            Self::OutOfOrderSequence { expected, got } => {
+                write!(f, "producer sequence {got} came where {expected} was due")
+            }
+            Self::ProducerFenced => f.write_str("a newer epoch of this producer has taken over"),
+            Self::SessionFenced => f.write_str("a newer connection with this client id has taken over"),
+            Self::SequenceGap { expected, got } => write!(f, "sequence {got} came where {expected} was due"),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ProduceError {}
+
+impl From<CommitError> for ProduceError {
+    fn from(error: CommitError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Closed> for ProduceError {
+    fn from(error: Closed) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<StoreError> for ProduceError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(CommitError::Store(error))
+    }
+}
+
+impl From<DraftError> for ProduceError {
+    fn from(error: DraftError) -> Self {
+        match error {
+            DraftError::UnknownPartition => Self::UnknownPartition,
+            other => Self::Store(CommitError::Draft(other)),
+        }
+    }
+}
+
+impl IsDraftFull for ProduceError {
+    fn is_draft_full(&self) -> bool {
+        matches!(self, Self::Store(CommitError::Draft(DraftError::Full)))
+    }
+}
+
+/// Why offsets were not committed.
+#[derive(Clone, Debug)]
+pub enum OffsetError {
+    /// A name, offset or note that is not allowed; the text says what is.
+    Invalid(String),
+    /// The store did not take it.
+    Store(CommitError),
+}
+
+impl fmt::Display for OffsetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(text) => f.write_str(text),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for OffsetError {}
+
+impl From<CommitError> for OffsetError {
+    fn from(error: CommitError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Why a fetch was not served.
+#[derive(Clone, Debug)]
+pub enum FetchError {
+    /// The topic has no such partition (or was deleted meanwhile).
+    UnknownPartition,
+    /// The offset is outside [log start, high watermark].
+    OutOfRange(PartitionHead),
+    /// The store failed to read.
+    Store(String),
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownPartition => f.write_str("the topic has no such partition"),
+            Self::OutOfRange(head) => {
+                write!(f, "offset out of range: the partition has {} to {}", head.log_start, head.readable_end())
+            }
+            Self::Store(text) => write!(f, "the store cannot read: {text}"),
+        }
+    }
+}
+
+impl std::error::Error for FetchError {}
+
+impl From<ReadError> for FetchError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::UnknownPartition => Self::UnknownPartition,
+            ReadError::OutOfRange(head) => Self::OutOfRange(head),
+            other => Self::Store(other.to_string()),
+        }
+    }
+}

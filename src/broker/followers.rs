@@ -1,0 +1,161 @@
+//! Uplinks as the broker sees them: which topics each follows, how far each has come, and who waits for that.
+//!
+//! A follower's position in a partition is a set of offset intervals ([`Intervals`]), durable in `Space::Cursor` under
+//! the partition's store-wide number, which belongs to one (topic UUID, index) for ever.
+//!
+//! Invariants: what is published here as forwarded has been acknowledged upstream; the durable copy may lag (then a
+//! crash makes the follower send again), never lead.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use event_listener::{Event, EventListener};
+
+use super::Broker;
+use super::call::call_lazily;
+use super::error::CommitError;
+use super::topic::Topic;
+use crate::store::{Intervals, PartitionId, Space, Store, cursor_key};
+
+/// Chooses the topics that a follower follows.
+pub type Follows = Arc<dyn Fn(&Topic) -> bool + Send + Sync>;
+
+#[derive(Default)]
+pub(super) struct Followers {
+    inner: Mutex<Inner>,
+    progress: Event,
+}
+
+#[derive(Default)]
+struct Inner {
+    follows: BTreeMap<String, Follows>,
+    positions: HashMap<PartitionId, BTreeMap<String, Intervals>>,
+}
+
+impl std::fmt::Debug for Followers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Followers").finish_non_exhaustive()
+    }
+}
+
+impl Followers {
+    /// Lets every follower that wants `topic` follow it from its durable position on.
+    pub(super) fn topic_published(&self, store: &Store, topic: &Topic) {
+        let mut inner = self.lock();
+        let names: Vec<_> = inner.follows.iter().filter(|(_, f)| f(topic)).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            for partition in &topic.partitions {
+                inner.follow(store, &name, *partition);
+            }
+        }
+        drop(inner);
+        self.progress.notify(usize::MAX);
+    }
+
+    /// Forgets the partitions of a topic that is gone.
+    pub(super) fn topic_withdrawn(&self, store: &Store, topic: &Topic) {
+        let mut inner = self.lock();
+        for partition in &topic.partitions {
+            for (name, _) in inner.positions.remove(partition).unwrap_or_default() {
+                store.unfollow(&name, *partition);
+            }
+        }
+        drop(inner);
+        self.progress.notify(usize::MAX);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn follow(&mut self, store: &Store, name: &str, partition: PartitionId) {
+        let positions = self.positions.entry(partition).or_default();
+        if positions.contains_key(name) {
+            return;
+        }
+        let durable = store.get(Space::Cursor, &cursor_key(name, partition));
+        let position = durable.and_then(|value| Intervals::decode(&value).ok()).unwrap_or_default();
+        positions.insert(name.to_owned(), position);
+        store.follow(name, partition);
+    }
+}
+
+impl Broker {
+    /// Registers the follower `name` for all topics, present and to come, that `follows` chooses. What it has not
+    /// forwarded is protected: its loss is recorded in the ledger.
+    pub fn add_follower(&self, name: &str, follows: Follows) {
+        let shared = &self.shared;
+        let mut inner = shared.followers.lock();
+        inner.follows.insert(name.to_owned(), Arc::clone(&follows));
+        for topic in shared.catalog.all().iter().filter(|topic| follows(topic)) {
+            for partition in &topic.partitions {
+                inner.follow(&shared.store, name, *partition);
+            }
+        }
+    }
+
+    /// The followers of `topic`, by name.
+    pub fn followers_of(&self, topic: &Topic) -> Vec<String> {
+        let inner = self.shared.followers.lock();
+        inner.follows.iter().filter(|(_, follows)| follows(topic)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What `follower` is done with in a partition; nothing if it does not follow it.
+    pub fn position(&self, follower: &str, partition: PartitionId) -> Intervals {
+        let inner = self.shared.followers.lock();
+        inner.positions.get(&partition).and_then(|all| all.get(follower)).cloned().unwrap_or_default()
+    }
+
+    /// Publishes how far `follower` has come. Not durable yet: [`Broker::save_positions`].
+    pub fn advance_position(&self, follower: &str, partition: PartitionId, position: Intervals) {
+        let mut inner = self.shared.followers.lock();
+        if let Some(all) = inner.positions.get_mut(&partition) {
+            all.insert(follower.to_owned(), position);
+        }
+        drop(inner);
+        self.shared.followers.progress.notify(usize::MAX);
+    }
+
+    /// Makes positions of `follower` durable: with the next commit, or after `within` with one of their own.
+    ///
+    /// # Errors
+    /// Why they were not; they are to be saved again then.
+    pub async fn save_positions(
+        &self,
+        follower: &str,
+        positions: Vec<(PartitionId, Intervals)>,
+        within: Duration,
+    ) -> Result<(), CommitError> {
+        let entries: Vec<_> =
+            positions.iter().map(|(p, position)| (*p, cursor_key(follower, *p), position.encode())).collect();
+        call_lazily(
+            &self.shared.store,
+            within,
+            move |draft| {
+                for (partition, key, value) in &entries {
+                    // A partition that was dropped meanwhile keeps no position.
+                    if draft.head(*partition).is_some() {
+                        draft.put(Space::Cursor, key, value)?;
+                    }
+                }
+                Ok(())
+            },
+            |_| {},
+        )
+        .await
+    }
+
+    /// The offset up to which every follower of the partition has forwarded it; `None` if nobody follows it.
+    pub fn upstream_offset(&self, partition: PartitionId) -> Option<i64> {
+        let inner = self.shared.followers.lock();
+        inner.positions.get(&partition)?.values().map(Intervals::first_gap).min()
+    }
+
+    /// Resolves at the next progress of any follower. Take it, look at [`Broker::upstream_offset`], then await it.
+    pub fn upstream_progress(&self) -> EventListener {
+        self.shared.followers.progress.listen()
+    }
+}

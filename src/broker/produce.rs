@@ -1,0 +1,167 @@
+//! Record batches of Kafka producers on their way in: checked whole, deduplicated on the writer, appended as they came.
+
+use async_channel::{Receiver, Sender};
+
+use super::Broker;
+use super::call::unless_full;
+use super::error::ProduceError;
+use super::producers::{self, ProducerState, Verdict};
+use super::topic::{TimestampType, Topic};
+use crate::limits;
+use crate::metrics::METRICS;
+use crate::record::{BatchError, BatchView, VerifyLimits, header, verify};
+use crate::store::{Committed, Draft, Operation, PartitionId, Refused, Space, StoreError};
+
+/// When a producer is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// When the records have their offsets: a power cut within the commit window loses them.
+    Memory,
+    /// When they are committed and fsynced.
+    Flash,
+}
+
+/// Where records came to lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the first.
+    pub base_offset: i64,
+    /// First offset the partition has.
+    pub log_start: i64,
+    /// The gateway's time, ms since 1970, where the topic stamps records itself; else −1.
+    pub log_append_time_ms: i64,
+    /// Whether they had been appended before: this was a resend.
+    pub duplicate: bool,
+}
+
+/// The answer to come. The order of tickets is the order of appends.
+#[derive(Debug)]
+pub struct Ticket<T = Appended> {
+    pub(super) answer: Receiver<Result<T, ProduceError>>,
+}
+
+impl<T> Ticket<T> {
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// Why the records were not taken; none of them were.
+    pub async fn wait(self) -> Result<T, ProduceError> {
+        self.answer.recv().await.unwrap_or(Err(StoreError::Closed.into()))
+    }
+}
+
+impl Broker {
+    /// Checks a batch whole and queues it for `partition` of `topic`. Returns once it has its place in the order of
+    /// appends, which is also the back-pressure; the ticket has the outcome.
+    ///
+    /// # Errors
+    /// [`ProduceError::UnknownPartition`], `TooLarge`, `Corrupt`, or the store's. Later ones come by the ticket.
+    pub async fn produce(&self, topic: &Topic, index: i32, batch: Vec<u8>, acks: Acks) -> Result<Ticket, ProduceError> {
+        let partition = topic.partition(index).ok_or(ProduceError::UnknownPartition)?;
+        let batch = self.check_batch(topic, batch).inspect_err(|_| METRICS.batches_refused.add(1))?;
+        let (reply, answer) = async_channel::bounded(1);
+        let stamp = topic.config.timestamp_type == TimestampType::LogAppendTime;
+        let append = Append { partition, batch, stamp, acks, reply, result: None };
+        self.shared.store.submit(Box::new(append)).await?;
+        Ok(Ticket { answer })
+    }
+
+    /// Every check that would otherwise fail only at the centre, weeks later.
+    fn check_batch(&self, topic: &Topic, batch: Vec<u8>) -> Result<Vec<u8>, ProduceError> {
+        let max = topic.config.max_message_bytes;
+        if batch.len() > max {
+            return Err(ProduceError::TooLarge { bytes: batch.len(), max });
+        }
+        let (view, rest) = BatchView::parse(&batch).map_err(ProduceError::Corrupt)?;
+        if !rest.is_empty() {
+            return Err(ProduceError::Corrupt(BatchError::Malformed("more than one batch where one may come")));
+        }
+        let bounds = VerifyLimits {
+            batch_bytes_max: max,
+            decompressed_bytes_max: limits::BATCH_DECOMPRESSED_BYTES_MAX,
+            ratio_max: limits::DECOMPRESSION_RATIO_MAX,
+            control_allowed: false,
+        };
+        verify(&view, &bounds).map_err(ProduceError::Corrupt)?;
+        Ok(batch)
+    }
+}
+
+/// One batch for one partition.
+struct Append {
+    partition: PartitionId,
+    batch: Vec<u8>,
+    stamp: bool,
+    acks: Acks,
+    reply: Sender<Result<Appended, ProduceError>>,
+    result: Option<Result<Appended, ProduceError>>,
+}
+
+impl Operation for Append {
+    fn apply(&mut self, draft: &mut Draft<'_>) -> Result<(), Refused> {
+        let result = unless_full(self.append(draft))?;
+        if self.acks == Acks::Memory {
+            // A producer that has gone does not wait.
+            let _ = self.reply.try_send(result.clone());
+        }
+        self.result = Some(result);
+        Ok(())
+    }
+
+    fn done(self: Box<Self>, outcome: Result<&Committed, &StoreError>) {
+        let answer = match (outcome, self.result) {
+            (Ok(_), Some(result)) => result,
+            (Ok(_), None) => Err(StoreError::Closed.into()),
+            (Err(error), _) => Err(error.clone().into()),
+        };
+        if let Ok(appended) = &answer {
+            let counter = if appended.duplicate { &METRICS.duplicates_dropped } else { &METRICS.batches_appended };
+            counter.add(1);
+        }
+        // With `memory` the answer has gone out already, and the channel holds one.
+        let _ = self.reply.try_send(answer);
+    }
+
+    fn queued_bytes(&self) -> usize {
+        self.batch.len()
+    }
+}
+
+impl Append {
+    fn append(&mut self, draft: &mut Draft<'_>) -> Result<Appended, ProduceError> {
+        let head = draft.head(self.partition).ok_or(ProduceError::UnknownPartition)?;
+        let (view, _) = BatchView::parse(&self.batch).map_err(ProduceError::Corrupt)?;
+        let (producer_id, epoch) = (view.producer_id(), view.producer_epoch());
+        let (sequence, count) = (view.base_sequence(), view.record_count());
+        let key = producers::key(self.partition, producer_id);
+        let mut state = None;
+        if producer_id >= 0 {
+            let known = draft.get(Space::Producer, &key).and_then(ProducerState::decode);
+            let known = known.unwrap_or_else(|| ProducerState::new(epoch));
+            match known.check(epoch, sequence, count) {
+                Verdict::Append => state = Some(known),
+                Verdict::Duplicate { base_offset } => {
+                    let log_start = head.log_start;
+                    return Ok(Appended { base_offset, log_start, log_append_time_ms: -1, duplicate: true });
+                }
+                Verdict::OutOfOrder { expected } => {
+                    return Err(ProduceError::OutOfOrderSequence { expected, got: sequence });
+                }
+                Verdict::Fenced => return Err(ProduceError::ProducerFenced),
+            }
+        }
+        let now = draft.now();
+        let log_append_time_ms = if self.stamp { now.wall_ms } else { -1 };
+        if self.stamp {
+            header::set_log_append_time(&mut self.batch, log_append_time_ms);
+        }
+        let base_offset = draft.append_batch(self.partition, &self.batch)?;
+        if let Some(mut state) = state {
+            state.appended(epoch, sequence, count, base_offset);
+            state.seen_commit = draft.seq();
+            state.seen_wall_ms = now.wall_trusted.then_some(now.wall_ms);
+            draft.put(Space::Producer, &key, &state.encode())?;
+        }
+        Ok(Appended { base_offset, log_start: head.log_start, log_append_time_ms, duplicate: false })
+    }
+}

@@ -1,0 +1,209 @@
+//! Records of native clients on their way in: partition chosen, deduplicated on the writer, gathered by the store
+//! into one batch a partition and commit.
+
+use std::sync::Arc;
+
+use async_channel::Sender;
+
+use super::Broker;
+use super::call::unless_full;
+use super::devices::{DeviceSession, DeviceState};
+use super::error::ProduceError;
+use super::partitioner::partition_for_key;
+use super::produce::{Acks, Ticket};
+use super::topic::{KeyDefault, Topic};
+use crate::metrics::METRICS;
+use crate::store::{Committed, Draft, Operation, PartitionId, Refused, Space, StoreError};
+
+/// A record as a native client publishes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewRecord {
+    /// Chooses the partition; the client's id does where there is none.
+    pub key: Option<Vec<u8>>,
+    /// `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Milliseconds since 1970; the gateway stamps at the append where there is none.
+    pub timestamp_ms: Option<i64>,
+    /// Names and values, order and repetitions kept.
+    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl NewRecord {
+    /// Bytes it takes in memory, about.
+    fn bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(k, v)| k.len() + v.as_ref().map_or(0, Vec::len) + 64).sum();
+        self.key.as_ref().map_or(0, Vec::len) + self.value.as_ref().map_or(0, Vec::len) + headers + 96
+    }
+}
+
+/// Where the records of a publish came to lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The last sequence of this publish.
+    pub last_sequence: u64,
+    /// Partition and offset of its last record that was not a resend.
+    pub last: Option<(PartitionId, i64)>,
+    /// How many of the records had been appended before.
+    pub duplicates: u64,
+}
+
+impl Broker {
+    /// Queues `records`, numbered from `first_sequence` on, for `topic`. Returns once they have their place in the
+    /// order of appends, which is also the back-pressure; the ticket has the outcome, for all or none of them.
+    ///
+    /// # Errors
+    /// [`ProduceError::SessionFenced`], `TooLarge`, or the store's. Later ones come by the ticket.
+    pub async fn publish(
+        &self,
+        session: &DeviceSession,
+        topic: &Topic,
+        first_sequence: u64,
+        records: Vec<NewRecord>,
+        acks: Acks,
+    ) -> Result<Ticket<Published>, ProduceError> {
+        if session.is_fenced() {
+            return Err(ProduceError::SessionFenced);
+        }
+        // The batch around one record takes 61 bytes and, generously, 40 for lengths.
+        let max = topic.config.max_message_bytes;
+        let largest = records.iter().map(|r| r.bytes() + 61).max().unwrap_or(0);
+        if largest > max {
+            METRICS.batches_refused.add(1);
+            return Err(ProduceError::TooLarge { bytes: largest, max });
+        }
+        let records: Vec<_> = records.into_iter().map(|record| place(session, topic, record)).collect();
+        let (reply, answer) = async_channel::bounded(1);
+        let bytes = records.iter().map(|(_, record)| record.bytes()).sum();
+        let publish = Publish {
+            client_id: Arc::clone(session.client_id()),
+            epoch: session.epoch(),
+            first_sequence,
+            count: records.len() as u64,
+            records,
+            bytes,
+            acks,
+            reply,
+            result: None,
+        };
+        self.shared.store.submit(Box::new(publish)).await?;
+        Ok(Ticket { answer })
+    }
+
+    /// Uses up `count` sequences from `first_sequence` on for records that were refused for good (an unknown topic,
+    /// too large): those that the client has sent behind them are not held back.
+    ///
+    /// # Errors
+    /// As [`Broker::publish`].
+    pub async fn skip(
+        &self,
+        session: &DeviceSession,
+        first_sequence: u64,
+        count: u64,
+    ) -> Result<Ticket<Published>, ProduceError> {
+        let (reply, answer) = async_channel::bounded(1);
+        let skip = Publish {
+            client_id: Arc::clone(session.client_id()),
+            epoch: session.epoch(),
+            first_sequence,
+            count,
+            records: Vec::new(),
+            bytes: 0,
+            acks: Acks::Flash,
+            reply,
+            result: None,
+        };
+        self.shared.store.submit(Box::new(skip)).await?;
+        Ok(Ticket { answer })
+    }
+}
+
+/// Chooses the partition of a record, and its key where the topic gives one.
+fn place(session: &DeviceSession, topic: &Topic, mut record: NewRecord) -> (PartitionId, NewRecord) {
+    let client = session.client_id().as_bytes();
+    let index = partition_for_key(record.key.as_deref().unwrap_or(client), topic.partition_count());
+    if record.key.is_none() && topic.config.key == KeyDefault::ClientId {
+        record.key = Some(client.to_vec());
+    }
+    // A topic has at least one partition; this number belongs to none, and the writer says so.
+    let partition = topic.partition(index as i32).unwrap_or(PartitionId(u32::MAX));
+    (partition, record)
+}
+
+struct Publish {
+    client_id: Arc<str>,
+    epoch: u64,
+    first_sequence: u64,
+    /// Sequences used: one a record, or those of records that were refused.
+    count: u64,
+    records: Vec<(PartitionId, NewRecord)>,
+    bytes: usize,
+    acks: Acks,
+    reply: Sender<Result<Published, ProduceError>>,
+    result: Option<Result<Published, ProduceError>>,
+}
+
+impl Operation for Publish {
+    fn apply(&mut self, draft: &mut Draft<'_>) -> Result<(), Refused> {
+        let result = unless_full(self.append(draft))?;
+        if self.acks == Acks::Memory {
+            // A client that has gone does not wait.
+            let _ = self.reply.try_send(result.clone());
+        }
+        self.result = Some(result);
+        Ok(())
+    }
+
+    fn done(self: Box<Self>, outcome: Result<&Committed, &StoreError>) {
+        let records = self.records.len();
+        let answer = match (outcome, self.result) {
+            (Ok(_), Some(result)) => result,
+            (Ok(_), None) => Err(StoreError::Closed.into()),
+            (Err(error), _) => Err(error.clone().into()),
+        };
+        if let Ok(published) = &answer {
+            METRICS.records_in.add((records as u64).saturating_sub(published.duplicates));
+            METRICS.duplicates_dropped.add(published.duplicates);
+        }
+        // With `memory` the answer has gone out already, and the channel holds one.
+        let _ = self.reply.try_send(answer);
+    }
+
+    fn queued_bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Publish {
+    fn append(&self, draft: &mut Draft<'_>) -> Result<Published, ProduceError> {
+        let key = self.client_id.as_bytes();
+        let mut state = draft.get(Space::Device, key).and_then(DeviceState::decode).unwrap_or_default();
+        if self.epoch < state.epoch {
+            return Err(ProduceError::SessionFenced);
+        }
+        if self.epoch > state.epoch {
+            state = DeviceState { epoch: self.epoch, ..DeviceState::default() };
+        }
+        let expected = state.last_sequence.saturating_add(1);
+        if self.first_sequence > expected {
+            return Err(ProduceError::SequenceGap { expected, got: self.first_sequence });
+        }
+        let duplicates = (expected - self.first_sequence).min(self.count);
+        let last_sequence = self.first_sequence.saturating_add(self.count).saturating_sub(1);
+        if duplicates == self.count {
+            return Ok(Published { last_sequence, last: None, duplicates });
+        }
+        let mut last = None;
+        for (partition, record) in self.records.iter().skip(usize::try_from(duplicates).unwrap_or(usize::MAX)) {
+            let headers: Vec<_> = record.headers.iter().map(|(k, v)| (k.as_slice(), v.as_deref())).collect();
+            let (key, value) = (record.key.as_deref(), record.value.as_deref());
+            let offset = draft.append_record(*partition, record.timestamp_ms, key, value, &headers)?;
+            last = Some((*partition, offset));
+        }
+        let now = draft.now();
+        state.last_sequence = last_sequence;
+        state.seen_commit = draft.seq();
+        state.seen_wall_ms = now.wall_trusted.then_some(now.wall_ms);
+        draft.put(Space::Device, key, &state.encode())?;
+        Ok(Published { last_sequence, last, duplicates })
+    }
+}

@@ -1,0 +1,308 @@
+//! A topic as the broker knows it: name, UUID for life, partitions, configuration. Values only; changes go through
+//! [`super::catalog`].
+//!
+//! Invariants: a UUID and a [`PartitionId`] are never used again, so a topic deleted and made again is another topic.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::limits;
+use crate::record::Compression;
+use crate::store::PartitionId;
+
+/// A topic's identity for life (RFC 9562 version 4).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicId(pub [u8; 16]);
+
+impl TopicId {
+    /// A fresh random identity.
+    pub fn random() -> Self {
+        let mut bytes = [0u8; 16];
+        if getrandom::fill(&mut bytes).is_err() {
+            // The kernel's generator is ready long before we start; this keeps identities distinct if it is not.
+            for byte in &mut bytes {
+                *byte = fastrand::u8(..);
+            }
+        }
+        bytes[6] = (bytes[6] & 0x0f) | 0x40;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, byte) in self.0.iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One topic as of now. Immutable: a change makes a new value, so a reader holds a consistent picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topic {
+    /// Identity for life.
+    pub id: TopicId,
+    /// Name, checked by [`validate_name`].
+    pub name: String,
+    /// Partition `i` of the topic is `partitions[i]` of the store.
+    pub partitions: Vec<PartitionId>,
+    /// What was set, over the broker's defaults.
+    pub overrides: Vec<(String, String)>,
+    /// Effective configuration.
+    pub config: TopicConfig,
+}
+
+impl Topic {
+    /// The store's partition for index `index`, as it comes from the wire.
+    pub fn partition(&self, index: i32) -> Option<PartitionId> {
+        self.partitions.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// Number of partitions.
+    pub fn partition_count(&self) -> u32 {
+        self.partitions.len() as u32
+    }
+
+    /// Whether the topic is Brooklet's own: uplinks do not follow these unless named.
+    pub fn is_internal(&self) -> bool {
+        self.name.starts_with("__")
+    }
+}
+
+/// What decides the key of a native record that has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyDefault {
+    /// The publishing client's id, so order per device holds and the centre knows the device.
+    ClientId,
+    /// No key; the client's partition is still chosen by its id.
+    None,
+}
+
+/// Whose time a record carries (`message.timestamp.type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer's.
+    CreateTime,
+    /// The gateway's, at append.
+    LogAppendTime,
+}
+
+/// The effective configuration of a topic. Names are those Kafka users know; see [`TopicConfig::KEYS`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicConfig {
+    /// `retention.ms`: how long records are kept at least logically; `None` (−1) is for ever, within `store.max_bytes`.
+    pub retention_ms: Option<u64>,
+    /// `retention.bytes`, a partition; `None` (−1) is no bound of its own.
+    pub retention_bytes: Option<u64>,
+    /// `max.message.bytes`: largest batch accepted, 64 B to 8 MiB.
+    pub max_message_bytes: usize,
+    /// `compression.type`: `None` is `producer`, the batch is kept as it came.
+    pub compression: Option<Compression>,
+    /// `message.timestamp.type`.
+    pub timestamp_type: TimestampType,
+    /// `brooklet.key`: the key of native records without one.
+    pub key: KeyDefault,
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        Self {
+            retention_ms: None,
+            retention_bytes: None,
+            max_message_bytes: limits::BATCH_BYTES_DEFAULT,
+            compression: None,
+            timestamp_type: TimestampType::CreateTime,
+            key: KeyDefault::ClientId,
+        }
+    }
+}
+
+impl TopicConfig {
+    /// Every configuration a topic has, in the order they are described.
+    pub const KEYS: [&'static str; 6] = [
+        "brooklet.key",
+        "compression.type",
+        "max.message.bytes",
+        "message.timestamp.type",
+        "retention.bytes",
+        "retention.ms",
+    ];
+
+    /// Sets `key` to `value`.
+    ///
+    /// # Errors
+    /// A text that names the key, the value and what is allowed, for the one who set it.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        match key {
+            "retention.ms" => self.retention_ms = parse_unbounded(key, value)?,
+            "retention.bytes" => self.retention_bytes = parse_unbounded(key, value)?,
+            "max.message.bytes" => {
+                let bytes = value.parse::<usize>().ok().filter(|n| (64..=limits::BATCH_BYTES_MAX).contains(n));
+                self.max_message_bytes = bytes.ok_or_else(|| {
+                    format!("{key}={value}: a number of bytes from 64 to {}", limits::BATCH_BYTES_MAX)
+                })?;
+            }
+            "compression.type" => {
+                self.compression = match value {
+                    "producer" => None,
+                    "uncompressed" => Some(Compression::None),
+                    other => Some(Compression::from_str(other).map_err(|_| {
+                        format!("{key}={value}: one of producer, uncompressed, gzip, snappy, lz4, zstd")
+                    })?),
+                };
+            }
+            "message.timestamp.type" => {
+                self.timestamp_type = match value {
+                    "CreateTime" => TimestampType::CreateTime,
+                    "LogAppendTime" => TimestampType::LogAppendTime,
+                    _ => return Err(format!("{key}={value}: one of CreateTime, LogAppendTime")),
+                };
+            }
+            "brooklet.key" => {
+                self.key = match value {
+                    "client-id" => KeyDefault::ClientId,
+                    "none" => KeyDefault::None,
+                    _ => return Err(format!("{key}={value}: one of client-id, none")),
+                };
+            }
+            "cleanup.policy" if value == "delete" => {}
+            "cleanup.policy" => return Err(format!("{key}={value}: only delete is available in this version")),
+            _ => return Err(format!("{key}: not a topic configuration; there are {}", Self::KEYS.join(", "))),
+        }
+        Ok(())
+    }
+
+    /// The value of `key` as text, as it would be set.
+    pub fn get(&self, key: &str) -> Option<String> {
+        let unbounded = |n: Option<u64>| n.map_or_else(|| "-1".to_owned(), |n| n.to_string());
+        Some(match key {
+            "retention.ms" => unbounded(self.retention_ms),
+            "retention.bytes" => unbounded(self.retention_bytes),
+            "max.message.bytes" => self.max_message_bytes.to_string(),
+            "compression.type" => match self.compression {
+                None => "producer".to_owned(),
+                Some(Compression::None) => "uncompressed".to_owned(),
+                Some(codec) => codec.to_string(),
+            },
+            "message.timestamp.type" => match self.timestamp_type {
+                TimestampType::CreateTime => "CreateTime".to_owned(),
+                TimestampType::LogAppendTime => "LogAppendTime".to_owned(),
+            },
+            "brooklet.key" => match self.key {
+                KeyDefault::ClientId => "client-id".to_owned(),
+                KeyDefault::None => "none".to_owned(),
+            },
+            _ => return None,
+        })
+    }
+
+    /// These defaults with `overrides` set on top.
+    ///
+    /// # Errors
+    /// As [`TopicConfig::set`], for the first that fails.
+    pub fn with<'a>(&self, overrides: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
+        let mut config = self.clone();
+        for (key, value) in overrides {
+            config.set(key, value)?;
+        }
+        Ok(config)
+    }
+}
+
+fn parse_unbounded(key: &str, value: &str) -> Result<Option<u64>, String> {
+    match value.parse::<i64>() {
+        Ok(-1) => Ok(None),
+        Ok(n) if n >= 0 => Ok(Some(n.unsigned_abs())),
+        _ => Err(format!("{key}={value}: a whole number from 0, or -1 for no bound")),
+    }
+}
+
+/// Checks a topic's name by Kafka's rule: 1 to 249 of `a-z A-Z 0-9 . _ -`, and not `.` or `..`.
+///
+/// # Errors
+/// A text that says what is wrong with it.
+pub fn validate_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("a topic's name cannot be empty".to_owned());
+    }
+    if name == "." || name == ".." {
+        return Err(format!("a topic's name cannot be {name:?}"));
+    }
+    if name.len() > limits::TOPIC_NAME_BYTES_MAX {
+        return Err(format!(
+            "a topic's name has at most {} characters; this one has {}",
+            limits::TOPIC_NAME_BYTES_MAX,
+            name.len()
+        ));
+    }
+    match name.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '-')) {
+        Some(bad) => Err(format!("a topic's name has only a-z A-Z 0-9 . _ -; {name:?} has {bad:?}")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_described_and_reads_back() {
+        let config = TopicConfig::default();
+        for key in TopicConfig::KEYS {
+            let value = config.get(key).expect(key);
+            let mut again = TopicConfig::default();
+            again.set(key, &value).expect(key);
+            assert_eq!(again, config, "{key}={value}");
+        }
+    }
+
+    #[test]
+    fn wrong_values_name_key_and_remedy() {
+        let mut config = TopicConfig::default();
+        for (key, value) in [
+            ("retention.ms", "-2"),
+            ("retention.bytes", "1GiB"),
+            ("max.message.bytes", "0"),
+            ("max.message.bytes", "99999999999"),
+            ("compression.type", "brotli"),
+            ("message.timestamp.type", "now"),
+            ("cleanup.policy", "compact"),
+            ("brooklet.key", "x"),
+            ("no.such.thing", "1"),
+        ] {
+            let text = config.set(key, value).expect_err(key);
+            assert!(text.contains(key), "{text}");
+        }
+        assert_eq!(config, TopicConfig::default());
+    }
+
+    #[test]
+    fn names_follow_kafkas_rule() {
+        for good in ["a", "plant.1_x-Y", &"n".repeat(249)] {
+            validate_name(good).expect(good);
+        }
+        for bad in ["", ".", "..", "a b", "ä", "a/b", &"n".repeat(250)] {
+            assert!(validate_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn identities_are_version_four() {
+        let (a, b) = (TopicId::random(), TopicId::random());
+        assert_ne!(a, b);
+        let text = a.to_string();
+        assert_eq!(text.len(), 36);
+        assert_eq!(&text[14..15], "4");
+    }
+}
