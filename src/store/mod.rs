@@ -3,6 +3,8 @@
 pub mod backend;
 pub mod clock;
 pub mod disk;
+#[cfg(debug_assertions)]
+pub mod sim;
 
 mod draft;
 mod error;
