@@ -9,7 +9,8 @@ use crate::kafka::message::messages;
 messages! {
     request OffsetFetchRequest<'a>: OffsetFetch {
         group_id: &'a str, in 1..=7;
-        topics: Option<Vec<OffsetFetchRequestTopic<'a>>>, in 1..=7, null 2..=7;
+        /// Null: all of the group.
+        topics: Option<Vec<OffsetFetchRequestTopic<'a>>>, in 1..=7, null 2..=7, default Some(Vec::new());
         groups: Vec<OffsetFetchRequestGroup<'a>>, in 8..;
         require_stable: bool, in 7..;
     }
