@@ -1,8 +1,9 @@
 //! Zstandard (RFC 8878), of one or several frames.
 //!
-//! The decoder's memory is the frame's window and one block, whose sizes are bounded here before they are allocated; a
-//! frame that wants a larger window is refused. 8 MiB is what RFC 8878 (3.1.1.1.2) recommends every decoder to support,
-//! and the window of level 19; no Kafka client asks for more without a setting of its own.
+//! The decoder's memory is one block and what the frame's window holds of the content. A window of up to 8 MiB is taken as
+//! it is claimed (RFC 8878, 3.1.1.1.2, recommends it to every decoder; levels up to 19 ask for no more), and nothing is
+//! allocated before content fills it. Levels 20 to 22 claim up to 128 MiB whatever they compress: such frames are taken while
+//! their content stays within 8 MiB.
 //! A frame without checksum is fine, for the batch has its CRC-32C; one with a checksum is held to it.
 
 use std::io::{self, Read};
@@ -15,8 +16,12 @@ use ruzstd::encoding::{CompressionLevel, compress as encode};
 use super::super::{BatchError, Compression};
 use super::split;
 
-/// Largest window, bytes.
+/// Largest window that is taken whatever the content, bytes.
 const WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Largest window that is taken at all: that of level 22. Bytes.
+const WINDOW_BYTES_CLAIMED_MAX: u64 = 128 * 1024 * 1024;
+/// Most blocks under such a window; each holds 128 KiB at most.
+const WIDE_BLOCKS_MAX: usize = (WINDOW_BYTES_MAX / (128 * 1024)) as usize;
 /// Most frames of a payload, skippable ones included: each costs tables anew.
 const FRAMES_MAX: u32 = 64;
 
@@ -28,12 +33,14 @@ pub(super) struct Decoder<'a> {
     frame: Option<FrameDecoder>,
     /// What came out of it so far.
     frame_bytes: u64,
+    /// Blocks that it may have.
+    frame_blocks_max: usize,
     frames: u32,
 }
 
 impl<'a> Decoder<'a> {
     pub(super) fn new(payload: &'a [u8]) -> Decoder<'a> {
-        Decoder { rest: payload, frame: None, frame_bytes: 0, frames: 0 }
+        Decoder { rest: payload, frame: None, frame_bytes: 0, frame_blocks_max: 0, frames: 0 }
     }
 
     fn open_frame(&mut self) -> Result<(), BatchError> {
@@ -41,22 +48,37 @@ impl<'a> Decoder<'a> {
         if self.frames > FRAMES_MAX {
             return Err(INVALID);
         }
-        // A fresh decoder a frame: a reset one would reserve the window that the header claims.
-        let mut frame = FrameDecoder::new();
-        frame.set_max_window_size(WINDOW_BYTES_MAX);
-        match frame.init(&mut self.rest) {
-            Ok(()) => {
-                self.frame = Some(frame);
-                self.frame_bytes = 0;
+        let start = self.rest;
+        let opened = match self.init(WINDOW_BYTES_MAX) {
+            Err(FrameDecoderError::WindowSizeTooBig { .. }) => {
+                self.rest = start;
+                self.frame_blocks_max = WIDE_BLOCKS_MAX;
+                self.init(WINDOW_BYTES_CLAIMED_MAX)
             }
+            opened => {
+                self.frame_blocks_max = usize::MAX;
+                opened
+            }
+        };
+        match opened {
+            Ok(()) => Ok(()),
             Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
-                split(&mut self.rest, length as usize).ok_or(INVALID)?;
+                split(&mut self.rest, length as usize).map(drop).ok_or(INVALID)
             }
             Err(FrameDecoderError::WindowSizeTooBig { requested, max }) => {
-                return Err(BatchError::TooLarge { bytes: requested, bytes_max: max });
+                Err(BatchError::TooLarge { bytes: requested, bytes_max: max })
             }
-            Err(_) => return Err(INVALID),
+            Err(_) => Err(INVALID),
         }
+    }
+
+    fn init(&mut self, window_bytes_max: u64) -> Result<(), FrameDecoderError> {
+        // A fresh decoder for each frame: one that is used again would reserve the window that the header claims.
+        let mut frame = FrameDecoder::new();
+        frame.set_max_window_size(window_bytes_max);
+        frame.init(&mut self.rest)?;
+        self.frame = Some(frame);
+        self.frame_bytes = 0;
         Ok(())
     }
 
@@ -78,6 +100,9 @@ impl<'a> Decoder<'a> {
                 check_end(frame, self.frame_bytes)?;
                 self.frame = None;
                 continue;
+            }
+            if frame.blocks_decoded() >= self.frame_blocks_max {
+                return Err(BatchError::TooLarge { bytes: WINDOW_BYTES_MAX + 1, bytes_max: WINDOW_BYTES_MAX });
             }
             frame.decode_blocks(&mut self.rest, BlockDecodingStrategy::UptoBlocks(1)).map_err(|_| INVALID)?;
         }
