@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Runs the tests with other people's programs (tests/interop): kcat, and a real Apache Kafka started for the occasion.
+#
+# Exit codes: 0 passed, 1 failed, 2 usage, 3 passed as far as it went, but a program is missing (named on a line that
+# begins with SKIP). With BROOKLET_REQUIRE_PEERS=1 a missing program is a failure.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+
+usage() {
+  cat <<'TEXT'
+  scripts/interop.sh [--binary FILE] [--nodes 1|3] [--port P] [NAME...]
+
+  --binary FILE  the brooklet to test                                            (cargo builds one for the tests)
+  --nodes N      nodes of the Apache Kafka                                       (1)
+  --port P       its first port                                                  (29092)
+  NAME           only tests whose names contain it, as with cargo test           (all)
+TEXT
+}
+
+nodes=1 port=29092
+names=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    -h | --help) usage; exit 0 ;;
+    --binary | --nodes | --port)
+      [ $# -ge 2 ] || { echo "interop.sh: $1 needs a value" >&2; exit 2; }
+      case $1 in
+        --binary) BROOKLET_TEST_BINARY=$(cd "$(dirname "$2")" && pwd)/$(basename "$2"); export BROOKLET_TEST_BINARY ;;
+        --nodes) nodes=$2 ;;
+        --port) port=$2 ;;
+      esac
+      shift 2 ;;
+    -*) echo "interop.sh: $1: unknown option" >&2; usage >&2; exit 2 ;;
+    *) names+=("$1"); shift ;;
+  esac
+done
+
+missing=0
+skip() {
+  echo "SKIP: $*" >&2
+  missing=1
+}
+
+if command -v kcat >/dev/null; then
+  export BROOKLET_TEST_KCAT=1
+else
+  skip "kcat isn't installed (Debian: apt-get install kcat)"
+fi
+
+kafka=(--dir "$root/.scratch/interop/kafka")
+status=0
+scripts/kafka.sh start "${kafka[@]}" --fresh --nodes "$nodes" --port "$port" >/dev/null || status=$?
+case $status in
+  0)
+    trap 'scripts/kafka.sh stop "${kafka[@]}"' EXIT
+    BROOKLET_TEST_KAFKA=$(scripts/kafka.sh bootstrap "${kafka[@]}")
+    export BROOKLET_TEST_KAFKA
+    ;;
+  3) skip "without Java and Maven there is no Apache Kafka to test with" ;;
+  *) echo "interop.sh: Apache Kafka didn't start" >&2; exit 1 ;;
+esac
+
+if [ $missing = 1 ] && [ -n "${BROOKLET_REQUIRE_PEERS:-}" ]; then exit 1; fi
+
+# Each test has processes of its own; more than two at once would measure the machine.
+cargo test --locked --test interop -- --test-threads=2 ${names[@]+"${names[@]}"} || exit 1
+[ $missing = 0 ] || exit 3

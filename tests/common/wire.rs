@@ -1,0 +1,299 @@
+//! A few requests of the Kafka protocol, written by hand over plain TCP: enough to look at a broker's raw batches.
+//!
+//! Versions before the flexible ones, so that a field is a field.
+
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+const FETCH_BYTES_MAX: i32 = 16 << 20;
+const HEADER_BYTES: usize = 61;
+
+/// One connection.
+pub struct Wire {
+    stream: TcpStream,
+    correlation: i32,
+}
+
+impl Wire {
+    /// # Errors
+    /// What the operating system says.
+    pub fn connect(addr: &str) -> io::Result<Wire> {
+        let stream = TcpStream::connect(addr)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
+        stream.set_nodelay(true)?;
+        Ok(Wire { stream, correlation: 0 })
+    }
+
+    /// # Errors
+    /// Where the peer doesn't answer, or not to this request.
+    pub fn call(&mut self, api: i16, version: i16, body: Body) -> io::Result<Answer> {
+        self.correlation += 1;
+        let request = Body::default().i16(api).i16(version).i32(self.correlation).string("test").raw(&body.0);
+        self.stream.write_all(&Body::default().bytes(&request.0).0)?;
+        let length = usize::try_from(i32::from_be_bytes(self.read_array()?)).unwrap_or(usize::MAX);
+        assert!((4..=ANSWER_BYTES_MAX).contains(&length), "an answer of {length} bytes");
+        let correlation = i32::from_be_bytes(self.read_array()?);
+        let mut bytes = vec![0; length - 4];
+        self.stream.read_exact(&mut bytes)?;
+        assert_eq!(correlation, self.correlation, "an answer to something else");
+        Ok(Answer { bytes, at: 0 })
+    }
+
+    /// ApiVersions v0: key, lowest and highest version.
+    ///
+    /// # Errors
+    /// As [`Wire::call`].
+    pub fn api_versions(&mut self) -> io::Result<Vec<(i16, i16, i16)>> {
+        let mut answer = self.call(18, 0, Body::default())?;
+        assert_eq!(answer.i16(), 0, "ApiVersions");
+        Ok(answer.array(|a| (a.i16(), a.i16(), a.i16())))
+    }
+
+    fn read_array(&mut self) -> io::Result<[u8; 4]> {
+        let mut four = [0; 4];
+        self.stream.read_exact(&mut four)?;
+        Ok(four)
+    }
+}
+
+/// A request being written.
+#[derive(Default)]
+pub struct Body(pub Vec<u8>);
+
+impl Body {
+    pub fn raw(mut self, bytes: &[u8]) -> Body {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    pub fn i8(self, value: i8) -> Body {
+        self.raw(&value.to_be_bytes())
+    }
+
+    pub fn i16(self, value: i16) -> Body {
+        self.raw(&value.to_be_bytes())
+    }
+
+    pub fn i32(self, value: i32) -> Body {
+        self.raw(&value.to_be_bytes())
+    }
+
+    pub fn i64(self, value: i64) -> Body {
+        self.raw(&value.to_be_bytes())
+    }
+
+    pub fn string(self, value: &str) -> Body {
+        self.i16(value.len().try_into().unwrap()).raw(value.as_bytes())
+    }
+
+    pub fn bytes(self, value: &[u8]) -> Body {
+        self.i32(value.len().try_into().unwrap()).raw(value)
+    }
+}
+
+/// An answer being read.
+pub struct Answer {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Answer {
+    pub fn take(&mut self, count: usize) -> &[u8] {
+        let from = self.at;
+        self.at += count;
+        &self.bytes[from..self.at]
+    }
+
+    pub fn i8(&mut self) -> i8 {
+        i8::from_be_bytes(self.take(1).try_into().unwrap())
+    }
+
+    pub fn i16(&mut self) -> i16 {
+        i16::from_be_bytes(self.take(2).try_into().unwrap())
+    }
+
+    pub fn i32(&mut self) -> i32 {
+        i32::from_be_bytes(self.take(4).try_into().unwrap())
+    }
+
+    pub fn i64(&mut self) -> i64 {
+        i64::from_be_bytes(self.take(8).try_into().unwrap())
+    }
+
+    /// Null reads as empty.
+    pub fn string(&mut self) -> String {
+        let length = self.i16().max(0);
+        String::from_utf8(self.take(length.try_into().unwrap()).to_vec()).unwrap()
+    }
+
+    /// Null reads as empty.
+    pub fn blob(&mut self) -> Vec<u8> {
+        let length = self.i32().max(0);
+        self.take(length.try_into().unwrap()).to_vec()
+    }
+
+    /// Null reads as empty.
+    pub fn array<T>(&mut self, mut element: impl FnMut(&mut Answer) -> T) -> Vec<T> {
+        let count = self.i32().max(0);
+        (0..count).map(|_| element(self)).collect()
+    }
+}
+
+/// CreateTopics v4.
+pub fn create_topic(bootstrap: &str, topic: &str, partitions: i32) {
+    let body = Body::default().i32(1).string(topic).i32(partitions).i16(-1).i32(0).i32(0).i32(15_000).i8(0);
+    let mut answer = Wire::connect(first(bootstrap)).unwrap().call(19, 4, body).unwrap();
+    answer.i32();
+    let results = answer.array(|a| (a.string(), a.i16(), a.string()));
+    assert!(results.iter().all(|(_, error, _)| *error == 0), "CreateTopics: {results:?}");
+    super::wait_for("the new topic's leaders", TIMEOUT, || {
+        leaders(bootstrap, topic).filter(|l| l.len() == partitions as usize)
+    });
+}
+
+/// CreatePartitions v1: the topic has `partitions` from now on.
+pub fn grow_topic(bootstrap: &str, topic: &str, partitions: i32) {
+    let body = Body::default().i32(1).string(topic).i32(partitions).i32(-1).i32(15_000).i8(0);
+    let mut answer = Wire::connect(first(bootstrap)).unwrap().call(37, 1, body).unwrap();
+    answer.i32();
+    let results = answer.array(|a| (a.string(), a.i16(), a.string()));
+    assert!(results.iter().all(|(_, error, _)| *error == 0), "CreatePartitions: {results:?}");
+    super::wait_for("the new leaders", TIMEOUT, || {
+        leaders(bootstrap, topic).filter(|l| l.len() == partitions as usize)
+    });
+}
+
+/// Metadata v4: the leader's address of each partition; `None` while the topic or a leader is missing.
+pub fn leaders(bootstrap: &str, topic: &str) -> Option<Vec<String>> {
+    let body = Body::default().i32(1).string(topic).i8(0);
+    let mut answer = Wire::connect(first(bootstrap)).ok()?.call(3, 4, body).ok()?;
+    answer.i32();
+    let brokers = answer.array(|a| {
+        let broker = (a.i32(), format!("{}:{}", a.string(), a.i32()));
+        a.string();
+        broker
+    });
+    answer.string();
+    answer.i32();
+    let mut topics = answer.array(|a| {
+        let error = a.i16();
+        a.string();
+        a.i8();
+        let partitions = a.array(|a| {
+            a.i16();
+            let partition = (a.i32(), a.i32());
+            a.array(Answer::i32);
+            a.array(Answer::i32);
+            partition
+        });
+        (error, partitions)
+    });
+    let (error, mut partitions) = topics.pop()?;
+    if error != 0 || partitions.is_empty() {
+        return None;
+    }
+    partitions.sort_unstable();
+    let address = |leader| brokers.iter().find(|(id, _)| *id == leader).map(|(_, address)| address.clone());
+    partitions.into_iter().map(|(_, leader)| address(leader)).collect()
+}
+
+/// One batch, as it came.
+#[derive(Clone)]
+pub struct Batch {
+    pub raw: Vec<u8>,
+}
+
+impl Batch {
+    pub fn base_offset(&self) -> i64 {
+        i64::from_be_bytes(self.raw[..8].try_into().unwrap())
+    }
+
+    pub fn next_offset(&self) -> i64 {
+        self.base_offset() + i64::from(i32::from_be_bytes(self.raw[23..27].try_into().unwrap())) + 1
+    }
+
+    /// 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
+    pub fn codec(&self) -> u8 {
+        self.raw[22] & 7
+    }
+
+    pub fn record_count(&self) -> i32 {
+        i32::from_be_bytes(self.raw[57..61].try_into().unwrap())
+    }
+
+    /// The records as they stand in the batch: compressed, if they are.
+    pub fn payload(&self) -> &[u8] {
+        &self.raw[HEADER_BYTES..]
+    }
+}
+
+/// All batches of a topic by partition, from the beginning to the high watermark.
+pub fn batches(bootstrap: &str, topic: &str) -> Vec<Vec<Batch>> {
+    let Some(leaders) = leaders(bootstrap, topic) else { return Vec::new() };
+    let each = leaders.iter().enumerate();
+    each.map(|(partition, leader)| partition_batches(leader, topic, partition.try_into().unwrap())).collect()
+}
+
+fn partition_batches(leader: &str, topic: &str, partition: i32) -> Vec<Batch> {
+    let mut wire = Wire::connect(leader).unwrap();
+    let mut batches = Vec::new();
+    let mut next = 0;
+    loop {
+        let (high_watermark, bytes) = fetch(&mut wire, topic, partition, next).unwrap();
+        let before = next;
+        for batch in split(&bytes) {
+            next = batch.next_offset();
+            batches.push(batch);
+        }
+        if next >= high_watermark || next == before {
+            return batches;
+        }
+    }
+}
+
+/// Fetch v4: the high watermark and the raw batches.
+///
+/// # Errors
+/// As [`Wire::call`].
+pub fn fetch(wire: &mut Wire, topic: &str, partition: i32, offset: i64) -> io::Result<(i64, Vec<u8>)> {
+    let limits = Body::default().i32(-1).i32(100).i32(0).i32(FETCH_BYTES_MAX).i8(0);
+    let body = limits.i32(1).string(topic).i32(1).i32(partition).i64(offset).i32(FETCH_BYTES_MAX);
+    let mut answer = wire.call(1, 4, body)?;
+    answer.i32();
+    let mut topics = answer.array(|a| {
+        a.string();
+        a.array(|a| {
+            a.i32();
+            let (error, high_watermark) = (a.i16(), a.i64());
+            assert_eq!(error, 0, "Fetch of {topic}-{partition} from {offset}");
+            a.i64();
+            a.array(|a| (a.i64(), a.i64()));
+            (high_watermark, a.blob())
+        })
+    });
+    Ok(topics.pop().unwrap().pop().unwrap())
+}
+
+fn split(mut bytes: &[u8]) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    while bytes.len() >= HEADER_BYTES {
+        let length = 12 + i32::from_be_bytes(bytes[8..12].try_into().unwrap()) as usize;
+        // Kafka may cut the last one.
+        if bytes.len() < length {
+            break;
+        }
+        batches.push(Batch { raw: bytes[..length].to_vec() });
+        bytes = &bytes[length..];
+    }
+    batches
+}
+
+fn first(bootstrap: &str) -> &str {
+    bootstrap.split(',').next().unwrap()
+}
