@@ -35,6 +35,10 @@ pub const PRODUCER_EXPIRY_MS: i64 = 24 * 3_600_000;
 pub const READER_NAME_BYTES_MAX: usize = 249;
 /// Longest metadata text of a committed offset, bytes (Kafka's `offset.metadata.max.bytes`).
 pub const OFFSET_METADATA_BYTES_MAX: usize = 4_096;
+/// Longest name of an uplink, bytes. It is part of the durable cursor's key.
+pub const UPLINK_NAME_BYTES_MAX: usize = 64;
+/// Largest configuration file, bytes.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 const _: () = assert!(BATCH_BYTES_DEFAULT <= BATCH_BYTES_MAX);
 const _: () = assert!((BATCH_BYTES_MAX as u64) < BATCH_DECOMPRESSED_BYTES_MAX);

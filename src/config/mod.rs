@@ -1,1 +1,103 @@
-//! (being built)
+//! Configuration: one TOML file in layers, every key with a default, checked once into final types.
+//!
+//! | file | job |
+//! |---|---|
+//! | `keys` | **the** table of keys: name, kind and range, default, place, description |
+//! | `value`, `units`, `pattern` | one value: text to checked type, canonical spelling |
+//! | `layers`, `file` | files, variables and flags to a list of assignments with their origin |
+//! | `resolve`, `relations` | assignments to [`Config`]: unknown keys, ranges, contradictions between keys |
+//! | `types`, `blank` | the final types |
+//! | `report` | what holds and where it came from; the reference |
+//! | `last_good` | the configuration to fall back to |
+//!
+//! Invariants: nothing outside the table is accepted; all errors are found in one go; a secret never appears in an
+//! error, a report or Debug; nothing below this room parses configuration text.
+
+mod blank;
+mod error;
+mod file;
+mod keys;
+mod last_good;
+mod layers;
+mod pattern;
+mod relations;
+mod report;
+mod resolve;
+mod suggest;
+mod types;
+mod units;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+pub use error::{ConfigError, ConfigErrors, Origin};
+pub use last_good::{last_good_path, load_last_good, save_last_good};
+pub use layers::{Flag, Layers, variable_name};
+pub use pattern::{TopicPattern, TopicTemplate, is_name_char};
+pub use report::{reference, report_text};
+pub use resolve::Effective;
+pub use suggest::nearest;
+pub use types::*;
+pub use units::{format_duration, format_size, parse_duration, parse_size};
+pub use value::host_port;
+
+/// A configuration with the story of its values.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// Every key that holds, in the table's order, then topics and uplinks by name.
+    pub effective: Vec<Effective>,
+    /// What was passed over and may surprise.
+    pub warnings: Vec<String>,
+    /// The files that were read, lowest layer first.
+    pub files: Vec<PathBuf>,
+}
+
+impl Config {
+    /// Reads the layers into one checked configuration.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in one go: unreadable files, syntax, unknown keys, values out of range, contradictions.
+    pub fn load(layers: &Layers) -> Result<Loaded, ConfigErrors> {
+        Loaded::from_layers(layers)
+    }
+}
+
+impl Loaded {
+    fn from_layers(layers: &Layers) -> Result<Loaded, ConfigErrors> {
+        let gathered = layers.gather();
+        let resolved = resolve::resolve(&gathered.assignments);
+        let mut errors = gathered.errors;
+        errors.extend(resolved.errors);
+        if errors.is_empty() {
+            // Contradictions are looked for among valid values only: else they would be consequences of other errors.
+            errors.extend(relations::check(&resolved.config, &resolved.effective));
+        }
+        if !errors.is_empty() {
+            return Err(ConfigErrors { errors, data_dir: resolved.config.data_dir });
+        }
+        Ok(Loaded {
+            config: resolved.config,
+            effective: resolved.effective,
+            warnings: gathered.warnings,
+            files: gathered.files,
+        })
+    }
+
+    /// Where the value of a key came from.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Option<&Origin> {
+        self.effective.iter().find(|effective| effective.key == key).map(|effective| &effective.origin)
+    }
+}
+
+/// Loads one file as `check FILE` does: that file over the defaults, nothing else.
+///
+/// # Errors
+/// As [`Config::load`].
+pub fn load_file(file: &Path) -> Result<Loaded, ConfigErrors> {
+    Config::load(&Layers::only(file))
+}

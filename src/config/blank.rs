@@ -1,0 +1,125 @@
+//! Configurations before anything is read into them. The values here are never seen: every key of the table has a
+//! default, or is required, and is read over them.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use log::LevelFilter;
+
+use super::{keys, pattern::TopicTemplate, resolve::read_defaults, types::*};
+
+impl Default for Config {
+    /// What holds without any file, variable or flag.
+    fn default() -> Config {
+        let mut config = Config::blank();
+        read_defaults(keys::GLOBAL, &mut config);
+        read_defaults(keys::TOPIC, &mut config.topics.defaults);
+        config
+    }
+}
+
+impl Config {
+    pub(super) fn blank() -> Config {
+        Config {
+            data_dir: PathBuf::new(),
+            gateway: GatewayConfig { id: None },
+            store: StoreConfig {
+                max_bytes: DiskBudget::Auto,
+                segment_bytes: None,
+                commit_window: Duration::ZERO,
+                cache_bytes: 0,
+                tail_bytes: 0,
+                on_full: OnFull::EvictOldest,
+            },
+            listen: ListenConfig { native: blank_native(), kafka: blank_kafka() },
+            topics: TopicsConfig { auto_create: false, defaults: blank_topic(), by_name: BTreeMap::new() },
+            source: SourceConfig {
+                host: HostSourceConfig { enabled: false, interval: Duration::ZERO, topic: String::new() },
+            },
+            uplinks: BTreeMap::new(),
+            log: LogConfig { level: LevelFilter::Off },
+            clock: ClockConfig { trust: ClockTrust::Never },
+        }
+    }
+}
+
+fn nowhere() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+}
+
+fn blank_native() -> NativeListenConfig {
+    NativeListenConfig {
+        enabled: false,
+        addr: nowhere(),
+        max_connections: 0,
+        max_frame_bytes: 0,
+        max_inflight_bytes: 0,
+        idle_timeout: None,
+        frame_timeout: Duration::ZERO,
+    }
+}
+
+fn blank_kafka() -> KafkaListenConfig {
+    KafkaListenConfig {
+        enabled: false,
+        addr: nowhere(),
+        advertised: None,
+        acks_1: AcksOne::Flash,
+        max_connections: 0,
+        max_request_bytes: 0,
+        max_in_flight: 0,
+        max_inflight_bytes: 0,
+        idle_timeout: None,
+        frame_timeout: Duration::ZERO,
+    }
+}
+
+fn blank_topic() -> TopicSettings {
+    TopicSettings {
+        partitions: 0,
+        retention: None,
+        retention_bytes: None,
+        max_message_bytes: 0,
+        compression: TopicCompression::Producer,
+        timestamp_type: TimestampType::CreateTime,
+        key: DefaultKey::None,
+    }
+}
+
+impl UplinkConfig {
+    /// An uplink to these brokers with every other key at its default.
+    #[must_use]
+    pub fn to(bootstrap: Vec<HostPort>) -> UplinkConfig {
+        let mut uplink = UplinkConfig::blank();
+        read_defaults(keys::UPLINK, &mut uplink);
+        UplinkConfig { bootstrap, ..uplink }
+    }
+
+    pub(super) fn blank() -> UplinkConfig {
+        UplinkConfig {
+            enabled: false,
+            bootstrap: Vec::new(),
+            topics: Vec::new(),
+            exclude: Vec::new(),
+            topic: TopicTemplate::same_name(),
+            partitioning: Partitioning::ByGateway,
+            batch_min_bytes: 0,
+            batch_max_bytes: 0,
+            compression: Compression::None,
+            linger: Duration::ZERO,
+            create_topics: false,
+            create_partitions: None,
+            create_replication: None,
+            connect_timeout: Duration::ZERO,
+            request_timeout: Duration::ZERO,
+            backoff_min: Duration::ZERO,
+            backoff_max: Duration::ZERO,
+            delivery: Delivery::AtLeastOnce,
+            client_id: None,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Relations between keys: what no key can check alone.
+
+use super::{
+    error::{ConfigError, Origin},
+    resolve::Effective,
+    types::{Config, DiskBudget, UplinkConfig},
+};
+
+/// Bytes that a request or frame carries around one batch, at most.
+const AROUND_A_BATCH_BYTES: usize = 4 * 1024;
+
+/// Checks a configuration whose keys are each valid. Gives back what contradicts.
+pub(super) fn check(config: &Config, effective: &[Effective]) -> Vec<ConfigError> {
+    let mut found = Relations { effective, errors: Vec::new() };
+    found.store(config);
+    found.listeners(config);
+    for (name, uplink) in &config.uplinks {
+        found.uplink(name, uplink);
+    }
+    found.errors
+}
+
+struct Relations<'a> {
+    effective: &'a [Effective],
+    errors: Vec<ConfigError>,
+}
+
+impl Relations<'_> {
+    fn store(&mut self, config: &Config) {
+        if let (DiskBudget::Bytes(max), Some(segment)) = (config.store.max_bytes, config.store.segment_bytes)
+            && segment > max / 4
+        {
+            self.refuse("store.segment_bytes", "must be at most a quarter of store.max_bytes");
+        }
+    }
+
+    fn listeners(&mut self, config: &Config) {
+        let (native, kafka) = (&config.listen.native, &config.listen.kafka);
+        if native.enabled && kafka.enabled && native.addr == kafka.addr && native.addr.port() != 0 {
+            self.refuse("listen.kafka.addr", "must differ from listen.native.addr");
+        }
+        let largest =
+            config.topics.by_name.values().chain([&config.topics.defaults]).map(|t| t.max_message_bytes).max();
+        let needed = largest.unwrap_or(0) + AROUND_A_BATCH_BYTES;
+        if kafka.enabled && kafka.max_request_bytes < needed {
+            let problem =
+                format!("must be at least {needed}: the largest max.message.bytes and what surrounds a batch");
+            self.refuse("listen.kafka.max_request_bytes", problem);
+        }
+        if kafka.enabled && kafka.max_inflight_bytes < kafka.max_request_bytes as u64 {
+            self.refuse("listen.kafka.max_inflight_bytes", "must be at least listen.kafka.max_request_bytes");
+        }
+        if native.enabled && native.max_inflight_bytes < native.max_frame_bytes as u64 {
+            self.refuse("listen.native.max_inflight_bytes", "must be at least listen.native.max_frame_bytes");
+        }
+    }
+
+    fn uplink(&mut self, name: &str, uplink: &UplinkConfig) {
+        if uplink.batch_min_bytes > uplink.batch_max_bytes {
+            self.refuse(&format!("uplink.{name}.batch.min_bytes"), "must be at most batch.max_bytes");
+        }
+        if uplink.backoff_min > uplink.backoff_max {
+            self.refuse(&format!("uplink.{name}.backoff.min"), "must be at most backoff.max");
+        }
+        if uplink.topics.is_empty() {
+            self.refuse(&format!("uplink.{name}.topics"), "must name at least one topic or pattern");
+        }
+    }
+
+    /// Blames the key's own place; where that is a default, the reader still sees which key it is.
+    fn refuse(&mut self, key: &str, problem: impl Into<String>) {
+        let found = self.effective.iter().find(|effective| effective.key == key);
+        let origin = found.map_or(Origin::Default, |effective| effective.origin.clone());
+        let value = found.map(|effective| effective.shown().to_owned());
+        self.errors.push(ConfigError { value, ..ConfigError::at(&origin, key, problem) });
+    }
+}

@@ -1,0 +1,367 @@
+//! The final types: what the rest of the house sees of the configuration.
+//!
+//! Values here have been checked: ranges of single keys by the table in [`super::keys`], relations between keys by
+//! [`super::relations`]. Nobody below parses text again. Sizes are in bytes.
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+use super::{
+    pattern::{TopicPattern, TopicTemplate},
+    value::words,
+};
+
+/// Everything `serve` can be told. [`Config::default`] is what holds without any file, variable or flag.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where everything is kept: segments, identity, the socket for local administration.
+    pub data_dir: PathBuf,
+    pub gateway: GatewayConfig,
+    pub store: StoreConfig,
+    pub listen: ListenConfig,
+    pub topics: TopicsConfig,
+    pub source: SourceConfig,
+    /// By name; the name is part of the durable cursor's key.
+    pub uplinks: BTreeMap<String, UplinkConfig>,
+    pub log: LogConfig,
+    pub clock: ClockConfig,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatewayConfig {
+    /// Name of this gateway at the centre. `None`: generated once and kept in the data directory.
+    pub id: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoreConfig {
+    /// Bound of everything on disk: segments, spares, state, files unlinked but still open.
+    pub max_bytes: DiskBudget,
+    /// Size of a segment file. `None`: [`StoreConfig::segment_bytes_for`] the budget.
+    pub segment_bytes: Option<u64>,
+    /// Least time between the beginnings of two commits; zero commits as fast as the disk can.
+    pub commit_window: Duration,
+    /// Page cache of the store.
+    pub cache_bytes: u64,
+    /// Recent committed batches kept in memory for readers.
+    pub tail_bytes: u64,
+    pub on_full: OnFull,
+}
+
+impl StoreConfig {
+    /// The segment size for a budget of `max_bytes`: 8 MiB up to 64 MiB, 16 up to 256 MiB, 32 up to 4 GiB, 64 above;
+    /// below 64 MiB an eighth of the budget, so that there is a ring at all.
+    #[must_use]
+    pub fn segment_bytes_for(max_bytes: u64) -> u64 {
+        const MIB: u64 = 1 << 20;
+        match max_bytes / MIB {
+            0..64 => (max_bytes / 8).max(super::keys::SEGMENT_BYTES_MIN),
+            64..256 => 8 * MIB,
+            256..1024 => 16 * MIB,
+            1024..4096 => 32 * MIB,
+            _ => 64 * MIB,
+        }
+    }
+}
+
+/// How much disk the store may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskBudget {
+    /// The smaller of 1 GiB and a quarter of the filesystem.
+    Auto,
+    Bytes(u64),
+    /// Of the whole filesystem's size, 1 to 95.
+    Percent(u8),
+}
+
+impl DiskBudget {
+    /// The bound in bytes on a filesystem of this size.
+    #[must_use]
+    pub fn resolve(self, filesystem_bytes: u64) -> u64 {
+        let percent = |percent: u64| (u128::from(filesystem_bytes) * u128::from(percent) / 100) as u64;
+        match self {
+            DiskBudget::Auto => percent(25).min(1 << 30),
+            DiskBudget::Bytes(bytes) => bytes,
+            DiskBudget::Percent(of_hundred) => percent(u64::from(of_hundred)),
+        }
+    }
+}
+
+words! {
+    /// What happens to an append when `store.max_bytes` is reached.
+    pub enum OnFull {
+        /// The oldest segment goes; what a reader still missed of it is recorded in the loss ledger.
+        EvictOldest = "evict-oldest",
+        /// Producers get an error until space is free again.
+        Refuse = "refuse",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenConfig {
+    pub native: NativeListenConfig,
+    pub kafka: KafkaListenConfig,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct NativeListenConfig {
+    pub enabled: bool,
+    pub addr: SocketAddr,
+    pub max_connections: usize,
+    /// Largest frame accepted.
+    pub max_frame_bytes: usize,
+    /// Frames of all connections together that are received but not answered.
+    pub max_inflight_bytes: u64,
+    /// A connection silent for longer is closed. `None`: never.
+    pub idle_timeout: Option<Duration>,
+    /// A begun frame must be whole, and an answer taken, within this.
+    pub frame_timeout: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct KafkaListenConfig {
+    pub enabled: bool,
+    pub addr: SocketAddr,
+    /// What Metadata answers. `None`: the address that the connection came in on.
+    pub advertised: Option<HostPort>,
+    pub acks_1: AcksOne,
+    pub max_connections: usize,
+    /// Largest request accepted.
+    pub max_request_bytes: usize,
+    /// Most requests of a connection in progress at once.
+    pub max_in_flight: usize,
+    /// Requests of all connections together that are received but not answered.
+    pub max_inflight_bytes: u64,
+    /// A connection silent for longer is closed. `None`: never.
+    pub idle_timeout: Option<Duration>,
+    /// A begun request must be whole, and an answer taken, within this.
+    pub frame_timeout: Duration,
+}
+
+words! {
+    /// What acks=1 of a Kafka producer means here.
+    pub enum AcksOne {
+        /// Committed and fsynced, like acks=all.
+        Flash = "flash",
+        /// Accepted; a power cut within the commit window loses it.
+        Memory = "memory",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicsConfig {
+    pub auto_create: bool,
+    /// Of topics without a table of their own.
+    pub defaults: TopicSettings,
+    /// Whole settings (defaults applied) of the topics that have a `[topic.NAME]` table.
+    pub by_name: BTreeMap<String, TopicSettings>,
+}
+
+impl TopicsConfig {
+    /// The settings with which a topic of this name is created.
+    #[must_use]
+    pub fn of(&self, name: &str) -> &TopicSettings {
+        self.by_name.get(name).unwrap_or(&self.defaults)
+    }
+}
+
+/// Settings of one topic. Names as in Kafka's topic configuration where Kafka has them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicSettings {
+    pub partitions: u32,
+    /// `retention.ms`. `None`: until space is needed.
+    pub retention: Option<Duration>,
+    /// `retention.bytes`, per partition. `None`: until space is needed.
+    pub retention_bytes: Option<u64>,
+    /// `max.message.bytes`: largest batch.
+    pub max_message_bytes: usize,
+    /// `compression.type`.
+    pub compression: TopicCompression,
+    /// `message.timestamp.type`.
+    pub timestamp_type: TimestampType,
+    pub key: DefaultKey,
+}
+
+words! {
+    /// `compression.type` of a topic.
+    pub enum TopicCompression {
+        /// Batches are stored as the producer compressed them.
+        Producer = "producer",
+    }
+}
+
+words! {
+    /// `message.timestamp.type` of a topic.
+    pub enum TimestampType {
+        CreateTime = "CreateTime",
+        LogAppendTime = "LogAppendTime",
+    }
+}
+
+words! {
+    /// The key of a native record that brings none.
+    pub enum DefaultKey {
+        /// The client's id: order per device holds across partitions, and the centre knows the device.
+        ClientId = "client-id",
+        /// None: such records go to partitions in turn.
+        None = "none",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceConfig {
+    pub host: HostSourceConfig,
+}
+
+/// The gateway's own telemetry from /proc and /sys.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostSourceConfig {
+    pub enabled: bool,
+    pub interval: Duration,
+    pub topic: String,
+}
+
+/// One `[uplink.NAME]`: forwards topics to a Kafka cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UplinkConfig {
+    pub enabled: bool,
+    /// Brokers to ask first; at least one.
+    pub bootstrap: Vec<HostPort>,
+    /// Topics followed. Internal topics (`__…`) are followed only where a pattern begins with `__`.
+    pub topics: Vec<TopicPattern>,
+    /// Topics not followed although a pattern of `topics` matches.
+    pub exclude: Vec<TopicPattern>,
+    /// Name of the topic at the centre.
+    pub topic: TopicTemplate,
+    pub partitioning: Partitioning,
+    /// A stored batch of at least this size passes through as it is; smaller ones are merged.
+    pub batch_min_bytes: usize,
+    /// Largest merged batch.
+    pub batch_max_bytes: usize,
+    /// Of merged batches.
+    pub compression: Compression,
+    /// How long a merged batch may wait for company.
+    pub linger: Duration,
+    /// Whether missing topics are created at the centre.
+    pub create_topics: bool,
+    /// Partitions of created topics. `None`: the centre's default.
+    pub create_partitions: Option<u32>,
+    /// Replication factor of created topics. `None`: the centre's default.
+    pub create_replication: Option<u16>,
+    /// For resolving, connecting and the first answer.
+    pub connect_timeout: Duration,
+    /// For one request's answer.
+    pub request_timeout: Duration,
+    pub backoff_min: Duration,
+    pub backoff_max: Duration,
+    pub delivery: Delivery,
+    /// Sent with every request. `None`: `brooklet-` and the gateway's id.
+    pub client_id: Option<String>,
+}
+
+impl UplinkConfig {
+    /// Whether this uplink follows the topic.
+    #[must_use]
+    pub fn follows(&self, topic: &str) -> bool {
+        let internal = topic.starts_with("__");
+        let wanted =
+            self.topics.iter().any(|pattern| pattern.matches(topic) && (!internal || pattern.names_internal()));
+        wanted && !self.exclude.iter().any(|pattern| pattern.matches(topic))
+    }
+}
+
+words! {
+    /// Which partition at the centre a record goes to.
+    pub enum Partitioning {
+        /// murmur2 of gateway id and local partition: order per local partition is kept.
+        ByGateway = "by-gateway",
+        /// By the record's key, as a Kafka producer would; records are re-encoded.
+        ByKey = "by-key",
+        /// The same number; refused if the centre has fewer partitions.
+        Same = "same",
+    }
+}
+
+words! {
+    /// Codec of a record batch.
+    pub enum Compression {
+        None = "none",
+        Gzip = "gzip",
+        Snappy = "snappy",
+        Lz4 = "lz4",
+        Zstd = "zstd",
+    }
+}
+
+words! {
+    /// What an uplink promises.
+    pub enum Delivery {
+        /// Nothing is lost; after a crash the last batches may arrive twice.
+        AtLeastOnce = "at-least-once",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogConfig {
+    pub level: log::LevelFilter,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClockConfig {
+    pub trust: ClockTrust,
+}
+
+words! {
+    /// When the wall clock is believed. Many boards have no clock that survives a power cut.
+    pub enum ClockTrust {
+        /// Once the kernel says that it is synchronised, or a hardware clock exists and shows a plausible time.
+        Auto = "auto",
+        Always = "always",
+        Never = "never",
+    }
+}
+
+/// A host name or address and a port; resolved when connecting, never before.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// Without brackets, also for IPv6.
+    pub host: String,
+    pub port: u16,
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_resolve_against_the_filesystem() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(DiskBudget::Auto.resolve(2 * GIB), GIB / 2);
+        assert_eq!(DiskBudget::Auto.resolve(u64::MAX), GIB);
+        assert_eq!(DiskBudget::Percent(50).resolve(8 * GIB), 4 * GIB);
+        assert_eq!(DiskBudget::Bytes(7).resolve(0), 7);
+    }
+
+    #[test]
+    fn segments_grow_with_the_budget() {
+        const MIB: u64 = 1 << 20;
+        for (budget, segment) in [(16, 2), (64, 8), (256, 16), (1024, 32), (16 * 1024, 64)] {
+            assert_eq!(StoreConfig::segment_bytes_for(budget * MIB), segment * MIB, "{budget} MiB");
+        }
+    }
+
+    #[test]
+    fn host_and_port_are_written_as_they_are_read() {
+        let v6 = HostPort { host: "::1".to_owned(), port: 9092 };
+        assert_eq!(v6.to_string(), "[::1]:9092");
+    }
+}
