@@ -10,7 +10,7 @@
 //! | 3 | [`broker`]: topics, partitions, produce, fetch, dedup; protocol-neutral |
 //! | 2 | [`store`]: the only code that names redb |
 //! | 1 | [`frame`], [`kafka`]: codecs; [`device`]: the no_std client |
-//! | 0 | [`record`], [`limits`], [`config`], [`metrics`] |
+//! | 0 | [`record`], [`limits`], [`config`], [`metrics`], [`shutdown`] |
 //!
 //! Without the feature `gateway` the crate is `no_std` without alloc, and holds [`frame`] and [`device`] only.
 #![cfg_attr(not(feature = "gateway"), no_std)]
@@ -38,6 +38,8 @@ pub mod listen;
 pub mod metrics;
 #[cfg(feature = "gateway")]
 pub mod record;
+#[cfg(feature = "gateway")]
+pub mod shutdown;
 #[cfg(feature = "gateway")]
 pub mod source;
 #[cfg(feature = "gateway")]

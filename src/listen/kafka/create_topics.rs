@@ -1,0 +1,110 @@
+//! CreateTopics: with the names of configurations that Kafka users know; replication is always 1.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::errors::of_topic;
+use super::request::{Failed, Later, Request, ready};
+use super::{Context, NODE_ID};
+use crate::broker::{NewTopic, Topic, TopicConfig, TopicError};
+use crate::kafka::create_topics::{
+    CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
+};
+use crate::kafka::error_code::ErrorCode;
+
+pub(super) fn handle(
+    context: Arc<Context>,
+    request: Request,
+) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+    Box::pin(answer(context, request))
+}
+
+/// What became of one topic: as it is now, or why not.
+type Outcome = Result<(Topic, Vec<(&'static str, String)>), (ErrorCode, String)>;
+
+async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed> {
+    let body: CreateTopicsRequest<'_> = request.body()?;
+    let mut outcomes: Vec<Outcome> = Vec::with_capacity(body.topics.len());
+    for wanted in &body.topics {
+        outcomes.push(create(&context, wanted, body.validate_only).await);
+    }
+    let topics = body.topics.iter().zip(&outcomes).map(|(wanted, outcome)| result(wanted, outcome)).collect();
+    Ok(ready(request.answer(&CreateTopicsResponse { topics, ..Default::default() })?))
+}
+
+async fn create(context: &Context, wanted: &CreatableTopic<'_>, validate_only: bool) -> Outcome {
+    let new = NewTopic {
+        name: wanted.name.to_owned(),
+        partitions: partitions(wanted)?,
+        configs: wanted
+            .configs
+            .iter()
+            // Null asks for the default.
+            .filter_map(|config| Some((config.name.to_owned(), config.value?.to_owned())))
+            .collect(),
+    };
+    let code = |error: TopicError| {
+        let code = match &error {
+            TopicError::Invalid(_) if crate::broker::validate_name(wanted.name).is_err() => ErrorCode::InvalidTopic,
+            other => of_topic(other),
+        };
+        (code, error.to_string())
+    };
+    let topic = if validate_only {
+        context.broker.check_new_topic(&new).map_err(code)?
+    } else {
+        context.broker.create_topic(new).await.map_err(code)?.as_ref().clone()
+    };
+    let configs = TopicConfig::KEYS.into_iter().filter_map(|key| Some((key, topic.config.get(key)?))).collect();
+    Ok((topic, configs))
+}
+
+/// The number of partitions; `None` is the broker's default.
+fn partitions(wanted: &CreatableTopic<'_>) -> Result<Option<u32>, (ErrorCode, String)> {
+    if !wanted.assignments.is_empty() {
+        if wanted.assignments.iter().any(|a| a.broker_ids != [NODE_ID]) {
+            let text = format!("there is one broker, {NODE_ID}: assign every partition to it alone");
+            return Err((ErrorCode::InvalidReplicaAssignment, text));
+        }
+        return Ok(Some(wanted.assignments.len() as u32));
+    }
+    if !matches!(wanted.replication_factor, -1 | 1) {
+        let text = format!("replication factor {}: there is one broker, use 1", wanted.replication_factor);
+        return Err((ErrorCode::InvalidReplicationFactor, text));
+    }
+    match wanted.num_partitions {
+        -1 => Ok(None),
+        n if n > 0 => Ok(Some(n.unsigned_abs())),
+        n => Err((ErrorCode::InvalidPartitions, format!("{n} partitions: at least 1, or -1 for the default"))),
+    }
+}
+
+fn result<'a>(wanted: &CreatableTopic<'a>, outcome: &'a Outcome) -> CreatableTopicResult<'a> {
+    match outcome {
+        Err((code, text)) => CreatableTopicResult {
+            name: wanted.name,
+            error_code: code.code(),
+            error_message: Some(text),
+            ..Default::default()
+        },
+        Ok((topic, configs)) => CreatableTopicResult {
+            name: wanted.name,
+            topic_id: topic.id.0,
+            num_partitions: topic.partition_count() as i32,
+            replication_factor: 1,
+            configs: Some(
+                configs
+                    .iter()
+                    .map(|(name, value)| CreatableTopicConfigs {
+                        name,
+                        value: Some(value),
+                        config_source: super::describe_configs::source(topic, name),
+                        ..Default::default()
+                    })
+                    .collect(),
+            ),
+            ..Default::default()
+        },
+    }
+}

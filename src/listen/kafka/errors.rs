@@ -1,0 +1,65 @@
+//! The broker's errors as Kafka's codes.
+
+use crate::broker::{CommitError, FetchError, ProduceError, TopicError};
+use crate::kafka::error_code::ErrorCode;
+use crate::record::BatchError;
+use crate::store::{DraftError, StoreError};
+
+/// For a batch that was not appended.
+pub(super) fn of_produce(error: &ProduceError) -> ErrorCode {
+    match error {
+        ProduceError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        ProduceError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        ProduceError::Corrupt(error) => of_batch(error),
+        ProduceError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+        ProduceError::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+        ProduceError::SessionFenced | ProduceError::SequenceGap { .. } => ErrorCode::InvalidRequest,
+        ProduceError::Store(error) => of_commit(error),
+    }
+}
+
+fn of_batch(error: &BatchError) -> ErrorCode {
+    match error {
+        // Damaged on the way: the same batch, sent again, may arrive whole.
+        BatchError::Crc { .. } => ErrorCode::CorruptMessage,
+        BatchError::Magic(_) => ErrorCode::UnsupportedForMessageFormat,
+        BatchError::UnknownCompression(_) => ErrorCode::UnsupportedCompressionType,
+        BatchError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        BatchError::Truncated | BatchError::Decompress(_) | BatchError::Malformed(_) | BatchError::Control => {
+            ErrorCode::InvalidRecord
+        }
+    }
+}
+
+/// For anything that the store did not take.
+pub(super) fn of_commit(error: &CommitError) -> ErrorCode {
+    match error {
+        // Clients retry these: the gateway may be back, or have room again, by then.
+        CommitError::Store(StoreError::Closed) => ErrorCode::NotLeaderOrFollower,
+        CommitError::Store(_) => ErrorCode::KafkaStorageError,
+        CommitError::Draft(DraftError::TooLarge) => ErrorCode::MessageTooLarge,
+        CommitError::Draft(DraftError::UnknownPartition) => ErrorCode::UnknownTopicOrPartition,
+        CommitError::Draft(DraftError::Invalid) => ErrorCode::InvalidRequest,
+        CommitError::Draft(DraftError::Full | DraftError::StateFull) => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// For a fetch that was not served.
+pub(super) fn of_fetch(error: &FetchError) -> ErrorCode {
+    match error {
+        FetchError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        FetchError::OutOfRange(_) => ErrorCode::OffsetOutOfRange,
+        FetchError::Store(_) => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// For a topic operation that was not done.
+pub(super) fn of_topic(error: &TopicError) -> ErrorCode {
+    match error {
+        TopicError::Exists(_) => ErrorCode::TopicAlreadyExists,
+        TopicError::Unknown(_) => ErrorCode::UnknownTopicOrPartition,
+        TopicError::Invalid(_) => ErrorCode::InvalidConfig,
+        TopicError::TooMany(_) => ErrorCode::PolicyViolation,
+        TopicError::Store(error) => of_commit(error),
+    }
+}

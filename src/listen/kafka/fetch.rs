@@ -1,0 +1,152 @@
+//! Fetch: batches as they lie, waiting for `min_bytes` of them up to `max_wait`. No fetch sessions (KIP-227): a client
+//! that asks for one is answered session 0 and sends whole requests.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Context;
+use super::errors::of_fetch;
+use super::request::{Answer, Failed, Later, Request};
+use crate::kafka::error_code::ErrorCode;
+use crate::kafka::fetch::{
+    EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+};
+use crate::limits;
+use crate::store::{PartitionHead, PartitionId};
+
+pub(super) fn handle(
+    context: Arc<Context>,
+    request: Request,
+) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+    Box::pin(async move {
+        // Decoded again when its turn comes: the body borrows from the request.
+        let _: FetchRequest<'_> = request.body()?;
+        Ok(Box::pin(finish(context, request)) as Later)
+    })
+}
+
+/// One partition's share of an answer.
+#[derive(Default)]
+struct Share {
+    code: i16,
+    head: Option<PartitionHead>,
+    diverging: EpochEndOffset,
+    records: Vec<u8>,
+    /// Where to look for more: the partition and the offset after what was read.
+    more_at: Option<(PartitionId, i64)>,
+}
+
+async fn finish(context: Arc<Context>, request: Request) -> Answer {
+    let body: FetchRequest<'_> = request.body()?;
+    let bytes_max = usize::try_from(body.max_bytes).unwrap_or(0).min(limits::FETCH_BYTES_MAX);
+    let bytes_min = usize::try_from(body.min_bytes).unwrap_or(0).min(bytes_max);
+    let wait_ms = u64::try_from(body.max_wait_ms).unwrap_or(0).min(limits::FETCH_WAIT_MS_MAX);
+    let deadline = Instant::now() + Duration::from_millis(wait_ms);
+    let wanted: Vec<_> =
+        body.topics.iter().flat_map(|topic| topic.partitions.iter().map(|p| (topic.topic, p))).collect();
+    let shares = loop {
+        let permit = context.budget.take(bytes_max).await;
+        let shares = read(&context, &wanted, bytes_max).await;
+        let bytes: usize = shares.iter().map(|share| share.records.len()).sum();
+        let left = deadline.saturating_duration_since(Instant::now());
+        if bytes >= bytes_min || left.is_zero() || shares.iter().any(|share| share.code != 0) {
+            break (shares, permit);
+        }
+        let waiting: Vec<_> = shares.iter().filter_map(|share| share.more_at).collect();
+        // What was read so far is read again: memory is not held while waiting.
+        drop((shares, permit));
+        context.broker.wait_for_records(&waiting, left).await;
+    };
+    let (shares, _permit) = shares;
+    let mut shares = shares.iter();
+    let responses = body
+        .topics
+        .iter()
+        .map(|topic| FetchableTopicResponse {
+            topic: topic.topic,
+            // One share a partition, in the same order.
+            partitions: topic.partitions.iter().zip(&mut shares).map(|(p, share)| partition(p, share)).collect(),
+        })
+        .collect();
+    Ok(Some(request.answer(&FetchResponse { responses, ..Default::default() })?))
+}
+
+/// Reads every partition once, in the order asked, until `bytes_max` is reached; the first batch comes whatever its size.
+async fn read(context: &Context, wanted: &[(&str, &FetchPartition)], bytes_max: usize) -> Vec<Share> {
+    let mut shares = Vec::with_capacity(wanted.len());
+    let mut left = bytes_max;
+    let mut nothing_yet = true;
+    for (topic, partition) in wanted {
+        let share = read_partition(context, topic, partition, left, nothing_yet).await;
+        left = left.saturating_sub(share.records.len());
+        nothing_yet &= share.records.is_empty();
+        shares.push(share);
+    }
+    shares
+}
+
+async fn read_partition(
+    context: &Context,
+    topic: &str,
+    wanted: &FetchPartition,
+    bytes_left: usize,
+    nothing_yet: bool,
+) -> Share {
+    let failed = |code: ErrorCode| Share { code: code.code(), ..Share::default() };
+    let broker = &context.broker;
+    let Some(id) = broker.topic(topic).and_then(|topic| topic.partition(wanted.partition)) else {
+        return failed(ErrorCode::UnknownTopicOrPartition);
+    };
+    let epoch = broker.store().epoch().ordinal as i32;
+    if wanted.current_leader_epoch > epoch {
+        return failed(ErrorCode::UnknownLeaderEpoch);
+    }
+    if (0..epoch).contains(&wanted.current_leader_epoch) {
+        return failed(ErrorCode::FencedLeaderEpoch);
+    }
+    if let Some(diverging) = diverging(context, id, wanted) {
+        return Share { diverging, head: broker.head(id).ok(), ..Share::default() };
+    }
+    let bytes_max = usize::try_from(wanted.partition_max_bytes).unwrap_or(0).min(bytes_left);
+    if bytes_max == 0 && !nothing_yet {
+        return Share { head: broker.head(id).ok(), ..Share::default() };
+    }
+    match broker.fetch(id, wanted.fetch_offset, bytes_max).await {
+        // A batch larger than what is left comes only where nothing else does.
+        Ok(read) if read.bytes.len() > bytes_max && !nothing_yet => Share { head: Some(read.head), ..Share::default() },
+        Ok(read) => Share {
+            head: Some(read.head),
+            more_at: Some((id, read.head.readable_end())),
+            records: read.bytes,
+            ..Share::default()
+        },
+        Err(error) => Share { head: broker.head(id).ok(), ..failed(of_fetch(&error)) },
+    }
+}
+
+/// Where the client's log and ours part, if they do (KIP-320, KIP-595).
+fn diverging(context: &Context, id: PartitionId, wanted: &FetchPartition) -> Option<EpochEndOffset> {
+    let last_fetched = u32::try_from(wanted.last_fetched_epoch).ok()?;
+    let (epoch, end_offset) = context.broker.store().epoch_end(id, last_fetched)?;
+    let parted = epoch < last_fetched || end_offset < wanted.fetch_offset;
+    parted.then_some(EpochEndOffset { epoch: epoch as i32, end_offset })
+}
+
+fn partition<'a>(wanted: &FetchPartition, share: &'a Share) -> PartitionData<'a> {
+    let unknown = PartitionHead { log_start: -1, high_watermark: -1, last_stable_offset: -1 };
+    let head = share.head.unwrap_or(unknown);
+    PartitionData {
+        partition_index: wanted.partition,
+        error_code: share.code,
+        high_watermark: head.high_watermark,
+        last_stable_offset: head.last_stable_offset,
+        log_start_offset: head.log_start,
+        diverging_epoch: share.diverging.clone(),
+        // There are no transactions yet, so none was aborted.
+        aborted_transactions: Some(Vec::new()),
+        records: Some(&share.records),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,79 @@
+//! ListOffsets: log start, high watermark, and offsets by time.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::Context;
+use super::errors::of_fetch;
+use super::request::{Failed, Later, Request, ready};
+use crate::broker::FetchError;
+use crate::kafka::error_code::ErrorCode;
+use crate::kafka::list_offsets::{
+    EARLIEST, EARLIEST_LOCAL, LATEST, ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest,
+    ListOffsetsResponse, ListOffsetsTopicResponse, MAX_TIMESTAMP,
+};
+
+pub(super) fn handle(
+    context: Arc<Context>,
+    request: Request,
+) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+    Box::pin(answer(context, request))
+}
+
+async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed> {
+    let body: ListOffsetsRequest<'_> = request.body()?;
+    let mut topics = Vec::with_capacity(body.topics.len());
+    for topic in &body.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in &topic.partitions {
+            partitions.push(look_up(&context, topic.name, partition, body.isolation_level).await);
+        }
+        topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
+    }
+    Ok(ready(request.answer(&ListOffsetsResponse { topics, ..Default::default() })?))
+}
+
+async fn look_up(
+    context: &Context,
+    topic: &str,
+    wanted: &ListOffsetsPartition,
+    isolation_level: i8,
+) -> ListOffsetsPartitionResponse {
+    let mut response = ListOffsetsPartitionResponse { partition_index: wanted.partition_index, ..Default::default() };
+    match find(context, topic, wanted, isolation_level).await {
+        Ok(Some((offset, timestamp))) => {
+            response.offset = offset;
+            response.timestamp = timestamp;
+            response.leader_epoch = context.broker.store().epoch().ordinal as i32;
+        }
+        Ok(None) => {}
+        Err(error) => response.error_code = error.code(),
+    }
+    response
+}
+
+/// Offset and timestamp (−1 where none was asked for); `None` where no record fits.
+async fn find(
+    context: &Context,
+    topic: &str,
+    wanted: &ListOffsetsPartition,
+    isolation_level: i8,
+) -> Result<Option<(i64, i64)>, ErrorCode> {
+    let broker = &context.broker;
+    let code = |error: FetchError| of_fetch(&error);
+    let partition = broker
+        .topic(topic)
+        .and_then(|topic| topic.partition(wanted.partition_index))
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let head = broker.head(partition).map_err(code)?;
+    match wanted.timestamp {
+        LATEST if isolation_level == 1 => Ok(Some((head.last_stable_offset, -1))),
+        LATEST => Ok(Some((head.high_watermark, -1))),
+        EARLIEST | EARLIEST_LOCAL => Ok(Some((head.log_start, -1))),
+        MAX_TIMESTAMP => broker.max_timestamp(partition).await.map_err(code),
+        // Other special values ask about tiered storage, of which there is none.
+        timestamp if timestamp < 0 => Ok(None),
+        timestamp => broker.offset_for_time(partition, timestamp).await.map_err(code),
+    }
+}

@@ -1,0 +1,105 @@
+//! Metadata: this broker, alone in its cluster and leader of everything, and its topics.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::errors::of_topic;
+use super::request::{Failed, Later, Request, ready};
+use super::{Context, NODE_ID};
+use crate::broker::{Topic, TopicError, TopicId};
+use crate::kafka::error_code::ErrorCode;
+use crate::kafka::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataResponseTopic,
+};
+use crate::kafka::wire::Uuid;
+
+pub(super) fn handle(
+    context: Arc<Context>,
+    request: Request,
+) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+    Box::pin(answer(context, request))
+}
+
+/// A topic that was asked for, or why there is none.
+enum Found<'a> {
+    Topic(Arc<Topic>),
+    Not { name: Option<&'a str>, id: Uuid, code: ErrorCode },
+}
+
+async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed> {
+    let body: MetadataRequest<'_> = request.body()?;
+    // Version 0 asks for everything by an empty list.
+    let wanted = body.topics.as_deref().filter(|topics| request.version > 0 || !topics.is_empty());
+    let found: Vec<Found<'_>> = match wanted {
+        None => context.broker.topics().into_iter().map(Found::Topic).collect(),
+        Some(wanted) => {
+            let mut found = Vec::with_capacity(wanted.len());
+            for topic in wanted {
+                found.push(find(&context, topic, body.allow_auto_topic_creation).await);
+            }
+            found
+        }
+    };
+    let (host, port) = match &context.options.advertised {
+        Some((host, port)) => (host.clone(), *port),
+        None => (request.local.ip().to_canonical().to_string(), request.local.port()),
+    };
+    let epoch = context.broker.store().epoch().ordinal as i32;
+    let response = MetadataResponse {
+        brokers: vec![MetadataResponseBroker { node_id: NODE_ID, host: &host, port: port.into(), rack: None }],
+        cluster_id: Some(&context.cluster_id),
+        controller_id: NODE_ID,
+        topics: found.iter().map(|found| describe(found, epoch)).collect(),
+        ..Default::default()
+    };
+    Ok(ready(request.answer(&response)?))
+}
+
+async fn find<'a>(context: &Context, wanted: &MetadataRequestTopic<'a>, create: bool) -> Found<'a> {
+    let Some(name) = wanted.name else {
+        let known = context.broker.topic_by_id(TopicId(wanted.topic_id));
+        let not = Found::Not { name: None, id: wanted.topic_id, code: ErrorCode::UnknownTopicId };
+        return known.map_or(not, Found::Topic);
+    };
+    let result = if create {
+        context.broker.topic_or_create(name).await
+    } else {
+        context.broker.topic(name).ok_or_else(|| TopicError::Unknown(name.to_owned()))
+    };
+    match result {
+        Ok(topic) => Found::Topic(topic),
+        Err(error) => {
+            let code = match &error {
+                TopicError::Invalid(_) => ErrorCode::InvalidTopic,
+                other => of_topic(other),
+            };
+            Found::Not { name: Some(name), id: Uuid::default(), code }
+        }
+    }
+}
+
+fn describe<'a>(found: &'a Found<'_>, leader_epoch: i32) -> MetadataResponseTopic<'a> {
+    match found {
+        Found::Not { name, id, code } => {
+            MetadataResponseTopic { error_code: code.code(), name: *name, topic_id: *id, ..Default::default() }
+        }
+        Found::Topic(topic) => MetadataResponseTopic {
+            name: Some(&topic.name),
+            topic_id: topic.id.0,
+            is_internal: topic.is_internal(),
+            partitions: (0..topic.partition_count())
+                .map(|index| MetadataResponsePartition {
+                    partition_index: index as i32,
+                    leader_id: NODE_ID,
+                    leader_epoch,
+                    replica_nodes: vec![NODE_ID],
+                    isr_nodes: vec![NODE_ID],
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        },
+    }
+}

@@ -1,0 +1,111 @@
+//! The Kafka listener: what ordinary Kafka clients speak.
+//!
+//! [`session`] reads requests and writes answers in their order; [`routes`] is the one table that decides what is
+//! served and advertised; every other file is one API: request in, calls of the broker, response out.
+
+mod api_versions;
+mod create_topics;
+mod describe_configs;
+mod errors;
+mod fetch;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod offset_for_leader_epoch;
+mod produce;
+mod request;
+mod routes;
+mod session;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::net::TcpListener;
+
+use super::accept::Acceptor;
+use super::budget::ByteBudget;
+use crate::broker::{Acks, Broker};
+
+/// The node id of this broker, alone in its cluster.
+const NODE_ID: i32 = 1;
+
+/// Settings of the listener.
+#[derive(Clone, Debug)]
+pub struct KafkaOptions {
+    /// Host and port that Metadata names; the address that the connection came in on when `None`.
+    pub advertised: Option<(String, u16)>,
+    /// What `acks=1` means.
+    pub acks_1: Acks,
+    /// Largest request, bytes.
+    pub request_bytes_max: usize,
+    /// Most requests of a connection that are not answered yet.
+    pub in_flight_max: usize,
+    /// A connection without a request for this long is closed.
+    pub idle: Duration,
+}
+
+impl Default for KafkaOptions {
+    fn default() -> Self {
+        Self {
+            advertised: None,
+            acks_1: Acks::Flash,
+            request_bytes_max: 2 * 1024 * 1024,
+            in_flight_max: 16,
+            idle: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What all sessions share.
+struct Context {
+    broker: Broker,
+    options: KafkaOptions,
+    budget: ByteBudget,
+    cluster_id: String,
+}
+
+/// Serves Kafka clients until shutdown.
+pub async fn serve(
+    listener: TcpListener,
+    acceptor: Acceptor,
+    broker: Broker,
+    budget: ByteBudget,
+    options: KafkaOptions,
+) {
+    let cluster_id = base64url(&broker.store().incarnation());
+    let context = Arc::new(Context { broker, options, budget, cluster_id });
+    let shutdown = acceptor.shutdown.clone();
+    acceptor
+        .run(listener, move |stream, peer: SocketAddr| {
+            session::run(Arc::clone(&context), shutdown.clone(), stream, peer)
+        })
+        .await;
+}
+
+/// A UUID as Kafka writes cluster ids: base64url without padding (RFC 4648, section 5).
+fn base64url(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let value = chunk.iter().fold(0u32, |acc, byte| (acc << 8) | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for i in 0..=chunk.len() {
+            let index = (value >> (18 - 6 * i)) & 0x3f;
+            text.push(ALPHABET.get(index as usize).copied().unwrap_or(b'A').into());
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cluster_ids_have_22_characters() {
+        assert_eq!(base64url(&[0xff; 16]), "_____________________w");
+        assert_eq!(base64url(b"light w"), "bGlnaHQgdw");
+        assert_eq!(base64url(b"light wo"), "bGlnaHQgd28");
+        assert_eq!(base64url(b"light wor"), "bGlnaHQgd29y");
+    }
+}

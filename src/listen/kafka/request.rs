@@ -1,0 +1,96 @@
+//! One request in memory, and the answer to come.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::Context;
+use crate::kafka::header::{self, RequestHeader};
+use crate::kafka::message::{Message, Response};
+use crate::kafka::wire::{DecodeError, EncodeError, Reader};
+use crate::listen::budget::Permit;
+
+/// A request whose header has been read.
+pub(super) struct Request {
+    pub(super) api_key: i16,
+    pub(super) version: i16,
+    pub(super) correlation_id: i32,
+    /// The address that the connection came in on.
+    pub(super) local: SocketAddr,
+    frame: Vec<u8>,
+    body_at: usize,
+    /// The memory of `frame`, until the request is answered.
+    _permit: Permit,
+}
+
+impl Request {
+    /// Reads the header of a frame.
+    pub(super) fn new(frame: Vec<u8>, local: SocketAddr, permit: Permit) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(&frame);
+        let header = RequestHeader::decode(&mut reader)?;
+        let (api_key, version, correlation_id) = (header.api_key, header.api_version, header.correlation_id);
+        let body_at = frame.len() - reader.remaining();
+        Ok(Self { api_key, version, correlation_id, local, frame, body_at, _permit: permit })
+    }
+
+    /// The body.
+    pub(super) fn body<'a, M: Message<'a>>(&'a self) -> Result<M, DecodeError> {
+        M::from_bytes(self.version, self.frame.get(self.body_at..).unwrap_or_default())
+    }
+
+    /// The whole answer with this body.
+    pub(super) fn answer<'a, M: Response<'a>>(&self, body: &M) -> Result<Vec<u8>, Failed> {
+        self.answer_in(self.version, body)
+    }
+
+    /// As [`Request::answer`], in another version than was asked.
+    pub(super) fn answer_in<'a, M: Response<'a>>(&self, version: i16, body: &M) -> Result<Vec<u8>, Failed> {
+        let mut out = Vec::new();
+        header::write_response(&mut out, version, self.correlation_id, body)?;
+        Ok(out)
+    }
+}
+
+/// Why a request ends its connection: there is no answer that the client could understand.
+#[derive(Debug)]
+pub(super) enum Failed {
+    Decode(DecodeError),
+    Encode(EncodeError),
+    /// An API, or a version of it, that is not served.
+    Unserved(String),
+}
+
+impl From<DecodeError> for Failed {
+    fn from(error: DecodeError) -> Self {
+        Self::Decode(error)
+    }
+}
+
+impl From<EncodeError> for Failed {
+    fn from(error: EncodeError) -> Self {
+        Self::Encode(error)
+    }
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Decode(error) => error.fmt(f),
+            Self::Encode(error) => error.fmt(f),
+            Self::Unserved(text) => f.write_str(text),
+        }
+    }
+}
+
+/// The bytes of an answer, or that there is none.
+pub(super) type Answer = Result<Option<Vec<u8>>, Failed>;
+/// An answer to come; it is awaited in the order of the requests.
+pub(super) type Later = Pin<Box<dyn Future<Output = Answer> + Send>>;
+/// Serves an API: what must happen in the order of the requests happens before it resolves; the rest in [`Later`].
+pub(super) type Handler = fn(Arc<Context>, Request) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>>;
+
+/// A [`Later`] that is there already.
+pub(super) fn ready(answer: Vec<u8>) -> Later {
+    Box::pin(async move { Ok(Some(answer)) })
+}

@@ -1,0 +1,22 @@
+//! The APIs that are served, by version. ApiVersions is answered from this table, so nothing is advertised that does
+//! not work.
+
+use super::request::Handler;
+use super::{
+    api_versions, create_topics, describe_configs, fetch, init_producer_id, list_offsets, metadata,
+    offset_for_leader_epoch, produce,
+};
+use crate::kafka::api::{ApiKey, Route, Routes};
+
+/// The table.
+pub(super) const ROUTES: Routes<Handler> = Routes::new(&[
+    Route::new(ApiKey::Produce, 3..=12, produce::handle as Handler).advertised_from(0),
+    Route::new(ApiKey::Fetch, 4..=12, fetch::handle),
+    Route::new(ApiKey::ListOffsets, 1..=8, list_offsets::handle),
+    Route::new(ApiKey::Metadata, 0..=12, metadata::handle),
+    Route::new(ApiKey::ApiVersions, 0..=4, api_versions::handle),
+    Route::new(ApiKey::CreateTopics, 2..=7, create_topics::handle),
+    Route::new(ApiKey::InitProducerId, 0..=5, init_producer_id::handle),
+    Route::new(ApiKey::OffsetForLeaderEpoch, 2..=4, offset_for_leader_epoch::handle),
+    Route::new(ApiKey::DescribeConfigs, 1..=4, describe_configs::handle),
+]);

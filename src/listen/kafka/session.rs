@@ -1,0 +1,157 @@
+//! One connection: requests are read and begun in their order, answered in their order, many in progress.
+//!
+//! Invariants: a frame's memory is taken from the budget before it is allocated; a peer that sends half a frame has
+//! [`FRAME_TIME`] for the rest; at most `in_flight_max` requests wait for their answers, then reading stops.
+
+use std::io;
+use std::net::{Shutdown as Half, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_channel::{Receiver, Sender};
+use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt, future};
+use smol::net::TcpStream;
+
+use super::Context;
+use super::request::{Failed, Later, Request};
+use super::routes::ROUTES;
+use crate::kafka::api::{ApiKey, Unrouted};
+use crate::kafka::frame::{self, FrameError, SIZE_BYTES};
+use crate::metrics::METRICS;
+use crate::shutdown::Shutdown;
+
+/// Time for a frame whose size has come to come whole, and for an answer to be taken.
+const FRAME_TIME: Duration = Duration::from_secs(30);
+/// Bytes allocated for a frame at first; it grows as it comes.
+const FRAME_BYTES_FIRST: usize = 64 * 1024;
+
+/// Serves a connection until it ends.
+pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown, stream: TcpStream, peer: SocketAddr) {
+    let (sender, receiver) = async_channel::bounded(context.options.in_flight_max);
+    let reading = async {
+        let end = read_requests(&context, &shutdown, stream.clone(), &sender).await;
+        sender.close();
+        end
+    };
+    let writing = async {
+        let end = write_answers(stream.clone(), &receiver).await;
+        receiver.close();
+        // Wakes the reading side, which has nobody to read for.
+        let _ = stream.shutdown(Half::Both);
+        end
+    };
+    let (read, written) = future::zip(reading, writing).await;
+    match read.and(written) {
+        Err(End::Peer(why)) => {
+            METRICS.protocol_errors.add(1);
+            log::warn!("kafka: {peer}: connection closed: {why}");
+        }
+        Err(End::Io(error)) => log::debug!("kafka: {peer}: {error}"),
+        Ok(()) => {}
+    }
+}
+
+/// Why a connection ended before its time.
+enum End {
+    /// The peer sent something that has no answer.
+    Peer(String),
+    /// The network failed, or the peer was too slow.
+    Io(io::Error),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<FrameError> for End {
+    fn from(error: FrameError) -> Self {
+        Self::Peer(error.to_string())
+    }
+}
+
+impl From<Failed> for End {
+    fn from(error: Failed) -> Self {
+        Self::Peer(error.to_string())
+    }
+}
+
+async fn read_requests(
+    context: &Arc<Context>,
+    shutdown: &Shutdown,
+    mut stream: TcpStream,
+    answers: &Sender<Later>,
+) -> Result<(), End> {
+    let local = stream.local_addr()?;
+    loop {
+        let mut prefix = [0; SIZE_BYTES];
+        let begun = within(context.options.idle, read_start(&mut stream, &mut prefix));
+        match shutdown.unless(begun).await {
+            None => return Ok(()),
+            Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => return Ok(()),
+            Some(Err(error)) => return Err(error.into()),
+            Some(Ok(false)) => return Ok(()),
+            Some(Ok(true)) => {}
+        }
+        let size = frame::size(prefix, context.options.request_bytes_max)?;
+        let permit = context.budget.take(size).await;
+        let frame = within(FRAME_TIME, read_frame(&mut stream, size)).await?;
+        METRICS.requests_kafka.add(1);
+        let request = Request::new(frame, local, permit).map_err(Failed::from)?;
+        let later = begin(context, request).await?;
+        if answers.send(later).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads the size in front of a frame; `false` at the regular end of the connection.
+async fn read_start(stream: &mut TcpStream, prefix: &mut [u8; SIZE_BYTES]) -> io::Result<bool> {
+    let (first, rest) = prefix.split_at_mut(1);
+    if stream.read(first).await? == 0 {
+        return Ok(false);
+    }
+    stream.read_exact(rest).await?;
+    Ok(true)
+}
+
+/// Reads a frame; what is allocated follows what has come, not what was claimed.
+async fn read_frame(stream: &mut TcpStream, size: usize) -> io::Result<Vec<u8>> {
+    let mut frame = Vec::with_capacity(size.min(FRAME_BYTES_FIRST));
+    stream.take(size as u64).read_to_end(&mut frame).await?;
+    if frame.len() < size {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(frame)
+}
+
+/// Routes a request and lets it begin.
+async fn begin(context: &Arc<Context>, request: Request) -> Result<Later, Failed> {
+    match ROUTES.find(request.api_key, request.version) {
+        Ok(route) => route.handler()(Arc::clone(context), request).await,
+        Err(Unrouted::Version(ApiKey::ApiVersions, _)) => super::api_versions::unsupported(&request),
+        Err(Unrouted::Version(api, version)) => {
+            Err(Failed::Unserved(format!("version {version} of {} is not served", api.name())))
+        }
+        Err(Unrouted::Key(key)) => Err(Failed::Unserved(format!("API {key} is not served"))),
+    }
+}
+
+async fn write_answers(mut stream: TcpStream, answers: &Receiver<Later>) -> Result<(), End> {
+    while let Ok(later) = answers.recv().await {
+        if let Some(answer) = later.await? {
+            within(FRAME_TIME, stream.write_all(&answer)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// `work`, or an error when it takes longer than `time`.
+async fn within<T>(time: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = async {
+        smol::Timer::after(time).await;
+        Err(io::ErrorKind::TimedOut.into())
+    };
+    work.or(late).await
+}
