@@ -4,6 +4,7 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// Asks for a group to be taken in.
     request AddOffsetsToTxnRequest<'a>: AddOffsetsToTxn {
         transactional_id: &'a str;
         producer_id: i64;
@@ -11,6 +12,7 @@ messages! {
         group_id: &'a str;
     }
 
+    /// Whether it is.
     response AddOffsetsToTxnResponse: AddOffsetsToTxn {
         throttle_time_ms: i32;
         error_code: i16;

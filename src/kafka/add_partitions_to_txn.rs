@@ -6,11 +6,12 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// Asks for partitions to be taken in.
     request AddPartitionsToTxnRequest<'a>: AddPartitionsToTxn {
-        v3_and_below_transactional_id: &'a str;
-        v3_and_below_producer_id: i64;
-        v3_and_below_producer_epoch: i16;
-        v3_and_below_topics: Vec<AddPartitionsToTxnTopic<'a>>;
+        transactional_id: &'a str;
+        producer_id: i64;
+        producer_epoch: i16;
+        topics: Vec<AddPartitionsToTxnTopic<'a>>;
     }
 
     struct AddPartitionsToTxnTopic<'a> {
@@ -18,9 +19,10 @@ messages! {
         partitions: Vec<i32>;
     }
 
+    /// Which are.
     response AddPartitionsToTxnResponse<'a>: AddPartitionsToTxn {
         throttle_time_ms: i32;
-        results_by_topic_v3_and_below: Vec<AddPartitionsToTxnTopicResult<'a>>;
+        results_by_topic: Vec<AddPartitionsToTxnTopicResult<'a>>;
     }
 
     struct AddPartitionsToTxnTopicResult<'a> {

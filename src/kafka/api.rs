@@ -1,7 +1,7 @@
 //! Which APIs exist, which versions of them the codec speaks, and the table by which a server routes requests.
 //!
-//! [`ApiKey`] is the codec's side: the versions whose bytes it can read and write. What a server *advertises* is its own
-//! [`Routes`]: one table drives both the dispatch and the answer to ApiVersions, so the two cannot disagree.
+//! [`ApiKey`] is the codec's side: the versions whose bytes it can read and write. What a server *advertises* is its
+//! own [`Routes`]: one table drives both the dispatch and the answer to ApiVersions, so the two cannot disagree.
 
 use core::ops::RangeInclusive;
 
@@ -161,8 +161,8 @@ impl<H> Route<H> {
 pub enum Unrouted {
     /// No such API here. Kafka closes the connection: without the schema the response has no known form.
     Key(i16),
-    /// The API has no such version here. Answer ApiVersions with [`crate::kafka::api_versions::unsupported_version`], close on
-    /// all others.
+    /// The API has no such version here. Answer ApiVersions with [`crate::kafka::api_versions::unsupported_version`],
+    /// close on all others.
     Version(ApiKey, i16),
 }
 
@@ -199,5 +199,42 @@ impl<H> Routes<H> {
             .collect();
         apis.sort_by_key(|api| api.api_key);
         apis
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUTES: Routes<&str> = Routes::new(&[
+        Route::new(ApiKey::ApiVersions, 0..=4, "versions"),
+        Route::new(ApiKey::Produce, 3..=12, "produce").advertised_from(0),
+    ]);
+
+    #[test]
+    fn one_table_dispatches_and_advertises() {
+        assert_eq!(*ROUTES.find(0, 7).unwrap().handler(), "produce");
+        assert_eq!(ROUTES.find(0, 2).unwrap_err(), Unrouted::Version(ApiKey::Produce, 2));
+        assert_eq!(ROUTES.find(18, 5).unwrap_err(), Unrouted::Version(ApiKey::ApiVersions, 5));
+        assert_eq!(ROUTES.find(1, 4).unwrap_err(), Unrouted::Key(1));
+        let advertised: Vec<_> =
+            ROUTES.api_versions().iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect();
+        assert_eq!(advertised, [(0, 0, 12), (18, 0, 4)]);
+    }
+
+    #[test]
+    fn keys_are_in_order_and_find_themselves() {
+        assert!(ApiKey::ALL.is_sorted());
+        assert!(ApiKey::ALL.iter().all(|api| ApiKey::from_code(api.code()) == Some(*api)));
+        assert_eq!(ApiKey::from_code(71), None);
+    }
+
+    #[test]
+    fn headers_follow_flexibility_save_that_of_api_versions() {
+        assert_eq!((ApiKey::Produce.request_header_version(8), ApiKey::Produce.response_header_version(8)), (1, 0));
+        assert_eq!((ApiKey::Produce.request_header_version(9), ApiKey::Produce.response_header_version(9)), (2, 1));
+        assert_eq!(ApiKey::ApiVersions.request_header_version(3), 2);
+        assert_eq!(ApiKey::ApiVersions.response_header_version(3), 0);
+        assert_eq!(ApiKey::SaslHandshake.request_header_version(1), 1);
     }
 }

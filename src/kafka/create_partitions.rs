@@ -3,6 +3,7 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// Asks for more partitions.
     request CreatePartitionsRequest<'a>: CreatePartitions {
         topics: Vec<CreatePartitionsTopic<'a>>;
         timeout_ms: i32;
@@ -11,7 +12,9 @@ messages! {
 
     struct CreatePartitionsTopic<'a> {
         name: &'a str;
+        /// How many the topic is to have in all.
         count: i32;
+        /// Replicas of the new ones; null to leave it to the server.
         assignments: Option<Vec<CreatePartitionsAssignment>>;
     }
 
@@ -19,6 +22,7 @@ messages! {
         broker_ids: Vec<i32>;
     }
 
+    /// What became of each topic.
     response CreatePartitionsResponse<'a>: CreatePartitions {
         throttle_time_ms: i32;
         results: Vec<CreatePartitionsTopicResult<'a>>;

@@ -3,10 +3,12 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// Asks for groups to be forgotten.
     request DeleteGroupsRequest<'a>: DeleteGroups {
         groups_names: Vec<&'a str>;
     }
 
+    /// Which are.
     response DeleteGroupsResponse<'a>: DeleteGroups {
         throttle_time_ms: i32;
         results: Vec<DeletableGroupResult<'a>>;

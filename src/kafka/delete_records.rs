@@ -3,6 +3,7 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// Asks for the records before an offset to go.
     request DeleteRecordsRequest<'a>: DeleteRecords {
         topics: Vec<DeleteRecordsTopic<'a>>;
         timeout_ms: i32;
@@ -15,9 +16,11 @@ messages! {
 
     struct DeleteRecordsPartition {
         partition_index: i32;
+        /// The new first offset; −1: the high watermark.
         offset: i64;
     }
 
+    /// Where the logs begin now.
     response DeleteRecordsResponse<'a>: DeleteRecords {
         throttle_time_ms: i32;
         topics: Vec<DeleteRecordsTopicResult<'a>>;
@@ -30,7 +33,8 @@ messages! {
 
     struct DeleteRecordsPartitionResult {
         partition_index: i32;
-        low_watermark: i64;
+        /// First offset there is; −1 with an error.
+        low_watermark: i64, default -1;
         error_code: i16;
     }
 }

@@ -7,17 +7,20 @@ use crate::kafka::message::messages;
 use crate::kafka::wire::Uuid;
 
 messages! {
+    /// Asks for topics to be deleted.
     request DeleteTopicsRequest<'a>: DeleteTopics {
         topics: Vec<DeleteTopicState<'a>>, in 6..;
         topic_names: Vec<&'a str>, in 1..=5;
         timeout_ms: i32;
     }
 
+    /// A topic, by name or, if that is null, by id.
     struct DeleteTopicState<'a> {
         name: Option<&'a str>;
         topic_id: Uuid;
     }
 
+    /// Which are.
     response DeleteTopicsResponse<'a>: DeleteTopics {
         throttle_time_ms: i32;
         responses: Vec<DeletableTopicResult<'a>>;

@@ -4,12 +4,15 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// Asks about the cluster.
     request DescribeClusterRequest: DescribeCluster {
         include_cluster_authorized_operations: bool;
+        /// 1 brokers, 2 controllers.
         endpoint_type: i8, in 1.., default 1;
         include_fenced_brokers: bool, in 2..;
     }
 
+    /// The cluster.
     response DescribeClusterResponse<'a>: DescribeCluster {
         throttle_time_ms: i32;
         error_code: i16;
@@ -18,7 +21,8 @@ messages! {
         cluster_id: &'a str;
         controller_id: i32, default -1;
         brokers: Vec<DescribeClusterBroker<'a>>;
-        cluster_authorized_operations: i32, default -2147483648;
+        /// A bit an operation; `i32::MIN` if not asked for.
+        cluster_authorized_operations: i32, default i32::MIN;
     }
 
     struct DescribeClusterBroker<'a> {

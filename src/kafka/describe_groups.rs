@@ -4,11 +4,13 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// Asks about groups.
     request DescribeGroupsRequest<'a>: DescribeGroups {
         groups: Vec<&'a str>;
         include_authorized_operations: bool, in 3..;
     }
 
+    /// The groups.
     response DescribeGroupsResponse<'a>: DescribeGroups {
         throttle_time_ms: i32, in 1..;
         groups: Vec<DescribedGroup<'a>>;
@@ -18,11 +20,13 @@ messages! {
         error_code: i16;
         error_message: Option<&'a str>, in 6..;
         group_id: &'a str;
+        /// "Dead", "Empty", "PreparingRebalance", "CompletingRebalance" or "Stable".
         group_state: &'a str;
         protocol_type: &'a str;
         protocol_data: &'a str;
         members: Vec<DescribedGroupMember<'a>>;
-        authorized_operations: i32, in 3.., default -2147483648;
+        /// A bit an operation; `i32::MIN` if not asked for.
+        authorized_operations: i32, in 3.., default i32::MIN;
     }
 
     struct DescribedGroupMember<'a> {

@@ -6,16 +6,20 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// Asks for the end of a transaction.
     request EndTxnRequest<'a>: EndTxn {
         transactional_id: &'a str;
         producer_id: i64;
         producer_epoch: i16;
+        /// False: abort.
         committed: bool;
     }
 
+    /// Whether it ended.
     response EndTxnResponse: EndTxn {
         throttle_time_ms: i32;
         error_code: i16;
+        /// Of the next transaction; −1 before version 5 or with an error.
         producer_id: i64, in 5.., default -1;
         producer_epoch: i16, in 5.., default -1;
     }

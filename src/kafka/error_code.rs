@@ -1,6 +1,7 @@
 //! Kafka's error codes (as of Kafka 4.1), for both sides of the wire.
 //!
-//! A code is a field of a response, not a Rust error: a server answers with one, a client decides by it what to do next.
+//! A code is a field of a response, not a Rust error: a server answers with one, a client decides by it what to do
+//! next.
 
 use core::fmt;
 

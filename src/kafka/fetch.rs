@@ -17,7 +17,7 @@ messages! {
         /// Bytes to wait for, at most [`FetchRequest::max_wait_ms`].
         min_bytes: i32;
         /// Bound on the whole response; the first batch comes even if it is larger (KIP-74).
-        max_bytes: i32, default 0x7fffffff;
+        max_bytes: i32, default i32::MAX;
         /// 0: everything up to the high watermark; 1: only what is committed, up to the last stable offset.
         isolation_level: i8;
         /// 0 without a session, or to open one.
@@ -74,7 +74,7 @@ messages! {
         partition_index: i32;
         error_code: i16;
         /// First offset a consumer may not see yet; −1 with an error.
-        high_watermark: i64;
+        high_watermark: i64, default -1;
         /// First offset of the oldest open transaction, else the high watermark.
         last_stable_offset: i64, default -1;
         log_start_offset: i64, in 5.., default -1;

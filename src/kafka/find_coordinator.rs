@@ -6,12 +6,16 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// Asks for coordinators.
     request FindCoordinatorRequest<'a>: FindCoordinator {
+        /// Group or transactional id.
         key: &'a str, in 0..=3;
+        /// 0 group, 1 transaction.
         key_type: i8, in 1..;
         coordinator_keys: Vec<&'a str>, in 4..;
     }
 
+    /// The coordinators.
     response FindCoordinatorResponse<'a>: FindCoordinator {
         throttle_time_ms: i32, in 1..;
         error_code: i16, in 0..=3;
@@ -22,6 +26,7 @@ messages! {
         coordinators: Vec<Coordinator<'a>>, in 4..;
     }
 
+    /// The coordinator of one key.
     struct Coordinator<'a> {
         key: &'a str;
         node_id: i32;

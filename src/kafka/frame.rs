@@ -1,7 +1,7 @@
 //! Frames: every request and response stands behind its size, an i32 in network order that doesn't count itself.
 //!
-//! No I/O here: the caller owns the buffers. A size is refused as soon as its four bytes are there, before anything is reserved
-//! for what it claims.
+//! No I/O here: the caller owns the buffers. A size is refused as soon as its four bytes are there, before anything is
+//! reserved for what it claims.
 
 use core::fmt;
 

@@ -1,7 +1,7 @@
 //! The headers in front of requests (versions 1 and 2) and responses (versions 0 and 1), and whole frames made of them.
 //!
-//! The client id is a string of the old layout even in header version 2, so that a server can read it before it knows whether it
-//! knows the API's version (KIP-511). Tags of headers are skipped; none is ever written.
+//! The client id is a string of the old layout even in header version 2, so that a server can read it before it knows
+//! whether it knows the API's version (KIP-511). Tags of headers are skipped; none is ever written.
 
 use crate::kafka::api::ApiKey;
 use crate::kafka::frame;
@@ -25,8 +25,8 @@ const OLD: Layout = Layout { version: 1, flexible: false };
 impl<'a> RequestHeader<'a> {
     /// Takes the header off the reader; the request's body is what remains.
     ///
-    /// The header of an API that the codec doesn't know is read as version 1, enough to name the API to people. A version
-    /// that it doesn't know is taken to be as flexible as the newest known one.
+    /// The header of an API that the codec doesn't know is read as version 1, enough to name the API to people. A
+    /// version that it doesn't know is taken to be as flexible as the newest known one.
     ///
     /// # Errors
     /// Any [`DecodeError`].

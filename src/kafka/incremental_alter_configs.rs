@@ -4,12 +4,14 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// Asks for settings to change.
     request IncrementalAlterConfigsRequest<'a>: IncrementalAlterConfigs {
         resources: Vec<AlterConfigsResource<'a>>;
         validate_only: bool;
     }
 
     struct AlterConfigsResource<'a> {
+        /// As [`super::describe_configs::DescribeConfigsResource::resource_type`].
         resource_type: i8;
         resource_name: &'a str;
         configs: Vec<AlterableConfig<'a>>;
@@ -17,10 +19,12 @@ messages! {
 
     struct AlterableConfig<'a> {
         name: &'a str;
+        /// 0 set, 1 delete, 2 append to a list, 3 take out of a list.
         config_operation: i8;
         value: Option<&'a str>;
     }
 
+    /// What became of each resource.
     response IncrementalAlterConfigsResponse<'a>: IncrementalAlterConfigs {
         throttle_time_ms: i32;
         responses: Vec<AlterConfigsResourceResponse<'a>>;

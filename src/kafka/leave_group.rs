@@ -6,6 +6,7 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// Says who goes.
     request LeaveGroupRequest<'a>: LeaveGroup {
         group_id: &'a str;
         member_id: &'a str, in 0..=2;
@@ -18,6 +19,7 @@ messages! {
         reason: Option<&'a str>, in 5..;
     }
 
+    /// Who is gone.
     response LeaveGroupResponse<'a>: LeaveGroup {
         throttle_time_ms: i32, in 1..;
         error_code: i16;

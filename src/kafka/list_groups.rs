@@ -4,11 +4,15 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// Asks for groups.
     request ListGroupsRequest<'a>: ListGroups {
+        /// Empty: all.
         states_filter: Vec<&'a str>, in 4..;
+        /// Empty: all.
         types_filter: Vec<&'a str>, in 5..;
     }
 
+    /// The groups.
     response ListGroupsResponse<'a>: ListGroups {
         throttle_time_ms: i32, in 1..;
         error_code: i16;

@@ -9,7 +9,7 @@ messages! {
     /// Asks for offsets by time.
     request ListOffsetsRequest<'a>: ListOffsets {
         /// −1 for a consumer.
-        replica_id: i32;
+        replica_id: i32, default -1;
         /// 1: [`LATEST`] means the last stable offset.
         isolation_level: i8, in 2..;
         topics: Vec<ListOffsetsTopic<'a>>;

@@ -3,20 +3,21 @@
 //! ```text
 //! messages! {
 //!     /// What it is for.
-//!     request FooRequest<'a>: Foo {           // `request`/`response` NAME: KEY of `api.rs`, which holds versions and flexibility
-//!         name: &'a str;                      // in every version
-//!         owner: Option<&'a str>, in 2..;     // only from version 2; null allowed wherever the field is present
-//!         parts: Option<Vec<Part<'a>>>, null 3..;   // null only from version 3
-//!         limit: i32, in 4.., default -1;     // the value before version 4, and what `Default` gives
-//!         hint: i64, in 5.., tag 0;           // lives in the tagged section; left out while it has its default
+//!     request FooRequest<'a>: Foo {              // or `response`; Foo is a key of `api.rs`, where its versions stand
+//!         name: &'a str;                         // in every version
+//!         owner: Option<&'a str>, in 2..;        // from version 2 on; null is allowed wherever the field is present
+//!         parts: Option<Vec<Part<'a>>>, null 3..;// null is allowed from version 3 on
+//!         limit: i32, in 4..=6, default -1;      // what `Default` gives, and other versions decode to
+//!         hint: i64, in 5.., tag 0;              // in the tagged section; left out while it has its default
 //!     }
-//!     struct Part<'a> { … }                   // a structure within messages
+//!
+//!     struct Part<'a> { … }                      // a structure within messages
 //! }
 //! ```
 //!
 //! A declaration becomes a struct with public fields, `Default`, [`Wire`] and, for requests and responses, [`Message`].
-//! A field that a version doesn't have is left out when encoding (so a handler fills in all it knows, whatever version is
-//! spoken) and has its default after decoding. `<'a>` is written where a field borrows from the input.
+//! A field that a version doesn't have is left out when encoding (so a handler fills in all it knows, whatever version
+//! is spoken) and has its default after decoding. `<'a>` is written where a field borrows from the input.
 
 use crate::kafka::api::ApiKey;
 use crate::kafka::wire::{DecodeError, EncodeError, Layout, Reader, Wire};
@@ -48,8 +49,8 @@ pub trait Message<'a>: Wire<'a> {
     /// Appends the body.
     ///
     /// # Errors
-    /// [`EncodeError::Version`] if the codec doesn't speak the version, else the value that has no form in it. `out` is then as
-    /// it was.
+    /// [`EncodeError::Version`] if the codec doesn't speak the version, else the value that has no form in it. `out` is
+    /// then as it was.
     fn encode(&self, version: i16, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let layout = Self::KEY.layout(version).ok_or(EncodeError::Version(version))?;
         let start = out.len();
@@ -100,7 +101,8 @@ macro_rules! role {
 macro_rules! structure {
     ($(#[$meta:meta])* $name:ident [$($lt:lifetime)?] { $(
         $(#[$field_meta:meta])*
-        $field:ident: $ty:ty $(, in $versions:expr)? $(, null $null:expr)? $(, tag $tag:literal)? $(, default $default:expr)?;
+        $field:ident: $ty:ty
+            $(, in $versions:expr)? $(, null $null:expr)? $(, tag $tag:literal)? $(, default $default:expr)?;
     )* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq)]
@@ -184,11 +186,14 @@ macro_rules! wire {
                 if layout.flexible {
                     let _default = Self::default();
                     let count = 0u32 $(+ $crate::kafka::message::tagged_count!([$($tag)?] {
-                        $crate::kafka::message::within!(layout.version $(, $versions)?) && self.$field != _default.$field
+                        $crate::kafka::message::within!(layout.version $(, $versions)?)
+                            && self.$field != _default.$field
                     }))*;
                     $crate::kafka::wire::write_uvarint(out, count);
                     $($crate::kafka::message::tagged!([$($tag)?] {
-                        if $crate::kafka::message::within!(layout.version $(, $versions)?) && self.$field != _default.$field {
+                        if $crate::kafka::message::within!(layout.version $(, $versions)?)
+                            && self.$field != _default.$field
+                        {
                             $($crate::kafka::wire::write_tagged(out, $tag, &self.$field, layout)?;)?
                         }
                     });)*

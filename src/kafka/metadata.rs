@@ -34,7 +34,7 @@ messages! {
         controller_id: i32, in 1.., default -1;
         topics: Vec<MetadataResponseTopic<'a>>;
         /// A bit an operation; `i32::MIN` if not asked for.
-        cluster_authorized_operations: i32, in 8..=10, default -2147483648;
+        cluster_authorized_operations: i32, in 8..=10, default i32::MIN;
     }
 
     struct MetadataResponseBroker<'a> {
@@ -54,7 +54,7 @@ messages! {
         is_internal: bool, in 1..;
         partitions: Vec<MetadataResponsePartition>;
         /// A bit an operation; `i32::MIN` if not asked for.
-        topic_authorized_operations: i32, in 8.., default -2147483648;
+        topic_authorized_operations: i32, in 8.., default i32::MIN;
     }
 
     struct MetadataResponsePartition {

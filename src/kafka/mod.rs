@@ -9,8 +9,39 @@
 //! | [`error_code`] | the error codes |
 //! | all others | one API each, as a table |
 //!
-//! Invariants: no input panics; nothing is allocated on the word of a peer; strings and record batches are slices of the input.
-//! Absent: policy (what a server serves is [`api::Routes`] in the listener), sockets, clocks.
+//! A client asks and a server answers:
+//!
+//! ```
+//! use brooklet::kafka::frame;
+//! use brooklet::kafka::header::{RequestHeader, read_response, write_request, write_response};
+//! use brooklet::kafka::message::Message;
+//! use brooklet::kafka::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic};
+//! use brooklet::kafka::wire::Reader;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut sent = Vec::new();
+//! let wanted = MetadataRequestTopic { name: Some("readings"), ..Default::default() };
+//! write_request(&mut sent, 12, 1, Some("probe"), &MetadataRequest { topics: Some(vec![wanted]), ..Default::default() })?;
+//!
+//! let received = frame::split(&sent, 1 << 20)?.ok_or("a whole frame has been sent")?;
+//! let mut reader = Reader::new(received.frame);
+//! let header = RequestHeader::decode(&mut reader)?;
+//! let request = MetadataRequest::decode(header.api_version, &mut reader)?;
+//! let names = request.topics.iter().flatten().map(|topic| topic.name);
+//! let topics = names.map(|name| MetadataResponseTopic { name, ..Default::default() }).collect();
+//! let mut answer = Vec::new();
+//! let response = MetadataResponse { topics, ..Default::default() };
+//! write_response(&mut answer, header.api_version, header.correlation_id, &response)?;
+//!
+//! let received = frame::split(&answer, 1 << 20)?.ok_or("a whole frame has been sent")?;
+//! let (correlation_id, response): (i32, MetadataResponse) = read_response(12, received.frame)?;
+//! assert_eq!((correlation_id, response.topics.len()), (1, 1));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Invariants: no input panics; nothing is allocated on the word of a peer; strings and record batches are slices of
+//! the input. Absent: policy (what a server serves is [`api::Routes`] in the listener), sockets, clocks.
 
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;

@@ -7,11 +7,14 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// Asks for positions to be kept.
     request OffsetCommitRequest<'a>: OffsetCommit {
         group_id: &'a str;
+        /// −1 from outside of the group's membership.
         generation_id_or_member_epoch: i32, default -1;
         member_id: &'a str;
         group_instance_id: Option<&'a str>, in 7..;
+        /// −1: as the server does it.
         retention_time_ms: i64, in 2..=4, default -1;
         topics: Vec<OffsetCommitRequestTopic<'a>>;
     }
@@ -23,11 +26,14 @@ messages! {
 
     struct OffsetCommitRequestPartition<'a> {
         partition_index: i32;
+        /// The next offset to read.
         committed_offset: i64;
+        /// Epoch of the last record read; −1 if unknown.
         committed_leader_epoch: i32, in 6.., default -1;
         committed_metadata: Option<&'a str>;
     }
 
+    /// Whether they are.
     response OffsetCommitResponse<'a>: OffsetCommit {
         throttle_time_ms: i32, in 3..;
         topics: Vec<OffsetCommitResponseTopic<'a>>;

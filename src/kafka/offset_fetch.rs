@@ -7,11 +7,13 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// Asks for positions.
     request OffsetFetchRequest<'a>: OffsetFetch {
         group_id: &'a str, in 1..=7;
         /// Null: all of the group.
         topics: Option<Vec<OffsetFetchRequestTopic<'a>>>, in 1..=7, null 2..=7, default Some(Vec::new());
         groups: Vec<OffsetFetchRequestGroup<'a>>, in 8..;
+        /// Rather an error than a position that an open transaction may move.
         require_stable: bool, in 7..;
     }
 
@@ -23,7 +25,9 @@ messages! {
     struct OffsetFetchRequestGroup<'a> {
         group_id: &'a str;
         member_id: Option<&'a str>, in 9..;
+        /// −1 from outside of the group's membership.
         member_epoch: i32, in 9.., default -1;
+        /// Null: all of the group.
         topics: Option<Vec<OffsetFetchRequestTopics<'a>>>;
     }
 
@@ -32,6 +36,7 @@ messages! {
         partition_indexes: Vec<i32>;
     }
 
+    /// The positions.
     response OffsetFetchResponse<'a>: OffsetFetch {
         throttle_time_ms: i32, in 3..;
         topics: Vec<OffsetFetchResponseTopic<'a>>, in 1..=7;
@@ -44,9 +49,11 @@ messages! {
         partitions: Vec<OffsetFetchResponsePartition<'a>>;
     }
 
+    /// A position, up to version 7.
     struct OffsetFetchResponsePartition<'a> {
         partition_index: i32;
-        committed_offset: i64;
+        /// The next offset to read; −1 if none is committed.
+        committed_offset: i64, default -1;
         committed_leader_epoch: i32, in 5.., default -1;
         metadata: Option<&'a str>;
         error_code: i16;
@@ -63,9 +70,11 @@ messages! {
         partitions: Vec<OffsetFetchResponsePartitions<'a>>;
     }
 
+    /// A position, from version 8 on.
     struct OffsetFetchResponsePartitions<'a> {
         partition_index: i32;
-        committed_offset: i64;
+        /// The next offset to read; −1 if none is committed.
+        committed_offset: i64, default -1;
         committed_leader_epoch: i32, default -1;
         metadata: Option<&'a str>;
         error_code: i16;

@@ -6,8 +6,10 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// Asks where epochs ended.
     request OffsetForLeaderEpochRequest<'a>: OffsetForLeaderEpoch {
-        replica_id: i32, in 3.., default -2;
+        /// −1 for a consumer.
+        replica_id: i32, in 3.., default -1;
         topics: Vec<OffsetForLeaderTopic<'a>>;
     }
 
@@ -18,10 +20,13 @@ messages! {
 
     struct OffsetForLeaderPartition {
         partition: i32;
+        /// The leader epoch the client knows, to be fenced if it is stale; −1 if none.
         current_leader_epoch: i32, default -1;
+        /// The epoch whose end is asked for.
         leader_epoch: i32;
     }
 
+    /// The ends.
     response OffsetForLeaderEpochResponse<'a>: OffsetForLeaderEpoch {
         throttle_time_ms: i32;
         topics: Vec<OffsetForLeaderTopicResult<'a>>;
@@ -32,11 +37,12 @@ messages! {
         partitions: Vec<EpochEndOffset>;
     }
 
-    /// The end of an epoch; −1 where unset.
+    /// The end of the largest epoch that is not above the one asked for; −1 if there is none.
     struct EpochEndOffset {
         error_code: i16;
         partition: i32;
         leader_epoch: i32, default -1;
+        /// First offset after the epoch.
         end_offset: i64, default -1;
     }
 }

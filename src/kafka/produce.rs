@@ -14,7 +14,7 @@ messages! {
         /// Null without a transaction.
         transactional_id: Option<&'a str>;
         /// How many replicas must have it: −1 all in sync, 1 the leader, 0 no response at all.
-        acks: i16;
+        acks: i16, default -1;
         /// How long the leader may wait for its replicas.
         timeout_ms: i32;
         topic_data: Vec<TopicProduceData<'a>>;
@@ -48,7 +48,7 @@ messages! {
         index: i32;
         error_code: i16;
         /// Offset of the batch's first record; −1 if it wasn't appended.
-        base_offset: i64;
+        base_offset: i64, default -1;
         /// Milliseconds since 1970 if the topic stamps at append, else −1.
         log_append_time_ms: i64, default -1;
         log_start_offset: i64, in 5.., default -1;

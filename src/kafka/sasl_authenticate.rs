@@ -4,14 +4,17 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// A message of the client.
     request SaslAuthenticateRequest<'a>: SaslAuthenticate {
         auth_bytes: &'a [u8];
     }
 
+    /// A message of the server.
     response SaslAuthenticateResponse<'a>: SaslAuthenticate {
         error_code: i16;
         error_message: Option<&'a str>;
         auth_bytes: &'a [u8];
+        /// After this long the client must authenticate again; 0: never.
         session_lifetime_ms: i64, in 1..;
     }
 }

@@ -6,10 +6,12 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// Proposes a mechanism.
     request SaslHandshakeRequest<'a>: SaslHandshake {
         mechanism: &'a str;
     }
 
+    /// Whether it is taken, and which there are.
     response SaslHandshakeResponse<'a>: SaslHandshake {
         error_code: i16;
         mechanisms: Vec<&'a str>;

@@ -5,6 +5,7 @@
 use crate::kafka::message::messages;
 
 messages! {
+    /// Asks for the member's assignment.
     request SyncGroupRequest<'a>: SyncGroup {
         group_id: &'a str;
         generation_id: i32;
@@ -12,6 +13,7 @@ messages! {
         group_instance_id: Option<&'a str>, in 3..;
         protocol_type: Option<&'a str>, in 5..;
         protocol_name: Option<&'a str>, in 5..;
+        /// From the leader: everyone's. From others: empty.
         assignments: Vec<SyncGroupRequestAssignment<'a>>;
     }
 
@@ -20,6 +22,7 @@ messages! {
         assignment: &'a [u8];
     }
 
+    /// The assignment.
     response SyncGroupResponse<'a>: SyncGroup {
         throttle_time_ms: i32, in 1..;
         error_code: i16;

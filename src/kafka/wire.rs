@@ -1,7 +1,9 @@
-//! The primitives of Kafka's wire format: a bounds-checked reader, the writers, and the trait that ties a Rust type to its bytes.
+//! The primitives of Kafka's wire format: a bounds-checked reader, the writers, and the trait that ties a Rust type to
+//! its bytes.
 //!
-//! Two layouts exist (KIP-482): the old one (lengths as i16/i32, −1 for null) and the *flexible* one (lengths as unsigned
-//! varint plus one, 0 for null, and a section of tagged fields at the end of every structure). [`Layout`] says which is spoken.
+//! Two layouts exist (KIP-482): the old one (lengths as i16/i32, −1 for null) and the *flexible* one (lengths as
+//! unsigned varint plus one, 0 for null, and a section of tagged fields at the end of every structure). [`Layout`] says
+//! which is spoken.
 //!
 //! Invariants:
 //! - Nothing is allocated on the word of a peer: an array's count is checked against `remaining / smallest element` and
@@ -86,7 +88,8 @@ pub struct Layout {
     pub flexible: bool,
 }
 
-/// What a message looks like, for tools that walk it (the oracle and the fuzzers in `tests/` generate messages from it).
+/// What a message looks like, for tools that walk it (the oracle and the fuzzers in `tests/` generate messages from
+/// it).
 #[derive(Debug, Clone, Copy)]
 pub enum Shape {
     Bool,

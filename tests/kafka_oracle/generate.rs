@@ -1,6 +1,7 @@
 //! A generator of messages' bytes.
 //!
-//! It walks a message's [`Shape`] and writes by Kafka's own rules, not by the codec's writers, so that the two check each other.
+//! It walks a message's [`Shape`] and writes by Kafka's own rules, not by the codec's writers, so that the two check
+//! each other.
 
 use brooklet::kafka::wire::{FieldShape, Layout, Shape};
 

@@ -1,7 +1,7 @@
 //! Bytes from hostile peers: no panic, no allocation on the word of a peer.
 //!
-//! Each message in each version is tried with random bytes, with every truncation and with damage of valid bytes, and with inflated
-//! counts, under an allocator that counts what each thread has at most in use.
+//! Each message in each version is tried with random bytes, with every truncation and with damage of valid bytes, and
+//! with inflated counts, under an allocator that counts what each thread has at most in use.
 
 use std::alloc::{GlobalAlloc, Layout as Memory, System};
 use std::cell::Cell;

@@ -1,7 +1,7 @@
 //! The codec against `kafka-protocol`, for every message in every version spoken.
 //!
-//! Bytes of a message, generated from its shape, must mean the same values to both, field by field and by name, and both must
-//! turn these values into the same bytes.
+//! Bytes of a message, generated from its shape, must mean the same values to both, field by field and by name, and
+//! both must turn these values into the same bytes.
 use brooklet::kafka::api::ApiKey;
 use brooklet::kafka::error_code::ErrorCode;
 use brooklet::kafka::header::{RequestHeader, decode_response_header, encode_response_header};
@@ -45,7 +45,8 @@ fn agree(subject: &Subject, version: i16, filling: Filling) {
     let (debug, bytes_of_oracle) = oracle(subject, version, &bytes);
     let again = (subject.both_ways)(version, &bytes_of_oracle).unwrap();
     same_values(subject, version, &name, &again.debug, &debug);
-    // Where only one form exists, all three write it. (A tagged field may be sent with its default; unknown tags get lost.)
+    // Where only one form exists, all three write it. (A tagged field may be sent with its default; unknown tags get
+    // lost.)
     if !matches!(filling, Filling::Random(_)) {
         assert_eq!(ours.bytes, bytes, "{name}: not the bytes we were given");
         assert_eq!(ours.bytes, bytes_of_oracle, "{name}: not the bytes of the oracle");
@@ -79,7 +80,10 @@ fn long_arrays_mean_the_same() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, max_shrink_iters: 0, ..ProptestConfig::default() })]
+    // A seed can't be made smaller, only other.
+    #![proptest_config(ProptestConfig {
+        cases: 32, failure_persistence: None, max_shrink_iters: 0, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn random_messages_mean_the_same(seed: u64) {
