@@ -69,6 +69,7 @@ pub(crate) fn present_size<'a, T: Wire<'a>>(present: bool, layout: Layout) -> us
     if present { T::min_size(layout) } else { 0 }
 }
 
+/// Declares messages and the structures within them; the syntax stands at the top of this file.
 macro_rules! messages {
     ($($(#[$meta:meta])* $kind:ident $name:ident $(<$lt:lifetime>)? $(: $key:ident)? { $($body:tt)* })*) => {$(
         $crate::kafka::message::structure! { $(#[$meta])* $name [$($lt)?] { $($body)* } }
@@ -76,6 +77,7 @@ macro_rules! messages {
     )*};
 }
 
+/// Ties a request or a response to its API.
 macro_rules! role {
     (struct $name:ident [$($lt:lifetime)?]) => {};
     (request $name:ident [$($lt:lifetime)?] $key:ident) => {
@@ -98,6 +100,7 @@ macro_rules! role {
     };
 }
 
+/// Declares the struct and its defaults.
 macro_rules! structure {
     ($(#[$meta:meta])* $name:ident [$($lt:lifetime)?] { $(
         $(#[$field_meta:meta])*
@@ -120,6 +123,7 @@ macro_rules! structure {
     };
 }
 
+/// Reads and writes the struct, and describes it. Each field comes as `name: type, [versions] [null] [tag];`.
 macro_rules! wire {
     ($name:ident [] $body:tt) => {
         $crate::kafka::message::wire! { @ $name ['a] [$name] $body }
@@ -257,6 +261,7 @@ macro_rules! tagged_count {
     };
 }
 
+/// Returns an error if a field is null in a version outside of the range given.
 macro_rules! refuse_null {
     ($error:ident, $value:expr, $field:ident, $layout:expr) => {};
     ($error:ident, $value:expr, $field:ident, $layout:expr, $null:expr) => {
