@@ -12,6 +12,9 @@ use super::{BatchError, Compression};
 /// Most bytes of a batch under construction: its length field has 31 bits.
 const BYTES_MAX: usize = i32::MAX as usize;
 
+/// Fewer bytes of records aren't compressed: nothing is to be gained, and gzip and Zstandard would set up 300 KB for it.
+const COMPRESS_BYTES_MIN: usize = 128;
+
 /// An idempotent producer's place in its sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Producer {
@@ -163,7 +166,7 @@ impl BatchBuilder {
         let start = out.len();
         let records = self.buffer.get(HEADER_BYTES..).unwrap_or_default();
         let mut used = Compression::None;
-        if compression != Compression::None {
+        if compression != Compression::None && records.len() >= COMPRESS_BYTES_MIN {
             out.resize(start + HEADER_BYTES, 0);
             codec::compress(compression, records, out);
             if out.len() - start < self.buffer.len() {

@@ -25,6 +25,7 @@ mod reencode;
 mod tests;
 mod varint;
 mod verify;
+mod walk;
 
 pub use self::attributes::{Attributes, Compression, TimestampType, UnknownCompression};
 pub use self::batch::{BatchView, HEADER_BYTES};
@@ -32,4 +33,4 @@ pub use self::builder::{BatchBuilder, NO_HEADERS, Producer};
 pub use self::error::BatchError;
 pub use self::records::{Headers, RecordIter, RecordRef, decompress, records};
 pub use self::reencode::{append_records, append_records_where};
-pub use self::verify::{BatchFacts, VerifyLimits, verify};
+pub use self::verify::{BatchFacts, VerifyLimits, find_by_timestamp, verify};

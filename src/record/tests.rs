@@ -227,6 +227,25 @@ fn a_max_timestamp_left_out_is_found_and_set() {
 }
 
 #[test]
+fn records_are_found_by_time() {
+    let limits = VerifyLimits::default();
+    let base = 1_700_000_000_000;
+    for compression in Compression::ALL {
+        let mut batch = build(&[golden_records(), golden_records()].concat(), compression);
+        header::set_base_offset(&mut batch, 50);
+        let view = BatchView::parse(&batch).unwrap().0;
+        let find = |from: i64| find_by_timestamp(&view, &limits, |timestamp| timestamp >= from);
+        assert_eq!(find(0), Ok(Some((50, base))));
+        assert_eq!(find(base + 1), Ok(Some((52, base + 300))));
+        assert_eq!(find(base + 301), Ok(None));
+        let mut batch = batch.clone();
+        header::set_log_append_time(&mut batch, 7);
+        let view = BatchView::parse(&batch).unwrap().0;
+        assert_eq!(find_by_timestamp(&view, &limits, |timestamp| timestamp == 7), Ok(Some((50, 7))));
+    }
+}
+
+#[test]
 fn records_move_into_another_batch() {
     let (first, second) = (telemetry(20), golden_records());
     let limits = VerifyLimits::default();
