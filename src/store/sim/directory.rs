@@ -18,12 +18,13 @@ pub(super) struct Directory {
     pending: Vec<Change>,
 }
 
-/// Each happens as a whole or not at all, as in every journalling filesystem.
+/// Each happens as a whole or not at all, and those of one file in their order, as in every journalling filesystem. A
+/// file has one name at most.
 #[derive(Clone, Debug)]
 enum Change {
     Create { name: OsString, file: InodeId },
-    Remove { name: OsString },
-    Rename { from: OsString, to: OsString, file: InodeId },
+    Remove { file: InodeId },
+    Rename { to: OsString, file: InodeId },
 }
 
 impl Directory {
@@ -48,12 +49,12 @@ impl Directory {
         self.change(Change::Create { name, file });
     }
 
-    pub(super) fn remove(&mut self, name: OsString) {
-        self.change(Change::Remove { name });
+    pub(super) fn remove(&mut self, file: InodeId) {
+        self.change(Change::Remove { file });
     }
 
-    pub(super) fn rename(&mut self, from: OsString, to: OsString, file: InodeId) {
-        self.change(Change::Rename { from, to, file });
+    pub(super) fn rename(&mut self, file: InodeId, to: OsString) {
+        self.change(Change::Rename { to, file });
     }
 
     fn change(&mut self, change: Change) {
@@ -86,14 +87,9 @@ fn apply(names: &mut Names, change: &Change) {
         Change::Create { name, file } => {
             names.insert(name.clone(), *file);
         }
-        Change::Remove { name } => {
-            names.remove(name);
-        }
-        Change::Rename { from, to, file } => {
-            // Another file may bear the old name by now, if changes before were lost.
-            if names.get(from) == Some(file) {
-                names.remove(from);
-            }
+        Change::Remove { file } => names.retain(|_, named| named != file),
+        Change::Rename { to, file } => {
+            names.retain(|_, named| named != file);
             names.insert(to.clone(), *file);
         }
     }
@@ -111,8 +107,8 @@ mod tests {
         dir.create("a".into(), 1);
         dir.sync();
         dir.create("b".into(), 2);
-        dir.rename("a".into(), "c".into(), 1);
-        dir.remove("b".into());
+        dir.rename(1, "c".into());
+        dir.remove(2);
         assert_eq!(dir.names().map(|(name, _)| name.to_str().unwrap()).collect::<Vec<_>>(), ["c"]);
 
         let outcomes: BTreeSet<String> = (0..200)

@@ -196,6 +196,12 @@ impl SimDisk {
         std::mem::take(&mut self.lock_world().moments)
     }
 
+    /// Ends [`SimDisk::watch`], and gives the moments kept.
+    pub fn unwatch(&self) -> Vec<Moment> {
+        self.lock_world().watched = None;
+        self.take_moments()
+    }
+
     /// The disk as it might be found if the power went now, one of many ways drawn from `seed`. This one lives on.
     pub fn power_cut(&self, seed: u64) -> Self {
         let state = self.lock_world().state.power_cut(&mut Rng::with_seed(seed));
@@ -310,7 +316,7 @@ impl Disk for SimDisk {
         let to = to.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_os_string();
         let (dir, from) = world.parent(from)?;
         let file = dir.find(&from).ok_or(io::ErrorKind::NotFound)?;
-        dir.rename(from, to, file);
+        dir.rename(file, to);
         world.recount();
         Ok(())
     }
@@ -319,8 +325,8 @@ impl Disk for SimDisk {
         let mut world = self.lock_world();
         world.enter(OpKind::Remove, path)?;
         let (dir, name) = world.parent(path)?;
-        dir.find(&name).ok_or(io::ErrorKind::NotFound)?;
-        dir.remove(name);
+        let file = dir.find(&name).ok_or(io::ErrorKind::NotFound)?;
+        dir.remove(file);
         world.recount();
         Ok(())
     }
