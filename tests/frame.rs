@@ -39,7 +39,8 @@ fn a_small_reading_costs_few_bytes() {
     let head = PublishHead { alias: 0, level, want_offset: false, sequence, base_timestamp: connected_at };
     let mut writer = PublishWriter::begin(&mut buffer, head).unwrap();
     writer.push(&Record::of(b"t=21.53 p=1013.2 ok!").at(connected_at + 86_400_000)).unwrap();
-    let publish = writer.finish().unwrap().to_vec();
+    let place = writer.finish().unwrap();
+    let publish = buffer[place].to_vec();
     let ack = GatewayMessage::Ack(Ack { level, up_to: frame::sequence::truncate(sequence) });
     let ack = ack.encode(&mut buffer).unwrap().to_vec();
 
@@ -140,7 +141,8 @@ proptest! {
             for record in records {
                 writer.push(record).unwrap();
             }
-            let framed = writer.finish().unwrap();
+            let place = writer.finish().unwrap();
+            let framed = &buffer[place];
             let Ok(ClientMessage::Publish(publish)) = ClientMessage::decode(whole(framed)) else { panic!("no publish") };
             assert_eq!((publish.alias, publish.level, publish.want_offset), (alias, level, true));
             assert_eq!(publish.sequence, frame::sequence::truncate(sequence));
@@ -181,7 +183,7 @@ proptest! {
         let configs: frame::Configs<'_> = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let (topic, partition, short) = (TopicRef::Name(&name), number, number as u16);
         let messages = [
-            ClientMessage::Hello(Hello { epoch: id, token: token.as_deref(), ..HELLO }),
+            ClientMessage::Hello(Hello { epoch: u64::from(id), token: token.as_deref(), ..HELLO }),
             ClientMessage::Alias(Alias { alias: short, topic: &name }),
             ClientMessage::Fetch(Fetch { id, topic, partition, from, bytes_max: id, bytes_min: 1, wait_ms: number }),
             ClientMessage::Subscribe(Subscribe {
@@ -196,7 +198,7 @@ proptest! {
         messages.iter().for_each(client_round_trip);
         let answers = [
             GatewayMessage::Welcome(Welcome {
-                version: 1, gateway_id: &name, epoch: id, resumed: true, last_sequence: u64::from(number), time_ms: offset,
+                version: 1, gateway_id: &name, epoch: u64::from(id), resumed: true, last_sequence: u64::from(number), time_ms: offset,
                 time_trusted: false, frame_bytes_max: number, in_flight_max: short, idle_seconds_max: id as u16,
             }),
             GatewayMessage::Failed(Failed { id, code: ErrorCode::from(number as u8), text: &other }),

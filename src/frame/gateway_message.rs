@@ -12,11 +12,11 @@ pub struct Welcome<'a> {
     /// Which gateway this is.
     pub gateway_id: &'a str,
     /// The session epoch of the client id, from 1; to be remembered for the next Hello. 0 if the client won't publish.
-    pub epoch: u32,
-    /// Whether the epoch of Hello is still good: what the client numbered is what the gateway has. Otherwise the client
+    pub epoch: u64,
+    /// Whether the epoch of Hello goes on: what the client numbered is what the gateway has. Otherwise the client
     /// numbers the records that it holds anew, from `last_sequence` + 1.
     pub resumed: bool,
-    /// The last sequence of the client id that is durable (or settled otherwise), 0 for none.
+    /// The last sequence of this epoch that is durable (or settled otherwise), 0 for none.
     pub last_sequence: u64,
     /// The gateway's clock, ms since 1970 (UTC). Also the base of timestamps in this connection's publishes.
     pub time_ms: i64,
@@ -106,7 +106,7 @@ pub struct Upstream {
 
 /// Records weren't taken. If the code is retriable, this and everything after it on this connection was dropped: the
 /// client sends again from `sequence` after `retry_ms`. Otherwise the `count` records are refused for good, and a
-/// following [`Ack`] settles them.
+/// following [`Ack`] settles them. That is told once: if the link breaks then, the next Welcome just settles them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishError<'a> {
     /// The first sequence refused; for [`ErrorCode::SequenceGap`] the one expected.

@@ -15,7 +15,7 @@
 //! 1. The client says [`Hello`], the gateway answers [`Welcome`] (or [`Failed`] with id 0, and closes). Until then a
 //!    body has at most [`HANDSHAKE_BYTES_MAX`], afterwards what the two have named.
 //! 2. The client may send at once, without waiting for answers: [`Alias`]es, [`Publish`]es, requests.
-//! 3. **Sequences** number the records of a client id, dense from 1. A publish that repeats sequences is acknowledged
+//! 3. **Sequences** number the records of a client id within a session epoch, dense from 1. A publish that repeats sequences is acknowledged
 //!    and not stored again; one that leaves some out is answered by [`ErrorCode::SequenceGap`]. A connection expects
 //!    `max(last_sequence + 1, next_sequence)` first (the second only if the session was resumed).
 //! 4. [`Ack`]s are cumulative and come in order of the sequences. A retriable [`PublishError`] drops what follows on

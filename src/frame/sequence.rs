@@ -1,7 +1,7 @@
 //! Sequences on the wire: the low 16 bits, from which the other side, knowing about where the number must be, has the
 //! whole (as packet numbers in QUIC, RFC 9000 appendix A.3).
 //!
-//! A client's sequences are dense from 1 for the life of its id, so after a year of a record a second a varint would
+//! A client's sequences are dense from 1 in a session epoch, which may last as long as the client: after a year of a record a second a varint would
 //! take four bytes twice; a lost frame on a serial link is still noticed, which an implied number would not allow.
 //! Invariant: at most [`super::IN_FLIGHT_MAX`] records are unacknowledged on a connection, less than half of 65,536.
 

@@ -201,8 +201,13 @@ macro_rules! encoders {
             /// Encodes a whole frame in `buffer`, which needs [`LENGTH_BYTES_MAX`] more than the body. The frame may
             /// start some bytes into the buffer.
             pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
-                let place = frame(buffer, |writer| self.encode_body(writer))?;
+                let place = self.encode_at(buffer)?;
                 buffer.get(place).ok_or(NoRoom)
+            }
+
+            /// As `encode`, and says where in the buffer the frame stands.
+            pub fn encode_at(&self, buffer: &mut [u8]) -> Result<Range<usize>, NoRoom> {
+                frame(buffer, |writer| self.encode_body(writer))
             }
 
             /// Encodes the body only, at the start of `buffer`: for a serial link.
@@ -216,7 +221,7 @@ macro_rules! encoders {
             /// [`super::FRAME_BYTES_MAX`]; `out` is then as it was.
             #[cfg(feature = "gateway")]
             pub fn append_to(&self, out: &mut Vec<u8>) -> Result<(), NoRoom> {
-                append(out, |buffer| frame(buffer, |writer| self.encode_body(writer)))
+                append(out, |buffer| self.encode_at(buffer))
             }
         })*
     };
@@ -293,14 +298,14 @@ impl<'b> PublishWriter<'b> {
         self.records.count()
     }
 
-    /// The frame. It may start some bytes into the buffer. [`NoRoom`] if no record was added: there is no empty publish.
-    pub fn finish(self) -> Result<&'b [u8], NoRoom> {
+    /// Where in the buffer the frame stands: some bytes from its start. [`NoRoom`] if no record was added: there is no
+    /// empty publish.
+    pub fn finish(self) -> Result<Range<usize>, NoRoom> {
         if self.records.is_empty() {
             return Err(NoRoom);
         }
         let buffer = self.records.into_writer().finish();
         let body = buffer.len() - LENGTH_BYTES_MAX;
-        let place = set_length(buffer, body)?;
-        buffer.get(place).ok_or(NoRoom)
+        set_length(buffer, body)
     }
 }
