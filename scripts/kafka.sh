@@ -211,6 +211,9 @@ log.cleaner.dedupe.buffer.size=16777216
 num.network.threads=2
 num.io.threads=4
 group.initial.rebalance.delay.ms=0
+# A killed node may register again once its old session has run out.
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=1000
 # Tests replay readings that are years old: by record time they would be deleted at once.
 log.retention.ms=-1
 TEXT

@@ -212,7 +212,7 @@ class Replay:
         self.devices = []
         self.both = 0
         self.begin = 0.0
-        self.events = 0
+        self.disturbances = 0
 
     def unacknowledged(self):
         return sum(device.handed - device.acknowledged for device in self.devices)
@@ -220,13 +220,13 @@ class Replay:
     def acknowledged(self):
         return sum(device.acknowledged for device in self.devices)
 
-    def report(self, what, centre):
-        # What a device counts as acknowledged, it counted before this; the centre may have more by now, never less.
+    def report(self, what, centre, disturbance=False):
+        # What is on its way to this program counts as not yet acknowledged, not yet seen.
         unacknowledged = self.unacknowledged()
         unforwarded = max(0, self.acknowledged() - centre.seen_count())
-        self.events += 1
-        if unacknowledged > 0 and unforwarded > 0:
-            self.both += 1
+        if disturbance:
+            self.disturbances += 1
+            self.both += unacknowledged > 0 and unforwarded > 0
         passed = time.monotonic() - self.begin
         print(f"{passed:6.1f} s  {what:<28} unacknowledged {unacknowledged:6}  unforwarded {unforwarded:6}", flush=True)
 
@@ -251,28 +251,35 @@ class Replay:
                 return
             time.sleep(min(TICK_S, until - passed))
 
+    def burst(self, until):
+        """As `feed`, but the last readings are handed over just now, so that something is on its way."""
+        self.feed(until - TICK_S)
+        time.sleep(TICK_S)
+        self.feed(until)
+        time.sleep(0.001)
+
     def run(self, centre, gateway):
         outage = None
         self.begin = time.monotonic()
         for moment, action in self.schedule():
-            self.feed(moment)
             if action == "kill":
-                # Just after a burst, so that something is on its way.
-                time.sleep(0.002)
+                self.burst(moment)
                 gateway.kill()
-                self.report("gateway killed", centre)
+                self.report("gateway killed", centre, disturbance=True)
                 self.feed(time.monotonic() - self.begin + GATEWAY_DOWN_S)
+                self.report("  and started again", centre)
                 gateway.start()
             elif action == "start":
+                self.feed(moment)
                 # Kafka takes seconds to start; the devices don't wait for it.
                 outage = threading.Thread(target=centre.start)
                 outage.start()
             else:
                 if outage:
                     outage.join()
-                    self.feed(time.monotonic() - self.begin)
+                self.burst(moment)
+                self.report("Kafka killed" if action == "stop hard" else "Kafka stopped", centre, disturbance=True)
                 centre.stop(hard=action == "stop hard")
-                self.report("Kafka killed" if action == "stop hard" else "Kafka stopped", centre)
         self.feed(self.options.seconds)
         if outage:
             outage.join()
@@ -281,7 +288,11 @@ class Replay:
         for device in self.devices:
             device.finish()
         for device in self.devices:
-            status = device.process.wait(timeout=DRAIN_QUIET_S)
+            try:
+                status = device.process.wait(timeout=DRAIN_QUIET_S)
+            except subprocess.TimeoutExpired:
+                raise SystemExit(f"device {device.name} hasn't ended after {DRAIN_QUIET_S} s: {device.handed} readings "
+                                 f"handed to it, {device.acknowledged} acknowledged") from None
             device.reader.join(timeout=10)
             if status != 0:
                 raise SystemExit(f"device {device.name} ended with {status}")
@@ -360,7 +371,7 @@ def main():
         replay.drain(centre, total)
         gateway.stop()
         lost, out_of_order, duplicates, unknown = compare(devices, centre.everything())
-        print(f"moments with both above 0: {replay.both} of {replay.events}")
+        print(f"both above 0 at {replay.both} of {replay.disturbances} kills and outages")
         print(f"readings={total} acknowledged={replay.acknowledged()} lost={lost} out_of_order={out_of_order} "
               f"duplicates={duplicates} unknown={unknown}")
         return 1 if lost or out_of_order or unknown else 0
