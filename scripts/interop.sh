@@ -54,9 +54,9 @@ status=0
 scripts/kafka.sh start "${kafka[@]}" --fresh --nodes "$nodes" --port "$port" >/dev/null || status=$?
 case $status in
   0)
-    trap 'scripts/kafka.sh stop "${kafka[@]}"' EXIT
+    trap 'scripts/kafka.sh stop --kill "${kafka[@]}"' EXIT
     BROOKLET_TEST_KAFKA=$(scripts/kafka.sh bootstrap "${kafka[@]}")
-    export BROOKLET_TEST_KAFKA
+    export BROOKLET_TEST_KAFKA BROOKLET_TEST_KAFKA_DIR=$root/.scratch/interop/kafka
     ;;
   3) skip "without Java and Maven there is no Apache Kafka to test with" ;;
   *) echo "interop.sh: Apache Kafka didn't start" >&2; exit 1 ;;

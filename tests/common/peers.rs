@@ -7,8 +7,9 @@ use std::{
     env,
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    process::{Command, Output},
-    sync::{Arc, Mutex},
+    ops::Deref,
+    process::{Command, Output, Stdio},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread,
 };
 
@@ -22,9 +23,73 @@ pub fn have_kcat() -> bool {
     given("BROOKLET_TEST_KCAT").is_some()
 }
 
-/// The bootstrap address of a running Apache Kafka.
-pub fn kafka() -> Option<String> {
-    given("BROOKLET_TEST_KAFKA")
+/// The bootstrap address of a running Apache Kafka. While this is held, no test stops any of its nodes.
+pub struct Cluster {
+    bootstrap: String,
+    _whole: RwLockReadGuard<'static, ()>,
+}
+
+static WHOLE: RwLock<()> = RwLock::new(());
+
+pub fn kafka() -> Option<Cluster> {
+    let bootstrap = given("BROOKLET_TEST_KAFKA")?;
+    Some(Cluster { bootstrap, _whole: WHOLE.read().unwrap_or_else(PoisonError::into_inner) })
+}
+
+impl Deref for Cluster {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.bootstrap
+    }
+}
+
+/// An Apache Kafka of three nodes, of which this test, and no other meanwhile, may stop one.
+pub struct Nodes {
+    pub bootstrap: String,
+    dir: String,
+    stopped: Option<String>,
+    _whole: RwLockWriteGuard<'static, ()>,
+}
+
+pub fn kafka_nodes() -> Option<Nodes> {
+    let (bootstrap, dir) = (given("BROOKLET_TEST_KAFKA")?, given("BROOKLET_TEST_KAFKA_DIR")?);
+    if bootstrap.split(',').count() != 3 {
+        println!("skipped: the Apache Kafka hasn't three nodes");
+        return None;
+    }
+    Some(Nodes { bootstrap, dir, stopped: None, _whole: WHOLE.write().unwrap_or_else(PoisonError::into_inner) })
+}
+
+impl Nodes {
+    /// Ends the node that listens here without warning.
+    pub fn kill(&mut self, addr: &str) {
+        let node = 1 + self.bootstrap.split(',').position(|other| other == addr).unwrap();
+        self.script(&["stop", "--kill", "--node", &node.to_string()]);
+        self.stopped = Some(node.to_string());
+    }
+
+    pub fn restore(&mut self) {
+        if let Some(node) = self.stopped.take() {
+            self.script(&["start", "--node", &node]);
+        }
+    }
+
+    fn script(&self, args: &[&str]) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka.sh");
+        // Not waited for by its output: the node that it leaves behind must not hold this test.
+        let status = Command::new(script).args(args).args(["--dir", &self.dir]).stdout(Stdio::null()).status();
+        let done = status.is_ok_and(|status| status.success());
+        // Within a drop after a failure, that failure is the one to show.
+        assert!(done || thread::panicking(), "kafka.sh {} failed", args.join(" "));
+    }
+}
+
+impl Drop for Nodes {
+    /// The other tests need all of them, also where this one failed.
+    fn drop(&mut self) {
+        self.restore();
+    }
 }
 
 fn given(variable: &str) -> Option<String> {

@@ -30,6 +30,21 @@ impl Wire {
         Ok(Wire { stream, correlation: 0 })
     }
 
+    /// The first of a bootstrap list that takes the connection.
+    ///
+    /// # Errors
+    /// The last one's, if none does.
+    pub fn connect_any(bootstrap: &str) -> io::Result<Wire> {
+        let mut refused = io::Error::other("no address");
+        for addr in bootstrap.split(',') {
+            match Wire::connect(addr) {
+                Ok(wire) => return Ok(wire),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    }
+
     /// # Errors
     /// Where the peer doesn't answer, or not to this request.
     pub fn call(&mut self, api: i16, version: i16, body: Body) -> io::Result<Answer> {
@@ -148,7 +163,7 @@ impl Answer {
 /// CreateTopics v4.
 pub fn create_topic(bootstrap: &str, topic: &str, partitions: i32) {
     let body = Body::default().i32(1).string(topic).i32(partitions).i16(-1).i32(0).i32(0).i32(15_000).i8(0);
-    let mut answer = Wire::connect(first(bootstrap)).unwrap().call(19, 4, body).unwrap();
+    let mut answer = Wire::connect_any(bootstrap).unwrap().call(19, 4, body).unwrap();
     answer.i32();
     let results = answer.array(|a| (a.string(), a.i16(), a.string()));
     assert!(results.iter().all(|(_, error, _)| *error == 0), "CreateTopics: {results:?}");
@@ -160,7 +175,7 @@ pub fn create_topic(bootstrap: &str, topic: &str, partitions: i32) {
 /// CreatePartitions v1: the topic has `partitions` from now on.
 pub fn grow_topic(bootstrap: &str, topic: &str, partitions: i32) {
     let body = Body::default().i32(1).string(topic).i32(partitions).i32(-1).i32(15_000).i8(0);
-    let mut answer = Wire::connect(first(bootstrap)).unwrap().call(37, 1, body).unwrap();
+    let mut answer = Wire::connect_any(bootstrap).unwrap().call(37, 1, body).unwrap();
     answer.i32();
     let results = answer.array(|a| (a.string(), a.i16(), a.string()));
     assert!(results.iter().all(|(_, error, _)| *error == 0), "CreatePartitions: {results:?}");
@@ -172,7 +187,7 @@ pub fn grow_topic(bootstrap: &str, topic: &str, partitions: i32) {
 /// Metadata v4: the leader's address of each partition; `None` while the topic or a leader is missing.
 pub fn leaders(bootstrap: &str, topic: &str) -> Option<Vec<String>> {
     let body = Body::default().i32(1).string(topic).i8(0);
-    let mut answer = Wire::connect(first(bootstrap)).ok()?.call(3, 4, body).ok()?;
+    let mut answer = Wire::connect_any(bootstrap).ok()?.call(3, 4, body).ok()?;
     answer.i32();
     let brokers = answer.array(|a| {
         let broker = (a.i32(), format!("{}:{}", a.string(), a.i32()));
@@ -292,8 +307,4 @@ fn split(mut bytes: &[u8]) -> Vec<Batch> {
         bytes = &bytes[length..];
     }
     batches
-}
-
-fn first(bootstrap: &str) -> &str {
-    bootstrap.split(',').next().unwrap()
 }

@@ -13,9 +13,9 @@ use crate::{
     common::{
         free_addr,
         gateway::Gateway,
-        peers::{Recorder, Seen, consume, have_kcat, kafka, kcat_ok},
+        peers::{Recorder, Seen, consume, have_kcat, kafka, kafka_nodes, kcat_ok},
         wait_for,
-        wire::{Batch, batches, create_topic, grow_topic},
+        wire::{Batch, batches, create_topic, grow_topic, leaders},
     },
     kcat::{CODECS, as_input, lines},
 };
@@ -181,6 +181,27 @@ fn same_needs_as_many_partitions_at_the_centre() {
     for (local, upstream) in homes {
         assert_eq!(upstream, BTreeSet::from([local]));
     }
+}
+
+#[test]
+fn follows_when_the_leader_is_another_node() {
+    let (true, Some(mut nodes)) = (have_kcat(), kafka_nodes()) else { return };
+    let kafka = nodes.bootstrap.clone();
+    let topic = unique("moves");
+    create_topic(&kafka, &topic, 1);
+    let gateway = Gateway::start(&(partitions(&topic, 1) + &uplink_config(&kafka, "backoff.max = \"2s\"")));
+    let broker = gateway.kafka.to_string();
+    kcat_ok(&["-P", "-b", &broker, "-t", &topic], b"before\n");
+    wait_arrived(&kafka, &topic, 1);
+
+    nodes.kill(&leaders(&kafka, &topic).unwrap()[0]);
+    kcat_ok(&["-P", "-b", &broker, "-t", &topic], b"while it is away\n");
+    wait_for("another leader", ARRIVAL, || leaders(&kafka, &topic));
+    wait_arrived(&kafka, &topic, 2);
+    nodes.restore();
+
+    let values: Vec<String> = consume(&kafka, &topic, &[]).into_iter().map(|record| record.value).collect();
+    assert_eq!(values, ["before", "while it is away"]);
 }
 
 #[test]
