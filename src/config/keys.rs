@@ -464,9 +464,4 @@ mod tests {
             }
         }
     }
-
-    #[test]
-    fn segment_default_fits() {
-        assert!(super::super::types::StoreConfig::segment_bytes_for(16 * MIB) >= SEGMENT_BYTES_MIN);
-    }
 }

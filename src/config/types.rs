@@ -36,7 +36,7 @@ pub struct GatewayConfig {
 pub struct StoreConfig {
     /// Bound of everything on disk: segments, spares, state, files unlinked but still open.
     pub max_bytes: DiskBudget,
-    /// Size of a segment file. `None`: [`StoreConfig::segment_bytes_for`] the budget.
+    /// Size of a segment file. `None`: the store chooses by the budget.
     pub segment_bytes: Option<u64>,
     /// Least time between the beginnings of two commits; zero commits as fast as the disk can.
     pub commit_window: Duration,
@@ -45,22 +45,6 @@ pub struct StoreConfig {
     /// Recent committed batches kept in memory for readers.
     pub tail_bytes: u64,
     pub on_full: OnFull,
-}
-
-impl StoreConfig {
-    /// The segment size for a budget of `max_bytes`: 8 MiB up to 64 MiB, 16 up to 256 MiB, 32 up to 4 GiB, 64 above;
-    /// below 64 MiB an eighth of the budget, so that there is a ring at all.
-    #[must_use]
-    pub fn segment_bytes_for(max_bytes: u64) -> u64 {
-        const MIB: u64 = 1 << 20;
-        match max_bytes / MIB {
-            0..64 => (max_bytes / 8).max(super::keys::SEGMENT_BYTES_MIN),
-            64..256 => 8 * MIB,
-            256..1024 => 16 * MIB,
-            1024..4096 => 32 * MIB,
-            _ => 64 * MIB,
-        }
-    }
 }
 
 /// How much disk the store may take.
@@ -74,14 +58,13 @@ pub enum DiskBudget {
 }
 
 impl DiskBudget {
-    /// The bound in bytes on a filesystem of this size.
+    /// The bound in bytes on a filesystem of this size; `None` leaves it to the store's own default.
     #[must_use]
-    pub fn resolve(self, filesystem_bytes: u64) -> u64 {
-        let percent = |percent: u64| (u128::from(filesystem_bytes) * u128::from(percent) / 100) as u64;
+    pub fn bytes(self, filesystem_bytes: u64) -> Option<u64> {
         match self {
-            DiskBudget::Auto => percent(25).min(1 << 30),
-            DiskBudget::Bytes(bytes) => bytes,
-            DiskBudget::Percent(of_hundred) => percent(u64::from(of_hundred)),
+            DiskBudget::Auto => None,
+            DiskBudget::Bytes(bytes) => Some(bytes),
+            DiskBudget::Percent(share) => Some((u128::from(filesystem_bytes) * u128::from(share) / 100) as u64),
         }
     }
 }
@@ -343,20 +326,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn budgets_resolve_against_the_filesystem() {
-        const GIB: u64 = 1 << 30;
-        assert_eq!(DiskBudget::Auto.resolve(2 * GIB), GIB / 2);
-        assert_eq!(DiskBudget::Auto.resolve(u64::MAX), GIB);
-        assert_eq!(DiskBudget::Percent(50).resolve(8 * GIB), 4 * GIB);
-        assert_eq!(DiskBudget::Bytes(7).resolve(0), 7);
-    }
-
-    #[test]
-    fn segments_grow_with_the_budget() {
-        const MIB: u64 = 1 << 20;
-        for (budget, segment) in [(16, 2), (64, 8), (256, 16), (1024, 32), (16 * 1024, 64)] {
-            assert_eq!(StoreConfig::segment_bytes_for(budget * MIB), segment * MIB, "{budget} MiB");
-        }
+    fn a_share_is_of_the_filesystem() {
+        assert_eq!(DiskBudget::Auto.bytes(1 << 30), None);
+        assert_eq!(DiskBudget::Percent(50).bytes(8 << 30), Some(4 << 30));
+        assert_eq!(DiskBudget::Percent(95).bytes(u64::MAX), Some(u64::MAX / 100 * 95 + 14));
+        assert_eq!(DiskBudget::Bytes(7).bytes(0), Some(7));
     }
 
     #[test]
