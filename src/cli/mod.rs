@@ -1,7 +1,101 @@
-//! (being built)
-use std::process::ExitCode;
+//! The command line: `brooklet COMMAND`, one file a command.
+//!
+//! | file | job |
+//! |---|---|
+//! | `spec`, `parse` | what a command takes, declared once; arguments, help and suggestions come from it |
+//! | `error` | the three exit codes |
+//! | `connect` | which gateway a command speaks to |
+//! | `term`, `table`, `json`, `when`, `format` | progress, figures and tables for people, JSON for scripts, times, records |
+//! | `logging` | the log on standard error |
+//! | the rest | one command each: its declaration, its arguments as a struct, and what it does |
+//!
+//! Invariants: standard output carries only what was asked for; everything else goes to standard error. A command
+//! never panics on a closed pipe. Exit codes: 0 done, 1 failed, 2 usage or configuration.
 
-/// Runs the command line.
-pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+mod check;
+pub mod connect;
+pub mod error;
+pub mod format;
+pub mod json;
+pub mod logging;
+pub mod parse;
+pub mod spec;
+pub mod table;
+pub mod term;
+pub mod when;
+
+mod bench;
+mod consume;
+mod demo;
+mod export;
+mod fsck;
+mod help;
+mod produce;
+mod serve;
+mod status;
+mod topic;
+mod uplink;
+
+use std::{ffi::OsString, process::ExitCode};
+
+pub use error::CliError;
+use parse::Parsed;
+use spec::Spec;
+
+/// A command: what it takes, and what it does with it.
+pub(crate) struct Command {
+    pub(crate) spec: &'static Spec,
+    run: fn(&mut Parsed) -> Result<(), CliError>,
 }
+
+/// Every command, in the order of the help text. A command of two words is one entry.
+pub(crate) static COMMANDS: &[Command] = &[
+    Command { spec: &serve::SPEC, run: |args| serve::run(&serve::ServeArgs::parse(args)?) },
+    Command { spec: &demo::SPEC, run: |args| demo::run(&demo::DemoArgs::parse(args)?) },
+    Command { spec: &produce::SPEC, run: |args| produce::run(&produce::ProduceArgs::parse(args)?) },
+    Command { spec: &consume::SPEC, run: |args| consume::run(&consume::ConsumeArgs::parse(args)?) },
+    Command { spec: &topic::CREATE, run: |args| topic::create(&topic::CreateArgs::parse(args)?) },
+    Command { spec: &topic::LIST, run: |args| topic::list(&topic::ListArgs::parse(args)?) },
+    Command { spec: &topic::DESCRIBE, run: |args| topic::describe(&topic::DescribeArgs::parse(args)?) },
+    Command { spec: &topic::ALTER, run: |args| topic::alter(&topic::AlterArgs::parse(args)?) },
+    Command { spec: &topic::DELETE, run: |args| topic::delete(&topic::DeleteArgs::parse(args)?) },
+    Command { spec: &uplink::STATUS, run: |args| uplink::status(&uplink::StatusArgs::parse(args)?) },
+    Command { spec: &uplink::CHECK, run: |args| uplink::check(&uplink::CheckArgs::parse(args)?) },
+    Command { spec: &uplink::PAUSE, run: |args| uplink::pause(&uplink::NameArgs::parse(args)?) },
+    Command { spec: &uplink::RESUME, run: |args| uplink::resume(&uplink::NameArgs::parse(args)?) },
+    Command { spec: &status::SPEC, run: |args| status::run(&status::StatusArgs::parse(args)?) },
+    Command { spec: &check::SPEC, run: |args| check::run(&check::CheckArgs::parse(args)?) },
+    Command { spec: &fsck::SPEC, run: |args| fsck::run(&fsck::FsckArgs::parse(args)?) },
+    Command { spec: &export::SPEC, run: |args| export::run(&export::ExportArgs::parse(args)?) },
+    Command { spec: &bench::STORE, run: |args| bench::store(&bench::StoreArgs::parse(args)?) },
+    Command { spec: &bench::PUBLISH, run: |args| bench::publish(&bench::PublishArgs::parse(args)?) },
+];
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let outcome = run(&args);
+    if let Err(error) = &outcome {
+        error.print();
+    }
+    error::exit_code(&outcome)
+}
+
+fn run(args: &[OsString]) -> Result<(), CliError> {
+    let words: Vec<&str> = args.iter().map_while(|arg| arg.to_str()).collect();
+    match words.as_slice() {
+        ["-h" | "--help", ..] | ["help"] => return term::print(&help::overview()),
+        ["-V" | "--version", ..] | ["version"] => return term::print(&help::version()),
+        ["help", topic @ ..] => return term::print(&help::of(topic)?),
+        _ => {}
+    }
+    let Some((command, used)) = help::find(&words) else { return Err(help::no_such_command(&words)) };
+    let rest = args.get(used..).unwrap_or_default();
+    match parse::parse(command.spec, rest)? {
+        parse::Outcome::Help => term::print(&help::of_command(command.spec)),
+        parse::Outcome::Run(mut parsed) => (command.run)(&mut parsed),
+    }
+}
+
+#[cfg(test)]
+mod tests;

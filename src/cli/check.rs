@@ -1,0 +1,102 @@
+//! `brooklet check`: is the configuration right, what holds, and where did it come from?
+
+use std::path::PathBuf;
+
+use super::{
+    error::CliError,
+    json::{self, JsonObject},
+    parse::Parsed,
+    spec::{JSON, Opt, Positional, Spec},
+    term,
+};
+use crate::config::{self, Config, ConfigErrors, Layers, Loaded, Origin};
+
+pub(super) static SPEC: Spec = Spec {
+    name: "check",
+    summary: "Check the configuration, print what holds and where it came from",
+    positionals: &[Positional {
+        name: "FILE",
+        required: false,
+        help: "A file to check in place of those in /etc/brooklet",
+    }],
+    options: &[Opt::switch("reference", "Print every key with its default and what it takes")],
+    shared: &[JSON],
+    details: "Strict: exits 2 if anything is wrong, with every error. What it prints is itself a configuration file,\n\
+              secrets excepted, which are masked. `brooklet check --reference > brooklet.toml` is a good start.",
+};
+
+/// Arguments of `check`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct CheckArgs {
+    pub file: Option<PathBuf>,
+    pub reference: bool,
+    pub json: bool,
+}
+
+impl CheckArgs {
+    pub(super) fn parse(args: &mut Parsed) -> Result<CheckArgs, CliError> {
+        Ok(CheckArgs {
+            file: args.positional_path("FILE"),
+            reference: args.switch("reference"),
+            json: args.switch("json"),
+        })
+    }
+}
+
+/// Runs `check`.
+///
+/// # Errors
+/// [`CliError::Config`] with all that is wrong.
+pub(super) fn run(args: &CheckArgs) -> Result<(), CliError> {
+    if args.reference {
+        return term::print(&config::reference());
+    }
+    let layers = Layers { file: args.file.clone(), ..Layers::system() };
+    match Config::load(&layers) {
+        Ok(loaded) if args.json => term::print(&format!("{}\n", as_json(&loaded))),
+        Ok(loaded) => {
+            loaded.warnings.iter().for_each(|warning| term::note(&format!("brooklet check: {warning}")));
+            term::print(&config::report_text(&loaded))
+        }
+        Err(errors) => {
+            if args.json {
+                term::print(&format!("{}\n", errors_as_json(&errors)))?;
+            }
+            Err(CliError::Config(errors))
+        }
+    }
+}
+
+/// `{"ok":true,"keys":{KEY:{"value":…,"from":…,"origin":…}},"warnings":[…]}`; a value is JSON wherever its TOML is.
+fn as_json(loaded: &Loaded) -> String {
+    let mut keys = JsonObject::new();
+    for effective in &loaded.effective {
+        let from = match &effective.origin {
+            Origin::Default => "default",
+            Origin::File { .. } => "file",
+            Origin::Variable(_) => "environment",
+            Origin::Flag(_) => "flag",
+        };
+        let mut entry = JsonObject::new();
+        // Canonical values are numbers, booleans, basic strings and lists of strings: TOML and JSON write these alike.
+        entry.raw("value", effective.shown()).text("from", from).text("origin", &effective.origin.to_string());
+        keys.raw(&effective.key, &entry.finish());
+    }
+    let mut out = JsonObject::new();
+    out.boolean("ok", true).raw("keys", &keys.finish());
+    out.raw("warnings", &json::array(loaded.warnings.iter().map(|warning| json::string(warning))));
+    out.finish()
+}
+
+fn errors_as_json(errors: &ConfigErrors) -> String {
+    let errors = errors.errors.iter().map(|error| {
+        let mut entry = JsonObject::new();
+        let text = |value: &Option<String>| value.as_deref().map_or("null".to_owned(), json::string);
+        entry.raw("origin", &text(&error.origin.as_ref().map(Origin::to_string)));
+        entry.raw("key", &text(&error.key)).raw("value", &text(&error.value)).text("problem", &error.problem);
+        entry.finish()
+    });
+    let mut out = JsonObject::new();
+    out.boolean("ok", false).raw("errors", &json::array(errors));
+    out.finish()
+}

@@ -1,0 +1,24 @@
+//! The log: lines on standard error, `TIME LEVEL ROOM: text`. Under systemd the journal adds the time itself.
+
+use std::io::Write;
+
+use log::LevelFilter;
+
+use super::when;
+
+/// Sets the log up for this process. A second call changes nothing.
+pub fn set_up(level: LevelFilter) {
+    // Set by systemd where standard error goes to the journal, which stamps every line.
+    let stamped = std::env::var_os("JOURNAL_STREAM").is_some();
+    let outcome = env_logger::Builder::new()
+        .filter_level(level)
+        .format(move |out, record| {
+            let room = record.target().strip_prefix("brooklet::").unwrap_or(record.target());
+            let time = if stamped { String::new() } else { format!("{} ", when::format_time(when::now_ms())) };
+            writeln!(out, "{time}{:<5} {room}: {}", record.level(), record.args())
+        })
+        .try_init();
+    if outcome.is_err() {
+        log::debug!("the log is set up already");
+    }
+}

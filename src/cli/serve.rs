@@ -1,0 +1,128 @@
+//! `brooklet serve`: the gateway.
+
+use std::path::PathBuf;
+
+use super::{
+    error::CliError,
+    logging,
+    parse::Parsed,
+    spec::{Opt, Spec},
+};
+use crate::config::{Config, ConfigErrors, Flag, Layers, Loaded, load_last_good};
+
+pub(super) static SPEC: Spec = Spec {
+    name: "serve",
+    summary: "Run the gateway",
+    positionals: &[],
+    options: &[
+        Opt::value("config", "FILE", "Configuration in place of that in /etc/brooklet").short('c'),
+        Opt::value("data", "DIR", "Data directory (default ./brooklet-data)").short('d'),
+        Opt::value("native", "ADDR", "Where devices connect (default 127.0.0.1:9790)"),
+        Opt::value("kafka", "ADDR", "Where Kafka clients connect (default 127.0.0.1:9092)"),
+        Opt::value("log-level", "LEVEL", "off, error, warn, info, debug or trace (default info)"),
+        Opt::switch("strict", "Exit 2 if the configuration is refused, in place of starting with the last good one"),
+    ],
+    shared: &[],
+    details: "Without any file it is a working broker on loopback. SIGTERM and SIGINT end it within 5 s; everything\n\
+              acknowledged is kept. `brooklet check` shows the configuration it would start with.",
+};
+
+/// Arguments of `serve`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ServeArgs {
+    pub config: Option<PathBuf>,
+    pub data: Option<String>,
+    pub native: Option<String>,
+    pub kafka: Option<String>,
+    pub log_level: Option<String>,
+    pub strict: bool,
+}
+
+impl ServeArgs {
+    pub(super) fn parse(args: &mut Parsed) -> Result<ServeArgs, CliError> {
+        Ok(ServeArgs {
+            config: args.path("config"),
+            data: args.text("data")?,
+            native: args.text("native")?,
+            kafka: args.text("kafka")?,
+            log_level: args.text("log-level")?,
+            strict: args.switch("strict"),
+        })
+    }
+
+    /// The system's layers with these flags on top. Their values are checked with all others.
+    #[must_use]
+    pub(super) fn layers(&self) -> Layers {
+        let flags = [
+            ("--data", "data_dir", &self.data),
+            ("--native", "listen.native.addr", &self.native),
+            ("--kafka", "listen.kafka.addr", &self.kafka),
+            ("--log-level", "log.level", &self.log_level),
+        ];
+        let given = flags.into_iter().filter_map(|(flag, key, value)| Some(Flag { flag, key, value: value.clone()? }));
+        Layers { file: self.config.clone(), flags: given.collect(), ..Layers::system() }
+    }
+}
+
+/// Runs `serve` until it is told to end.
+pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
+    let start = load(&args.layers(), args.strict)?;
+    logging::set_up(start.loaded.config.log.level);
+    start.loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    if let Some(refused) = &start.refused {
+        log::error!("the configuration is refused; starting with the last one that worked, kept in last-good.toml");
+        refused.errors.iter().for_each(|error| log::error!("{error}"));
+    }
+    Err(CliError::Failed("serve is not built yet".to_owned()))
+}
+
+/// What to start with.
+struct Start {
+    loaded: Loaded,
+    /// Why this is not what was asked for.
+    refused: Option<ConfigErrors>,
+}
+
+/// The configuration, or the last one that started: a gateway that is configured from afar must not stay down for a
+/// bad key. With `strict`, or where none has started yet, a refused configuration is an error.
+fn load(layers: &Layers, strict: bool) -> Result<Start, CliError> {
+    let refused = match Config::load(layers) {
+        Ok(loaded) => return Ok(Start { loaded, refused: None }),
+        Err(refused) => refused,
+    };
+    if strict {
+        return Err(refused.into());
+    }
+    // One that a newer version refuses counts as none: what is wrong with the file that people edit is of more use.
+    match load_last_good(&refused.data_dir) {
+        Ok(Some(loaded)) => Ok(Start { loaded, refused: Some(refused) }),
+        Ok(None) | Err(_) => Err(refused.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::save_last_good;
+
+    #[test]
+    fn a_refused_configuration_falls_back_to_the_last_good_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = Flag { flag: "--data", key: "data_dir", value: dir.path().display().to_string() };
+        let file = dir.path().join("brooklet.toml");
+        let layers = Layers { flags: vec![data], ..Layers::only(&file) };
+
+        std::fs::write(&file, "topic.partitions = \"many\"").unwrap();
+        assert!(matches!(load(&layers, false), Err(CliError::Config(_))), "nothing to fall back to");
+        std::fs::write(&file, "topic.partitions = 3").unwrap();
+        let good = load(&layers, false).unwrap();
+        assert!(good.refused.is_none());
+        save_last_good(dir.path(), &good.loaded).unwrap();
+
+        std::fs::write(&file, "topic.partitions = \"many\"").unwrap();
+        let start = load(&layers, false).unwrap();
+        assert_eq!(start.loaded.config, good.loaded.config);
+        assert_eq!(start.refused.unwrap().errors.len(), 1);
+        assert!(matches!(load(&layers, true), Err(CliError::Config(_))), "strict");
+    }
+}
