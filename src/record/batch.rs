@@ -29,23 +29,23 @@ pub const HEADER_BYTES: usize = 61;
 pub(super) mod field {
     use std::ops::Range;
 
-    pub(in super::super) const BASE_OFFSET: Range<usize> = 0..8;
-    pub(in super::super) const LENGTH: Range<usize> = 8..12;
-    pub(in super::super) const LEADER_EPOCH: Range<usize> = 12..16;
-    pub(in super::super) const MAGIC: Range<usize> = 16..17;
-    pub(in super::super) const CRC: Range<usize> = 17..21;
-    pub(in super::super) const ATTRIBUTES: Range<usize> = 21..23;
-    pub(in super::super) const LAST_OFFSET_DELTA: Range<usize> = 23..27;
-    pub(in super::super) const BASE_TIMESTAMP: Range<usize> = 27..35;
-    pub(in super::super) const MAX_TIMESTAMP: Range<usize> = 35..43;
-    pub(in super::super) const PRODUCER_ID: Range<usize> = 43..51;
-    pub(in super::super) const PRODUCER_EPOCH: Range<usize> = 51..53;
-    pub(in super::super) const BASE_SEQUENCE: Range<usize> = 53..57;
-    pub(in super::super) const RECORD_COUNT: Range<usize> = 57..61;
+    pub(in crate::record) const BASE_OFFSET: Range<usize> = 0..8;
+    pub(in crate::record) const LENGTH: Range<usize> = 8..12;
+    pub(in crate::record) const LEADER_EPOCH: Range<usize> = 12..16;
+    pub(in crate::record) const MAGIC: Range<usize> = 16..17;
+    pub(in crate::record) const CRC: Range<usize> = 17..21;
+    pub(in crate::record) const ATTRIBUTES: Range<usize> = 21..23;
+    pub(in crate::record) const LAST_OFFSET_DELTA: Range<usize> = 23..27;
+    pub(in crate::record) const BASE_TIMESTAMP: Range<usize> = 27..35;
+    pub(in crate::record) const MAX_TIMESTAMP: Range<usize> = 35..43;
+    pub(in crate::record) const PRODUCER_ID: Range<usize> = 43..51;
+    pub(in crate::record) const PRODUCER_EPOCH: Range<usize> = 51..53;
+    pub(in crate::record) const BASE_SEQUENCE: Range<usize> = 53..57;
+    pub(in crate::record) const RECORD_COUNT: Range<usize> = 57..61;
     /// The first byte under the CRC.
-    pub(in super::super) const CRC_FROM: usize = ATTRIBUTES.start;
+    pub(in crate::record) const CRC_FROM: usize = ATTRIBUTES.start;
     /// The first byte that batchLength counts.
-    pub(in super::super) const LENGTH_FROM: usize = LENGTH.end;
+    pub(in crate::record) const LENGTH_FROM: usize = LENGTH.end;
 }
 
 /// One whole batch of version 2.

@@ -168,8 +168,8 @@ impl BatchBuilder {
         let mut used = Compression::None;
         if compression != Compression::None && records.len() >= COMPRESS_BYTES_MIN {
             out.resize(start + HEADER_BYTES, 0);
-            codec::compress(compression, records, out);
-            if out.len() - start < self.buffer.len() {
+            let compressed = codec::compress(compression, records, out).is_some();
+            if compressed && out.len() - start < self.buffer.len() {
                 used = compression;
             } else {
                 out.truncate(start);
@@ -187,12 +187,13 @@ impl BatchBuilder {
     /// The batch in the builder's own memory, uncompressed: for who copies or hashes it anyway. Call
     /// [`clear`](BatchBuilder::clear) before the next. No bytes at all without records.
     pub fn seal(&mut self, producer: Producer) -> &mut [u8] {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        if !self.is_empty() {
-            self.write_header(&mut buffer, Compression::None, producer);
+        if self.is_empty() {
+            return &mut [];
         }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.write_header(&mut buffer, Compression::None, producer);
         self.buffer = buffer;
-        if self.is_empty() { &mut [] } else { &mut self.buffer }
+        &mut self.buffer
     }
 
     /// Where the builder stands, to return to with [`rewind`](BatchBuilder::rewind).

@@ -55,6 +55,9 @@ impl From<BatchError> for io::Error {
 }
 
 impl BatchError {
+    pub(super) const SHORT: BatchError = BatchError::Malformed("its records end too early");
+    pub(super) const OVERLONG: BatchError = BatchError::Malformed("a varint has too many bits");
+
     /// The error that a decoder wrapped, or that the payload isn't valid for its codec.
     pub(super) fn from_read(error: &io::Error, compression: Compression) -> BatchError {
         error

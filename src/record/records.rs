@@ -168,24 +168,21 @@ fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, BatchError> 
         return Ok(None);
     }
     let length = usize::try_from(length).map_err(|_| BatchError::Malformed("a length is negative"))?;
-    let (taken, rest) = bytes.split_at_checked(length).ok_or(SHORT)?;
+    let (taken, rest) = bytes.split_at_checked(length).ok_or(BatchError::SHORT)?;
     *bytes = rest;
     Ok(Some(taken))
 }
 
 fn take_byte(bytes: &mut &[u8]) -> Result<u8, BatchError> {
-    let (&first, rest) = bytes.split_first().ok_or(SHORT)?;
+    let (&first, rest) = bytes.split_first().ok_or(BatchError::SHORT)?;
     *bytes = rest;
     Ok(first)
 }
 
 fn take_i32(bytes: &mut &[u8]) -> Result<i32, BatchError> {
-    varint::take_i32(|| take_byte(bytes))?.ok_or(OVERLONG)
+    varint::take_i32(|| take_byte(bytes))?.ok_or(BatchError::OVERLONG)
 }
 
 fn take_i64(bytes: &mut &[u8]) -> Result<i64, BatchError> {
-    varint::take_i64(|| take_byte(bytes))?.ok_or(OVERLONG)
+    varint::take_i64(|| take_byte(bytes))?.ok_or(BatchError::OVERLONG)
 }
-
-pub(super) const SHORT: BatchError = BatchError::Malformed("its records end too early");
-pub(super) const OVERLONG: BatchError = BatchError::Malformed("a varint has too many bits");

@@ -5,7 +5,6 @@ use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 
 use super::codec;
-use super::records::{OVERLONG, SHORT};
 use super::varint;
 use super::{BatchError, BatchView, Compression, VerifyLimits};
 
@@ -103,12 +102,12 @@ impl<R: BufRead> Stream<R> {
         }
         let mut left = u64::try_from(length).map_err(|_| BatchError::Malformed("a length is negative"))?;
         if left > end.saturating_sub(self.position) {
-            return Err(SHORT);
+            return Err(BatchError::SHORT);
         }
         while left > 0 {
             let available = self.fill()?.len() as u64;
             if available == 0 {
-                return Err(SHORT);
+                return Err(BatchError::SHORT);
             }
             let step = available.min(left);
             self.consume(step);
@@ -118,18 +117,18 @@ impl<R: BufRead> Stream<R> {
     }
 
     fn take_i32(&mut self, end: u64) -> Result<i32, BatchError> {
-        varint::take_i32(|| self.take_byte(end))?.ok_or(OVERLONG)
+        varint::take_i32(|| self.take_byte(end))?.ok_or(BatchError::OVERLONG)
     }
 
     fn take_i64(&mut self, end: u64) -> Result<i64, BatchError> {
-        varint::take_i64(|| self.take_byte(end))?.ok_or(OVERLONG)
+        varint::take_i64(|| self.take_byte(end))?.ok_or(BatchError::OVERLONG)
     }
 
     fn take_byte(&mut self, end: u64) -> Result<u8, BatchError> {
         if self.position >= end {
-            return Err(SHORT);
+            return Err(BatchError::SHORT);
         }
-        let byte = *self.fill()?.first().ok_or(SHORT)?;
+        let byte = *self.fill()?.first().ok_or(BatchError::SHORT)?;
         self.consume(1);
         Ok(byte)
     }

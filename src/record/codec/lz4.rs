@@ -164,7 +164,7 @@ fn header_checksum(described: &[u8]) -> u8 {
     (XxHash32::oneshot(0, described) >> 8) as u8
 }
 
-pub(super) fn compress(records: &[u8], out: &mut Vec<u8>) {
+pub(super) fn compress(records: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let described = [VERSION | INDEPENDENT, BLOCK_SIZE_CODE << 4];
     out.extend_from_slice(&MAGIC.to_le_bytes());
     out.extend_from_slice(&described);
@@ -180,4 +180,5 @@ pub(super) fn compress(records: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(data);
     }
     out.extend_from_slice(&0_u32.to_le_bytes());
+    Some(())
 }

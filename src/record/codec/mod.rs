@@ -27,10 +27,14 @@ pub(super) fn decoder<'a>(
     })
 }
 
-/// Appends `records`, compressed, to `out`.
-pub(super) fn compress(compression: Compression, records: &[u8], out: &mut Vec<u8>) {
+/// Appends `records`, compressed, to `out`. `None`: the codec failed, and what it appended is void. None is known to, but
+/// who builds a batch can go on without compression, and shouldn't go on with half a payload.
+pub(super) fn compress(compression: Compression, records: &[u8], out: &mut Vec<u8>) -> Option<()> {
     match compression {
-        Compression::None => out.extend_from_slice(records),
+        Compression::None => {
+            out.extend_from_slice(records);
+            Some(())
+        }
         Compression::Gzip => gzip::compress(records, out),
         Compression::Snappy => snappy::compress(records, out),
         Compression::Lz4 => lz4::compress(records, out),

@@ -82,17 +82,16 @@ fn is_framed(rest: &mut &[u8]) -> bool {
         && split_array(rest).is_some_and(|compatible| i32::from_be_bytes(compatible) <= VERSION)
 }
 
-pub(super) fn compress(records: &[u8], out: &mut Vec<u8>) {
+pub(super) fn compress(records: &[u8], out: &mut Vec<u8>) -> Option<()> {
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&VERSION.to_be_bytes());
     out.extend_from_slice(&VERSION.to_be_bytes());
     let mut encoder = raw::Encoder::new();
     let mut block = vec![0; raw::max_compress_len(records.len().min(BLOCK_BYTES))];
     for chunk in records.chunks(BLOCK_BYTES) {
-        // The buffer has the room for any chunk that the library asks for.
-        let count = encoder.compress(chunk, &mut block).unwrap_or_default();
-        debug_assert!(count > 0);
+        let count = encoder.compress(chunk, &mut block).ok()?;
         out.extend_from_slice(&(count as u32).to_be_bytes());
-        out.extend_from_slice(block.get(..count).unwrap_or_default());
+        out.extend_from_slice(block.get(..count)?);
     }
+    Some(())
 }

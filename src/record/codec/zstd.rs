@@ -130,6 +130,7 @@ fn check_end(frame: &FrameDecoder, bytes: u64) -> Result<(), BatchError> {
     if intact && sized { Ok(()) } else { Err(INVALID) }
 }
 
-pub(super) fn compress(records: &[u8], out: &mut Vec<u8>) {
-    encode(records, out, CompressionLevel::Fastest);
+pub(super) fn compress(records: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    // The only level that the library has. It returns no errors, so all it could do is to panic.
+    catch_unwind(AssertUnwindSafe(|| encode(records, out, CompressionLevel::Fastest))).ok()
 }
