@@ -20,13 +20,15 @@ use super::error::ProduceError;
 use super::janitor;
 use crate::limits;
 use crate::metrics::METRICS;
-use crate::store::{CommitSeq, Space};
+use crate::store::{CommitSeq, PartitionId, Space};
 
 /// The first byte of every value in `Space::Device`.
 const FORMAT: u8 = 1;
+/// Partitions of which is remembered, across connections, how far a client wants to see them upstream.
+const UPSTREAM_PARTITIONS_MAX: usize = 16;
 
 /// What is durable about a client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct DeviceState {
     /// The session epoch it last published in.
     pub(super) epoch: u64,
@@ -36,12 +38,24 @@ pub(super) struct DeviceState {
     pub(super) seen_commit: CommitSeq,
     /// Wall time it last published at, ms since 1970; `None` while the clock was not to be trusted.
     pub(super) seen_wall_ms: Option<i64>,
+    /// Where the records it wants to see upstream end: partition and next offset, the latest published last.
+    pub(super) upstream: Vec<(u32, i64)>,
 }
 
 impl DeviceState {
-    pub(super) fn encode(self) -> Vec<u8> {
-        // Serializing plain integers into a growing vector has nothing that can fail.
-        postcard::to_extend(&self, vec![FORMAT]).unwrap_or_default()
+    pub(super) fn encode(&self) -> Vec<u8> {
+        // Serializing owned values into a growing vector has nothing that can fail.
+        postcard::to_extend(self, vec![FORMAT]).unwrap_or_default()
+    }
+
+    /// Remembers that records up to `next_offset` of a partition are wanted upstream. A client that publishes to more
+    /// partitions than are remembered is told by those it used last.
+    pub(super) fn wants_upstream(&mut self, partition: PartitionId, next_offset: i64) {
+        self.upstream.retain(|(known, _)| *known != partition.0);
+        if self.upstream.len() >= UPSTREAM_PARTITIONS_MAX {
+            self.upstream.remove(0);
+        }
+        self.upstream.push((partition.0, next_offset));
     }
 
     pub(super) fn decode(value: &[u8]) -> Option<Self> {
@@ -74,6 +88,8 @@ pub struct DeviceSession {
     epoch: u64,
     last_durable: u64,
     resumed: bool,
+    floor: u64,
+    upstream: Vec<(PartitionId, i64)>,
     live: Arc<Live>,
     shared: Arc<super::Shared>,
 }
@@ -99,6 +115,21 @@ impl DeviceSession {
         self.resumed
     }
 
+    /// The first sequence that is expected.
+    pub fn next_sequence(&self) -> u64 {
+        self.last_durable.saturating_add(1).max(self.floor)
+    }
+
+    /// The lowest sequence the client may still send: those below were acknowledged from memory.
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// Where the records end that the client wanted to see upstream when it was last here: partition and next offset.
+    pub fn wanted_upstream(&self) -> &[(PartitionId, i64)] {
+        &self.upstream
+    }
+
     /// Whether a newer connection has taken over.
     pub fn is_fenced(&self) -> bool {
         self.live.fenced.load(Ordering::Acquire)
@@ -120,12 +151,18 @@ impl Drop for DeviceSession {
 }
 
 impl Broker {
-    /// Opens the session of `client_id`, fencing an older one. `resume` is the epoch the client still holds
-    /// unacknowledged records of, if any: it goes on if the gateway knows it, else a new epoch begins at sequence 1.
+    /// Opens the session of `client_id`, fencing an older one. `resume` is the epoch the client remembers, if any: it
+    /// goes on if the gateway knows it, else a new epoch begins at sequence 1. `next_sequence` is the lowest sequence
+    /// that the client may still send in a resumed epoch, 0 if it does not know.
     ///
     /// # Errors
     /// [`ProduceError::Store`] when the store cannot tell what is durable.
-    pub async fn open_session(&self, client_id: &str, resume: Option<u64>) -> Result<DeviceSession, ProduceError> {
+    pub async fn open_session(
+        &self,
+        client_id: &str,
+        resume: Option<u64>,
+        next_sequence: u64,
+    ) -> Result<DeviceSession, ProduceError> {
         let client_id: Arc<str> = client_id.into();
         let live = Arc::new(Live { epoch: 0.into(), fenced: AtomicBool::new(false), fence: Event::new() });
         let older = {
@@ -145,6 +182,8 @@ impl Broker {
             epoch: 0,
             last_durable: 0,
             resumed: false,
+            floor: 0,
+            upstream: Vec::new(),
             live,
             shared: Arc::clone(&self.shared),
         };
@@ -160,6 +199,8 @@ impl Broker {
             session.resumed = true;
             session.epoch = known.epoch;
             session.last_durable = known.last_sequence;
+            session.floor = next_sequence;
+            session.upstream = known.upstream.into_iter().map(|(p, offset)| (PartitionId(p), offset)).collect();
         } else {
             let newest = known.epoch.max(granted_before).max(resume.unwrap_or(0));
             session.epoch = newest.saturating_add(1);
@@ -185,7 +226,13 @@ mod tests {
 
     #[test]
     fn a_state_reads_back_and_a_cut_one_does_not() {
-        let state = DeviceState { epoch: 7, last_sequence: 900, seen_commit: 12, seen_wall_ms: Some(5) };
+        let state = DeviceState {
+            epoch: 7,
+            last_sequence: 900,
+            seen_commit: 12,
+            seen_wall_ms: Some(5),
+            upstream: vec![(1, 2)],
+        };
         let value = state.encode();
         assert_eq!(DeviceState::decode(&value), Some(state));
         assert_eq!(DeviceState::decode(&value[..value.len() - 1]), None);
@@ -195,7 +242,7 @@ mod tests {
     #[test]
     fn only_a_trusted_clock_makes_a_client_forgotten() {
         let state = |commit, wall| {
-            let state = DeviceState { epoch: 1, last_sequence: 1, seen_commit: commit, seen_wall_ms: wall };
+            let state = DeviceState { epoch: 1, seen_commit: commit, seen_wall_ms: wall, ..DeviceState::default() };
             (commit.to_be_bytes().to_vec(), state.encode())
         };
         let states = vec![state(1, Some(0)), state(2, None), state(3, Some(limits::DEVICE_EXPIRY_MS))];

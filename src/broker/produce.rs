@@ -19,6 +19,8 @@ pub enum Acks {
     Memory,
     /// When they are committed and fsynced.
     Flash,
+    /// As `Flash`; that they have come upstream is told apart ([`Broker::upstream_offset`]).
+    Upstream,
 }
 
 /// Where records came to lie.

@@ -13,6 +13,7 @@ use super::partitioner::partition_for_key;
 use super::produce::{Acks, Ticket};
 use super::topic::{KeyDefault, Topic};
 use crate::metrics::METRICS;
+use crate::record::HEADER_BYTES;
 use crate::store::{Committed, Draft, Operation, PartitionId, Refused, Space, StoreError};
 
 /// A record as a native client publishes it.
@@ -37,14 +38,27 @@ impl NewRecord {
 }
 
 /// Where the records of a publish came to lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     /// The last sequence of this publish.
     pub last_sequence: u64,
-    /// Partition and offset of its last record that was not a resend.
+    /// Partition and offset of its last record, unless that was a resend.
     pub last: Option<(PartitionId, i64)>,
+    /// Where the records that are wanted upstream end: partition and next offset.
+    pub upstream: Vec<(PartitionId, i64)>,
     /// How many of the records had been appended before.
     pub duplicates: u64,
+}
+
+impl Topic {
+    /// Checks that a batch of this record alone is within `max.message.bytes`.
+    ///
+    /// # Errors
+    /// [`ProduceError::TooLarge`].
+    pub fn check_size(&self, record: &NewRecord) -> Result<(), ProduceError> {
+        let (bytes, max) = (record.bytes() + HEADER_BYTES, self.config.max_message_bytes);
+        if bytes > max { Err(ProduceError::TooLarge { bytes, max }) } else { Ok(()) }
+    }
 }
 
 impl Broker {
@@ -64,13 +78,7 @@ impl Broker {
         if session.is_fenced() {
             return Err(ProduceError::SessionFenced);
         }
-        // The batch around one record takes 61 bytes and, generously, 40 for lengths.
-        let max = topic.config.max_message_bytes;
-        let largest = records.iter().map(|r| r.bytes() + 61).max().unwrap_or(0);
-        if largest > max {
-            METRICS.batches_refused.add(1);
-            return Err(ProduceError::TooLarge { bytes: largest, max });
-        }
+        records.iter().try_for_each(|record| topic.check_size(record))?;
         let records: Vec<_> = records.into_iter().map(|record| place(session, topic, record)).collect();
         let (reply, answer) = async_channel::bounded(1);
         let bytes = records.iter().map(|(_, record)| record.bytes()).sum();
@@ -78,6 +86,7 @@ impl Broker {
             client_id: Arc::clone(session.client_id()),
             epoch: session.epoch(),
             first_sequence,
+            floor: session.floor(),
             count: records.len() as u64,
             records,
             bytes,
@@ -105,6 +114,7 @@ impl Broker {
             client_id: Arc::clone(session.client_id()),
             epoch: session.epoch(),
             first_sequence,
+            floor: session.floor(),
             count,
             records: Vec::new(),
             bytes: 0,
@@ -133,6 +143,7 @@ struct Publish {
     client_id: Arc<str>,
     epoch: u64,
     first_sequence: u64,
+    floor: u64,
     /// Sequences used: one a record, or those of records that were refused.
     count: u64,
     records: Vec<(PartitionId, NewRecord)>,
@@ -183,14 +194,15 @@ impl Publish {
         if self.epoch > state.epoch {
             state = DeviceState { epoch: self.epoch, ..DeviceState::default() };
         }
-        let expected = state.last_sequence.saturating_add(1);
+        let expected = state.last_sequence.saturating_add(1).max(self.floor);
         if self.first_sequence > expected {
             return Err(ProduceError::SequenceGap { expected, got: self.first_sequence });
         }
         let duplicates = (expected - self.first_sequence).min(self.count);
         let last_sequence = self.first_sequence.saturating_add(self.count).saturating_sub(1);
         if duplicates == self.count {
-            return Ok(Published { last_sequence, last: None, duplicates });
+            let upstream = self.upstream(&state);
+            return Ok(Published { last_sequence, last: None, upstream, duplicates });
         }
         let mut last = None;
         for (partition, record) in self.records.iter().skip(usize::try_from(duplicates).unwrap_or(usize::MAX)) {
@@ -198,12 +210,23 @@ impl Publish {
             let (key, value) = (record.key.as_deref(), record.value.as_deref());
             let offset = draft.append_record(*partition, record.timestamp_ms, key, value, &headers)?;
             last = Some((*partition, offset));
+            if self.acks == Acks::Upstream {
+                state.wants_upstream(*partition, offset + 1);
+            }
         }
         let now = draft.now();
         state.last_sequence = last_sequence;
         state.seen_commit = draft.seq();
         state.seen_wall_ms = now.wall_trusted.then_some(now.wall_ms);
         draft.put(Space::Device, key, &state.encode())?;
-        Ok(Published { last_sequence, last, duplicates })
+        Ok(Published { last_sequence, last, upstream: self.upstream(&state), duplicates })
+    }
+
+    /// What the client wants to see upstream: of everything so far, so that resends are covered as well.
+    fn upstream(&self, state: &DeviceState) -> Vec<(PartitionId, i64)> {
+        match self.acks {
+            Acks::Upstream => state.upstream.iter().map(|(partition, next)| (PartitionId(*partition), *next)).collect(),
+            Acks::Memory | Acks::Flash => Vec::new(),
+        }
     }
 }

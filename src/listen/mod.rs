@@ -7,3 +7,4 @@
 pub mod accept;
 pub mod budget;
 pub mod kafka;
+pub mod native;

@@ -1,0 +1,58 @@
+//! The broker's errors as the protocol's codes.
+
+use crate::broker::{CommitError, FetchError, OffsetError, ProduceError, TopicError};
+use crate::frame::ErrorCode;
+use crate::store::{DraftError, StoreError};
+
+pub(super) fn of_produce(error: &ProduceError) -> ErrorCode {
+    match error {
+        ProduceError::UnknownPartition => ErrorCode::UnknownPartition,
+        ProduceError::TooLarge { .. } => ErrorCode::RecordTooLarge,
+        ProduceError::SessionFenced => ErrorCode::Fenced,
+        ProduceError::SequenceGap { .. } => ErrorCode::SequenceGap,
+        ProduceError::Store(error) => of_commit(error),
+        // Of batches, which native clients do not send.
+        ProduceError::Corrupt(_) | ProduceError::OutOfOrderSequence { .. } | ProduceError::ProducerFenced => {
+            ErrorCode::Internal
+        }
+    }
+}
+
+pub(super) fn of_commit(error: &CommitError) -> ErrorCode {
+    match error {
+        CommitError::Store(StoreError::Full) => ErrorCode::StoreFull,
+        CommitError::Store(StoreError::Poisoned(_)) => ErrorCode::StoreFailed,
+        CommitError::Store(StoreError::Closed) => ErrorCode::ShuttingDown,
+        CommitError::Draft(DraftError::Full | DraftError::StateFull) => ErrorCode::StoreFull,
+        CommitError::Draft(DraftError::TooLarge) => ErrorCode::RecordTooLarge,
+        CommitError::Draft(DraftError::UnknownPartition) => ErrorCode::UnknownPartition,
+        CommitError::Draft(DraftError::Invalid) => ErrorCode::InvalidArgument,
+    }
+}
+
+pub(super) fn of_fetch(error: &FetchError) -> ErrorCode {
+    match error {
+        FetchError::UnknownPartition => ErrorCode::UnknownPartition,
+        FetchError::OutOfRange(_) => ErrorCode::OffsetOutOfRange,
+        FetchError::Store(_) => ErrorCode::StoreFailed,
+    }
+}
+
+pub(super) fn of_offset(error: &OffsetError) -> ErrorCode {
+    match error {
+        OffsetError::Invalid(_) => ErrorCode::InvalidArgument,
+        OffsetError::Store(error) => of_commit(error),
+    }
+}
+
+/// `name` is the topic that was asked for: a name that is not allowed has a code of its own.
+pub(super) fn of_topic(error: &TopicError, name: &str) -> ErrorCode {
+    match error {
+        TopicError::Exists(_) => ErrorCode::TopicExists,
+        TopicError::Unknown(_) => ErrorCode::UnknownTopic,
+        TopicError::Invalid(_) if crate::broker::validate_name(name).is_err() => ErrorCode::InvalidTopic,
+        TopicError::Invalid(_) => ErrorCode::InvalidArgument,
+        TopicError::TooMany(_) => ErrorCode::Overloaded,
+        TopicError::Store(error) => of_commit(error),
+    }
+}

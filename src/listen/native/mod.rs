@@ -1,0 +1,118 @@
+//! The native listener: devices, the CLI, and programs that use the compact protocol ([`crate::frame`]).
+//!
+//! | file | job |
+//! |---|---|
+//! | [`session`] | one connection: greeting, then three sides at once: reading, acknowledging, writing |
+//! | [`reading`] | frames in, one after the other; begins what they ask for |
+//! | [`publishing`] | publishes into the broker, in order |
+//! | [`acking`] | their outcomes back, cumulative, in order; then what has come upstream |
+//! | [`requests`] | everything that is asked with an id, each beside the others |
+//! | [`consuming`] | fetches and subscriptions |
+//! | [`topics`] | topic administration |
+//! | [`outbox`] | frames out, from all sides |
+
+mod acking;
+mod consuming;
+mod errors;
+mod outbox;
+mod publishing;
+mod reading;
+mod requests;
+mod session;
+mod topics;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::net::TcpListener;
+use smol::net::unix::UnixStream;
+
+use super::accept::Acceptor;
+use super::budget::ByteBudget;
+use crate::broker::Broker;
+use crate::frame::UplinkAction;
+
+/// Settings of the listener.
+#[derive(Clone, Debug)]
+pub struct NativeOptions {
+    /// Which gateway this is.
+    pub gateway_id: String,
+    /// Largest frame body that is taken, bytes.
+    pub frame_bytes_max: usize,
+    /// A connection on which nothing is received for this long is closed; `None`: never.
+    pub idle: Option<Duration>,
+    /// Time for a begun frame to come whole, and for what is sent to be taken.
+    pub frame_time: Duration,
+}
+
+impl Default for NativeOptions {
+    fn default() -> Self {
+        Self {
+            gateway_id: "gateway".to_owned(),
+            frame_bytes_max: 1024 * 1024,
+            idle: Some(Duration::from_secs(600)),
+            frame_time: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What the gateway can be asked beside records: told by whoever wires the rooms together.
+pub trait Administration: Send + Sync {
+    /// Everything there is to know, as one JSON object.
+    fn status_json(&self) -> String;
+
+    /// Looks at or steers uplinks ("" is all); the text is JSON for `Status`, lines for the others.
+    ///
+    /// # Errors
+    /// A text for people: there is no such uplink, or it could not be done.
+    fn uplink<'a>(
+        &'a self,
+        action: UplinkAction,
+        name: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>>;
+}
+
+/// What all sessions share.
+struct Context {
+    broker: Broker,
+    options: NativeOptions,
+    budget: ByteBudget,
+    administration: Arc<dyn Administration>,
+}
+
+/// The native listener, on as many sockets as wanted.
+#[derive(Clone)]
+pub struct Native {
+    context: Arc<Context>,
+}
+
+impl Native {
+    /// A listener that serves `broker`.
+    pub fn new(
+        broker: Broker,
+        options: NativeOptions,
+        budget: ByteBudget,
+        administration: Arc<dyn Administration>,
+    ) -> Self {
+        Self { context: Arc::new(Context { broker, options, budget, administration }) }
+    }
+
+    /// Serves clients that come by TCP, until shutdown.
+    pub async fn serve_tcp(&self, listener: TcpListener, acceptor: Acceptor) {
+        let (executor, shutdown) = (Arc::clone(&acceptor.executor), acceptor.shutdown.clone());
+        acceptor
+            .run(listener, |stream, peer| {
+                let (context, shutdown) = (Arc::clone(&self.context), shutdown.clone());
+                session::run(context, Arc::clone(&executor), shutdown, stream, peer.to_string())
+            })
+            .await;
+    }
+
+    /// Serves one client that came by the local socket.
+    pub async fn serve_local(&self, acceptor: &Acceptor, stream: UnixStream, peer: String) {
+        let (context, executor) = (Arc::clone(&self.context), Arc::clone(&acceptor.executor));
+        session::run(context, executor, acceptor.shutdown.clone(), stream, peer).await;
+    }
+}

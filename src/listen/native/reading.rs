@@ -1,0 +1,180 @@
+//! Frames on their way in: read one after the other, begun one after the other.
+//!
+//! Invariants: a connection on which nothing comes holds no buffer; what is allocated follows what has come; large
+//! frames take their memory from the budget that all connections share.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::{AsyncReadExt, FutureExt};
+
+use super::Context;
+use super::outbox::{Gone, Outbox};
+use super::publishing::Publisher;
+use super::requests::Requests;
+use super::session::Stream;
+use crate::frame::{ClientMessage, DecodeError, Decoder, ErrorCode, FrameError, Next};
+use crate::listen::budget::Permit;
+use crate::metrics::METRICS;
+
+/// Bytes of a reading buffer at first.
+const BUFFER_BYTES: usize = 4_096;
+/// Frames up to this size need no permit: that much every connection may have.
+const FREE_BYTES: usize = 64 * 1024;
+
+/// Why a connection ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The peer has closed it, or is gone.
+    Closed,
+    /// The gateway is shutting down.
+    Shutdown,
+    /// The network failed, or the peer was too slow.
+    Io(io::Error),
+    /// The peer sent what cannot be understood or is not allowed.
+    Peer(ErrorCode, String),
+    /// The peer is refused, by no fault of its bytes.
+    Refused(ErrorCode, String),
+}
+
+impl From<Gone> for End {
+    fn from(_: Gone) -> Self {
+        Self::Closed
+    }
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<FrameError> for End {
+    fn from(error: FrameError) -> Self {
+        Self::Peer(error.code(), error.to_string())
+    }
+}
+
+/// Reads frames off a stream.
+pub(super) struct FrameReader<S> {
+    stream: S,
+    context: Arc<Context>,
+    limit: usize,
+    /// There while something has come that is not worked off.
+    decoder: Option<Decoder<Vec<u8>>>,
+    /// The memory of the frame handed out last, if it was large.
+    permit: Option<Permit>,
+}
+
+impl<S: Stream> FrameReader<S> {
+    pub(super) fn new(stream: S, limit: usize, context: &Arc<Context>) -> Self {
+        Self { stream, context: Arc::clone(context), limit, decoder: None, permit: None }
+    }
+
+    /// Changes the largest body taken, bytes.
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+        if let Some(decoder) = &mut self.decoder {
+            decoder.set_limit(limit);
+        }
+    }
+
+    /// The body of the first frame, which must come soon.
+    pub(super) async fn first_frame(&mut self) -> Result<Vec<u8>, End> {
+        within(self.context.options.frame_time, self.next_frame()).await
+    }
+
+    /// The body of the next frame.
+    pub(super) async fn next_frame(&mut self) -> Result<Vec<u8>, End> {
+        self.permit = None;
+        let mut decoder = match self.decoder.take() {
+            Some(decoder) => decoder,
+            None => self.begin_frame().await?,
+        };
+        loop {
+            let missing = match decoder.next()? {
+                Next::Need(missing) => missing,
+                Next::Frame(body) => {
+                    let body = body.to_vec();
+                    if decoder.pending() > 0 {
+                        self.decoder = Some(decoder);
+                    }
+                    return Ok(body);
+                }
+            };
+            if missing > FREE_BYTES && self.permit.is_none() {
+                self.permit = Some(self.context.budget.take(missing).await);
+            }
+            let read = async { Ok(self.stream.read(decoder.room()).await?) };
+            match within(self.context.options.frame_time, read).await? {
+                0 => return Err(End::Io(io::ErrorKind::UnexpectedEof.into())),
+                read => decoder.received(read),
+            }
+        }
+    }
+
+    /// Waits for the first byte on the stack: the buffer comes when there is something to put into it.
+    async fn begin_frame(&mut self) -> Result<Decoder<Vec<u8>>, End> {
+        let mut first = [0; 1];
+        let read = async { Ok(self.stream.read(&mut first).await?) };
+        let read = match self.context.options.idle {
+            None => read.await?,
+            Some(time) => within(time, read).await?,
+        };
+        if read == 0 {
+            return Err(End::Closed);
+        }
+        let mut decoder = Decoder::growing(BUFFER_BYTES, self.limit);
+        decoder.feed(&first);
+        Ok(decoder)
+    }
+}
+
+/// `work`, or an error when it takes longer than `time`.
+async fn within<T>(time: Duration, work: impl Future<Output = Result<T, End>>) -> Result<T, End> {
+    let late = async {
+        smol::Timer::after(time).await;
+        Err(End::Io(io::ErrorKind::TimedOut.into()))
+    };
+    work.or(late).await
+}
+
+/// Reads and begins messages until the connection ends.
+pub(super) async fn read_messages(
+    reader: &mut FrameReader<impl Stream>,
+    mut publisher: Publisher<'_>,
+    mut requests: Requests,
+    outbox: &Outbox,
+) -> End {
+    loop {
+        let begun = async {
+            let body = reader.next_frame().await?;
+            METRICS.requests_native.add(1);
+            match ClientMessage::decode(&body) {
+                Ok(message) => begin(message, &mut publisher, &mut requests, outbox).await,
+                Err(error @ DecodeError::UnknownType(_)) => {
+                    Ok(outbox.fail(0, error.code(), &error.to_string()).await?)
+                }
+                Err(error @ DecodeError::Malformed) => Err(End::Peer(error.code(), error.to_string())),
+            }
+        };
+        if let Err(end) = begun.await {
+            return end;
+        }
+    }
+}
+
+async fn begin(
+    message: ClientMessage<'_>,
+    publisher: &mut Publisher<'_>,
+    requests: &mut Requests,
+    outbox: &Outbox,
+) -> Result<(), End> {
+    match message {
+        ClientMessage::Hello(_) => Err(End::Peer(ErrorCode::BadFrame, "a second Hello on one connection".to_owned())),
+        ClientMessage::Alias(alias) => Ok(publisher.alias(&alias, outbox).await?),
+        ClientMessage::Publish(publish) => publisher.publish(&publish).await,
+        other => Ok(requests.begin(&other, publisher.aliases()).await?),
+    }
+}

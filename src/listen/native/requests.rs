@@ -1,0 +1,282 @@
+//! What is asked with an id: each request is a task of its own, so a slow one holds back nobody else.
+//!
+//! Invariants: at most [`OPEN_MAX`] requests and [`SUBSCRIPTIONS_MAX`] subscriptions of a connection are open; the end
+//! of the connection ends them.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use smol::{Executor, Task};
+
+use super::consuming::{self, Credit};
+use super::errors::of_offset;
+use super::outbox::{Gone, Outbox};
+use super::publishing::Aliases;
+use super::{Context, topics};
+use crate::broker::{CommittedOffset, Topic};
+use crate::frame::client_message::{CommitOffset, ReadOffset, Subscribe, Uplink};
+use crate::frame::gateway_message::{Done, Pong, ReaderOffset, Text};
+use crate::frame::{ClientMessage, ErrorCode, GatewayMessage, TopicRef};
+
+/// Most requests of a connection that are open.
+const OPEN_MAX: usize = 16;
+/// Most subscriptions of a connection.
+const SUBSCRIPTIONS_MAX: usize = 64;
+/// Largest piece of a text, bytes; a client takes at least twice as much.
+const TEXT_BYTES_MAX: usize = 1_024;
+
+/// The failure of one request.
+pub(super) struct Failure {
+    pub(super) code: ErrorCode,
+    pub(super) text: String,
+}
+
+impl Failure {
+    pub(super) fn new(code: ErrorCode, text: impl ToString) -> Self {
+        Self { code, text: text.to_string() }
+    }
+}
+
+/// What came of a request that could be told.
+pub(super) type Told = Result<Result<(), Failure>, Gone>;
+
+/// The open requests of one connection.
+pub(super) struct Requests {
+    context: Arc<Context>,
+    executor: Arc<Executor<'static>>,
+    outbox: Outbox,
+    peer_bytes_max: usize,
+    open: Vec<Task<()>>,
+    subscriptions: HashMap<u32, (Arc<Credit>, Task<()>)>,
+}
+
+/// What a request needs to be served.
+#[derive(Clone)]
+pub(super) struct Call {
+    pub(super) context: Arc<Context>,
+    pub(super) outbox: Outbox,
+    /// Largest frame body that the client takes, bytes.
+    pub(super) peer_bytes_max: usize,
+    /// Of the request.
+    pub(super) id: u32,
+}
+
+impl Requests {
+    pub(super) fn new(
+        context: &Arc<Context>,
+        executor: &Arc<Executor<'static>>,
+        outbox: &Outbox,
+        peer_bytes_max: usize,
+    ) -> Self {
+        Self {
+            context: Arc::clone(context),
+            executor: Arc::clone(executor),
+            outbox: outbox.clone(),
+            peer_bytes_max,
+            open: Vec::new(),
+            subscriptions: HashMap::new(),
+        }
+    }
+
+    /// Begins a request.
+    pub(super) async fn begin(&mut self, message: &ClientMessage<'_>, aliases: &Aliases) -> Result<(), Gone> {
+        match message {
+            ClientMessage::Ping(ping) => {
+                let now = self.context.broker.store().now();
+                let pong = Pong { id: ping.id, time_ms: now.wall_ms, time_trusted: now.wall_trusted };
+                self.outbox.send(&GatewayMessage::Pong(pong)).await
+            }
+            ClientMessage::Credit(credit) => {
+                if let Some((open, _)) = self.subscriptions.get(&credit.id) {
+                    open.add(credit.bytes);
+                }
+                Ok(())
+            }
+            ClientMessage::Unsubscribe(unsubscribe) => {
+                if let Some((_, task)) = self.subscriptions.remove(&unsubscribe.id) {
+                    // After this nothing of it is sent any more.
+                    task.cancel().await;
+                }
+                self.outbox.send(&GatewayMessage::Done(Done { id: unsubscribe.id })).await
+            }
+            ClientMessage::Subscribe(subscribe) => self.subscribe(subscribe, aliases).await,
+            other => self.begin_task(other, aliases).await,
+        }
+    }
+
+    async fn subscribe(&mut self, subscribe: &Subscribe<'_>, aliases: &Aliases) -> Result<(), Gone> {
+        self.subscriptions.retain(|_, (_, task)| !task.is_finished());
+        let call = self.call(subscribe.id);
+        if self.subscriptions.len() >= SUBSCRIPTIONS_MAX || self.subscriptions.contains_key(&subscribe.id) {
+            let text = format!("at most {SUBSCRIPTIONS_MAX} subscriptions a connection, each with an id of its own");
+            return self.outbox.fail(subscribe.id, ErrorCode::InvalidArgument, &text).await;
+        }
+        let topic = match self.topic(subscribe.topic, aliases) {
+            Ok(topic) => topic,
+            Err(failure) => return self.outbox.fail(subscribe.id, failure.code, &failure.text).await,
+        };
+        let credit = Arc::new(Credit::new(subscribe.credit_bytes));
+        let pushing = consuming::push(call.clone(), topic, subscribe.partition, subscribe.from, Arc::clone(&credit));
+        let task = self.executor.spawn(call.run(pushing));
+        self.subscriptions.insert(subscribe.id, (credit, task));
+        Ok(())
+    }
+
+    async fn begin_task(&mut self, message: &ClientMessage<'_>, aliases: &Aliases) -> Result<(), Gone> {
+        let Some((id, topic)) = request_of(message) else { return Ok(()) };
+        self.open.retain(|task| !task.is_finished());
+        if self.open.len() >= OPEN_MAX {
+            let text = format!("{OPEN_MAX} requests of this connection are open; wait for an answer");
+            return self.outbox.fail(id, ErrorCode::Overloaded, &text).await;
+        }
+        let topic = match topic.map(|topic| self.topic(topic, aliases)).transpose() {
+            Ok(topic) => topic,
+            Err(failure) => return self.outbox.fail(id, failure.code, &failure.text).await,
+        };
+        let call = self.call(id);
+        let task = match (message, topic) {
+            (ClientMessage::Fetch(fetch), Some(topic)) => {
+                let wanted = consuming::Wanted::of(fetch);
+                self.executor.spawn(call.clone().run(consuming::fetch(call, topic, wanted)))
+            }
+            (ClientMessage::ListOffsets(list), Some(topic)) => {
+                let (partition, at) = (list.partition, list.at);
+                self.executor.spawn(call.clone().run(consuming::list_offsets(call, topic, partition, at)))
+            }
+            (ClientMessage::CommitOffset(commit), Some(topic)) => {
+                self.executor.spawn(call.clone().run(commit_offset(call, topic, commit)))
+            }
+            (ClientMessage::ReadOffset(read), Some(topic)) => {
+                self.executor.spawn(call.clone().run(read_offset(call, topic, read)))
+            }
+            (ClientMessage::Status(_), _) => self.executor.spawn(call.clone().run(async move {
+                let text = call.context.administration.status_json();
+                call.text(&text).await.map(Ok)
+            })),
+            (ClientMessage::Uplink(uplink), _) => self.executor.spawn(call.clone().run(steer_uplink(call, uplink))),
+            (administration, _) => match topics::serve(call.clone(), administration) {
+                Some(serving) => self.executor.spawn(call.run(serving)),
+                None => return Ok(()),
+            },
+        };
+        self.open.push(task);
+        Ok(())
+    }
+
+    fn call(&self, id: u32) -> Call {
+        Call {
+            context: Arc::clone(&self.context),
+            outbox: self.outbox.clone(),
+            peer_bytes_max: self.peer_bytes_max,
+            id,
+        }
+    }
+
+    fn topic(&self, topic: TopicRef<'_>, aliases: &Aliases) -> Result<Arc<Topic>, Failure> {
+        let name = match topic {
+            TopicRef::Name(name) => name,
+            TopicRef::Alias(alias) => aliases.get(&alias).ok_or_else(|| {
+                let text = format!("alias {alias} was never given to a topic on this connection");
+                Failure::new(ErrorCode::UnknownTopic, text)
+            })?,
+        };
+        let unknown = || Failure::new(ErrorCode::UnknownTopic, format!("there is no topic {name}"));
+        self.context.broker.topic(name).ok_or_else(unknown)
+    }
+}
+
+/// The id of a request that is served by a task, and the topic it is about where that must exist.
+fn request_of<'a>(message: &ClientMessage<'a>) -> Option<(u32, Option<TopicRef<'a>>)> {
+    Some(match message {
+        ClientMessage::Fetch(m) => (m.id, Some(m.topic)),
+        ClientMessage::ListOffsets(m) => (m.id, Some(m.topic)),
+        ClientMessage::CommitOffset(m) => (m.id, Some(m.topic)),
+        ClientMessage::ReadOffset(m) => (m.id, Some(m.topic)),
+        ClientMessage::CreateTopic(m) => (m.id, None),
+        ClientMessage::ListTopics(m) => (m.id, None),
+        ClientMessage::DescribeTopic(m) => (m.id, None),
+        ClientMessage::AlterTopic(m) => (m.id, None),
+        ClientMessage::DeleteTopic(m) => (m.id, None),
+        ClientMessage::Status(m) => (m.id, None),
+        ClientMessage::Uplink(m) => (m.id, None),
+        _ => return None,
+    })
+}
+
+impl Call {
+    /// Serves a request and tells if it failed.
+    async fn run(self, serving: impl Future<Output = Told>) {
+        if let Ok(Err(failure)) = serving.await {
+            // Whoever has gone does not want to know.
+            let _ = self.outbox.fail(self.id, failure.code, &failure.text).await;
+        }
+    }
+
+    pub(super) async fn done(&self) -> Result<(), Gone> {
+        self.outbox.send(&GatewayMessage::Done(Done { id: self.id })).await
+    }
+
+    /// Sends a text in pieces.
+    async fn text(&self, text: &str) -> Result<(), Gone> {
+        let mut rest = text;
+        loop {
+            let mut cut = rest.len().min(TEXT_BYTES_MAX);
+            while !rest.is_char_boundary(cut) {
+                cut -= 1;
+            }
+            let (piece, after) = rest.split_at(cut);
+            let message = Text { id: self.id, last: after.is_empty(), text: piece };
+            self.outbox.send(&GatewayMessage::Text(message)).await?;
+            if after.is_empty() {
+                return Ok(());
+            }
+            rest = after;
+        }
+    }
+}
+
+fn commit_offset(call: Call, topic: Arc<Topic>, commit: &CommitOffset<'_>) -> impl Future<Output = Told> + use<> {
+    let (reader, partition) = (commit.reader.to_owned(), commit.partition as i32);
+    let metadata = commit.metadata.to_owned();
+    let committed = CommittedOffset { offset: commit.offset, leader_epoch: -1, metadata };
+    async move {
+        if topic.partition(partition).is_none() {
+            return Ok(Err(no_partition(&topic, partition)));
+        }
+        let offsets = vec![(topic.id, partition, committed)];
+        match call.context.broker.commit_offsets(&reader, offsets).await {
+            Ok(()) => call.done().await.map(Ok),
+            Err(error) => Ok(Err(Failure::new(of_offset(&error), error))),
+        }
+    }
+}
+
+fn read_offset(call: Call, topic: Arc<Topic>, read: &ReadOffset<'_>) -> impl Future<Output = Told> + use<> {
+    let (reader, partition) = (read.reader.to_owned(), read.partition as i32);
+    async move {
+        if topic.partition(partition).is_none() {
+            return Ok(Err(no_partition(&topic, partition)));
+        }
+        let committed = call.context.broker.committed_offset(&reader, &topic, partition);
+        let (offset, metadata) = committed.map_or((None, String::new()), |c| (Some(c.offset), c.metadata));
+        let answer = ReaderOffset { id: call.id, offset, metadata: &metadata };
+        call.outbox.send(&GatewayMessage::ReaderOffset(answer)).await.map(Ok)
+    }
+}
+
+fn steer_uplink(call: Call, uplink: &Uplink<'_>) -> impl Future<Output = Told> + use<> {
+    let (action, name) = (uplink.action, uplink.name.to_owned());
+    async move {
+        match call.context.administration.uplink(action, &name).await {
+            Ok(text) => call.text(&text).await.map(Ok),
+            Err(text) => Ok(Err(Failure::new(ErrorCode::InvalidArgument, text))),
+        }
+    }
+}
+
+pub(super) fn no_partition(topic: &Topic, partition: i32) -> Failure {
+    let text =
+        format!("topic {} has {} partitions, from 0; there is no {partition}", topic.name, topic.partition_count());
+    Failure::new(ErrorCode::UnknownPartition, text)
+}

@@ -1,0 +1,235 @@
+//! One connection: the greeting, then reading, acknowledging and writing side by side until one of them ends it.
+//!
+//! Invariants: what was accepted before the end is still acknowledged if the peer listens; a peer that is too slow in
+//! either direction loses its own connection and nothing else.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_channel::Receiver;
+use futures_lite::{AsyncRead, AsyncWrite, AsyncWriteExt, FutureExt, future};
+use smol::Executor;
+
+use super::Context;
+use super::acking::{self, Upstream};
+use super::errors::of_produce;
+use super::outbox::Outbox;
+use super::publishing::{Flow, Publisher};
+use super::reading::{End, FrameReader, read_messages};
+use super::requests::Requests;
+use crate::broker::DeviceSession;
+use crate::frame::client_message::Hello;
+use crate::frame::gateway_message::Welcome;
+use crate::frame::{
+    ClientMessage, ErrorCode, GatewayMessage, HANDSHAKE_BYTES_MAX, IN_FLIGHT_MAX, VERSION_MAX, VERSION_MIN,
+    common_version,
+};
+use crate::metrics::METRICS;
+use crate::shutdown::Shutdown;
+
+/// How long the end of a connection may take: acknowledging and writing what is on its way.
+const DRAIN_TIME: Duration = Duration::from_secs(4);
+
+/// Both directions of a connection.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Clone + Unpin + Send + 'static {}
+impl<S: AsyncRead + AsyncWrite + Clone + Unpin + Send + 'static> Stream for S {}
+
+/// Serves a connection until it ends.
+pub(super) async fn run(
+    context: Arc<Context>,
+    executor: Arc<Executor<'static>>,
+    shutdown: Shutdown,
+    stream: impl Stream,
+    peer: String,
+) {
+    let (outbox, frames) = Outbox::new();
+    // Set when nothing can be written any more.
+    let broken = Shutdown::default();
+    let writing = write(stream.clone(), &frames, context.options.frame_time, &broken);
+    let serving = async {
+        let end = shutdown_aware(&shutdown, &broken, serve(&context, &executor, stream, &outbox, &shutdown, &broken));
+        let end = end.await;
+        tell(&outbox, &end).await;
+        drop(outbox);
+        end
+    };
+    let (end, ()) = future::zip(serving, writing).await;
+    match end {
+        End::Peer(code, text) => {
+            METRICS.protocol_errors.add(1);
+            log::warn!("native: {peer}: connection closed: {code}: {text}");
+        }
+        End::Refused(code, text) => log::info!("native: {peer}: connection closed: {code}: {text}"),
+        End::Io(error) => log::debug!("native: {peer}: {error}"),
+        End::Closed | End::Shutdown => {}
+    }
+}
+
+/// Before the greeting there is nothing to drain: shutdown ends it at once.
+async fn shutdown_aware(shutdown: &Shutdown, broken: &Shutdown, serve: impl Future<Output = End>) -> End {
+    let stopped = async {
+        shutdown.wait().await;
+        // Sessions end by themselves; this is for those that do not.
+        smol::Timer::after(DRAIN_TIME).await;
+        End::Shutdown
+    };
+    let gone = async {
+        broken.wait().await;
+        End::Closed
+    };
+    serve.or(stopped).or(gone).await
+}
+
+/// Tells the peer why the connection ends, where that is for it to know.
+async fn tell(outbox: &Outbox, end: &End) {
+    let told = match end {
+        End::Peer(code, text) | End::Refused(code, text) => outbox.fail(0, *code, text).await,
+        End::Shutdown => outbox.fail(0, ErrorCode::ShuttingDown, "the gateway is shutting down; connect again").await,
+        End::Closed | End::Io(_) => Ok(()),
+    };
+    // If the peer has gone, it does not want to know.
+    let _ = told;
+}
+
+async fn serve(
+    context: &Arc<Context>,
+    executor: &Arc<Executor<'static>>,
+    stream: impl Stream,
+    outbox: &Outbox,
+    shutdown: &Shutdown,
+    broken: &Shutdown,
+) -> End {
+    let mut reader = FrameReader::new(stream, HANDSHAKE_BYTES_MAX, context);
+    let session = match shutdown.unless(greet(context, &mut reader, outbox)).await {
+        None => return End::Shutdown,
+        Some(Err(end)) => return end,
+        Some(Ok(session)) => session,
+    };
+    let (pendings, outcomes) = async_channel::unbounded();
+    let flow = Arc::new(Flow::default());
+    let upstream = Upstream::default();
+    if let Some(session) = &session.device {
+        upstream.want(session.last_durable_sequence(), session.wanted_upstream().to_vec());
+    }
+    let requests = Requests::new(context, executor, outbox, session.peer_bytes_max);
+    let reading = async {
+        let publisher = Publisher::new(context, &session, pendings.clone(), Arc::clone(&flow));
+        let reading = read_messages(&mut reader, publisher, requests, outbox);
+        let reading = async { shutdown.unless(broken.unless(reading)).await };
+        let end = match fenced_first(session.device.as_ref(), reading).await {
+            None => End::Shutdown,
+            Some(None) => End::Closed,
+            Some(Some(end)) => end,
+        };
+        pendings.close();
+        end
+    };
+    let acking = acking::acknowledge(context, session.device.as_ref(), &outcomes, outbox, &flow, &upstream);
+    let both = async { future::zip(reading, acking).await.0 };
+    let notices = async {
+        upstream.notify(context, outbox).await;
+        // Only when there is nobody to notify: the others find out by themselves.
+        future::pending().await
+    };
+    both.or(notices).await
+}
+
+/// What was agreed on.
+pub(super) struct Greeted {
+    /// The right to publish, if the client wants to.
+    pub(super) device: Option<DeviceSession>,
+    /// Largest frame body that the client takes, bytes.
+    pub(super) peer_bytes_max: usize,
+    /// Most unacknowledged records, both sides considered.
+    pub(super) in_flight_max: u16,
+    /// What timestamps count from, ms since 1970.
+    pub(super) base_timestamp: i64,
+}
+
+async fn greet(context: &Context, reader: &mut FrameReader<impl Stream>, outbox: &Outbox) -> Result<Greeted, End> {
+    let body = reader.first_frame().await?;
+    let Ok(ClientMessage::Hello(hello)) = ClientMessage::decode(&body) else {
+        let text = "the first message must be a Hello of the native protocol; Kafka clients use the other port";
+        return Err(End::Peer(ErrorCode::BadFrame, text.to_owned()));
+    };
+    let Some(version) = common_version(hello.version_min, hello.version_max) else {
+        let text = format!(
+            "the client speaks protocol versions {} to {}, this gateway {VERSION_MIN} to {VERSION_MAX}",
+            hello.version_min, hello.version_max
+        );
+        return Err(End::Refused(ErrorCode::UnsupportedVersion, text));
+    };
+    let device = open_session(context, &hello).await?;
+    let now = context.broker.store().now();
+    let greeted = Greeted {
+        peer_bytes_max: hello.frame_bytes_max as usize,
+        in_flight_max: hello.in_flight_max.min(IN_FLIGHT_MAX),
+        base_timestamp: now.wall_ms,
+        device,
+    };
+    let idle = context.options.idle.map_or(0, |idle| idle.as_secs());
+    let device = greeted.device.as_ref();
+    let welcome = Welcome {
+        version,
+        gateway_id: &context.options.gateway_id,
+        epoch: device.map_or(0, DeviceSession::epoch),
+        resumed: device.is_some_and(DeviceSession::resumed),
+        last_sequence: device.map_or(0, DeviceSession::last_durable_sequence),
+        time_ms: now.wall_ms,
+        time_trusted: now.wall_trusted,
+        frame_bytes_max: context.options.frame_bytes_max as u32,
+        in_flight_max: greeted.in_flight_max,
+        idle_seconds_max: u16::try_from(idle).unwrap_or(u16::MAX),
+    };
+    outbox.send(&GatewayMessage::Welcome(welcome)).await.map_err(|_| End::Closed)?;
+    reader.set_limit(context.options.frame_bytes_max);
+    Ok(greeted)
+}
+
+/// A client that publishes gets the session of its id; one that does not, fences nobody.
+async fn open_session(context: &Context, hello: &Hello<'_>) -> Result<Option<DeviceSession>, End> {
+    if hello.in_flight_max == 0 {
+        return Ok(None);
+    }
+    let resume = (hello.epoch != 0).then_some(hello.epoch);
+    match context.broker.open_session(hello.client_id, resume, hello.next_sequence).await {
+        Ok(session) => Ok(Some(session)),
+        Err(error) => Err(End::Refused(of_produce(&error), error.to_string())),
+    }
+}
+
+/// `reading`, unless the session is fenced first.
+async fn fenced_first(
+    session: Option<&DeviceSession>,
+    reading: impl Future<Output = Option<Option<End>>>,
+) -> Option<Option<End>> {
+    let Some(session) = session else { return reading.await };
+    let fenced = async {
+        loop {
+            let fence = session.fenced();
+            if session.is_fenced() {
+                let text = format!("a newer connection uses the client id {:?}", session.client_id());
+                return Some(Some(End::Refused(ErrorCode::Fenced, text)));
+            }
+            fence.await;
+        }
+    };
+    reading.or(fenced).await
+}
+
+async fn write(mut stream: impl Stream, frames: &Receiver<Vec<u8>>, frame_time: Duration, broken: &Shutdown) {
+    while let Ok(frame) = frames.recv().await {
+        let late = async {
+            smol::Timer::after(frame_time).await;
+            Err(io::ErrorKind::TimedOut.into())
+        };
+        if stream.write_all(&frame).or(late).await.is_err() {
+            break;
+        }
+    }
+    frames.close();
+    broken.begin();
+    // What could not be sent cannot be reported either.
+    let _ = stream.close().await;
+}
