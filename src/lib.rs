@@ -10,7 +10,7 @@
 //! | 3 | [`broker`]: topics, partitions, produce, fetch, dedup; protocol-neutral |
 //! | 2 | [`store`]: the only code that names redb |
 //! | 1 | [`frame`], [`kafka`]: codecs; [`device`]: the no_std client |
-//! | 0 | [`record`], [`limits`], [`config`], [`metrics`], [`shutdown`] |
+//! | 0 | [`record`], [`limits`], [`config`], [`metrics`], [`json`], [`shutdown`] |
 //!
 //! Without the feature `gateway` the crate is `no_std` without alloc, and holds [`frame`] and [`device`] only.
 #![cfg_attr(not(feature = "gateway"), no_std)]
@@ -28,6 +28,8 @@ pub mod client;
 pub mod config;
 #[cfg(feature = "gateway")]
 pub mod gateway;
+#[cfg(feature = "gateway")]
+pub mod json;
 #[cfg(feature = "gateway")]
 pub mod kafka;
 #[cfg(feature = "gateway")]

@@ -32,7 +32,9 @@ impl Broker {
         if shared.catalog.by_name(&new.name).is_some() {
             return Err(TopicError::Exists(new.name.clone()));
         }
-        let count = new.partitions.unwrap_or(shared.options.partitions);
+        let options = &shared.options;
+        let by_name = options.partitions_by_name.get(&new.name).copied();
+        let count = new.partitions.or(by_name).unwrap_or(options.partitions);
         let (topics, partitions) = shared.catalog.counts();
         if count == 0 {
             return Err(TopicError::Invalid("a topic has at least 1 partition".to_owned()));

@@ -22,6 +22,7 @@ mod publish;
 mod topic;
 mod waiters;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event_listener::{Event, EventListener};
@@ -47,13 +48,15 @@ pub struct BrokerOptions {
     pub auto_create: bool,
     /// Partitions of a topic that does not say, at least 1.
     pub partitions: u32,
+    /// Partitions of a topic of this name that does not say.
+    pub partitions_by_name: BTreeMap<String, u32>,
     /// Configuration of topics.
     pub defaults: Defaults,
 }
 
 impl Default for BrokerOptions {
     fn default() -> Self {
-        Self { auto_create: true, partitions: 1, defaults: Defaults::default() }
+        Self { auto_create: true, partitions: 1, partitions_by_name: BTreeMap::new(), defaults: Defaults::default() }
     }
 }
 

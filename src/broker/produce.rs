@@ -9,7 +9,7 @@ use super::producers::{self, ProducerState, Verdict};
 use super::topic::{TimestampType, Topic};
 use crate::limits;
 use crate::metrics::METRICS;
-use crate::record::{BatchError, BatchView, VerifyLimits, header, verify};
+use crate::record::{self, BatchError, BatchView, VerifyLimits, header, verify};
 use crate::store::{Committed, Draft, Operation, PartitionId, Refused, Space, StoreError};
 
 /// When a producer is answered.
@@ -69,14 +69,14 @@ impl Broker {
     }
 
     /// Every check that would otherwise fail only at the centre, weeks later.
-    fn check_batch(&self, topic: &Topic, batch: Vec<u8>) -> Result<Vec<u8>, ProduceError> {
+    fn check_batch(&self, topic: &Topic, mut batch: Vec<u8>) -> Result<Vec<u8>, ProduceError> {
         let max = topic.config.max_message_bytes;
         if batch.len() > max {
             return Err(ProduceError::TooLarge { bytes: batch.len(), max });
         }
         let (view, rest) = BatchView::parse(&batch).map_err(ProduceError::Corrupt)?;
         if !rest.is_empty() {
-            return Err(ProduceError::Corrupt(BatchError::Malformed("more than one batch where one may come")));
+            return Err(malformed("more than one batch where one may come"));
         }
         let bounds = VerifyLimits {
             batch_bytes_max: max,
@@ -84,9 +84,25 @@ impl Broker {
             ratio_max: limits::DECOMPRESSION_RATIO_MAX,
             control_allowed: false,
         };
-        verify(&view, &bounds).map_err(ProduceError::Corrupt)?;
+        let facts = verify(&view, &bounds).map_err(ProduceError::Corrupt)?;
+        let attributes = view.attributes();
+        if attributes.is_transactional() {
+            return Err(malformed("it belongs to a transaction, which this version does not have"));
+        }
+        if attributes.timestamp_type() == record::TimestampType::LogAppendTime {
+            return Err(malformed("it says that its timestamps are the broker's own"));
+        }
+        // Some producers leave it out (−1); lookups by time rely on it, here and at the centre.
+        let is_wrong = facts.max_timestamp != view.max_timestamp();
+        if is_wrong {
+            header::set_max_timestamp(&mut batch, facts.max_timestamp);
+        }
         Ok(batch)
     }
+}
+
+fn malformed(why: &'static str) -> ProduceError {
+    ProduceError::Corrupt(BatchError::Malformed(why))
 }
 
 /// One batch for one partition.

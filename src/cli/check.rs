@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use super::{
     error::CliError,
-    json::{self, JsonObject},
     parse::Parsed,
     spec::{JSON, Opt, Positional, Spec},
     term,
 };
 use crate::config::{self, Config, ConfigErrors, Layers, Loaded, Origin};
+use crate::json::{self, JsonObject};
 
 pub(super) static SPEC: Spec = Spec {
     name: "check",

@@ -5,7 +5,7 @@
 //! | `spec`, `parse` | what a command takes, declared once; arguments, help and suggestions come from it |
 //! | `error` | the three exit codes |
 //! | `connect` | which gateway a command speaks to |
-//! | `term`, `table`, `json`, `when`, `format` | progress, figures and tables for people, JSON for scripts, times, records |
+//! | `term`, `table`, `when`, `format` | progress, figures and tables for people, times, records |
 //! | `logging` | the log on standard error |
 //! | the rest | one command each: its declaration, its arguments as a struct, and what it does |
 //!
@@ -16,7 +16,6 @@ mod check;
 pub mod connect;
 pub mod error;
 pub mod format;
-pub mod json;
 pub mod logging;
 pub mod parse;
 pub mod spec;

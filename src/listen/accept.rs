@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_lite::Future;
+use async_channel::Sender;
 use smol::Executor;
+use smol::net::unix::{UnixListener, UnixStream};
 use smol::net::{TcpListener, TcpStream};
 
 use crate::metrics::{Gauge, METRICS};
@@ -23,6 +24,8 @@ pub struct Acceptor {
     pub executor: Arc<Executor<'static>>,
     /// Ends the accepting and every session.
     pub shutdown: Shutdown,
+    /// Held by every session: whoever has the other end sees when the last one is over.
+    pub alive: Sender<()>,
     /// Most connections at a time.
     pub connections_max: usize,
     /// Counts the connections of this listener.
@@ -30,14 +33,37 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts until shutdown; `session` serves one connection and returns when it is over.
+    /// Accepts by TCP until shutdown; `session` serves one connection and returns when it is over.
     pub async fn run<F>(self, listener: TcpListener, session: impl Fn(TcpStream, SocketAddr) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        let session = |(stream, peer): (TcpStream, SocketAddr)| {
+            // Answers are small and awaited: they must not wait for more to fill a segment.
+            if let Err(error) = stream.set_nodelay(true) {
+                log::debug!("{peer}: {error}");
+            }
+            session(stream, peer)
+        };
+        self.accept(|| listener.accept(), session).await;
+    }
+
+    /// Accepts by a Unix socket until shutdown.
+    pub async fn run_local<F>(self, listener: UnixListener, session: impl Fn(UnixStream) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.accept(|| listener.accept(), |(stream, _)| session(stream)).await;
+    }
+
+    async fn accept<C, A, F>(self, accept: impl Fn() -> A, session: impl Fn(C) -> F)
+    where
+        A: Future<Output = io::Result<C>>,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let open = Arc::new(AtomicUsize::new(0));
-        while let Some(accepted) = self.shutdown.unless(listener.accept()).await {
-            let (stream, peer) = match accepted {
+        while let Some(accepted) = self.shutdown.unless(accept()).await {
+            let connection = match accepted {
                 Ok(connection) => connection,
                 Err(error) => {
                     log::warn!("could not accept a connection: {error}");
@@ -47,18 +73,14 @@ impl Acceptor {
             };
             let Some(place) = Place::take(&open, self.connections_max, self.gauge) else {
                 METRICS.connections_refused.add(1);
-                log::debug!("{peer}: refused, all {} connections are taken", self.connections_max);
+                log::debug!("a connection is refused: all {} are taken", self.connections_max);
                 continue;
             };
             METRICS.connections_accepted.add(1);
-            // Answers are small and awaited: they must not wait for more to fill a segment.
-            if let Err(error) = stream.set_nodelay(true) {
-                log::debug!("{peer}: {error}");
-            }
-            let session = session(stream, peer);
+            let (session, alive) = (session(connection), self.alive.clone());
             let task = async move {
                 session.await;
-                drop(place);
+                drop((place, alive));
             };
             self.executor.spawn(task).detach();
         }

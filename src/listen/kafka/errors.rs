@@ -21,13 +21,11 @@ pub(super) fn of_produce(error: &ProduceError) -> ErrorCode {
 fn of_batch(error: &BatchError) -> ErrorCode {
     match error {
         // Damaged on the way: the same batch, sent again, may arrive whole.
-        BatchError::Crc { .. } => ErrorCode::CorruptMessage,
+        BatchError::Crc { .. } | BatchError::Truncated | BatchError::Decompress(_) => ErrorCode::CorruptMessage,
         BatchError::Magic(_) => ErrorCode::UnsupportedForMessageFormat,
         BatchError::UnknownCompression(_) => ErrorCode::UnsupportedCompressionType,
         BatchError::TooLarge { .. } => ErrorCode::MessageTooLarge,
-        BatchError::Truncated | BatchError::Decompress(_) | BatchError::Malformed(_) | BatchError::Control => {
-            ErrorCode::InvalidRecord
-        }
+        BatchError::Malformed(_) | BatchError::Control => ErrorCode::InvalidRecord,
     }
 }
 

@@ -41,8 +41,10 @@ pub struct KafkaOptions {
     pub request_bytes_max: usize,
     /// Most requests of a connection that are not answered yet.
     pub in_flight_max: usize,
-    /// A connection without a request for this long is closed.
-    pub idle: Duration,
+    /// A connection without a request for this long is closed; `None`: never.
+    pub idle: Option<Duration>,
+    /// Time for a begun request to come whole, and for an answer to be taken.
+    pub frame_time: Duration,
 }
 
 impl Default for KafkaOptions {
@@ -52,7 +54,8 @@ impl Default for KafkaOptions {
             acks_1: Acks::Flash,
             request_bytes_max: 2 * 1024 * 1024,
             in_flight_max: 16,
-            idle: Duration::from_secs(600),
+            idle: Some(Duration::from_secs(600)),
+            frame_time: Duration::from_secs(30),
         }
     }
 }

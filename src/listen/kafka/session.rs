@@ -1,7 +1,7 @@
 //! One connection: requests are read and begun in their order, answered in their order, many in progress.
 //!
 //! Invariants: a frame's memory is taken from the budget before it is allocated; a peer that sends half a frame has
-//! [`FRAME_TIME`] for the rest; at most `in_flight_max` requests wait for their answers, then reading stops.
+//! `frame_time` for the rest; at most `in_flight_max` requests wait for their answers, then reading stops.
 
 use std::io;
 use std::net::{Shutdown as Half, SocketAddr};
@@ -20,8 +20,6 @@ use crate::kafka::frame::{self, FrameError, SIZE_BYTES};
 use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
 
-/// Time for a frame whose size has come to come whole, and for an answer to be taken.
-const FRAME_TIME: Duration = Duration::from_secs(30);
 /// Bytes allocated for a frame at first; it grows as it comes.
 const FRAME_BYTES_FIRST: usize = 64 * 1024;
 
@@ -34,7 +32,7 @@ pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown, stream: TcpSt
         end
     };
     let writing = async {
-        let end = write_answers(stream.clone(), &receiver).await;
+        let end = write_answers(stream.clone(), &receiver, context.options.frame_time).await;
         receiver.close();
         // Wakes the reading side, which has nobody to read for.
         let _ = stream.shutdown(Half::Both);
@@ -96,7 +94,7 @@ async fn read_requests(
         }
         let size = frame::size(prefix, context.options.request_bytes_max)?;
         let permit = context.budget.take(size).await;
-        let frame = within(FRAME_TIME, read_frame(&mut stream, size)).await?;
+        let frame = within(Some(context.options.frame_time), read_frame(&mut stream, size)).await?;
         METRICS.requests_kafka.add(1);
         let request = Request::new(frame, local, permit).map_err(Failed::from)?;
         let later = begin(context, request).await?;
@@ -138,17 +136,18 @@ async fn begin(context: &Arc<Context>, request: Request) -> Result<Later, Failed
     }
 }
 
-async fn write_answers(mut stream: TcpStream, answers: &Receiver<Later>) -> Result<(), End> {
+async fn write_answers(mut stream: TcpStream, answers: &Receiver<Later>, time: Duration) -> Result<(), End> {
     while let Ok(later) = answers.recv().await {
         if let Some(answer) = later.await? {
-            within(FRAME_TIME, stream.write_all(&answer)).await?;
+            within(Some(time), stream.write_all(&answer)).await?;
         }
     }
     Ok(())
 }
 
 /// `work`, or an error when it takes longer than `time`.
-async fn within<T>(time: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+async fn within<T>(time: Option<Duration>, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let Some(time) = time else { return work.await };
     let late = async {
         smol::Timer::after(time).await;
         Err(io::ErrorKind::TimedOut.into())

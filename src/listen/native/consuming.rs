@@ -275,7 +275,7 @@ mod tests {
         for (i, value) in values.iter().enumerate() {
             builder.push(i as i64, None, Some(value), NO_HEADERS).unwrap();
         }
-        let mut batch = builder.finish(Compression::Zstd).unwrap();
+        let mut batch = builder.finish(Compression::Zstd);
         header::set_base_offset(&mut batch, base_offset);
         batch
     }

@@ -1,0 +1,260 @@
+//! The wiring: opens the store, puts the broker on it, starts listeners and uplinks, and drains them all at the end.
+//!
+//! Order of the end: no new connections; sessions answer what they have taken, at most [`DRAIN_TIME`]; uplinks save
+//! their positions; the store commits what waits, and closes. Everything acknowledged is kept.
+
+mod administration;
+mod local;
+mod settings;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_channel::{Receiver, Sender};
+use futures_lite::{FutureExt, StreamExt};
+use smol::net::TcpListener;
+use smol::{Executor, future};
+
+use crate::broker::Broker;
+use crate::config::Config;
+use crate::listen::accept::{self, Acceptor};
+use crate::listen::budget::ByteBudget;
+use crate::listen::kafka;
+use crate::listen::native::Native;
+use crate::metrics::METRICS;
+use crate::shutdown::Shutdown;
+use crate::store::clock::RealClock;
+use crate::store::disk::{Disk, RealDisk};
+use crate::store::{EngineHandle, Store};
+
+pub use local::SOCKET_NAME;
+
+/// Threads that run sessions and uplinks; the store has its own.
+const IO_THREADS: usize = 2;
+/// How long sessions may take to answer what they have taken.
+const DRAIN_TIME: Duration = Duration::from_secs(4);
+
+/// A running gateway. Dropping it without [`Gateway::stop`] is as a power cut: what was acknowledged is kept.
+pub struct Gateway {
+    id: String,
+    broker: Broker,
+    engine: EngineHandle,
+    executor: Arc<Executor<'static>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Dropped to end the threads.
+    running: Sender<()>,
+    shutdown: Shutdown,
+    /// Closed when the last listener, session and uplink has ended.
+    ended: Receiver<()>,
+    native: Option<SocketAddr>,
+    kafka: Option<SocketAddr>,
+    socket: PathBuf,
+}
+
+impl Gateway {
+    /// Starts a gateway: when this returns, it serves.
+    ///
+    /// # Errors
+    /// A text that says what is wrong and what to do: the store, an address, the data directory.
+    pub fn start(config: &Config) -> Result<Self, String> {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
+        disk.create_dir_all(&config.data_dir)
+            .map_err(|error| format!("cannot create the data directory {}: {error}", config.data_dir.display()))?;
+        let clock = Arc::new(RealClock::new(settings::clock_trust(config.clock.trust)));
+        let options = settings::store(config, disk.as_ref())?;
+        let (store, engine) = Store::open(options, disk, clock).map_err(|error| error.to_string())?;
+        let engine = engine.spawn().map_err(|error| format!("cannot start the store's threads: {error}"))?;
+        let started = Self::start_on(config, &store, engine);
+        if started.is_err() {
+            store.shutdown();
+        }
+        started
+    }
+
+    fn start_on(config: &Config, store: &Store, engine: EngineHandle) -> Result<Self, String> {
+        let id = config.gateway.id.clone().unwrap_or_else(|| settings::generated_id(store));
+        let broker = Broker::new(store.clone(), settings::broker(config)?)?;
+        let executor = Arc::new(Executor::new());
+        let (alive, ended) = async_channel::bounded::<()>(1);
+        let shutdown = Shutdown::default();
+        let mut parts = Parts { executor: &executor, shutdown: &shutdown, alive };
+        let bound = future::block_on(parts.listen(config, &id, &broker))?;
+        parts.spawn({
+            let (broker, shutdown) = (broker.clone(), shutdown.clone());
+            async move {
+                shutdown.unless(broker.keep_tidy()).await;
+            }
+        });
+        drop(parts);
+        let (running, stop) = async_channel::bounded::<()>(1);
+        let threads = spawn_threads(&executor, &stop)?;
+        Ok(Self {
+            id,
+            broker,
+            engine,
+            executor,
+            threads,
+            running,
+            shutdown,
+            ended,
+            native: bound.native,
+            kafka: bound.kafka,
+            socket: bound.socket,
+        })
+    }
+
+    /// Which gateway this is.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The broker inside.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Where native clients connect, if they may.
+    pub fn native_addr(&self) -> Option<SocketAddr> {
+        self.native
+    }
+
+    /// Where Kafka clients connect, if they may.
+    pub fn kafka_addr(&self) -> Option<SocketAddr> {
+        self.kafka
+    }
+
+    /// Waits for SIGTERM or SIGINT, and says which.
+    ///
+    /// # Errors
+    /// When signals cannot be received.
+    pub fn wait_for_signal(&self) -> Result<&'static str, String> {
+        use async_signal::{Signal, Signals};
+        let failed = |error| format!("cannot receive signals: {error}");
+        let mut signals = Signals::new([Signal::Term, Signal::Int]).map_err(failed)?;
+        match future::block_on(signals.next()) {
+            Some(Ok(Signal::Int)) => Ok("SIGINT"),
+            Some(Ok(_)) | None => Ok("SIGTERM"),
+            Some(Err(error)) => Err(failed(error)),
+        }
+    }
+
+    /// Drains and ends everything.
+    pub fn stop(self) {
+        self.shutdown.begin();
+        let drained = async {
+            // Nobody sends: this ends when the last part has dropped its end.
+            let _ = self.ended.recv().await;
+            true
+        };
+        let late = async {
+            smol::Timer::after(DRAIN_TIME).await;
+            false
+        };
+        if !future::block_on(drained.or(late)) {
+            log::warn!("some connections did not end within {DRAIN_TIME:?}; they are cut");
+        }
+        self.broker.store().shutdown();
+        self.engine.join();
+        drop(self.running);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                log::error!("a thread of the gateway had panicked");
+            }
+        }
+        drop(self.executor);
+        // A socket that is left is replaced at the next start.
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+/// Where it listens.
+struct Bound {
+    native: Option<SocketAddr>,
+    kafka: Option<SocketAddr>,
+    socket: PathBuf,
+}
+
+/// What every part that runs is given.
+struct Parts<'a> {
+    executor: &'a Arc<Executor<'static>>,
+    shutdown: &'a Shutdown,
+    alive: Sender<()>,
+}
+
+impl Parts<'_> {
+    /// Runs a part until it ends; [`Gateway::stop`] waits for it.
+    fn spawn(&self, part: impl Future<Output = ()> + Send + 'static) {
+        let alive = self.alive.clone();
+        let part = async move {
+            part.await;
+            drop(alive);
+        };
+        self.executor.spawn(part).detach();
+    }
+
+    /// Binds all listeners, then serves them: a gateway that cannot listen as told does not start.
+    async fn listen(&mut self, config: &Config, id: &str, broker: &Broker) -> Result<Bound, String> {
+        let native = &config.listen.native;
+        let native_listener = bind(native.enabled, native.addr, "listen.native.addr").await?;
+        let kafka = &config.listen.kafka;
+        let kafka_listener = bind(kafka.enabled, kafka.addr, "listen.kafka.addr").await?;
+        let (socket, local_listener) = local::bind(&config.data_dir)?;
+        let bound = Bound { native: address(&native_listener)?, kafka: address(&kafka_listener)?, socket };
+
+        let administration =
+            Arc::new(administration::GatewayAdministration::new(id, broker.clone(), bound.native, bound.kafka));
+        let serving = Native::new(
+            broker.clone(),
+            settings::native(native, id),
+            ByteBudget::new(settings::bytes(native.max_inflight_bytes)),
+            administration,
+        );
+        let native_acceptor = self.acceptor(native.max_connections, &METRICS.connections_native);
+        self.spawn(local::serve(local_listener, serving.clone(), native_acceptor.clone()));
+        if let Some(listener) = native_listener {
+            self.spawn(async move { serving.serve_tcp(listener, native_acceptor).await });
+        }
+        if let Some(listener) = kafka_listener {
+            let acceptor = self.acceptor(kafka.max_connections, &METRICS.connections_kafka);
+            let budget = ByteBudget::new(settings::bytes(kafka.max_inflight_bytes));
+            self.spawn(kafka::serve(listener, acceptor, broker.clone(), budget, settings::kafka(kafka)));
+        }
+        Ok(bound)
+    }
+
+    fn acceptor(&self, connections_max: usize, gauge: &'static crate::metrics::Gauge) -> Acceptor {
+        Acceptor {
+            executor: Arc::clone(self.executor),
+            shutdown: self.shutdown.clone(),
+            alive: self.alive.clone(),
+            connections_max,
+            gauge,
+        }
+    }
+}
+
+async fn bind(enabled: bool, addr: SocketAddr, key: &str) -> Result<Option<TcpListener>, String> {
+    if enabled { accept::bind(addr, key).await.map(Some) } else { Ok(None) }
+}
+
+fn address(listener: &Option<TcpListener>) -> Result<Option<SocketAddr>, String> {
+    let address = listener.as_ref().map(TcpListener::local_addr).transpose();
+    address.map_err(|error| format!("a listener has no address: {error}"))
+}
+
+fn spawn_threads(executor: &Arc<Executor<'static>>, stop: &Receiver<()>) -> Result<Vec<JoinHandle<()>>, String> {
+    (0..IO_THREADS)
+        .map(|index| {
+            let (executor, stop) = (Arc::clone(executor), stop.clone());
+            let run = move || {
+                // Ends when the gateway drops its end of the channel.
+                let _ = future::block_on(executor.run(stop.recv()));
+            };
+            let thread = std::thread::Builder::new().name(format!("brooklet-io-{index}"));
+            thread.spawn(run).map_err(|error| format!("cannot start a thread: {error}"))
+        })
+        .collect()
+}

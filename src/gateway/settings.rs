@@ -1,0 +1,121 @@
+//! From the configuration to each room's own options.
+
+use std::collections::BTreeMap;
+
+use crate::broker::{Acks, BrokerOptions, Defaults, KeyDefault, TimestampType, TopicConfig};
+use crate::config::{
+    AcksOne, ClockTrust, Config, DefaultKey, DiskBudget, KafkaListenConfig, NativeListenConfig, OnFull,
+    TimestampType as ConfigTimestampType, TopicCompression, TopicSettings,
+};
+use crate::listen::kafka::KafkaOptions;
+use crate::listen::native::NativeOptions;
+use crate::store::clock::WallTrust;
+use crate::store::disk::Disk;
+use crate::store::{self, Store, StoreOptions};
+
+/// Where the store lies within the data directory.
+pub(super) const STORE_DIR: &str = "store";
+
+pub(super) fn store(config: &Config, disk: &dyn Disk) -> Result<StoreOptions, String> {
+    let of = &config.store;
+    let mut options = StoreOptions::new(config.data_dir.join(STORE_DIR));
+    options.max_bytes = match of.max_bytes {
+        DiskBudget::Auto => None,
+        DiskBudget::Bytes(bytes) => Some(bytes),
+        DiskBudget::Percent(of_hundred) => {
+            let space = disk.space(&config.data_dir);
+            let space = space.map_err(|error| format!("{}: {error}", config.data_dir.display()))?;
+            Some(space.total / 100 * u64::from(of_hundred))
+        }
+    };
+    options.on_full = match of.on_full {
+        OnFull::EvictOldest => store::OnFull::EvictOldest,
+        OnFull::Refuse => store::OnFull::Refuse,
+    };
+    options.segment_bytes = of.segment_bytes;
+    options.commit_window = of.commit_window;
+    options.active_cache_bytes = bytes(of.cache_bytes);
+    options.tail_bytes_max = bytes(of.tail_bytes);
+    Ok(options)
+}
+
+pub(super) fn clock_trust(trust: ClockTrust) -> WallTrust {
+    match trust {
+        ClockTrust::Auto => WallTrust::Auto,
+        ClockTrust::Always => WallTrust::Always,
+        ClockTrust::Never => WallTrust::Never,
+    }
+}
+
+pub(super) fn broker(config: &Config) -> Result<BrokerOptions, String> {
+    let topics = &config.topics;
+    let by_name: BTreeMap<_, _> =
+        topics.by_name.iter().map(|(name, settings)| (name.clone(), overrides(&topic(settings)))).collect();
+    Ok(BrokerOptions {
+        auto_create: topics.auto_create,
+        partitions: topics.defaults.partitions,
+        partitions_by_name: topics.by_name.iter().map(|(name, s)| (name.clone(), s.partitions)).collect(),
+        defaults: Defaults { config: topic(&topics.defaults), by_name },
+    })
+}
+
+fn topic(settings: &TopicSettings) -> TopicConfig {
+    TopicConfig {
+        retention_ms: settings.retention.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        retention_bytes: settings.retention_bytes,
+        max_message_bytes: settings.max_message_bytes,
+        compression: match settings.compression {
+            TopicCompression::Producer => None,
+        },
+        timestamp_type: match settings.timestamp_type {
+            ConfigTimestampType::CreateTime => TimestampType::CreateTime,
+            ConfigTimestampType::LogAppendTime => TimestampType::LogAppendTime,
+        },
+        key: match settings.key {
+            DefaultKey::ClientId => KeyDefault::ClientId,
+            DefaultKey::None => KeyDefault::None,
+        },
+    }
+}
+
+/// Every setting of a topic's configuration, as it would be set.
+fn overrides(config: &TopicConfig) -> Vec<(String, String)> {
+    TopicConfig::KEYS.iter().filter_map(|key| Some(((*key).to_owned(), config.get(key)?))).collect()
+}
+
+pub(super) fn native(config: &NativeListenConfig, gateway_id: &str) -> NativeOptions {
+    NativeOptions {
+        gateway_id: gateway_id.to_owned(),
+        frame_bytes_max: config.max_frame_bytes,
+        idle: config.idle_timeout,
+        frame_time: config.frame_timeout,
+    }
+}
+
+pub(super) fn kafka(config: &KafkaListenConfig) -> KafkaOptions {
+    KafkaOptions {
+        advertised: config.advertised.as_ref().map(|at| (at.host.clone(), at.port)),
+        acks_1: match config.acks_1 {
+            AcksOne::Flash => Acks::Flash,
+            AcksOne::Memory => Acks::Memory,
+        },
+        request_bytes_max: config.max_request_bytes,
+        in_flight_max: config.max_in_flight,
+        idle: config.idle_timeout,
+        frame_time: config.frame_timeout,
+    }
+}
+
+/// The id of a gateway that was given none: as durable and as unique as its store.
+pub(super) fn generated_id(store: &Store) -> String {
+    let mut id = "gw-".to_owned();
+    for byte in store.incarnation().iter().take(6) {
+        id.push_str(&format!("{byte:02x}"));
+    }
+    id
+}
+
+/// A size in memory; beyond the address space it is all there is.
+pub(super) fn bytes(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX)
+}
