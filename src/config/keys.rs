@@ -274,7 +274,7 @@ pub(super) static TOPIC: &[Key<TopicSettings>] = &[
     ),
     key(
         "max.message.bytes",
-        "1048588B",
+        "1048588",
         Kind::Size { min: KIB, max: BATCH_BYTES_MAX as u64, set: |t, v| t.max_message_bytes = v as usize },
         "Largest record batch.",
     ),

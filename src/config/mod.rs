@@ -77,6 +77,7 @@ impl Loaded {
             errors.extend(relations::check(&resolved.config, &resolved.effective));
         }
         if !errors.is_empty() {
+            errors.sort_by_key(|error| place(&gathered.files, error));
             return Err(ConfigErrors { errors, data_dir: resolved.config.data_dir });
         }
         Ok(Loaded {
@@ -91,6 +92,16 @@ impl Loaded {
     #[must_use]
     pub fn origin(&self, key: &str) -> Option<&Origin> {
         self.effective.iter().find(|effective| effective.key == key).map(|effective| &effective.origin)
+    }
+}
+
+/// Orders errors as a reader goes through them: files in layer order, line by line, then what is in no file.
+fn place(files: &[PathBuf], error: &ConfigError) -> (usize, usize) {
+    match &error.origin {
+        Some(Origin::File { path, line }) => {
+            (files.iter().position(|file| file.as_path() == &**path).unwrap_or(files.len()), *line)
+        }
+        _ => (files.len(), usize::MAX),
     }
 }
 

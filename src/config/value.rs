@@ -199,7 +199,12 @@ impl<T> Kind<T> {
             Some(bytes) => bytes,
             None => parse_size(self.text(raw)?)?,
         };
-        self.within(value, min, max).map(|value| (value, quoted(&format_size(value))))
+        let shown = |text: String| match text.strip_suffix('B') {
+            // Whole bytes are a plain number.
+            Some(number) if number.bytes().all(|byte| byte.is_ascii_digit()) => number.to_owned(),
+            _ => quoted(&text),
+        };
+        self.within(value, min, max).map(|value| (value, shown(format_size(value))))
     }
 
     fn duration(&self, raw: &Raw, min: Duration, max: Duration) -> Read<Duration> {
