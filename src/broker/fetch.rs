@@ -8,7 +8,7 @@ use super::Broker;
 use super::error::FetchError;
 use super::waiters::Registration;
 use crate::metrics::METRICS;
-use crate::store::{PartitionHead, PartitionId, ReadBatches};
+use crate::store::{PartitionHead, PartitionId, ReadBatches, Store};
 
 impl Broker {
     /// Where a partition begins and ends now.
@@ -33,10 +33,7 @@ impl Broker {
         let read = match self.shared.store.read_tail(partition, offset, max_bytes) {
             Some(read) => read,
             // Not in memory: the disk is read where waiting for it holds nobody.
-            None => {
-                let store = self.shared.store.clone();
-                smol::unblock(move || store.read(partition, offset, max_bytes)).await
-            }
+            None => self.read_disk(move |store| store.read(partition, offset, max_bytes)).await,
         }?;
         METRICS.bytes_fetched.add(read.bytes.len() as u64);
         Ok(read)
@@ -84,8 +81,7 @@ impl Broker {
         partition: PartitionId,
         timestamp_ms: i64,
     ) -> Result<Option<(i64, i64)>, FetchError> {
-        let store = self.shared.store.clone();
-        Ok(smol::unblock(move || store.offset_for_time(partition, timestamp_ms)).await?)
+        Ok(self.read_disk(move |store| store.offset_for_time(partition, timestamp_ms)).await?)
     }
 
     /// Offset and timestamp of the record with the newest timestamp. `None` when the partition is empty.
@@ -93,7 +89,13 @@ impl Broker {
     /// # Errors
     /// As [`Broker::fetch`].
     pub async fn max_timestamp(&self, partition: PartitionId) -> Result<Option<(i64, i64)>, FetchError> {
+        Ok(self.read_disk(move |store| store.max_timestamp(partition)).await?)
+    }
+
+    /// Runs `read` where waiting for the disk holds nobody, when one of the few places for that is free.
+    pub async fn read_disk<T: Send + 'static>(&self, read: impl FnOnce(&Store) -> T + Send + 'static) -> T {
+        let _place = self.shared.disk_reads.acquire().await;
         let store = self.shared.store.clone();
-        Ok(smol::unblock(move || store.max_timestamp(partition)).await?)
+        smol::unblock(move || read(&store)).await
     }
 }

@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event_listener::{Event, EventListener};
+use smol::lock::Semaphore;
 
 pub use admin::NewTopic;
 pub use catalog::Defaults;
@@ -40,6 +41,9 @@ pub use topic::{KeyDefault, TimestampType, Topic, TopicConfig, TopicId, validate
 pub use waiters::Registration;
 
 use crate::store::{CommitObserver, Committed, PartitionId, Retention, Store};
+
+/// Reads of the disk at a time. Flash serves few at once any faster.
+const DISK_READS_MAX: usize = 4;
 
 /// The broker's settings.
 #[derive(Clone, Debug)]
@@ -76,6 +80,8 @@ struct Shared {
     producer_ids: producer_ids::ProducerIds,
     waiters: Arc<waiters::Waiters>,
     topics_changed: Event,
+    /// Reads of the disk at a time: each takes a thread while it lasts.
+    disk_reads: Semaphore,
 }
 
 impl Broker {
@@ -92,6 +98,7 @@ impl Broker {
             producer_ids: producer_ids::ProducerIds::default(),
             waiters: Arc::default(),
             topics_changed: Event::new(),
+            disk_reads: Semaphore::new(DISK_READS_MAX),
             store,
         };
         for topic in shared.catalog.all() {
