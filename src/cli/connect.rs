@@ -6,10 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use super::{error::CliError, parse::Parsed, spec::Opt};
-use crate::config::{Config, HostPort, host_port};
-
-/// Name of the socket for local administration within the data directory.
-pub const SOCKET_NAME: &str = "brooklet.sock";
+use crate::{
+    config::{Config, HostPort, host_port},
+    gateway::SOCKET_NAME,
+};
 
 /// The options of every command that speaks to a gateway.
 pub const OPTIONS: &[Opt] = &[

@@ -8,7 +8,7 @@ use super::{
     parse::Parsed,
     spec::{Opt, Spec},
 };
-use crate::config::{Config, ConfigErrors, Flag, Layers, Loaded, load_last_good};
+use crate::config::{Config, ConfigErrors, Flag, Layers, Loaded, Origin, load_last_good};
 
 pub(super) static SPEC: Spec = Spec {
     name: "serve",
@@ -90,7 +90,9 @@ fn load(layers: &Layers, strict: bool) -> Result<Start, CliError> {
         Ok(loaded) => return Ok(Start { loaded, refused: None }),
         Err(refused) => refused,
     };
-    if strict {
+    // A flag is wrong where somebody stands and types: they want to be told, not served otherwise.
+    let by_flag = refused.errors.iter().any(|error| matches!(error.origin, Some(Origin::Flag(_))));
+    if strict || by_flag {
         return Err(refused.into());
     }
     // One that a newer version refuses counts as none: what is wrong with the file that people edit is of more use.
@@ -124,5 +126,8 @@ mod tests {
         assert_eq!(start.loaded.config, good.loaded.config);
         assert_eq!(start.refused.unwrap().errors.len(), 1);
         assert!(matches!(load(&layers, true), Err(CliError::Config(_))), "strict");
+        let mut typed = layers.clone();
+        typed.flags.push(Flag { flag: "--native", key: "listen.native.addr", value: "nowhere".to_owned() });
+        assert!(matches!(load(&typed, false), Err(CliError::Config(_))), "a flag");
     }
 }

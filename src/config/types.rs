@@ -57,18 +57,6 @@ pub enum DiskBudget {
     Percent(u8),
 }
 
-impl DiskBudget {
-    /// The bound in bytes on a filesystem of this size; `None` leaves it to the store's own default.
-    #[must_use]
-    pub fn bytes(self, filesystem_bytes: u64) -> Option<u64> {
-        match self {
-            DiskBudget::Auto => None,
-            DiskBudget::Bytes(bytes) => Some(bytes),
-            DiskBudget::Percent(share) => Some((u128::from(filesystem_bytes) * u128::from(share) / 100) as u64),
-        }
-    }
-}
-
 words! {
     /// What happens to an append when `store.max_bytes` is reached.
     pub enum OnFull {
@@ -324,14 +312,6 @@ impl fmt::Display for HostPort {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_share_is_of_the_filesystem() {
-        assert_eq!(DiskBudget::Auto.bytes(1 << 30), None);
-        assert_eq!(DiskBudget::Percent(50).bytes(8 << 30), Some(4 << 30));
-        assert_eq!(DiskBudget::Percent(95).bytes(u64::MAX), Some(u64::MAX / 100 * 95 + 14));
-        assert_eq!(DiskBudget::Bytes(7).bytes(0), Some(7));
-    }
 
     #[test]
     fn host_and_port_are_written_as_they_are_read() {
