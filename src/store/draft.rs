@@ -1,23 +1,79 @@
 //! The commit that is being put together.
+//!
+//! Operations run against a [`Draft`]: the committed view with a layer of changes ([`Pending`]) on top. Nothing of it is
+//! seen by readers until the writer has stored it as one stream and applied that to the view.
 
-use std::marker::PhantomData;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex};
 
+use super::clock::Clock;
 use super::error::DraftError;
+use super::format::{CHUNK_BYTES, ENTRY_HEADER_BYTES};
+use super::heads::Partition;
+use super::intervals::{Intervals, cursor_key};
+use super::ledger::{self, Followers};
+use super::pending::{Gather, Pending, PendingBatch, PendingPartition};
+use super::ring::lock;
+use super::state::{KEY_BYTES_MAX, ROW_BYTES};
+use super::status::{LossEntry, LossReason};
 use super::types::{BootEpoch, CommitSeq, PartitionHead, PartitionId, Space, Stamp};
+use super::view::{META_EVICTED, META_NEXT_PARTITION, View};
+use crate::limits::BATCH_BYTES_MAX;
+use crate::record::{BatchView, header};
+
+/// A gathered batch is closed before it outgrows one chunk.
+const GATHER_BYTES_MAX: usize = CHUNK_BYTES[0] - ENTRY_HEADER_BYTES;
+
+/// What drafts need besides the view.
+#[derive(Debug)]
+pub(super) struct DraftEnv {
+    pub clock: Arc<dyn Clock>,
+    pub followers: Mutex<Followers>,
+    pub epoch: BootEpoch,
+    /// A commit may hold this many bytes, and no operation more.
+    pub commit_bytes_max: usize,
+    pub state_bytes_max: u64,
+}
 
 /// What operations see and change: the committed state with all earlier operations of this commit on top.
 pub struct Draft<'a> {
-    _state: PhantomData<&'a ()>,
+    view: &'a View,
+    env: &'a DraftEnv,
+    pending: &'a mut Pending,
+    /// No room for appends: see [`DraftError::StoreFull`].
+    full: bool,
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
+    pub(super) fn new(view: &'a View, env: &'a DraftEnv, pending: &'a mut Pending, full: bool) -> Self {
+        Self { view, env, pending, full }
+    }
+
     /// Appends one whole batch, its bytes verified by the caller. The store assigns base offset and leader epoch.
     /// Returns the base offset.
     ///
     /// # Errors
     /// See [`DraftError`]; nothing is changed then.
-    pub fn append_batch(&mut self, _partition: PartitionId, _batch: &[u8]) -> Result<i64, DraftError> {
-        Err(DraftError::UnknownPartition)
+    pub fn append_batch(&mut self, partition: PartitionId, batch: &[u8]) -> Result<i64, DraftError> {
+        self.check_room(batch.len())?;
+        let (view, rest) = BatchView::parse(batch).map_err(|_| DraftError::Invalid)?;
+        if !rest.is_empty() || view.last_offset_delta() < 0 {
+            return Err(DraftError::Invalid);
+        }
+        let records = i64::from(view.last_offset_delta()) + 1;
+        let epoch = self.env.epoch.ordinal;
+        let pending = partition_mut(self.view, self.pending, partition)?;
+        let base_offset = pending.next_offset;
+        let next_offset = base_offset.checked_add(records).ok_or(DraftError::Invalid)?;
+        pending.close_gather(epoch);
+        let mut bytes = batch.to_vec();
+        header::set_base_offset(&mut bytes, base_offset);
+        header::set_leader_epoch(&mut bytes, epoch as i32);
+        pending.batches.push(PendingBatch { bytes, gateway_stamped: false });
+        pending.next_offset = next_offset;
+        self.pending.bytes += batch.len() + ENTRY_HEADER_BYTES;
+        Ok(base_offset)
     }
 
     /// Appends one record to the batch that gathers this partition's records. Without a `timestamp_ms` it gets the
@@ -27,87 +83,286 @@ impl Draft<'_> {
     /// See [`DraftError`]; nothing is changed then.
     pub fn append_record(
         &mut self,
-        _partition: PartitionId,
-        _timestamp_ms: Option<i64>,
-        _key: Option<&[u8]>,
-        _value: Option<&[u8]>,
-        _headers: &[(&[u8], Option<&[u8]>)],
+        partition: PartitionId,
+        timestamp_ms: Option<i64>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&[u8], Option<&[u8]>)],
     ) -> Result<i64, DraftError> {
-        Err(DraftError::UnknownPartition)
+        let part = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) + 5;
+        let header_bytes: usize = headers.iter().map(|(name, value)| name.len() + 5 + part(*value)).sum();
+        let bytes = part(key) + part(value) + header_bytes + 24;
+        self.check_room(bytes)?;
+        let gateway_stamped = timestamp_ms.is_none();
+        let timestamp_ms = timestamp_ms.unwrap_or_else(|| self.env.clock.wall_ms());
+        let epoch = self.env.epoch.ordinal;
+        let pending = partition_mut(self.view, self.pending, partition)?;
+        let offset = pending.next_offset;
+        let next_offset = offset.checked_add(1).ok_or(DraftError::Invalid)?;
+        let fits = |gather: &Gather| {
+            gather.gateway_stamped == gateway_stamped
+                && gather
+                    .builder
+                    .size_with(timestamp_ms, key, value, headers.iter().copied())
+                    .is_ok_and(|size| size <= GATHER_BYTES_MAX)
+        };
+        let mut opened = 0;
+        if !pending.gather.as_ref().is_some_and(fits) {
+            pending.close_gather(epoch);
+            opened = crate::record::HEADER_BYTES + ENTRY_HEADER_BYTES;
+        }
+        let gather = pending.gather.get_or_insert_with(|| Gather::new(offset, gateway_stamped));
+        gather.builder.push(timestamp_ms, key, value, headers.iter().copied()).map_err(|_| DraftError::Invalid)?;
+        pending.next_offset = next_offset;
+        self.pending.bytes += bytes + opened;
+        Ok(offset)
     }
 
     /// A value of the keyed state, as of all earlier operations.
-    pub fn get(&self, _space: Space, _key: &[u8]) -> Option<&[u8]> {
-        None
+    pub fn get(&self, space: Space, key: &[u8]) -> Option<&[u8]> {
+        match self.pending.state.get(&space).and_then(|rows| rows.get(key)) {
+            Some(changed) => changed.as_deref(),
+            None => self.view.state.get(space, key),
+        }
     }
 
     /// All entries of a space whose key begins with `prefix`, by key, as of all earlier operations.
-    pub fn entries(&self, _space: Space, _prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
-        Vec::new()
+    pub fn entries(&self, space: Space, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let committed = self.view.state.range(space, prefix);
+        let mut rows: BTreeMap<&[u8], &[u8]> = committed.collect();
+        let changed = self.pending.state.get(&space);
+        let changed = changed.into_iter().flat_map(|rows| {
+            let from = (Bound::Included(prefix), Bound::Unbounded);
+            rows.range::<[u8], _>(from).take_while(|(key, _)| key.starts_with(prefix))
+        });
+        for (key, value) in changed {
+            match value {
+                Some(value) => rows.insert(key, value),
+                None => rows.remove(key.as_slice()),
+            };
+        }
+        rows.into_iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
     }
 
     /// Sets a value. Keys have 1 to 1,024 bytes.
     ///
     /// # Errors
     /// See [`DraftError`]; nothing is changed then.
-    pub fn put(&mut self, space: Space, _key: &[u8], _value: &[u8]) -> Result<(), DraftError> {
-        Err(if space.is_internal() { DraftError::Invalid } else { DraftError::StateFull })
+    pub fn put(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), DraftError> {
+        if space.is_internal() || !(1..=KEY_BYTES_MAX).contains(&key.len()) {
+            return Err(DraftError::Invalid);
+        }
+        self.check_bytes(key.len() + value.len())?;
+        let row = |value: usize| (key.len() + value) as u64 + ROW_BYTES;
+        let old = self.get(space, key).map_or(0, |old| row(old.len()));
+        let after = (self.view.state.bytes() as i64 + self.pending.state_growth) as u64 + row(value.len()) - old;
+        if row(value.len()) > old && after > self.env.state_bytes_max {
+            return Err(DraftError::StateFull);
+        }
+        self.set(space, key, Some(value));
+        Ok(())
     }
 
     /// Removes a value, if there is one.
     ///
     /// # Errors
     /// See [`DraftError`]; nothing is changed then.
-    pub fn delete(&mut self, _space: Space, _key: &[u8]) -> Result<(), DraftError> {
-        Err(DraftError::Full)
+    pub fn delete(&mut self, space: Space, key: &[u8]) -> Result<(), DraftError> {
+        if space.is_internal() {
+            return Err(DraftError::Invalid);
+        }
+        self.check_bytes(key.len())?;
+        if self.get(space, key).is_some() {
+            self.set(space, key, None);
+        }
+        Ok(())
     }
 
     /// The lowest partition id never used: what to give to `create_partition` next.
     pub fn unused_partition(&self) -> PartitionId {
-        PartitionId(0)
+        let raw = self.get(Space::Meta, META_NEXT_PARTITION);
+        PartitionId(raw.map_or(0, |raw| super::format::u32_at(raw, 0)))
     }
 
     /// Creates an empty partition. Its id must be at least `unused_partition()`.
     ///
     /// # Errors
     /// See [`DraftError`]; `Invalid` if the id was ever used.
-    pub fn create_partition(&mut self, _partition: PartitionId) -> Result<(), DraftError> {
-        Err(DraftError::Full)
+    pub fn create_partition(&mut self, partition: PartitionId) -> Result<(), DraftError> {
+        let next = partition.0.checked_add(1).ok_or(DraftError::Invalid)?;
+        if partition < self.unused_partition() {
+            return Err(DraftError::Invalid);
+        }
+        self.check_bytes(64)?;
+        let created = PendingPartition { created: true, ..PendingPartition::default() };
+        self.pending.partitions.insert(partition, created);
+        self.pending.bytes += ENTRY_HEADER_BYTES;
+        self.set(Space::Meta, META_NEXT_PARTITION, Some(&next.to_le_bytes()));
+        Ok(())
     }
 
     /// Drops a partition with all its records; its id is never used again.
     ///
     /// # Errors
     /// See [`DraftError`]; nothing is changed then.
-    pub fn drop_partition(&mut self, _partition: PartitionId) -> Result<(), DraftError> {
-        Err(DraftError::UnknownPartition)
+    pub fn drop_partition(&mut self, partition: PartitionId) -> Result<(), DraftError> {
+        self.check_bytes(64)?;
+        let end = partition_mut(self.view, self.pending, partition)?.next_offset;
+        self.lose(partition, end, LossReason::Deleted);
+        let pending = partition_mut(self.view, self.pending, partition)?;
+        pending.dropped = true;
+        pending.batches.clear();
+        pending.gather = None;
+        self.pending.bytes += ENTRY_HEADER_BYTES;
+        Ok(())
     }
 
     /// Advances the log start, at most to the end of what was appended; a smaller one than now is ignored.
     ///
     /// # Errors
     /// See [`DraftError`]; nothing is changed then.
-    pub fn set_log_start(&mut self, _partition: PartitionId, _offset: i64) -> Result<(), DraftError> {
-        Err(DraftError::UnknownPartition)
+    pub fn set_log_start(&mut self, partition: PartitionId, offset: i64) -> Result<(), DraftError> {
+        self.trim(partition, offset, LossReason::Deleted)
+    }
+
+    /// As [`Draft::set_log_start`], for any reason.
+    pub(super) fn trim(&mut self, partition: PartitionId, offset: i64, reason: LossReason) -> Result<(), DraftError> {
+        self.check_bytes(64)?;
+        let pending = partition_mut(self.view, self.pending, partition)?;
+        let offset = offset.min(pending.next_offset);
+        if offset > pending.log_start {
+            self.lose(partition, offset, reason);
+            let pending = partition_mut(self.view, self.pending, partition)?;
+            pending.log_start = offset;
+            pending.trimmed = true;
+            self.pending.bytes += ENTRY_HEADER_BYTES + 8;
+        }
+        Ok(())
+    }
+
+    /// All segments up to this one are given up.
+    pub(super) fn evicted_through(&self) -> u32 {
+        self.get(Space::Meta, META_EVICTED).map_or(0, |raw| super::format::u32_at(raw, 0))
+    }
+
+    /// Gives up all segments up to this one.
+    pub(super) fn evict_through(&mut self, segment: u32, reason: LossReason) {
+        for (&id, partition) in &self.view.partitions {
+            let left = partition.segments.iter().find(|share| share.segment > segment);
+            let start = left.map_or(partition.next_offset, |share| share.first_offset);
+            self.lose(id, start, reason);
+        }
+        self.set(Space::Meta, META_EVICTED, Some(&segment.to_le_bytes()));
+    }
+
+    /// Enters into the ledger what following readers lose when a partition begins at `start`.
+    fn lose(&mut self, partition: PartitionId, start: i64, reason: LossReason) {
+        let readers: Vec<String> = lock(&self.env.followers).of(partition).map(str::to_owned).collect();
+        let Some(head) = self.head(partition) else { return };
+        for reader in readers {
+            let position = self.get(Space::Cursor, &cursor_key(&reader, partition));
+            let position = position.map(Intervals::decode).and_then(Result::ok).unwrap_or_default();
+            let Some((first_offset, last_offset, records)) = ledger::lost(&position, head.log_start..start) else {
+                continue;
+            };
+            let bytes = self.view.partitions.get(&partition).map_or(0, |p: &Partition| p.estimate_bytes(records));
+            let wall_ms = self.env.clock.wall_ms();
+            let prefix = ledger::key_prefix(&reader, partition);
+            let rows = self.entries(Space::Ledger, &prefix);
+            let rows: Vec<LossEntry> = rows.iter().filter_map(|(key, value)| ledger::decode(key, value)).collect();
+            let entry = LossEntry { reader, partition, first_offset, last_offset, records, bytes, reason, wall_ms };
+            let (gone, put) = ledger::add(&rows, entry);
+            for key in gone {
+                self.set(Space::Ledger, &key, None);
+            }
+            for row in put {
+                self.set(Space::Ledger, &ledger::key(&row), Some(&ledger::value(&row)));
+            }
+        }
     }
 
     /// The head as of all earlier operations: its high watermark is the next offset to be assigned.
-    pub fn head(&self, _partition: PartitionId) -> Option<PartitionHead> {
-        None
+    pub fn head(&self, partition: PartitionId) -> Option<PartitionHead> {
+        match self.pending.partitions.get(&partition) {
+            Some(pending) if pending.dropped => None,
+            Some(pending) => Some(PartitionHead {
+                log_start: pending.log_start,
+                high_watermark: pending.next_offset,
+                last_stable_offset: pending.next_offset,
+            }),
+            None => self.view.partitions.get(&partition).map(Partition::head),
+        }
     }
 
     /// The moment of this call.
     pub fn now(&self) -> Stamp {
-        Stamp::default()
-    }
-
-    /// The number this commit will have.
-    pub fn seq(&self) -> CommitSeq {
-        0
+        now(&*self.env.clock)
     }
 
     /// The epoch of this opening, in which this commit will be.
     pub fn epoch(&self) -> BootEpoch {
-        BootEpoch::default()
+        self.env.epoch
     }
+
+    /// The number this commit will have.
+    pub fn seq(&self) -> CommitSeq {
+        self.view.last_commit + 1
+    }
+
+    /// Whether appends and puts of `bytes` bytes altogether will fit: an operation that makes several asks first, and
+    /// passes the error on, so that it never stops half done.
+    ///
+    /// # Errors
+    /// `Full` (return `Err(Refused)`) or `TooLarge`.
+    pub fn check_bytes(&self, bytes: usize) -> Result<(), DraftError> {
+        if bytes > self.env.commit_bytes_max {
+            return Err(DraftError::TooLarge);
+        }
+        if self.pending.bytes + bytes > self.env.commit_bytes_max { Err(DraftError::Full) } else { Ok(()) }
+    }
+
+    fn check_room(&self, bytes: usize) -> Result<(), DraftError> {
+        if bytes > BATCH_BYTES_MAX {
+            return Err(DraftError::TooLarge);
+        }
+        if self.full {
+            return Err(DraftError::StoreFull);
+        }
+        self.check_bytes(bytes)
+    }
+
+    /// Changes a row of any space.
+    pub(super) fn set(&mut self, space: Space, key: &[u8], value: Option<&[u8]>) {
+        let row = |value: &[u8]| (key.len() + value.len()) as i64 + ROW_BYTES as i64;
+        let growth = value.map_or(0, row) - self.get(space, key).map_or(0, row);
+        self.pending.state_growth += growth;
+        self.pending.bytes += ENTRY_HEADER_BYTES + 2 + key.len() + value.map_or(0, <[u8]>::len);
+        let rows = self.pending.state.entry(space).or_default();
+        rows.insert(key.to_vec(), value.map(<[u8]>::to_vec));
+    }
+}
+
+/// The moment by these clocks.
+pub(super) fn now(clock: &dyn Clock) -> Stamp {
+    Stamp { mono_ms: clock.mono_ms(), wall_ms: clock.wall_ms(), wall_trusted: clock.wall_trusted() }
+}
+
+/// The pending side of a partition that exists.
+fn partition_mut<'p>(
+    view: &View,
+    pending: &'p mut Pending,
+    partition: PartitionId,
+) -> Result<&'p mut PendingPartition, DraftError> {
+    let entry = match pending.partitions.entry(partition) {
+        std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+        std::collections::btree_map::Entry::Vacant(entry) => {
+            let head = view.partitions.get(&partition).ok_or(DraftError::UnknownPartition)?;
+            entry.insert(PendingPartition {
+                log_start: head.log_start,
+                next_offset: head.next_offset,
+                ..PendingPartition::default()
+            })
+        }
+    };
+    if entry.dropped { Err(DraftError::UnknownPartition) } else { Ok(entry) }
 }

@@ -43,6 +43,8 @@ pub enum DraftError {
     Invalid,
     /// The keyed state has reached its bound (`StoreOptions::state_bytes_max`).
     StateFull,
+    /// No room for appends within `max_bytes`, and nothing may be evicted (`on_full = "refuse"`).
+    StoreFull,
 }
 
 impl fmt::Display for DraftError {
@@ -53,6 +55,7 @@ impl fmt::Display for DraftError {
             Self::UnknownPartition => "no such partition",
             Self::Invalid => "not one well-formed batch, or a space that is not the caller's",
             Self::StateFull => "the keyed state has reached its bound",
+            Self::StoreFull => "the store is full",
         })
     }
 }

@@ -158,7 +158,7 @@ impl Intervals {
     }
 }
 
-fn put_leb128(out: &mut Vec<u8>, mut number: u64) {
+pub(super) fn put_leb128(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
@@ -166,7 +166,7 @@ fn put_leb128(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-fn take_leb128(bytes: &mut &[u8]) -> Result<u64, InvalidIntervals> {
+pub(super) fn take_leb128(bytes: &mut &[u8]) -> Result<u64, InvalidIntervals> {
     let mut number = 0u64;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = bytes.split_first().ok_or(InvalidIntervals)?;

@@ -6,17 +6,44 @@ pub mod disk;
 #[cfg(debug_assertions)]
 pub mod sim;
 
+mod cold;
 mod draft;
+mod engine;
 mod error;
+mod evictor;
+mod format;
+mod heads;
+mod index;
 mod intervals;
+mod ledger;
+mod open;
 mod options;
+mod pending;
+mod queue;
+mod read;
+mod recovery;
+mod retention;
+mod ring;
+mod scan;
+mod sealer;
+mod segment;
+mod shared;
+mod state;
 mod status;
+mod tail;
 mod types;
+mod view;
+mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub use draft::Draft;
+pub use engine::{Engine, EngineHandle};
 pub use error::{Closed, DraftError, OpenError, ReadError, StoreError, TrySubmitError};
 pub use intervals::{Intervals, InvalidIntervals, TooManyIntervals, cursor_key};
 pub use options::{OnFull, SEALED_OPEN_MAX, StoreOptions, max_bytes_default, segment_bytes_for};
@@ -25,61 +52,40 @@ pub use types::{
     BootEpoch, CommitObserver, CommitSeq, Committed, EpochRow, Operation, PartitionHead, PartitionId, ReadBatches,
     Refused, Retention, ScanChunk, ScannedBatch, Space, Stamp,
 };
+pub use writer::WriterStep;
 
 use clock::Clock;
 use disk::Disk;
+use ring::lock;
+use shared::Shared;
 
 /// A handle on an open store; cheap to clone. Reads block the calling thread on the disk: async callers wrap them in
 /// `smol::unblock`.
 #[derive(Clone, Debug)]
 pub struct Store {
-    _shared: Arc<()>,
-}
-
-/// What moves an open store: three step functions. [`Engine::spawn`] drives them on threads; a simulator calls them.
-#[derive(Debug)]
-pub struct Engine {
-    _shared: Arc<()>,
-}
-
-/// The threads of a running store. [`EngineHandle::join`] returns once [`Store::shutdown`] was called and all is closed.
-#[derive(Debug)]
-pub struct EngineHandle {}
-
-impl EngineHandle {
-    /// Waits until the store has closed.
-    pub fn join(self) {}
-}
-
-impl Engine {
-    /// Runs the store on two threads: the writer, and maintenance (sealing, evicting, spares).
-    ///
-    /// # Errors
-    /// If a thread can't be started.
-    pub fn spawn(self) -> std::io::Result<EngineHandle> {
-        Ok(EngineHandle {})
-    }
+    shared: Arc<Shared>,
 }
 
 impl Store {
-    /// Opens or creates the store in `options.dir`: recovers, and leaves it ready. Blocks.
+    /// Opens or creates the store in `options.dir`: recovers, and leaves it ready for its [`Engine`] to run. Blocks.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub fn open(
-        _options: StoreOptions,
-        _disk: Arc<dyn Disk>,
-        _clock: Arc<dyn Clock>,
+        options: StoreOptions,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
     ) -> Result<(Self, Engine), OpenError> {
-        Err(OpenError::Options("the store is being built".into()))
+        let shared = Arc::new(open::open(options, disk, clock)?);
+        Ok((Self { shared: Arc::clone(&shared) }, Engine::new(shared)))
     }
 
     /// Queues an operation; waits while the queue is full, which is the back-pressure.
     ///
     /// # Errors
     /// [`Closed`] if the store is closing, closed or poisoned; `done` isn't called then.
-    pub async fn submit(&self, _op: Box<dyn Operation>) -> Result<(), Closed> {
-        Err(Closed)
+    pub async fn submit(&self, op: Box<dyn Operation>) -> Result<(), Closed> {
+        self.shared.queue.push(op, None).await
     }
 
     /// Queues an operation if there is room now.
@@ -87,34 +93,41 @@ impl Store {
     /// # Errors
     /// Gives the operation back.
     pub fn try_submit(&self, op: Box<dyn Operation>) -> Result<(), TrySubmitError> {
-        Err(TrySubmitError::Closed(op))
+        self.shared.queue.try_push(op, None)
     }
 
     /// Queues an operation that rides with the next commit; if none comes `within` that time, one is made for it.
     ///
     /// # Errors
     /// As [`Store::submit`].
-    pub async fn submit_lazy(&self, _op: Box<dyn Operation>, _within: Duration) -> Result<(), Closed> {
-        Err(Closed)
+    pub async fn submit_lazy(&self, op: Box<dyn Operation>, within: Duration) -> Result<(), Closed> {
+        let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        let until = self.shared.env.clock.mono_ms().saturating_add(within);
+        self.shared.queue.push(op, Some(until)).await
     }
 
     /// The readable range of a partition; `None` if it doesn't exist.
-    pub fn head(&self, _partition: PartitionId) -> Option<PartitionHead> {
-        None
+    pub fn head(&self, partition: PartitionId) -> Option<PartitionHead> {
+        self.shared.view().partitions.get(&partition).map(heads::Partition::head)
     }
 
     /// All partitions, ascending.
     pub fn partitions(&self) -> Vec<PartitionId> {
-        Vec::new()
+        self.shared.view().partitions.keys().copied().collect()
     }
 
-    /// Reads whole batches from `offset` on: at least one if there is one, else at most `max_bytes`. From the middle of
+    /// Bytes kept of a partition, store headers included.
+    pub fn partition_bytes(&self, partition: PartitionId) -> Option<u64> {
+        self.shared.view().partitions.get(&partition).map(heads::Partition::bytes)
+    }
+
+    /// Reads whole batches from `offset` on: at least one if there is one, else at most `bytes_max`. From the middle of
     /// a batch the whole batch is returned, from inside a gap the next one. Blocks.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn read(&self, _partition: PartitionId, _offset: i64, _max_bytes: usize) -> Result<ReadBatches, ReadError> {
-        Err(ReadError::UnknownPartition)
+    pub fn read(&self, partition: PartitionId, offset: i64, bytes_max: usize) -> Result<ReadBatches, ReadError> {
+        read::read(&self.shared, partition, offset, bytes_max)
     }
 
     /// As [`Store::read`], if that needs nothing but memory: the recent tail, the end of the partition, or an error that
@@ -124,113 +137,141 @@ impl Store {
     /// See [`ReadError`].
     pub fn read_tail(
         &self,
-        _partition: PartitionId,
-        _offset: i64,
-        _max_bytes: usize,
+        partition: PartitionId,
+        offset: i64,
+        bytes_max: usize,
     ) -> Option<Result<ReadBatches, ReadError>> {
-        None
+        read::read_tail(&self.shared.view(), partition, offset, bytes_max)
     }
 
     /// This moment, by the store's clock.
     pub fn now(&self) -> Stamp {
-        Stamp::default()
+        draft::now(&*self.shared.env.clock)
     }
 
     /// Reads whole commits in commit order, at least one, of them the batches whose partition passes `filter`. Stops
-    /// after `max_bytes` of such batches, or a bounded amount of reading: an empty chunk isn't the end. Blocks.
+    /// after `bytes_max` of such batches, or a bounded amount of reading: an empty chunk isn't the end. Blocks.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub fn scan(
         &self,
-        _from: CommitSeq,
-        _filter: &dyn Fn(PartitionId) -> bool,
-        _max_bytes: usize,
+        from: CommitSeq,
+        filter: &dyn Fn(PartitionId) -> bool,
+        bytes_max: usize,
     ) -> Result<ScanChunk, ReadError> {
-        Err(ReadError::UnknownPartition)
+        scan::scan(&self.shared, from, filter, bytes_max)
     }
 
     /// The commit that holds `offset`, or the first one behind it: where a scan must start to meet it. Blocks.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn scan_start(&self, _partition: PartitionId, _offset: i64) -> Result<CommitSeq, ReadError> {
-        Err(ReadError::UnknownPartition)
+    pub fn scan_start(&self, partition: PartitionId, offset: i64) -> Result<CommitSeq, ReadError> {
+        read::commit_of(&self.shared, partition, offset)
     }
 
     /// The first record whose timestamp is at least `timestamp_ms`: its offset and timestamp. Blocks.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn offset_for_time(
-        &self,
-        _partition: PartitionId,
-        _timestamp_ms: i64,
-    ) -> Result<Option<(i64, i64)>, ReadError> {
-        Err(ReadError::UnknownPartition)
+    pub fn offset_for_time(&self, partition: PartitionId, timestamp_ms: i64) -> Result<Option<(i64, i64)>, ReadError> {
+        read::offset_for_time(&self.shared, partition, timestamp_ms)
     }
 
     /// The record with the highest timestamp: its offset and timestamp; the first of several. Blocks.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn max_timestamp(&self, _partition: PartitionId) -> Result<Option<(i64, i64)>, ReadError> {
-        Err(ReadError::UnknownPartition)
+    pub fn max_timestamp(&self, partition: PartitionId) -> Result<Option<(i64, i64)>, ReadError> {
+        read::max_timestamp(&self.shared, partition)
     }
 
     /// The latest epoch of a partition at or below `ordinal`, and the offset where it ends (KIP-101).
-    pub fn epoch_end(&self, _partition: PartitionId, _ordinal: u32) -> Option<(u32, i64)> {
-        None
+    pub fn epoch_end(&self, partition: PartitionId, ordinal: u32) -> Option<(u32, i64)> {
+        self.shared.view().partitions.get(&partition)?.epoch_end(ordinal)
     }
 
     /// The epoch of this opening. It is in the table only once something was committed.
     pub fn epoch(&self) -> BootEpoch {
-        BootEpoch::default()
+        self.shared.env.epoch
     }
 
     /// The boot-epoch table, ascending; the oldest rows go first when it is full.
     pub fn epochs(&self) -> Vec<EpochRow> {
-        Vec::new()
+        self.shared.view().epochs()
     }
 
     /// Random, made when the store was created.
     pub fn incarnation(&self) -> [u8; 16] {
-        [0; 16]
+        self.shared.incarnation
     }
 
     /// Committed state: one value.
-    pub fn get(&self, _space: Space, _key: &[u8]) -> Option<Vec<u8>> {
-        None
+    pub fn get(&self, space: Space, key: &[u8]) -> Option<Vec<u8>> {
+        self.shared.view().state.get(space, key).map(<[u8]>::to_vec)
     }
 
     /// Committed state: all entries whose key begins with `prefix`, by key.
-    pub fn entries(&self, _space: Space, _prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
-        Vec::new()
+    pub fn entries(&self, space: Space, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let view = self.shared.view();
+        view.state.range(space, prefix).map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
     }
 
     /// Adds an observer of commits; it stays until the store closes.
-    pub fn observe(&self, _observer: Arc<dyn CommitObserver>) {}
+    pub fn observe(&self, observer: Arc<dyn CommitObserver>) {
+        lock(&self.shared.observers).0.push(observer);
+    }
 
     /// Protects what `reader` has not read of a partition: when it must go, the loss ledger tells. Not durable: whoever
-    /// follows says so after each opening.
-    pub fn follow(&self, _reader: &str, _partition: PartitionId) {}
+    /// follows says so after each opening. The name must not contain a zero byte.
+    pub fn follow(&self, reader: &str, partition: PartitionId) {
+        lock(&self.shared.env.followers).follow(reader, partition);
+    }
 
     /// Ends [`Store::follow`].
-    pub fn unfollow(&self, _reader: &str, _partition: PartitionId) {}
+    pub fn unfollow(&self, reader: &str, partition: PartitionId) {
+        lock(&self.shared.env.followers).unfollow(reader, partition);
+    }
 
-    /// Sets how long and how much of a partition is kept. Not durable.
-    pub fn set_retention(&self, _partition: PartitionId, _retention: Retention) {}
+    /// Sets how long and how much of a partition is kept. Not durable. Without effect if the partition doesn't exist.
+    pub fn set_retention(&self, partition: PartitionId, retention: Retention) {
+        lock(&self.shared.retention).insert(partition, retention);
+    }
 
     /// The loss ledger, by reader, partition and offset.
     pub fn losses(&self) -> Vec<LossEntry> {
-        Vec::new()
+        let view = self.shared.view();
+        view.state.range(Space::Ledger, &[]).filter_map(|(key, value)| ledger::decode(key, value)).collect()
     }
 
     /// The store's figures.
     pub fn status(&self) -> StoreStatus {
-        StoreStatus::default()
+        let shared = &self.shared;
+        let disk_bytes = shared.disk_bytes();
+        let view = shared.view();
+        StoreStatus {
+            max_bytes: shared.max_bytes,
+            disk_bytes,
+            segment_bytes: shared.ring.segment_bytes,
+            segments: view.segments.len(),
+            damaged_segments: view.segments.iter().filter(|segment| segment.is_damaged()).count(),
+            first_commit: view.segments.front().map_or(1, |segment| segment.first_commit),
+            last_commit: view.last_commit,
+            epoch: shared.env.epoch,
+            partitions: view.partitions.len(),
+            state_bytes: view.state.bytes(),
+            queued_ops: shared.queue.len(),
+            tail_bytes: view.tail.bytes(),
+            commits: shared.counters.commits.load(Ordering::Relaxed),
+            payload_bytes: shared.counters.payload_bytes.load(Ordering::Relaxed),
+            evictions: shared.counters.evictions.load(Ordering::Relaxed),
+            poisoned: lock(&shared.poison).as_ref().map(ToString::to_string),
+        }
     }
 
     /// Refuses what comes from now on; the engine commits what waits, and closes. Doesn't wait: [`EngineHandle::join`].
-    pub fn shutdown(&self) {}
+    pub fn shutdown(&self) {
+        self.shared.queue.close();
+    }
 }

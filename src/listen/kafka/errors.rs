@@ -38,7 +38,9 @@ pub(super) fn of_commit(error: &CommitError) -> ErrorCode {
         CommitError::Draft(DraftError::TooLarge) => ErrorCode::MessageTooLarge,
         CommitError::Draft(DraftError::UnknownPartition) => ErrorCode::UnknownTopicOrPartition,
         CommitError::Draft(DraftError::Invalid) => ErrorCode::InvalidRequest,
-        CommitError::Draft(DraftError::Full | DraftError::StateFull) => ErrorCode::KafkaStorageError,
+        CommitError::Draft(DraftError::Full | DraftError::StateFull | DraftError::StoreFull) => {
+            ErrorCode::KafkaStorageError
+        }
     }
 }
 

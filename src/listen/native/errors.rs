@@ -23,7 +23,7 @@ pub(super) fn of_commit(error: &CommitError) -> ErrorCode {
         CommitError::Store(StoreError::Full) => ErrorCode::StoreFull,
         CommitError::Store(StoreError::Poisoned(_)) => ErrorCode::StoreFailed,
         CommitError::Store(StoreError::Closed) => ErrorCode::ShuttingDown,
-        CommitError::Draft(DraftError::Full | DraftError::StateFull) => ErrorCode::StoreFull,
+        CommitError::Draft(DraftError::Full | DraftError::StateFull | DraftError::StoreFull) => ErrorCode::StoreFull,
         CommitError::Draft(DraftError::TooLarge) => ErrorCode::RecordTooLarge,
         CommitError::Draft(DraftError::UnknownPartition) => ErrorCode::UnknownPartition,
         CommitError::Draft(DraftError::Invalid) => ErrorCode::InvalidArgument,

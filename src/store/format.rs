@@ -1,0 +1,558 @@
+//! Bytes of a commit: a stream of entries, cut into chunks that fill redb's pages.
+//!
+//! Format version 1. All numbers are little-endian. A commit is one stream of entries, back to back; the first is the
+//! commit's header. Each entry is a 28-byte store header and its payload:
+//!
+//! | at | bytes | field |
+//! |---|---|---|
+//! | 0 | 4 | CRC-32C of everything behind it: the rest of this header, then the payload |
+//! | 4 | 4 | payload length |
+//! | 8 | 1 | kind ([`Kind`]) |
+//! | 9 | 1 | flags: bit 0 gateway-stamped (batch), bit 1 wall clock trusted (commit header) |
+//! | 10 | 1 | space number (put, delete), else 0 |
+//! | 11 | 1 | 0 |
+//! | 12 | 4 | partition (batch, partition entries), else 0 |
+//! | 16 | 4 | boot epoch ordinal |
+//! | 20 | 8 | monotonic append time, milliseconds |
+//!
+//! Payloads: commit header = commit number u64, epoch id u64, wall time ms i64, entries behind it u32, length of the
+//! whole stream u32 · batch = a record batch v2 · put = key length u16, key, value · delete = key · partition created,
+//! dropped = nothing · log start = offset i64.
+//!
+//! Order in a stream: created partitions, batches by partition and offset, puts and deletes by space and key, log
+//! starts, dropped partitions. So it can be replayed from front to back.
+//!
+//! **Cutting.** redb puts a value of up to a page (4 KiB, less its own header and the key) into a shared leaf, and gives
+//! a larger one 4 KiB·2^k of its own. So a chunk is 65,472, 16,320 or 4,032 bytes: the largest that the rest of the
+//! entry at the chunk's start fills; a 4,032-byte chunk runs on into the entries behind it. The last chunk of a commit
+//! is what remains. The first one of the next commit is cut to the room that this left in its page ([`Room`]): that page
+//! must be written again anyway.
+
+use super::types::{CommitSeq, PartitionId, Space, Stamp};
+
+/// What this version writes.
+pub(super) const FORMAT_VERSION: u32 = 1;
+/// The least version that can read what this version writes.
+pub(super) const READER_VERSION_MIN: u32 = 1;
+
+/// Bytes of an entry before its payload.
+pub(super) const ENTRY_HEADER_BYTES: usize = 28;
+/// Bytes of the commit header's payload.
+const COMMIT_PAYLOAD_BYTES: usize = 32;
+/// Chunk sizes, largest first. See the module.
+pub(super) const CHUNK_BYTES: [usize; 3] = [65_472, 16_320, CHUNK_BYTES_MIN];
+const CHUNK_BYTES_MIN: usize = 4_032;
+
+const FLAG_GATEWAY_STAMPED: u8 = 1;
+const FLAG_WALL_TRUSTED: u8 = 2;
+
+/// What an entry is.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Commit = 0,
+    Batch = 1,
+    Put = 2,
+    Delete = 3,
+    PartitionCreated = 4,
+    PartitionDropped = 5,
+    LogStart = 6,
+}
+
+impl Kind {
+    fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::Commit,
+            1 => Self::Batch,
+            2 => Self::Put,
+            3 => Self::Delete,
+            4 => Self::PartitionCreated,
+            5 => Self::PartitionDropped,
+            6 => Self::LogStart,
+            _ => return None,
+        })
+    }
+}
+
+/// The header of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CommitHeader {
+    pub seq: CommitSeq,
+    pub epoch_ordinal: u32,
+    pub epoch_id: u64,
+    pub stamp: Stamp,
+}
+
+/// An entry of a stream, decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry<'a> {
+    Batch { partition: PartitionId, gateway_stamped: bool, epoch: u32, bytes: &'a [u8] },
+    Put { space: Space, key: &'a [u8], value: &'a [u8] },
+    Delete { space: Space, key: &'a [u8] },
+    PartitionCreated(PartitionId),
+    PartitionDropped(PartitionId),
+    LogStart { partition: PartitionId, offset: i64 },
+}
+
+/// Where an entry lies: its commit, the chunk that holds its first byte, and where in it. `bytes` is its whole length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Location {
+    pub commit: CommitSeq,
+    pub chunk: u32,
+    pub at: u32,
+    pub bytes: u32,
+}
+
+/// A stream ready to be stored.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub bytes: Vec<u8>,
+    /// Where each chunk ends; the last is the length of the stream.
+    pub chunk_ends: Vec<usize>,
+}
+
+impl Stream {
+    /// The chunks, in order.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.chunk_ends.iter().map(move |&end| {
+            let chunk = self.bytes.get(start..end).unwrap_or_default();
+            start = end;
+            chunk
+        })
+    }
+
+    /// Where the entry at `position` with `bytes` bytes lies.
+    pub(super) fn locate(&self, commit: CommitSeq, position: usize, bytes: usize) -> Location {
+        let chunk = self.chunk_ends.partition_point(|&end| end <= position);
+        let start = chunk.checked_sub(1).and_then(|before| self.chunk_ends.get(before)).copied().unwrap_or(0);
+        Location { commit, chunk: chunk as u32, at: (position - start) as u32, bytes: bytes as u32 }
+    }
+}
+
+/// Puts a stream together.
+#[derive(Debug)]
+pub(super) struct StreamWriter {
+    header: CommitHeader,
+    bytes: Vec<u8>,
+    /// Where each entry starts.
+    starts: Vec<usize>,
+}
+
+impl StreamWriter {
+    /// Begins a commit. `capacity` is a guess of the stream's length.
+    pub(super) fn new(header: CommitHeader, capacity: usize) -> Self {
+        let mut writer = Self { header, bytes: Vec::with_capacity(capacity + 256), starts: Vec::new() };
+        writer.entry(Kind::Commit, 0, 0, 0, &[&[0; COMMIT_PAYLOAD_BYTES]]);
+        writer
+    }
+
+    /// Adds a batch; returns the position of its entry and the entry's length.
+    pub(super) fn batch(&mut self, partition: PartitionId, gateway_stamped: bool, batch: &[u8]) -> (usize, usize) {
+        let at = self.bytes.len();
+        let flags = if gateway_stamped { FLAG_GATEWAY_STAMPED } else { 0 };
+        self.entry(Kind::Batch, flags, 0, partition.0, &[batch]);
+        (at, self.bytes.len() - at)
+    }
+
+    pub(super) fn put(&mut self, space: Space, key: &[u8], value: &[u8]) {
+        self.entry(Kind::Put, 0, space.number(), 0, &[&(key.len() as u16).to_le_bytes(), key, value]);
+    }
+
+    pub(super) fn delete(&mut self, space: Space, key: &[u8]) {
+        self.entry(Kind::Delete, 0, space.number(), 0, &[key]);
+    }
+
+    pub(super) fn partition_created(&mut self, partition: PartitionId) {
+        self.entry(Kind::PartitionCreated, 0, 0, partition.0, &[]);
+    }
+
+    pub(super) fn partition_dropped(&mut self, partition: PartitionId) {
+        self.entry(Kind::PartitionDropped, 0, 0, partition.0, &[]);
+    }
+
+    pub(super) fn log_start(&mut self, partition: PartitionId, offset: i64) {
+        self.entry(Kind::LogStart, 0, 0, partition.0, &[&offset.to_le_bytes()]);
+    }
+
+    /// Completes the header and cuts the chunks, for a log whose last page has this much room.
+    pub(super) fn finish(mut self, room: Room) -> Stream {
+        let header = self.header;
+        let mut payload = Vec::with_capacity(COMMIT_PAYLOAD_BYTES);
+        payload.extend_from_slice(&header.seq.to_le_bytes());
+        payload.extend_from_slice(&header.epoch_id.to_le_bytes());
+        payload.extend_from_slice(&header.stamp.wall_ms.to_le_bytes());
+        payload.extend_from_slice(&(self.starts.len() as u32 - 1).to_le_bytes());
+        payload.extend_from_slice(&(self.bytes.len() as u32).to_le_bytes());
+        let entries = std::mem::take(&mut self.bytes);
+        let flags = if header.stamp.wall_trusted { FLAG_WALL_TRUSTED } else { 0 };
+        self.bytes = Vec::with_capacity(ENTRY_HEADER_BYTES + COMMIT_PAYLOAD_BYTES);
+        self.entry(Kind::Commit, flags, 0, 0, &[&payload]);
+        let head = std::mem::replace(&mut self.bytes, entries);
+        self.starts.pop();
+        if let Some(place) = self.bytes.get_mut(..head.len()) {
+            place.copy_from_slice(&head);
+        }
+        let chunk_ends = cut(&self.starts, self.bytes.len(), room);
+        Stream { bytes: self.bytes, chunk_ends }
+    }
+
+    fn entry(&mut self, kind: Kind, flags: u8, space: u8, partition: u32, payload: &[&[u8]]) {
+        let length: usize = payload.iter().map(|part| part.len()).sum();
+        let mut header = [0; ENTRY_HEADER_BYTES - 4];
+        let fields: [&[u8]; 5] = [
+            &(length as u32).to_le_bytes(),
+            &[kind as u8, flags, space, 0],
+            &partition.to_le_bytes(),
+            &self.header.epoch_ordinal.to_le_bytes(),
+            &self.header.stamp.mono_ms.to_le_bytes(),
+        ];
+        for (place, &byte) in header.iter_mut().zip(fields.into_iter().flatten()) {
+            *place = byte;
+        }
+        let crc = payload.iter().fold(crc32c::crc32c(&header), |crc, part| crc32c::crc32c_append(crc, part));
+        self.starts.push(self.bytes.len());
+        self.bytes.extend_from_slice(&crc.to_le_bytes());
+        self.bytes.extend_from_slice(&header);
+        for part in payload {
+            self.bytes.extend_from_slice(part);
+        }
+    }
+}
+
+/// Bytes that the last leaf of a segment's log still takes: 0 if unknown. Only a matter of waste, never of correctness.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Room(usize);
+
+impl Room {
+    /// A chunk for a smaller room isn't worth its key.
+    const BYTES_MIN: usize = 64;
+    /// What a leaf spends on an entry besides the value: a 12-byte key and the value's end.
+    const ENTRY_BYTES: usize = 16;
+    /// What one value leaves of a page to another: 4,096 less the leaf's own 4 bytes and both entries.
+    const SHARED_BYTES: usize = 4_096 - 4 - 2 * Self::ENTRY_BYTES;
+
+    /// The room once a stream is stored whose chunks end there.
+    pub(super) fn after(self, chunk_ends: &[usize]) -> Self {
+        let mut room = self.0;
+        let mut start = 0;
+        for (index, &end) in chunk_ends.iter().enumerate() {
+            let bytes = end - start;
+            room = match bytes {
+                _ if index == 0 && bytes <= room => room.saturating_sub(bytes + Self::ENTRY_BYTES),
+                ..=CHUNK_BYTES_MIN => Self::SHARED_BYTES.saturating_sub(bytes),
+                _ => 0,
+            };
+            start = end;
+        }
+        Self(room)
+    }
+}
+
+/// Where the chunks of a stream end, whose entries start at `starts` and which is `length` bytes long.
+fn cut(starts: &[usize], length: usize, room: Room) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let (mut at, mut entry) = (0, 0);
+    if room.0 >= Room::BYTES_MIN {
+        at = room.0.min(length);
+        ends.push(at);
+    }
+    while at < length {
+        while starts.get(entry + 1).is_some_and(|&next| next <= at) {
+            entry += 1;
+        }
+        let rest = starts.get(entry + 1).copied().unwrap_or(length) - at;
+        let size = CHUNK_BYTES.into_iter().find(|&size| rest >= size).unwrap_or(CHUNK_BYTES_MIN);
+        at = length.min(at + size);
+        ends.push(at);
+    }
+    ends
+}
+
+/// Cuts a run of bytes with no entries in it, such as a snapshot, into chunks.
+pub(super) fn cut_plain(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    cut(&[0], bytes.len(), Room::default()).into_iter().map(move |end| {
+        let chunk = bytes.get(start..end).unwrap_or_default();
+        start = end;
+        chunk
+    })
+}
+
+/// Why bytes aren't a stream.
+pub(super) type Malformed = &'static str;
+
+/// Reads the header and checks the frame of a whole stream; entries are checked as they are read.
+pub(super) fn parse_stream(bytes: &[u8]) -> Result<(CommitHeader, EntryReader<'_>), Malformed> {
+    let (raw, rest) = take_entry(bytes)?;
+    if raw.kind != Kind::Commit || raw.payload.len() != COMMIT_PAYLOAD_BYTES {
+        return Err("a commit does not begin with its header");
+    }
+    let header = CommitHeader {
+        seq: u64_at(raw.payload, 0),
+        epoch_ordinal: raw.epoch,
+        epoch_id: u64_at(raw.payload, 8),
+        stamp: Stamp {
+            mono_ms: raw.mono_ms,
+            wall_ms: u64_at(raw.payload, 16) as i64,
+            wall_trusted: raw.flags & FLAG_WALL_TRUSTED != 0,
+        },
+    };
+    if u32_at(raw.payload, 28) as usize != bytes.len() {
+        return Err("a commit's length differs from its header");
+    }
+    let entries_left = u32_at(raw.payload, 24);
+    Ok((header, EntryReader { rest, position: bytes.len() - rest.len(), entries_left }))
+}
+
+/// The entries of a stream behind its header.
+#[derive(Debug)]
+pub(super) struct EntryReader<'a> {
+    rest: &'a [u8],
+    position: usize,
+    entries_left: u32,
+}
+
+/// An entry and where it lies in the stream.
+#[derive(Debug)]
+pub(super) struct PlacedEntry<'a> {
+    pub entry: Entry<'a>,
+    pub position: usize,
+    pub bytes: usize,
+}
+
+impl<'a> Iterator for EntryReader<'a> {
+    type Item = Result<PlacedEntry<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() && self.entries_left == 0 {
+            return None;
+        }
+        let read = take_entry(self.rest).and_then(|(raw, rest)| {
+            let left = self.entries_left.checked_sub(1).ok_or("a commit has more entries than its header says")?;
+            Ok((raw.decode()?, rest, left))
+        });
+        Some(match read {
+            Ok((entry, rest, left)) => {
+                let (position, bytes) = (self.position, self.rest.len() - rest.len());
+                *self = Self { rest, position: position + bytes, entries_left: left };
+                Ok(PlacedEntry { entry, position, bytes })
+            }
+            Err(error) => {
+                *self = Self { rest: &[], position: self.position, entries_left: 0 };
+                Err(error)
+            }
+        })
+    }
+}
+
+/// Checks one whole entry, as read through an index, and returns the batch in it.
+pub(super) fn parse_batch_entry(bytes: &[u8], partition: PartitionId) -> Result<&[u8], Malformed> {
+    let (raw, rest) = take_entry(bytes)?;
+    match raw.decode()? {
+        Entry::Batch { partition: found, bytes, .. } if found == partition && rest.is_empty() => Ok(bytes),
+        _ => Err("the index points at something that is not the batch"),
+    }
+}
+
+struct RawEntry<'a> {
+    kind: Kind,
+    flags: u8,
+    space: u8,
+    partition: u32,
+    epoch: u32,
+    mono_ms: u64,
+    payload: &'a [u8],
+}
+
+impl<'a> RawEntry<'a> {
+    fn decode(&self) -> Result<Entry<'a>, Malformed> {
+        let partition = PartitionId(self.partition);
+        let space = || Space::from_number(self.space).ok_or("an entry of an unknown space");
+        Ok(match self.kind {
+            Kind::Commit => return Err("a commit header inside a commit"),
+            Kind::Batch => Entry::Batch {
+                partition,
+                gateway_stamped: self.flags & FLAG_GATEWAY_STAMPED != 0,
+                epoch: self.epoch,
+                bytes: self.payload,
+            },
+            Kind::Put => {
+                let short = "a put is shorter than its key";
+                let (length, rest) = self.payload.split_first_chunk().ok_or(short)?;
+                let (key, value) = rest.split_at_checked(u16::from_le_bytes(*length).into()).ok_or(short)?;
+                Entry::Put { space: space()?, key, value }
+            }
+            Kind::Delete => Entry::Delete { space: space()?, key: self.payload },
+            Kind::PartitionCreated => Entry::PartitionCreated(partition),
+            Kind::PartitionDropped => Entry::PartitionDropped(partition),
+            Kind::LogStart => {
+                let offset = self.payload.try_into().map_err(|_| "a log start that is not 8 bytes")?;
+                Entry::LogStart { partition, offset: i64::from_le_bytes(offset) }
+            }
+        })
+    }
+}
+
+/// Takes one entry off the front and checks its CRC.
+fn take_entry(bytes: &[u8]) -> Result<(RawEntry<'_>, &[u8]), Malformed> {
+    let short = "an entry is cut off";
+    let (header, rest) = bytes.split_first_chunk::<ENTRY_HEADER_BYTES>().ok_or(short)?;
+    let (payload, rest) = rest.split_at_checked(u32_at(header, 4) as usize).ok_or(short)?;
+    let crc = crc32c::crc32c(header.get(4..).unwrap_or_default());
+    if crc32c::crc32c_append(crc, payload) != u32_at(header, 0) {
+        return Err("an entry fails its checksum");
+    }
+    let [kind, flags, space, _] = u32_at(header, 8).to_le_bytes();
+    let raw = RawEntry {
+        kind: Kind::from_number(kind).ok_or("an entry of an unknown kind")?,
+        flags,
+        space,
+        partition: u32_at(header, 12),
+        epoch: u32_at(header, 16),
+        mono_ms: u64_at(header, 20),
+        payload,
+    };
+    Ok((raw, rest))
+}
+
+/// A number inside bytes whose length was checked; 0 beyond them.
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |raw| u32::from_le_bytes(*raw))
+}
+
+/// A number inside bytes whose length was checked; 0 beyond them.
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |raw| u64::from_le_bytes(*raw))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header(seq: CommitSeq) -> CommitHeader {
+        let stamp = Stamp { mono_ms: 77, wall_ms: -5, wall_trusted: true };
+        CommitHeader { seq, epoch_ordinal: 3, epoch_id: 0x0102_0304_0506_0708, stamp }
+    }
+
+    /// A stream of batches of these lengths; the store doesn't look into them here.
+    fn stream(lengths: &[usize], room: Room) -> (Stream, Vec<(usize, usize)>) {
+        let mut writer = StreamWriter::new(header(9), 0);
+        let places =
+            lengths.iter().map(|&n| writer.batch(PartitionId(n as u32), n % 2 == 1, &vec![n as u8; n])).collect();
+        (writer.finish(room), places)
+    }
+
+    #[test]
+    fn a_stream_is_laid_out_as_documented() {
+        let mut writer = StreamWriter::new(header(9), 0);
+        writer.partition_created(PartitionId(0x0a0b_0c0d));
+        writer.put(Space::Cursor, b"k", b"value");
+        let bytes = writer.finish(Room::default()).bytes;
+        assert_eq!(bytes.len(), 60 + 28 + 28 + 2 + 1 + 5);
+        assert_eq!(
+            bytes[4..32],
+            [&[32, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 77][..], &[0; 7], &[9, 0, 0, 0]].concat()
+        );
+        assert_eq!(
+            bytes[32..60],
+            [&[0; 4][..], &[8, 7, 6, 5, 4, 3, 2, 1, 0xfb], &[0xff; 7], &[2, 0, 0, 0, 124, 0, 0, 0]].concat()
+        );
+        assert_eq!(bytes[64..76], [0, 0, 0, 0, 4, 0, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a]);
+        assert_eq!(bytes[92..100], [8, 0, 0, 0, 2, 0, 3, 0]);
+        assert_eq!(&bytes[116..], b"\x01\0kvalue");
+        assert_eq!(u32_at(&bytes, 0), crc32c::crc32c(&bytes[4..60]));
+    }
+
+    #[test]
+    fn entries_come_back_as_they_went_in() {
+        let mut writer = StreamWriter::new(header(9), 0);
+        let p = PartitionId(5);
+        writer.partition_created(p);
+        let place = writer.batch(p, true, b"batch");
+        writer.put(Space::Group, b"key", b"");
+        writer.delete(Space::User, b"gone");
+        writer.log_start(p, -1);
+        writer.partition_dropped(p);
+        let stream = writer.finish(Room::default());
+        let (read, entries) = parse_stream(&stream.bytes).unwrap();
+        assert_eq!(read, header(9));
+        let entries: Vec<_> = entries.map(Result::unwrap).collect();
+        assert_eq!((entries[1].position, entries[1].bytes), place);
+        let expected = [
+            Entry::PartitionCreated(p),
+            Entry::Batch { partition: p, gateway_stamped: true, epoch: 3, bytes: b"batch" },
+            Entry::Put { space: Space::Group, key: b"key", value: b"" },
+            Entry::Delete { space: Space::User, key: b"gone" },
+            Entry::LogStart { partition: p, offset: -1 },
+            Entry::PartitionDropped(p),
+        ];
+        assert_eq!(entries.iter().map(|placed| placed.entry).collect::<Vec<_>>(), expected);
+        let batch = &stream.bytes[place.0..place.0 + place.1];
+        assert_eq!(parse_batch_entry(batch, p), Ok(&b"batch"[..]));
+        assert!(parse_batch_entry(batch, PartitionId(6)).is_err());
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let (stream, _) = stream(&[3, 40], Room::default());
+        for bit in 0..stream.bytes.len() * 8 {
+            let mut bytes = stream.bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let read = parse_stream(&bytes).map(|(_, entries)| entries.collect::<Result<Vec<_>, _>>());
+            assert!(!matches!(read, Ok(Ok(_))), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn chunks_are_cut_by_the_entry_at_their_start() {
+        let (large, _) = stream(&[200_000], Room::default());
+        let sizes: Vec<usize> = large.chunks().map(<[u8]>::len).collect();
+        assert_eq!(sizes, [4_032, 65_472, 65_472, 16_320, 16_320, 16_320, 4_032, 4_032, 4_032, 4_032, 24]);
+        let (small, places) = stream(&[1_000; 10], Room::default());
+        let sizes: Vec<usize> = small.chunks().map(<[u8]>::len).collect();
+        assert_eq!(sizes, [4_032, 4_032, 60 + 10 * 1_028 - 8_064]);
+        assert_eq!(small.locate(9, places[4].0, places[4].1), Location { commit: 9, chunk: 1, at: 140, bytes: 1_028 });
+    }
+
+    #[test]
+    fn a_commit_begins_in_the_room_of_the_one_before() {
+        let (first, _) = stream(&[1_000], Room::default());
+        let room = Room::default().after(&first.chunk_ends);
+        assert_eq!(room, Room(4_060 - 1_088));
+        let (second, _) = stream(&[5_000], room);
+        assert_eq!(second.chunk_ends, [2_972, 5_088]);
+        assert_eq!(room.after(&second.chunk_ends), Room(4_060 - 2_116));
+        let (third, _) = stream(&[100], Room(400));
+        assert_eq!(third.chunk_ends, [188]);
+        assert_eq!(Room(400).after(&third.chunk_ends), Room(400 - 204));
+    }
+
+    proptest! {
+        #[test]
+        fn cut_streams_can_be_put_together_again(
+            lengths in prop::collection::vec(0usize..100_000, 0..8),
+            room in prop::option::of(0usize..4_060),
+        ) {
+            let (stream, places) = stream(&lengths, Room(room.unwrap_or(0)));
+            let chunks: Vec<&[u8]> = stream.chunks().collect();
+            prop_assert_eq!(&chunks.concat(), &stream.bytes);
+            prop_assert!(chunks.iter().all(|chunk| (1..=65_472).contains(&chunk.len())));
+            for ((at, bytes), length) in places.into_iter().zip(lengths) {
+                let place = stream.locate(1, at, bytes);
+                let joined = chunks[place.chunk as usize..].concat();
+                let entry = &joined[place.at as usize..][..bytes];
+                prop_assert_eq!(parse_batch_entry(entry, PartitionId(length as u32)).unwrap().len(), length);
+            }
+        }
+
+        #[test]
+        fn parsing_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok((_, entries)) = parse_stream(&bytes) {
+                let _ = entries.count();
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! What the store knows of a partition, and when commits were made.
+//!
+//! A partition's row in `Space::Head` (key: its id, big-endian) is a list of LEB128 numbers: log start · next offset ·
+//! number of epochs · for each its ordinal and first offset. Rows are brought up to date when a segment is activated;
+//! in between the commits themselves say what changed.
+
+use super::format::{u32_at, u64_at};
+use super::intervals::{put_leb128, take_leb128};
+use super::types::{CommitSeq, PartitionHead, PartitionId, Stamp};
+
+/// Most epochs remembered for a partition; the oldest go first. One of them is needed per reboot that is still kept.
+const EPOCHS_MAX: usize = 64;
+
+/// A partition.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Partition {
+    /// First offset kept.
+    pub log_start: i64,
+    /// Next offset to be assigned: the high watermark.
+    pub next_offset: i64,
+    /// Ordinal and first offset of each epoch that appended, ascending.
+    pub epochs: Vec<(u32, i64)>,
+    /// The segments that hold some of it, ascending.
+    pub segments: Vec<Share>,
+}
+
+/// A segment's share of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    pub segment: u32,
+    pub bytes: u32,
+    pub first_offset: i64,
+}
+
+impl Partition {
+    pub(super) fn head(&self) -> PartitionHead {
+        PartitionHead {
+            log_start: self.log_start,
+            high_watermark: self.next_offset,
+            // Until there are transactions, all that is committed is stable.
+            last_stable_offset: self.next_offset,
+        }
+    }
+
+    /// Notes a batch of `bytes` bytes that was appended to `segment`.
+    pub(super) fn append(&mut self, segment: u32, epoch: u32, base_offset: i64, next_offset: i64, bytes: u32) {
+        if self.epochs.last().is_none_or(|(last, _)| *last < epoch) {
+            if self.epochs.len() >= EPOCHS_MAX {
+                self.epochs.remove(0);
+            }
+            self.epochs.push((epoch, base_offset));
+        }
+        match self.segments.last_mut() {
+            Some(share) if share.segment == segment => share.bytes = share.bytes.saturating_add(bytes),
+            _ => self.segments.push(Share { segment, bytes, first_offset: base_offset }),
+        }
+        self.next_offset = next_offset;
+    }
+
+    /// Advances the log start; whether it moved.
+    pub(super) fn advance_log_start(&mut self, offset: i64) -> bool {
+        let offset = offset.min(self.next_offset);
+        if offset <= self.log_start {
+            return false;
+        }
+        self.log_start = offset;
+        // The epoch in which the log start lies is still needed.
+        let gone = self.epochs.partition_point(|(_, start)| *start <= offset).saturating_sub(1);
+        self.epochs.drain(..gone);
+        true
+    }
+
+    /// Forgets all segments up to `segment`; whether the log start moved.
+    pub(super) fn evict_through(&mut self, segment: u32) -> bool {
+        let gone = self.segments.partition_point(|share| share.segment <= segment);
+        if gone == 0 {
+            return false;
+        }
+        self.segments.drain(..gone);
+        let first = self.segments.first().map_or(self.next_offset, |share| share.first_offset);
+        self.advance_log_start(first)
+    }
+
+    /// Bytes kept, by segments: what lies before the log start in the first one included.
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|share| u64::from(share.bytes)).sum()
+    }
+
+    /// Bytes of a range of offsets, in proportion.
+    pub(super) fn estimate_bytes(&self, offsets: u64) -> u64 {
+        let first = self.segments.first().map_or(self.next_offset, |share| share.first_offset);
+        let span = self.next_offset.abs_diff(first).max(1);
+        (u128::from(self.bytes()) * u128::from(offsets.min(span)) / u128::from(span)) as u64
+    }
+
+    /// The latest epoch at or below `ordinal`, and the offset where it ends.
+    pub(super) fn epoch_end(&self, ordinal: u32) -> Option<(u32, i64)> {
+        let next = self.epochs.partition_point(|(epoch, _)| *epoch <= ordinal);
+        let (epoch, _) = self.epochs.get(next.checked_sub(1)?)?;
+        let end = self.epochs.get(next).map_or(self.next_offset, |(_, start)| *start);
+        Some((*epoch, end))
+    }
+
+    /// Its row in `Space::Head`.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(16);
+        put_leb128(&mut out, self.log_start as u64);
+        put_leb128(&mut out, self.next_offset as u64);
+        put_leb128(&mut out, self.epochs.len() as u64);
+        for (epoch, start) in &self.epochs {
+            put_leb128(&mut out, u64::from(*epoch));
+            put_leb128(&mut out, *start as u64);
+        }
+        out
+    }
+
+    /// Reads what [`Partition::encode`] made.
+    pub(super) fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let mut number = || take_leb128(&mut bytes).ok();
+        let (log_start, next_offset) = (number()? as i64, number()? as i64);
+        let mut epochs = Vec::new();
+        for _ in 0..number()? {
+            epochs.push((number()?.try_into().ok()?, number()? as i64));
+        }
+        let valid = 0 <= log_start && log_start <= next_offset && bytes.is_empty();
+        valid.then_some(Self { log_start, next_offset, epochs, ..Self::default() })
+    }
+}
+
+/// The key of a partition's row.
+pub(super) fn head_key(partition: PartitionId) -> Vec<u8> {
+    partition.0.to_be_bytes().to_vec()
+}
+
+/// The partition of a row's key.
+pub(super) fn head_partition(key: &[u8]) -> Option<PartitionId> {
+    Some(PartitionId(u32::from_be_bytes(key.try_into().ok()?)))
+}
+
+/// That a commit was made at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub commit: CommitSeq,
+    pub epoch: u32,
+    pub stamp: Stamp,
+}
+
+impl Mark {
+    /// How long ago it was, milliseconds. Within an epoch the monotonic clock tells; across epochs the wall clock, if
+    /// both ends may be believed; else nobody knows.
+    pub(super) fn age_ms(&self, epoch: u32, now: &Stamp) -> Option<u64> {
+        if self.epoch == epoch {
+            return Some(now.mono_ms.saturating_sub(self.stamp.mono_ms));
+        }
+        let believed = now.wall_trusted && self.stamp.wall_trusted;
+        believed.then(|| u64::try_from(now.wall_ms.saturating_sub(self.stamp.wall_ms)).unwrap_or(0))
+    }
+}
+
+/// When the commits of a segment were made: its first commit, and one a minute or so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Marks(Vec<Mark>);
+
+impl Marks {
+    const EVERY_MS: u64 = 60_000;
+    const MARKS_MAX: usize = 256;
+    const MARK_BYTES: usize = 29;
+
+    /// Notes a commit, if the last noted one is old enough.
+    pub(super) fn note(&mut self, mark: Mark) {
+        let due = self.0.last().is_none_or(|last| {
+            last.epoch != mark.epoch
+                || last.stamp.wall_trusted != mark.stamp.wall_trusted
+                || mark.stamp.mono_ms.saturating_sub(last.stamp.mono_ms) >= Self::EVERY_MS
+        });
+        if !due {
+            return;
+        }
+        if self.0.len() >= Self::MARKS_MAX {
+            // A coarser grid: every second one, the first kept.
+            let mut index = 0;
+            self.0.retain(|_| {
+                index += 1;
+                index % 2 == 1
+            });
+        }
+        self.0.push(mark);
+    }
+
+    /// The last commit among the marked ones that is older than `ms`.
+    pub(super) fn older_than(&self, ms: u64, epoch: u32, now: &Stamp) -> Option<CommitSeq> {
+        let old = |mark: &&Mark| mark.age_ms(epoch, now).is_some_and(|age| age > ms);
+        self.0.iter().rev().find(old).map(|mark| mark.commit)
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.0.len() * Self::MARK_BYTES);
+        for mark in &self.0 {
+            out.extend_from_slice(&mark.commit.to_le_bytes());
+            out.extend_from_slice(&mark.epoch.to_le_bytes());
+            out.extend_from_slice(&mark.stamp.mono_ms.to_le_bytes());
+            out.extend_from_slice(&mark.stamp.wall_ms.to_le_bytes());
+            out.push(u8::from(mark.stamp.wall_trusted));
+        }
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Self {
+        let marks = bytes.chunks_exact(Self::MARK_BYTES).map(|raw| Mark {
+            commit: u64_at(raw, 0),
+            epoch: u32_at(raw, 8),
+            stamp: Stamp {
+                mono_ms: u64_at(raw, 12),
+                wall_ms: u64_at(raw, 20) as i64,
+                wall_trusted: raw.last() == Some(&1),
+            },
+        });
+        Self(marks.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_end_where_the_next_begins() {
+        let mut partition = Partition::default();
+        assert_eq!(partition.epoch_end(9), None);
+        for (epoch, base) in [(1, 0), (1, 10), (3, 20), (4, 30)] {
+            partition.append(1, epoch, base, base + 10, 100);
+        }
+        assert_eq!(
+            [0, 1, 2, 3, 4, 9].map(|e| partition.epoch_end(e)),
+            [None, Some((1, 20)), Some((1, 20)), Some((3, 30)), Some((4, 40)), Some((4, 40))]
+        );
+        partition.advance_log_start(25);
+        assert_eq!([1, 3].map(|e| partition.epoch_end(e)), [None, Some((3, 30))]);
+        let back = Partition::decode(&partition.encode()).unwrap();
+        assert_eq!((back.log_start, back.next_offset, back.epochs), (25, 40, partition.epochs.clone()));
+        assert!(Partition::decode(&partition.encode()[1..]).is_none());
+        for epoch in 5..200 {
+            partition.append(1, epoch, 40, 41, 1);
+        }
+        assert_eq!(partition.epochs.len(), EPOCHS_MAX);
+    }
+
+    #[test]
+    fn eviction_moves_the_log_start_to_what_is_left() {
+        let mut partition = Partition::default();
+        partition.append(1, 1, 0, 10, 100);
+        partition.append(3, 1, 10, 20, 300);
+        assert_eq!((partition.bytes(), partition.estimate_bytes(5)), (400, 100));
+        assert!(partition.evict_through(2));
+        assert_eq!((partition.log_start, partition.bytes()), (10, 300));
+        assert!(!partition.evict_through(2));
+        assert!(partition.evict_through(3));
+        assert_eq!((partition.log_start, partition.next_offset, partition.bytes()), (20, 20, 0));
+    }
+
+    #[test]
+    fn ages_are_told_by_the_clock_that_can_tell() {
+        let stamp = |mono_ms, wall_ms, wall_trusted| Stamp { mono_ms, wall_ms, wall_trusted };
+        let mut marks = Marks::default();
+        for (commit, epoch, at) in [
+            (1, 1, stamp(0, 1_000, false)),
+            (2, 1, stamp(10, 1_010, false)),
+            (5, 1, stamp(70_000, 71_000, true)),
+            (9, 2, stamp(5, 300_000, true)),
+        ] {
+            marks.note(Mark { commit, epoch, stamp: at });
+        }
+        assert_eq!(marks.0.len(), 3);
+        assert_eq!(Marks::decode(&marks.encode()), marks);
+        // In the epoch: monotonic, whatever the wall clock does.
+        assert_eq!(marks.older_than(50_000, 2, &stamp(50_006, 0, false)), Some(9));
+        // Across epochs: the wall clock, if believed at both ends.
+        assert_eq!(marks.older_than(100_000, 2, &stamp(10, 300_005, true)), Some(5));
+        assert_eq!(marks.older_than(100_000, 2, &stamp(10, 300_005, false)), None);
+        for commit in 10..2_000 {
+            marks.note(Mark { commit, epoch: 2, stamp: stamp(commit * 60_000, 0, false) });
+        }
+        assert!(marks.0.len() <= Marks::MARKS_MAX && marks.0[0].commit == 1);
+    }
+}

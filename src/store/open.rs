@@ -1,0 +1,132 @@
+//! Opens a store: settles its options, claims its directory, recovers, seals what a crash left unsealed.
+
+use std::io;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, RwLock};
+
+use super::clock::Clock;
+use super::cold::ColdFile;
+use super::disk::Disk;
+use super::draft::DraftEnv;
+use super::error::OpenError;
+use super::options::{StoreOptions, max_bytes_default, segment_bytes_for};
+use super::queue::Queue;
+use super::recovery::{self, Access, io_error, segment_error};
+use super::ring::{Ring, lock};
+use super::sealer;
+use super::shared::{RESERVE_BYTES, Shared};
+use super::types::{BootEpoch, EpochRow};
+
+/// The least segment: below it, redb's own pages leave no room.
+const SEGMENT_BYTES_MIN: u64 = 512 * 1_024;
+/// The least number of segments that the budget must hold: active, spare, one being sealed, one to give up.
+const SEGMENTS_MIN: u64 = 4;
+
+pub(super) fn open(options: StoreOptions, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<Shared, OpenError> {
+    let dir = &options.dir;
+    disk.create_dir_all(dir).map_err(|error| io_error(dir, error))?;
+    let dir_lock = disk.lock(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::InUse(dir.clone()),
+        _ => io_error(dir, error),
+    })?;
+    let sizes = Sizes::settle(&options, &*disk)?;
+    let ring = Ring::new(
+        Arc::clone(&disk),
+        dir.clone(),
+        sizes.segment_bytes,
+        options.active_cache_bytes,
+        options.sealed_cache_bytes,
+    );
+    let found = recovery::recover(&ring, options.tail_bytes_max, Access::Write)?;
+    let incarnation = found.incarnation.map_or_else(|| random(dir), Ok)?;
+    let last = found.view.epochs().last().map_or(0, |row: &EpochRow| row.epoch.ordinal);
+    let epoch = BootEpoch { ordinal: last + 1, id: u64::from_le_bytes(random(dir)?) };
+    let cold = ColdFile::new(disk, dir.clone(), incarnation);
+    let shared = Shared {
+        env: DraftEnv {
+            clock,
+            followers: Mutex::default(),
+            epoch,
+            commit_bytes_max: sizes.commit_bytes_max,
+            state_bytes_max: sizes.state_bytes_max,
+        },
+        ring,
+        view: RwLock::new(found.view),
+        queue: Queue::new(options.queue_ops_max, options.queue_bytes_max),
+        observers: Mutex::default(),
+        retention: Mutex::default(),
+        max_bytes: sizes.max_bytes,
+        on_full: options.on_full,
+        window_ms: u64::try_from(options.commit_window.as_millis()).unwrap_or(u64::MAX),
+        draft_bytes_max: sizes.draft_bytes_max,
+        incarnation,
+        counters: super::shared::Counters::default(),
+        maintenance: super::shared::Signal::default(),
+        cold_bytes: AtomicU64::new(cold.allocated()),
+        cold: Mutex::new(cold),
+        cold_changes: Mutex::new(None),
+        sealed_through: AtomicU32::new(0),
+        evicting: Arc::default(),
+        sealing: Mutex::new(()),
+        other_bytes: AtomicU64::new(found.other_bytes),
+        poison: Mutex::new(None),
+        dir_lock: Mutex::new(Some(dir_lock)),
+    };
+    // What a crash kept the sealer from doing.
+    if !found.cold_behind.is_empty() {
+        let last_commit = shared.view().last_commit;
+        *lock(&shared.cold_changes) = Some(sealer::changes(&shared, &found.cold_behind, last_commit));
+    }
+    sealer::step(&shared).map_err(|error| segment_error(&shared.ring.dir, error))?;
+    Ok(shared)
+}
+
+/// The sizes that follow from the options.
+struct Sizes {
+    max_bytes: u64,
+    segment_bytes: u64,
+    draft_bytes_max: usize,
+    commit_bytes_max: usize,
+    state_bytes_max: u64,
+}
+
+impl Sizes {
+    fn settle(options: &StoreOptions, disk: &dyn Disk) -> Result<Self, OpenError> {
+        let max_bytes = match options.max_bytes {
+            Some(bytes) => bytes,
+            None => {
+                let space = disk.space(&options.dir).map_err(|error| io_error(&options.dir, error))?;
+                max_bytes_default(space.total)
+            }
+        };
+        let segment_bytes = options.segment_bytes.unwrap_or_else(|| segment_bytes_for(max_bytes));
+        if segment_bytes < SEGMENT_BYTES_MIN {
+            return Err(OpenError::Options(format!(
+                "store.max_bytes = {max_bytes} is too small: segments would have {segment_bytes} bytes, the least is \
+                 {SEGMENT_BYTES_MIN}"
+            )));
+        }
+        let least = SEGMENTS_MIN * segment_bytes + 4 * RESERVE_BYTES;
+        if max_bytes < least {
+            return Err(OpenError::Options(format!(
+                "store.max_bytes = {max_bytes} is too small for segments of {segment_bytes} bytes: {least} is the least"
+            )));
+        }
+        let eighth = usize::try_from(segment_bytes / 8).unwrap_or(usize::MAX);
+        let draft_bytes_max = options.draft_bytes_max.unwrap_or(4 << 20).min(eighth);
+        Ok(Self {
+            max_bytes,
+            segment_bytes,
+            draft_bytes_max,
+            // An operation begins below the draft's bound and may go on to this one.
+            commit_bytes_max: eighth * 4,
+            state_bytes_max: options.state_bytes_max.unwrap_or_else(|| (max_bytes / 16).clamp(256 << 10, 16 << 20)),
+        })
+    }
+}
+
+fn random<const N: usize>(dir: &std::path::Path) -> Result<[u8; N], OpenError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| io_error(dir, io::Error::other(error.to_string())))?;
+    Ok(bytes)
+}

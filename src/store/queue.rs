@@ -1,0 +1,203 @@
+//! The writer's queue: bounded in operations and bytes; a full queue is the back-pressure.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
+
+use event_listener::Event;
+
+use super::error::{Closed, TrySubmitError};
+use super::ring::lock;
+use super::types::Operation;
+
+/// An operation that waits for the writer.
+pub(super) struct Queued {
+    pub op: Box<dyn Operation>,
+    /// It may wait for company until this moment of the monotonic clock; else it wants the next commit.
+    pub rides_until_ms: Option<u64>,
+    bytes: usize,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub(super) struct Queue {
+    inner: Mutex<Inner>,
+    arrived: Condvar,
+    /// Told when operations have left, or the queue has closed.
+    room: Event,
+    ops_max: usize,
+    bytes_max: usize,
+}
+
+#[derive(Default)]
+struct Inner {
+    ops: VecDeque<Queued>,
+    bytes: usize,
+    closed: bool,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("ops", &self.ops.len()).field("closed", &self.closed).finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    pub(super) fn new(ops_max: usize, bytes_max: usize) -> Self {
+        let inner = Mutex::default();
+        Self { inner, arrived: Condvar::new(), room: Event::new(), ops_max: ops_max.max(1), bytes_max }
+    }
+
+    /// Queues an operation if there is room now. An empty queue has room for anything.
+    pub(super) fn try_push(&self, op: Box<dyn Operation>, rides_until_ms: Option<u64>) -> Result<(), TrySubmitError> {
+        let mut inner = lock(&self.inner);
+        if inner.closed {
+            return Err(TrySubmitError::Closed(op));
+        }
+        let bytes = op.queued_bytes();
+        let full = inner.ops.len() >= self.ops_max || inner.bytes.saturating_add(bytes) > self.bytes_max;
+        if full && !inner.ops.is_empty() {
+            return Err(TrySubmitError::Full(op));
+        }
+        inner.push(Queued { op, rides_until_ms, bytes });
+        drop(inner);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Queues an operation; waits while the queue is full.
+    pub(super) async fn push(&self, mut op: Box<dyn Operation>, rides_until_ms: Option<u64>) -> Result<(), Closed> {
+        loop {
+            op = match self.try_push(op, rides_until_ms) {
+                Ok(()) => return Ok(()),
+                Err(TrySubmitError::Closed(_)) => return Err(Closed),
+                Err(TrySubmitError::Full(op)) => op,
+            };
+            let listener = self.room.listen();
+            // Room may have come up between the two.
+            op = match self.try_push(op, rides_until_ms) {
+                Ok(()) => return Ok(()),
+                Err(TrySubmitError::Closed(_)) => return Err(Closed),
+                Err(TrySubmitError::Full(op)) => op,
+            };
+            listener.await;
+        }
+    }
+
+    /// Queues one of the store's own operations, of which there are never many.
+    pub(super) fn push_internal(&self, op: Box<dyn Operation>) -> Result<(), Closed> {
+        let mut inner = lock(&self.inner);
+        if inner.closed {
+            return Err(Closed);
+        }
+        let bytes = op.queued_bytes();
+        inner.push(Queued { op, rides_until_ms: None, bytes });
+        drop(inner);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Takes the oldest operation.
+    pub(super) fn pop(&self) -> Option<Queued> {
+        let mut inner = lock(&self.inner);
+        let queued = inner.ops.pop_front()?;
+        inner.bytes = inner.bytes.saturating_sub(queued.bytes);
+        drop(inner);
+        self.room.notify_additional(1);
+        Some(queued)
+    }
+
+    /// Waits until something arrives, the queue closes, or the time is over.
+    ///
+    /// While a commit is `open`, arrivals alone don't end the wait before the time, unless the queue is half full: they
+    /// are taken in when the commit is due, all at once.
+    pub(super) fn wait(&self, time: Option<Duration>, open: bool) {
+        let inner = lock(&self.inner);
+        let quiet = |inner: &mut Inner| {
+            let enough = if open { self.ops_max / 2 } else { 0 };
+            let busy = inner.ops.len() > enough || (open && inner.bytes > self.bytes_max / 2);
+            !inner.closed && !busy
+        };
+        match time {
+            Some(time) => drop(self.arrived.wait_timeout_while(inner, time, quiet)),
+            None => drop(self.arrived.wait_while(inner, quiet)),
+        }
+    }
+
+    /// Refuses what comes from now on; what is queued stays.
+    pub(super) fn close(&self) {
+        lock(&self.inner).closed = true;
+        self.arrived.notify_one();
+        self.room.notify(usize::MAX);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        lock(&self.inner).closed
+    }
+
+    pub(super) fn len(&self) -> usize {
+        lock(&self.inner).ops.len()
+    }
+}
+
+impl Inner {
+    fn push(&mut self, queued: Queued) {
+        self.bytes = self.bytes.saturating_add(queued.bytes);
+        self.ops.push_back(queued);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::super::draft::Draft;
+    use super::super::error::StoreError;
+    use super::super::types::{Committed, Refused};
+    use super::*;
+
+    struct Op(usize);
+
+    impl Operation for Op {
+        fn apply(&mut self, _draft: &mut Draft<'_>) -> Result<(), Refused> {
+            Ok(())
+        }
+
+        fn done(self: Box<Self>, _outcome: Result<&Committed, &StoreError>) {}
+
+        fn queued_bytes(&self) -> usize {
+            self.0
+        }
+    }
+
+    #[test]
+    fn bounded_in_operations_and_bytes() {
+        let queue = Queue::new(3, 100);
+        queue.try_push(Box::new(Op(1_000)), None).unwrap();
+        assert!(matches!(queue.try_push(Box::new(Op(1)), None), Err(TrySubmitError::Full(_))));
+        assert_eq!(queue.pop().unwrap().bytes, 1_000);
+        for _ in 0..3 {
+            queue.try_push(Box::new(Op(30)), None).unwrap();
+        }
+        assert!(matches!(queue.try_push(Box::new(Op(0)), None), Err(TrySubmitError::Full(_))));
+        queue.push_internal(Box::new(Op(0))).unwrap();
+        queue.close();
+        assert!(matches!(queue.try_push(Box::new(Op(0)), None), Err(TrySubmitError::Closed(_))));
+        assert_eq!(std::iter::from_fn(|| queue.pop()).count(), 4);
+    }
+
+    #[test]
+    fn a_waiting_push_goes_on_when_there_is_room_or_the_queue_closes() {
+        let queue = Queue::new(1, 100);
+        let mut context = Context::from_waker(Waker::noop());
+        queue.try_push(Box::new(Op(1)), None).unwrap();
+        let mut push = std::pin::pin!(queue.push(Box::new(Op(2)), None));
+        assert!(push.as_mut().poll(&mut context).is_pending());
+        queue.pop().unwrap();
+        assert!(push.as_mut().poll(&mut context).is_ready());
+        let mut push = std::pin::pin!(queue.push(Box::new(Op(3)), None));
+        assert!(push.as_mut().poll(&mut context).is_pending());
+        queue.close();
+        assert_eq!(push.as_mut().poll(&mut context), std::task::Poll::Ready(Err(Closed)));
+    }
+}

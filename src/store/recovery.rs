@@ -1,0 +1,345 @@
+//! Rebuilds the view from the files: in time proportional to the segment that was being written.
+//!
+//! 1. The newest activated segment is the active one. Blank segments above it are spares that were never used: removed.
+//! 2. State as of its first commit: hot spaces from its snapshot, cold ones from `state.redb`; a space that turned cold
+//!    with it, and that `state.redb` hasn't got yet, from the snapshot of the segment before.
+//! 3. The sealed segments below it, down to the first gap in the ids: what each holds of each partition, from its
+//!    summary. Those at or below the evicted id are removed: a crash interrupted their eviction.
+//! 4. If the segment before the active one isn't sealed, its commits are applied; then those of the active one. What
+//!    the state already contains is skipped, the index is built in any case.
+//!
+//! A sealed segment that can't be read stays in the ring as damaged; its offsets are a gap. An active segment (or one
+//! before it that isn't sealed) that can't be read stops the opening: going on could repeat offsets.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::cold::{ColdFile, STATE_FILE};
+use super::error::OpenError;
+use super::heads::{Marks, Share};
+use super::index::PartitionSummary;
+use super::ring::{Ring, SPARE_NEW, Segment, segment_id};
+use super::segment::{Activation, SegmentError, SegmentFile};
+use super::types::{CommitSeq, PartitionId, Space};
+use super::view::{Known, View};
+
+/// What was found.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub view: View,
+    /// `None` if the directory held no store.
+    pub incarnation: Option<[u8; 16]>,
+    /// Spaces of which `state.redb` may lack changes.
+    pub cold_behind: Vec<Space>,
+    /// Bytes of segment files that aren't part of the ring.
+    pub other_bytes: u64,
+}
+
+/// Whether opening may change files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Write,
+    #[expect(dead_code, reason = "for fsck and export, which are being written")]
+    /// What repair would write stays in memory: the ring's disk is an overlay. Nothing is removed.
+    Inspect,
+}
+
+/// Rebuilds the view.
+pub(super) fn recover(ring: &Ring, tail_bytes_max: usize, access: Access) -> Result<Recovered, OpenError> {
+    let files = list(ring)?;
+    if access == Access::Write && files.spare_new {
+        let path = ring.dir.join(SPARE_NEW);
+        ring.disk.remove(&path).map_err(|error| io_error(&path, error))?;
+    }
+    let mut view = View::new(tail_bytes_max);
+    let Some(active) = find_active(ring, &files, access)? else {
+        return Ok(Recovered { view, incarnation: None, cold_behind: Vec::new(), other_bytes: 0 });
+    };
+    let before = Before::find(ring, &files, &active)?;
+    let mut known = Known::default();
+    let behind = load_state(ring, &active, before.as_ref(), &mut view, &mut known)?;
+    view.load_heads().map_err(|what| damaged(&active.path, what))?;
+
+    let unsealed = before.filter(|before| !before.sealed);
+    let first_replayed = unsealed.as_ref().map_or(active.activation.first_commit, |b| b.opened.activation.first_commit);
+    view.begin_tail(first_replayed);
+    let below = unsealed.as_ref().map_or(active.id, |before| before.opened.id);
+    let other_bytes = load_sealed(ring, &files, below, &mut view);
+    let cold_behind = if behind || unsealed.is_some() { active.activation.cold.clone() } else { Vec::new() };
+    let incarnation = active.activation.incarnation;
+    if let Some(before) = unsealed {
+        replay(before.opened, &mut view, &known)?;
+    }
+    replay(active, &mut view, &known)?;
+    for partition in view.partitions.values_mut() {
+        let first = partition.segments.first().map_or(partition.next_offset, |share| share.first_offset);
+        partition.advance_log_start(first);
+    }
+    let evicted = view.take_evicted();
+    if access == Access::Write {
+        finish_evictions(ring, &files, view.evicted_through(), evicted)?;
+    }
+    Ok(Recovered { view, incarnation: Some(incarnation), cold_behind, other_bytes })
+}
+
+/// The segment files of a directory.
+struct Files {
+    /// Occupied bytes by id.
+    segments: BTreeMap<u32, u64>,
+    spare_new: bool,
+}
+
+fn list(ring: &Ring) -> Result<Files, OpenError> {
+    let entries = ring.disk.list(&ring.dir).map_err(|error| io_error(&ring.dir, error))?;
+    let mut files = Files { segments: BTreeMap::new(), spare_new: false };
+    for entry in entries {
+        let Some(name) = entry.name.to_str() else { continue };
+        files.spare_new |= name == SPARE_NEW;
+        if let Some(id) = segment_id(name) {
+            files.segments.insert(id, entry.allocated);
+        }
+    }
+    Ok(files)
+}
+
+/// An activated segment, open for writing.
+struct Opened {
+    id: u32,
+    path: PathBuf,
+    file: SegmentFile,
+    activation: Activation,
+}
+
+fn find_active(ring: &Ring, files: &Files, access: Access) -> Result<Option<Opened>, OpenError> {
+    for &id in files.segments.keys().rev() {
+        let path = ring.path(id);
+        let file = ring.open_write(&path).map_err(|error| segment_error(&path, error))?;
+        match file.activation().map_err(|error| segment_error(&path, error))? {
+            Some(activation) if activation.id == u64::from(id) => {
+                return Ok(Some(Opened { id, path, file, activation }));
+            }
+            Some(_) => return Err(damaged(&path, "its name is that of another segment")),
+            None => {
+                drop(file);
+                if access == Access::Write {
+                    ring.disk.remove(&path).map_err(|error| io_error(&path, error))?;
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The segment before the active one.
+struct Before {
+    opened: Opened,
+    sealed: bool,
+}
+
+impl Before {
+    /// `None` if there is none, or it can't be read although it was sealed (see [`load_sealed`]).
+    fn find(ring: &Ring, files: &Files, active: &Opened) -> Result<Option<Self>, OpenError> {
+        let Some(id) = active.id.checked_sub(1).filter(|id| files.segments.contains_key(id)) else { return Ok(None) };
+        let path = ring.path(id);
+        // A clean file was sealed: the last thing done to it was to close it.
+        if let Ok(file) = ring.open_sealed_clean(&path) {
+            let sealed = file.sealed().ok().flatten();
+            let activation = file.activation().ok().flatten();
+            if sealed.is_some()
+                && let Some(activation) = activation
+            {
+                return Ok(Some(Self { opened: Opened { id, path, file, activation }, sealed: true }));
+            }
+        }
+        let file = match ring.open_write(&path) {
+            Ok(file) => file,
+            // Evicted and blanked, with the crash before it was renamed.
+            Err(SegmentError::Damaged(_)) => return Ok(None),
+            Err(error) => return Err(segment_error(&path, error)),
+        };
+        let sealed = file.sealed().map_err(|error| segment_error(&path, error))?.is_some();
+        let activation = file.activation().map_err(|error| segment_error(&path, error))?;
+        let activation = activation.ok_or_else(|| damaged(&path, "it is blank, but later segments hold data"))?;
+        Ok(Some(Self { opened: Opened { id, path, file, activation }, sealed }))
+    }
+}
+
+/// Loads the state as of some commit before the active segment's second; `known` tells which, per space. Whether
+/// `state.redb` lacks a space.
+fn load_state(
+    ring: &Ring,
+    active: &Opened,
+    before: Option<&Before>,
+    view: &mut View,
+    known: &mut Known,
+) -> Result<bool, OpenError> {
+    let first = active.activation.first_commit;
+    for space in Space::ALL {
+        known.set(space, first - 1);
+    }
+    for &space in &active.activation.hot {
+        let read = active.file.read_snapshot(space, &mut view.state);
+        read.map_err(|error| segment_error(&active.path, error))?;
+    }
+    let wanted = &active.activation.cold;
+    if wanted.is_empty() {
+        return Ok(false);
+    }
+    let cold = ColdFile::new(Arc::clone(&ring.disk), ring.dir.clone(), active.activation.incarnation);
+    let path = ring.dir.join(STATE_FILE);
+    let loaded = cold.load(wanted, &mut view.state).map_err(|error| segment_error(&path, error))?;
+    let (loaded, through) = loaded.unwrap_or_default();
+    let replayed_from = before.filter(|before| !before.sealed).map(|before| before.opened.activation.first_commit);
+    let behind = through + 1 < first;
+    if behind && !loaded.is_empty() && replayed_from.is_none_or(|from| through + 1 < from) {
+        return Err(damaged(&path, "it lacks changes that are in no segment any more"));
+    }
+    for &space in &loaded {
+        known.set(space, through);
+        view.state.set_cold(space);
+    }
+    for &space in wanted.iter().filter(|space| !loaded.contains(space)) {
+        let lacking = || damaged(&path, "it lacks a part of the state");
+        let before = &before.ok_or_else(lacking)?.opened;
+        if before.activation.cold.contains(&space) || replayed_from.is_none() {
+            return Err(lacking());
+        }
+        if before.activation.hot.contains(&space) {
+            let read = before.file.read_snapshot(space, &mut view.state);
+            read.map_err(|error| segment_error(&before.path, error))?;
+        }
+        known.set(space, before.activation.first_commit - 1);
+    }
+    Ok(behind || loaded.len() < wanted.len())
+}
+
+/// Takes in the sealed segments below `below`. Returns the bytes of segment files that can't be part of the ring.
+fn load_sealed(ring: &Ring, files: &Files, below: u32, view: &mut View) -> u64 {
+    let evicted_through = view.evicted_through();
+    let mut ids: Vec<u32> = Vec::new();
+    let mut other_bytes = 0;
+    for (&id, &allocated) in files.segments.range(..below).rev() {
+        let follows = ids.last().map_or(below, |last| *last) == id + 1;
+        if id <= evicted_through {
+            break;
+        }
+        if follows {
+            ids.push(id);
+        } else {
+            log::warn!("{}: not part of the store: a segment after it is missing", ring.path(id).display());
+            other_bytes += allocated;
+        }
+    }
+    let mut first_commit = 1;
+    for id in ids.into_iter().rev() {
+        let path = ring.path(id);
+        let allocated = files.segments.get(&id).copied().unwrap_or(0);
+        let segment = match read_sealed(ring, &path, id) {
+            Ok(found) => {
+                for (partition, summary) in found.summaries {
+                    if let Some(head) = view.partitions.get_mut(&partition) {
+                        let bytes = u32::try_from(summary.bytes).unwrap_or(u32::MAX);
+                        head.segments.push(Share { segment: id, bytes, first_offset: summary.first_offset });
+                    }
+                }
+                let from = found.first_commit;
+                first_commit = found.last_commit + 1;
+                Segment::sealed(id, from, path, found.marks, allocated)
+            }
+            Err(error) => {
+                log::error!("{}: damaged, its records are lost: {error}", path.display());
+                Segment::damaged(id, first_commit, path, &error.to_string(), allocated)
+            }
+        };
+        view.segments.push_back(Arc::new(segment));
+    }
+    other_bytes
+}
+
+/// What recovery needs of a sealed segment.
+struct Sealed {
+    first_commit: CommitSeq,
+    last_commit: CommitSeq,
+    marks: Marks,
+    summaries: Vec<(PartitionId, PartitionSummary)>,
+}
+
+fn read_sealed(ring: &Ring, path: &Path, id: u32) -> Result<Sealed, SegmentError> {
+    let file = ring.open_sealed(path)?;
+    let activation = file.activation()?.filter(|activation| activation.id == u64::from(id));
+    let activation = activation.ok_or_else(|| SegmentError::damaged("it isn't the segment that its name says"))?;
+    let seal = file.sealed()?.ok_or_else(|| SegmentError::damaged("it was never sealed"))?;
+    let summaries = file.summaries()?;
+    file.close()?;
+    Ok(Sealed {
+        first_commit: activation.first_commit,
+        last_commit: seal.last_commit,
+        marks: Marks::decode(&seal.marks),
+        summaries,
+    })
+}
+
+/// Makes a segment the active one and applies its commits.
+fn replay(opened: Opened, view: &mut View, known: &Known) -> Result<(), OpenError> {
+    let Opened { id, path, file, activation } = opened;
+    let segment = Arc::new(Segment::open(id, activation.first_commit, path.clone(), file));
+    view.activate(Arc::clone(&segment));
+    let mut next = activation.first_commit;
+    let replayed = segment.with_open(|file| {
+        file.commits(0, |seq, stream| {
+            if seq != next {
+                return Err(SegmentError::damaged(format!("commit {next} is missing")));
+            }
+            let applied = view.apply(seq, &stream, known);
+            applied.map_err(|what| SegmentError::damaged(format!("commit {seq}: {what}")))?;
+            next += 1;
+            Ok(true)
+        })
+    });
+    match replayed {
+        Some(Ok(())) if next > activation.first_commit => Ok(()),
+        Some(Err(error)) => Err(segment_error(&path, error)),
+        _ => Err(damaged(&path, "its first commit is missing")),
+    }
+}
+
+/// Removes what a crash left of evicted segments.
+fn finish_evictions(
+    ring: &Ring,
+    files: &Files,
+    evicted_through: u32,
+    evicted: Vec<Arc<Segment>>,
+) -> Result<(), OpenError> {
+    for segment in evicted {
+        segment.set_gone();
+    }
+    let mut removed = false;
+    for &id in files.segments.keys().take_while(|&&id| id <= evicted_through) {
+        let path = ring.path(id);
+        ring.disk.remove(&path).map_err(|error| io_error(&path, error))?;
+        removed = true;
+    }
+    if removed {
+        ring.disk.sync_dir(&ring.dir).map_err(|error| io_error(&ring.dir, error))?;
+    }
+    Ok(())
+}
+
+pub(super) fn io_error(path: &Path, error: io::Error) -> OpenError {
+    OpenError::Io { file: path.to_path_buf(), error }
+}
+
+fn damaged(path: &Path, what: impl Into<String>) -> OpenError {
+    OpenError::Damaged { file: path.to_path_buf(), what: what.into() }
+}
+
+pub(super) fn segment_error(path: &Path, error: SegmentError) -> OpenError {
+    match error {
+        SegmentError::Io(error) => io_error(path, error),
+        SegmentError::TooNew(needs) => OpenError::TooNew { file: path.to_path_buf(), needs },
+        SegmentError::Damaged(what) => damaged(path, what),
+        SegmentError::Unclean => damaged(path, SegmentError::Unclean.to_string()),
+    }
+}

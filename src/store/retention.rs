@@ -1,0 +1,79 @@
+//! Retention of single partitions, by age and by size: moves log starts, at most once a minute.
+//!
+//! It is logical: the records are out of reach at once, their segment goes when nothing in it is wanted any more. Ages
+//! are told by the store's own clock at the append (see `heads::Mark`), never by the records' timestamps.
+
+use super::draft::{self, Draft};
+use super::error::{ReadError, StoreError};
+use super::read;
+use super::ring::lock;
+use super::shared::Shared;
+use super::status::LossReason;
+use super::types::{CommitSeq, Committed, Operation, PartitionId, Refused, Retention, Stamp};
+
+/// Moves the log starts of partitions.
+struct Trim {
+    starts: Vec<(PartitionId, i64)>,
+}
+
+impl Operation for Trim {
+    fn apply(&mut self, draft: &mut Draft<'_>) -> Result<(), Refused> {
+        for &(partition, start) in &self.starts {
+            // Dropped meanwhile, or no room in this commit: the next round finds it again.
+            let _skipped = draft.trim(partition, start, LossReason::Retention);
+        }
+        Ok(())
+    }
+
+    fn done(self: Box<Self>, _outcome: Result<&Committed, &StoreError>) {}
+}
+
+/// Looks at all partitions that have a retention. Whether anything has to go.
+pub(super) fn step(shared: &Shared) -> bool {
+    let now = draft::now(&*shared.env.clock);
+    let bounded: Vec<(PartitionId, Retention, i64)> = {
+        let mut retention = lock(&shared.retention);
+        let view = shared.view();
+        retention.retain(|id, _| view.partitions.contains_key(id));
+        let filled = |(&id, &retention): (&PartitionId, &Retention)| {
+            let partition = view.partitions.get(&id)?;
+            (partition.log_start < partition.next_offset).then_some((id, retention, partition.log_start))
+        };
+        retention.iter().filter_map(filled).collect()
+    };
+    let mut starts = Vec::new();
+    for (partition, retention, log_start) in bounded {
+        let by_age = retention.ms.and_then(|ms| start_by_age(shared, partition, ms, &now));
+        let by_bytes = retention.bytes.and_then(|bytes| noted(read::first_offset_within(shared, partition, bytes))?);
+        if let Some(start) = by_age.max(by_bytes).filter(|start| *start > log_start) {
+            starts.push((partition, start));
+        }
+    }
+    !starts.is_empty() && shared.queue.push_internal(Box::new(Trim { starts })).is_ok()
+}
+
+/// The log start of a partition without what is older than `ms`.
+fn start_by_age(shared: &Shared, partition: PartitionId, ms: u64, now: &Stamp) -> Option<i64> {
+    let old = last_commit_older_than(shared, ms, now)?;
+    match noted(read::first_offset_after(shared, partition, old))? {
+        Some(start) => Some(start),
+        // Nothing is younger: all of it goes, but for what is appended from now on.
+        None => Some(shared.view().partitions.get(&partition)?.next_offset),
+    }
+}
+
+/// The last commit, as far as the time marks tell, that is older than `ms`.
+fn last_commit_older_than(shared: &Shared, ms: u64, now: &Stamp) -> Option<CommitSeq> {
+    let epoch = shared.env.epoch.ordinal;
+    let view = shared.view();
+    let active = view.active_marks.older_than(ms, epoch, now);
+    active.or_else(|| {
+        let sealed = view.segments.iter().rev().skip(1);
+        sealed.map(|segment| segment.marks()).find_map(|marks| marks.older_than(ms, epoch, now))
+    })
+}
+
+/// Damage or I/O trouble in an old segment is no reason to stop; it is told where somebody reads it.
+fn noted<T>(read: Result<T, ReadError>) -> Option<T> {
+    read.inspect_err(|error| log::warn!("retention: {error}")).ok()
+}

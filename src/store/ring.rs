@@ -1,0 +1,419 @@
+//! The ring of segment files: their names, their handles, the spare, and how much room all of it takes.
+//!
+//! In the store's directory: `0000000007.seg` a segment, by id; `spare.new` a file on its way to become one;
+//! `state.redb` the cold state; `lock`. A spare is made complete under `spare.new` and then renamed to the name of the
+//! next segment, so a `.seg` file is never half made: blank it is a spare, activated it is data.
+//!
+//! Invariants: at most [`SEALED_OPEN_MAX`] sealed segments are open; a segment that went is closed before its file is
+//! removed; no lock of one segment is awaited while another's is held.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::backend;
+use super::disk::{Disk, OpenMode};
+use super::heads::Marks;
+use super::index::SegmentIndex;
+use super::options::SEALED_OPEN_MAX;
+use super::segment::{SegmentError, SegmentFile};
+use super::types::CommitSeq;
+
+/// A file on its way to become a spare.
+pub(super) const SPARE_NEW: &str = "spare.new";
+const SEGMENT_SUFFIX: &str = ".seg";
+
+/// The name of a segment's file.
+pub(super) fn segment_name(id: u32) -> String {
+    format!("{id:010}{SEGMENT_SUFFIX}")
+}
+
+/// The segment whose file bears this name.
+pub(super) fn segment_id(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
+    let id = digits.parse().ok()?;
+    (segment_name(id) == name).then_some(id)
+}
+
+/// Locks, whatever happened to who held it: what these mutexes guard is valid at every moment.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A segment that holds data.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub id: u32,
+    pub first_commit: CommitSeq,
+    pub path: PathBuf,
+    slot: RwLock<Slot>,
+    /// Until it is sealed, from the moment it isn't the active one any more.
+    ram_index: Mutex<Option<Arc<SegmentIndex>>>,
+    marks: Mutex<Marks>,
+    allocated: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Open(SegmentFile),
+    Closed,
+    /// It can't be read; why.
+    Damaged(Arc<str>),
+    /// Its file is removed or about to be.
+    Gone,
+}
+
+/// Why a segment can't be used.
+#[derive(Debug)]
+pub(super) enum UseError {
+    /// It was evicted meanwhile: look again where the data is.
+    Gone,
+    Segment(SegmentError),
+}
+
+impl From<SegmentError> for UseError {
+    fn from(error: SegmentError) -> Self {
+        Self::Segment(error)
+    }
+}
+
+impl Segment {
+    /// A segment with an open file.
+    pub(super) fn open(id: u32, first_commit: CommitSeq, path: PathBuf, file: SegmentFile) -> Self {
+        let allocated = file.file.allocated().unwrap_or(0);
+        Self::new(id, first_commit, path, Slot::Open(file), allocated)
+    }
+
+    /// A sealed segment, closed.
+    pub(super) fn sealed(id: u32, first_commit: CommitSeq, path: PathBuf, marks: Marks, allocated: u64) -> Self {
+        Self { marks: Mutex::new(marks), ..Self::new(id, first_commit, path, Slot::Closed, allocated) }
+    }
+
+    /// A segment that can't be read; it stays in the ring until it is evicted.
+    pub(super) fn damaged(id: u32, first_commit: CommitSeq, path: PathBuf, why: &str, allocated: u64) -> Self {
+        Self::new(id, first_commit, path, Slot::Damaged(why.into()), allocated)
+    }
+
+    fn new(id: u32, first_commit: CommitSeq, path: PathBuf, slot: Slot, allocated: u64) -> Self {
+        Self {
+            id,
+            first_commit,
+            path,
+            slot: RwLock::new(slot),
+            ram_index: Mutex::new(None),
+            marks: Mutex::new(Marks::default()),
+            allocated: AtomicU64::new(allocated),
+        }
+    }
+
+    /// Uses the file of a segment that is open for writing.
+    pub(super) fn with_open<T>(&self, use_it: impl FnOnce(&SegmentFile) -> T) -> Option<T> {
+        match &*self.slot.read().unwrap_or_else(PoisonError::into_inner) {
+            Slot::Open(file) => Some(use_it(file)),
+            _ => None,
+        }
+    }
+
+    /// Replaces the handle; the one before is dropped once nobody uses it.
+    fn set_slot(&self, slot: Slot) -> Slot {
+        std::mem::replace(&mut *self.slot.write().unwrap_or_else(PoisonError::into_inner), slot)
+    }
+
+    /// Closes the file cleanly; whoever wants to use it meanwhile waits, for a file must never be open twice.
+    pub(super) fn close_file(&self) -> Result<(), SegmentError> {
+        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *slot, Slot::Closed) {
+            Slot::Open(file) => file.close(),
+            other => {
+                *slot = other;
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        matches!(&*self.slot.read().unwrap_or_else(PoisonError::into_inner), Slot::Damaged(_))
+    }
+
+    /// Gives up the handle for good.
+    pub(super) fn set_gone(&self) {
+        drop(self.set_slot(Slot::Gone));
+    }
+
+    pub(super) fn set_ram_index(&self, index: SegmentIndex, marks: Marks) {
+        *lock(&self.ram_index) = Some(Arc::new(index));
+        *lock(&self.marks) = marks;
+    }
+
+    /// The index in memory, if it isn't in the file yet.
+    pub(super) fn ram_index(&self) -> Option<Arc<SegmentIndex>> {
+        lock(&self.ram_index).clone()
+    }
+
+    pub(super) fn clear_ram_index(&self) {
+        *lock(&self.ram_index) = None;
+    }
+
+    pub(super) fn marks(&self) -> Marks {
+        lock(&self.marks).clone()
+    }
+
+    /// Bytes it occupies on the medium.
+    pub(super) fn allocated(&self) -> u64 {
+        self.allocated.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_allocated(&self, bytes: u64) {
+        self.allocated.store(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A blank segment, ready to be activated.
+#[derive(Debug)]
+pub(super) struct Spare {
+    pub id: u32,
+    pub path: PathBuf,
+    pub file: SegmentFile,
+}
+
+/// The files.
+#[derive(Debug)]
+pub(super) struct Ring {
+    pub disk: Arc<dyn Disk>,
+    pub dir: PathBuf,
+    pub segment_bytes: u64,
+    active_cache_bytes: usize,
+    sealed_cache_bytes: usize,
+    /// Open sealed segments, the least recently used first.
+    open: Mutex<VecDeque<Arc<Segment>>>,
+    spare: Mutex<Option<Spare>>,
+    /// Evicted in a durable commit; their files are still there.
+    doomed: Mutex<Vec<Arc<Segment>>>,
+}
+
+impl Ring {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        segment_bytes: u64,
+        active_cache_bytes: usize,
+        sealed_cache_bytes: usize,
+    ) -> Self {
+        Self {
+            disk,
+            dir,
+            segment_bytes,
+            active_cache_bytes,
+            sealed_cache_bytes,
+            open: Mutex::default(),
+            spare: Mutex::default(),
+            doomed: Mutex::default(),
+        }
+    }
+
+    pub(super) fn path(&self, id: u32) -> PathBuf {
+        self.dir.join(segment_name(id))
+    }
+
+    /// Opens a segment's file for writing.
+    pub(super) fn open_write(&self, path: &Path) -> Result<SegmentFile, SegmentError> {
+        SegmentFile::open_write(&*self.disk, path, self.active_cache_bytes)
+    }
+
+    /// Opens a segment's file for reading, if it was closed cleanly.
+    pub(super) fn open_sealed_clean(&self, path: &Path) -> Result<SegmentFile, SegmentError> {
+        SegmentFile::open_read(&*self.disk, path, self.sealed_cache_bytes)
+    }
+
+    /// Opens a sealed segment's file. One that was sealed but not closed is closed first.
+    pub(super) fn open_sealed(&self, path: &Path) -> Result<SegmentFile, SegmentError> {
+        match self.open_sealed_clean(path) {
+            Err(SegmentError::Unclean) => {
+                SegmentFile::open_write(&*self.disk, path, self.sealed_cache_bytes)?.close()?;
+                self.open_sealed_clean(path)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Uses a segment's file, opening it if need be.
+    pub(super) fn with_file<T>(
+        &self,
+        segment: &Arc<Segment>,
+        use_it: impl FnOnce(&SegmentFile) -> Result<T, SegmentError>,
+    ) -> Result<T, UseError> {
+        let mut use_it = Some(use_it);
+        loop {
+            {
+                let slot = segment.slot.read().unwrap_or_else(PoisonError::into_inner);
+                match &*slot {
+                    Slot::Open(file) => {
+                        self.touch(segment);
+                        let Some(use_it) = use_it.take() else { return Err(UseError::Gone) };
+                        return Ok(use_it(file)?);
+                    }
+                    Slot::Damaged(why) => return Err(SegmentError::damaged(&**why).into()),
+                    Slot::Gone => return Err(UseError::Gone),
+                    Slot::Closed => {}
+                }
+            }
+            {
+                let mut slot = segment.slot.write().unwrap_or_else(PoisonError::into_inner);
+                if matches!(&*slot, Slot::Closed) {
+                    *slot = Slot::Open(self.open_sealed(&segment.path)?);
+                }
+            }
+            self.admit(segment);
+        }
+    }
+
+    /// Marks an open sealed segment as used.
+    fn touch(&self, segment: &Arc<Segment>) {
+        let mut open = lock(&self.open);
+        if let Some(at) = open.iter().position(|other| Arc::ptr_eq(other, segment))
+            && let Some(segment) = open.remove(at)
+        {
+            open.push_back(segment);
+        }
+    }
+
+    /// Counts a segment among the open ones; closes the least recently used if there are too many.
+    fn admit(&self, segment: &Arc<Segment>) {
+        let mut open = lock(&self.open);
+        if !open.iter().any(|other| Arc::ptr_eq(other, segment)) {
+            open.push_back(Arc::clone(segment));
+        }
+        while open.len() > SEALED_OPEN_MAX {
+            let Some(oldest) = open.pop_front() else { break };
+            // One that is being read is closed when its turn comes again.
+            let Ok(mut slot) = oldest.slot.try_write() else {
+                open.push_back(oldest);
+                break;
+            };
+            if matches!(&*slot, Slot::Open(_)) {
+                *slot = Slot::Closed;
+            }
+        }
+    }
+
+    fn forget_open(&self, segment: &Arc<Segment>) {
+        lock(&self.open).retain(|other| !Arc::ptr_eq(other, segment));
+    }
+
+    /// Closes all that is open, for good.
+    pub(super) fn close<'a>(&self, segments: impl Iterator<Item = &'a Arc<Segment>>) -> Result<(), SegmentError> {
+        lock(&self.open).clear();
+        let mut result = Ok(());
+        if let Some(spare) = lock(&self.spare).take() {
+            result = spare.file.close();
+        }
+        for segment in segments {
+            if let Slot::Open(file) = segment.set_slot(Slot::Gone) {
+                result = result.and(file.close());
+            }
+        }
+        result
+    }
+
+    pub(super) fn has_spare(&self) -> bool {
+        lock(&self.spare).is_some()
+    }
+
+    /// Takes the spare with this id; makes one if there is none.
+    pub(super) fn take_spare(&self, id: u32) -> Result<Spare, SegmentError> {
+        let spare = lock(&self.spare).take();
+        match spare {
+            Some(spare) if spare.id == id => Ok(spare),
+            _ => self.make_spare(id, None),
+        }
+    }
+
+    /// Makes the spare for segment `id` ahead of its time; out of the file of an evicted segment, if given.
+    pub(super) fn prepare_spare(&self, id: u32, recycled: Option<&Segment>) -> Result<(), SegmentError> {
+        let spare = self.make_spare(id, recycled)?;
+        *lock(&self.spare) = Some(spare);
+        Ok(())
+    }
+
+    fn make_spare(&self, id: u32, recycled: Option<&Segment>) -> Result<Spare, SegmentError> {
+        let io = SegmentError::Io;
+        let new = self.dir.join(SPARE_NEW);
+        let file = match recycled {
+            Some(segment) => {
+                let file = self.disk.open(&segment.path, OpenMode::ReadWrite).map_err(io)?;
+                backend::recycle(&*file, self.segment_bytes).map_err(io)?;
+                self.disk.rename(&segment.path, &new).map_err(io)?;
+                file
+            }
+            None => self.create_new(&new).map_err(io)?,
+        };
+        let file = SegmentFile::create(file, self.active_cache_bytes)?;
+        let path = self.path(id);
+        self.disk.rename(&new, &path).map_err(io)?;
+        self.disk.sync_dir(&self.dir).map_err(io)?;
+        Ok(Spare { id, path, file })
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn super::disk::DiskFile>> {
+        match self.disk.open(path, OpenMode::CreateNew) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // Left over from an attempt that failed.
+                self.disk.remove(path)?;
+                self.disk.open(path, OpenMode::CreateNew)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Takes in segments whose eviction is durable: nobody can use them any more when this returns.
+    pub(super) fn doom(&self, segments: Vec<Arc<Segment>>) {
+        for segment in &segments {
+            self.forget_open(segment);
+            segment.set_gone();
+        }
+        lock(&self.doomed).extend(segments);
+    }
+
+    /// An evicted segment whose file is still there; it counts until [`Ring::remove`] or recycling is done with it.
+    pub(super) fn doomed(&self) -> Option<Arc<Segment>> {
+        lock(&self.doomed).first().cloned()
+    }
+
+    /// Says that the file of an evicted segment is gone or has become something else.
+    pub(super) fn undoom(&self, segment: &Arc<Segment>) {
+        lock(&self.doomed).retain(|other| !Arc::ptr_eq(other, segment));
+    }
+
+    /// Removes the file of an evicted segment.
+    pub(super) fn remove(&self, segment: &Arc<Segment>) -> io::Result<()> {
+        match self.disk.remove(&segment.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => self.disk.sync_dir(&self.dir)?,
+        }
+        self.undoom(segment);
+        Ok(())
+    }
+
+    /// Bytes of the spare and of evicted segments whose files are still there.
+    pub(super) fn idle_bytes(&self) -> u64 {
+        let spare = lock(&self.spare).as_ref().map_or(0, |spare| spare.file.file.allocated().unwrap_or(0));
+        let doomed: u64 = lock(&self.doomed).iter().map(|segment| segment.allocated()).sum();
+        spare + doomed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_ids_belong_together() {
+        assert_eq!(segment_name(7), "0000000007.seg");
+        assert_eq!(segment_id("0000000007.seg"), Some(7));
+        for other in ["7.seg", "+000000007.seg", "spare.new", "0000000007.seg.bak", "9999999999.seg", "lock"] {
+            assert_eq!(segment_id(other), None, "{other}");
+        }
+    }
+}

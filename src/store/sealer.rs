@@ -1,0 +1,61 @@
+//! Seals the segment before the active one, and keeps `state.redb` up with the log.
+//!
+//! A step is idempotent and may be called by the writer (before a roll) and by maintenance; one at a time.
+
+use std::sync::atomic::Ordering;
+
+use super::cold::{ColdChanges, SpaceChanges};
+use super::ring::lock;
+use super::segment::{Seal, SegmentError};
+use super::shared::{RESERVE_BYTES, Shared};
+use super::types::{CommitSeq, Space};
+
+/// Seals what isn't sealed yet, and tells `state.redb` what it doesn't know yet. Whether there was anything to do.
+pub(super) fn step(shared: &Shared) -> Result<bool, SegmentError> {
+    let _one_at_a_time = lock(&shared.sealing);
+    let changes = lock(&shared.cold_changes).take();
+    let told = changes.is_some();
+    if let Some(changes) = changes {
+        apply_cold(shared, &changes)?;
+    }
+    let (before, last_commit) = {
+        let view = shared.view();
+        let Some(active) = view.active() else { return Ok(told) };
+        let Some(before) = active.id.checked_sub(1).and_then(|id| view.segment(id)) else { return Ok(told) };
+        (std::sync::Arc::clone(before), active.first_commit - 1)
+    };
+    if let Some(index) = before.ram_index() {
+        let seal = Seal { last_commit, marks: before.marks().encode() };
+        let sealed = before.with_open(|file| file.seal(&index, &seal));
+        sealed.unwrap_or_else(|| Err(SegmentError::damaged("it is not open")))?;
+        before.close_file()?;
+        let file = shared.ring.disk.open(&before.path, super::disk::OpenMode::Read).map_err(SegmentError::Io)?;
+        before.set_allocated(file.allocated().map_err(SegmentError::Io)?);
+        before.clear_ram_index();
+        shared.sealed_through.store(before.id, Ordering::Release);
+        return Ok(true);
+    }
+    shared.sealed_through.fetch_max(before.id, Ordering::AcqRel);
+    Ok(told)
+}
+
+/// Takes the changes of these spaces out of the state, for `state.redb`.
+pub(super) fn changes(shared: &Shared, spaces: &[Space], through: CommitSeq) -> ColdChanges {
+    let mut view = shared.view_mut();
+    let take = |&space: &Space| {
+        let whole = !view.state.is_cold(space);
+        SpaceChanges { space, whole, rows: view.state.take_changes(space) }
+    };
+    ColdChanges { through, spaces: spaces.iter().map(take).collect() }
+}
+
+fn apply_cold(shared: &Shared, changes: &ColdChanges) -> Result<(), SegmentError> {
+    let rows = changes.spaces.iter().flat_map(|space| &space.rows);
+    let bytes: usize = rows.map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len) + 64).sum();
+    let cold = lock(&shared.cold);
+    // The pages of the new rows and of what they displace exist side by side until the transaction has ended.
+    shared.cold_bytes.fetch_add(3 * bytes as u64 + RESERVE_BYTES, Ordering::Relaxed);
+    let applied = cold.apply(changes);
+    shared.cold_bytes.store(cold.allocated(), Ordering::Relaxed);
+    applied
+}

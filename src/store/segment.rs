@@ -1,0 +1,502 @@
+//! One segment file: a redb database with the tables of a stretch of commits. The only file that speaks redb.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `meta` | name | see the `META_` constants; there once the segment is activated |
+//! | `state` | space number, chunk | CRC-32C and rows of the space as of the segment's first commit, cut in chunks |
+//! | `log` | commit, chunk | the chunks of a commit's stream |
+//! | `index` | partition, base offset | a block of the index, then its CRC-32C; there once sealed |
+//! | `summary` | partition | what the segment holds of it, then its CRC-32C; there once sealed |
+//! | `aborted` | partition, first offset | reserved for aborted transactions; empty |
+//!
+//! Life: blank → activated (one transaction writes `meta`, `state` and the first commit) → sealed (one last transaction
+//! writes `index` and `summary`, then redb closes the file cleanly) → read-only until it goes.
+//!
+//! Invariants: no read transaction outlives a call. redb may panic on a damaged file: each call into it is guarded.
+
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, TableDefinition};
+
+use super::backend::{Backend, Usage};
+use super::disk::{Disk, DiskFile, OpenMode};
+use super::format::{self, FORMAT_VERSION, READER_VERSION_MIN, Stream, cut_plain, u32_at, u64_at};
+use super::index::{BatchRef, PartitionSummary, SegmentIndex};
+use super::state::State;
+use super::types::{CommitSeq, PartitionId, Space};
+
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+const STATE: TableDefinition<(u8, u32), &[u8]> = TableDefinition::new("state");
+const LOG: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("log");
+const INDEX: TableDefinition<(u32, i64), &[u8]> = TableDefinition::new("index");
+const SUMMARY: TableDefinition<u32, &[u8]> = TableDefinition::new("summary");
+const ABORTED: TableDefinition<(u32, i64), &[u8]> = TableDefinition::new("aborted");
+
+/// Format version u32, least reader version u32, segment id u64, first commit u64, incarnation 16 bytes.
+const META_ACTIVATED: &str = "activated";
+/// Numbers of the spaces in `state`, a byte each.
+const META_HOT: &str = "hot";
+/// Numbers of the spaces that were in `state.redb` instead.
+const META_COLD: &str = "cold";
+/// Last commit u64, then the time marks; there once sealed.
+const META_SEALED: &str = "sealed";
+
+const ACTIVATED_BYTES: usize = 40;
+
+/// Why a call on a segment failed.
+#[derive(Debug)]
+pub(super) enum SegmentError {
+    /// The medium or the filesystem refused.
+    Io(io::Error),
+    /// The content contradicts itself.
+    Damaged(String),
+    /// A later version wrote it; the least one that can read it.
+    TooNew(u32),
+    /// It was not closed cleanly, so it can't be opened just for reading.
+    Unclean,
+}
+
+impl fmt::Display for SegmentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Damaged(what) => f.write_str(what),
+            Self::TooNew(needs) => write!(f, "it needs a reader of format version {needs}"),
+            Self::Unclean => f.write_str("it was not closed cleanly"),
+        }
+    }
+}
+
+impl SegmentError {
+    pub(super) fn damaged(what: impl Into<String>) -> Self {
+        Self::Damaged(what.into())
+    }
+}
+
+/// What the first commit of a segment brings along.
+#[derive(Clone, Debug)]
+pub(super) struct Activation {
+    pub incarnation: [u8; 16],
+    pub id: u64,
+    pub first_commit: CommitSeq,
+    pub hot: Vec<Space>,
+    pub cold: Vec<Space>,
+}
+
+/// What sealing adds, besides the index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seal {
+    pub last_commit: CommitSeq,
+    /// Encoded time marks; see `marks`.
+    pub marks: Vec<u8>,
+}
+
+/// An open segment file.
+pub(super) struct SegmentFile {
+    db: Db,
+    pub(super) file: Arc<dyn DiskFile>,
+    usage: Arc<Usage>,
+}
+
+enum Db {
+    Write(Database),
+    Read(ReadOnlyDatabase),
+}
+
+impl fmt::Debug for SegmentFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SegmentFile").field(&self.file).finish()
+    }
+}
+
+impl SegmentFile {
+    /// Makes a blank segment in a file that is new or was recycled.
+    pub(super) fn create(file: Arc<dyn DiskFile>, cache_bytes: usize) -> Result<Self, SegmentError> {
+        let backend = Backend::create(Arc::clone(&file)).map_err(SegmentError::Io)?;
+        Self::with_backend(file, backend, cache_bytes, true)
+    }
+
+    /// Opens a segment for writing; repairs it if it was not closed cleanly.
+    pub(super) fn open_write(disk: &dyn Disk, path: &Path, cache_bytes: usize) -> Result<Self, SegmentError> {
+        let file = disk.open(path, OpenMode::ReadWrite).map_err(SegmentError::Io)?;
+        Self::write_in(file, cache_bytes)
+    }
+
+    /// As [`SegmentFile::open_write`], in a file that is already open.
+    pub(super) fn write_in(file: Arc<dyn DiskFile>, cache_bytes: usize) -> Result<Self, SegmentError> {
+        // What an earlier process failed to sync may be in the kernel's memory and nowhere else.
+        file.drop_cache().map_err(SegmentError::Io)?;
+        let backend = Backend::open(Arc::clone(&file)).map_err(not_a_database)?;
+        let opened = Self::with_backend(file, backend, cache_bytes, true)?;
+        if let Db::Write(db) = &opened.db {
+            let pages = guarded(|| {
+                let txn = db.begin_write().map_err(fail)?;
+                let pages = txn.stats().map_err(fail)?.allocated_pages();
+                txn.abort().map_err(fail)?;
+                Ok(pages)
+            })?;
+            opened.usage.set_base_pages(pages);
+        }
+        Ok(opened)
+    }
+
+    /// Opens a segment that was closed cleanly.
+    pub(super) fn open_read(disk: &dyn Disk, path: &Path, cache_bytes: usize) -> Result<Self, SegmentError> {
+        let file = disk.open(path, OpenMode::Read).map_err(SegmentError::Io)?;
+        let backend = Backend::open(Arc::clone(&file)).map_err(not_a_database)?;
+        Self::with_backend(file, backend, cache_bytes, false)
+    }
+
+    fn with_backend(
+        file: Arc<dyn DiskFile>,
+        backend: Backend,
+        cache_bytes: usize,
+        write: bool,
+    ) -> Result<Self, SegmentError> {
+        let usage = backend.usage();
+        let mut builder = Database::builder();
+        builder.set_cache_size(cache_bytes);
+        let db = guarded(|| {
+            Ok(if write {
+                Db::Write(builder.create_with_backend(backend).map_err(fail)?)
+            } else {
+                Db::Read(builder.open_read_only_with_backend(backend).map_err(fail)?)
+            })
+        })?;
+        Ok(Self { db, file, usage })
+    }
+
+    /// Bytes of the file in use: it is full when these reach the segment size. A recycled file occupies more.
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.usage.bytes()
+    }
+
+    /// Closes the file so that it can be opened just for reading.
+    pub(super) fn close(self) -> Result<(), SegmentError> {
+        guarded(|| match self.db {
+            Db::Write(db) => db.close().map_err(fail),
+            Db::Read(db) => db.close().map_err(fail),
+        })
+    }
+
+    /// Checks every page against redb's checksums: whether all were right. Repairs what it can.
+    #[expect(dead_code, reason = "for fsck, which is being written")]
+    pub(super) fn check_pages(&mut self) -> Result<bool, SegmentError> {
+        let Db::Write(db) = &mut self.db else { return Err(read_only()) };
+        guarded(|| db.check_integrity().map_err(fail))
+    }
+
+    /// Activates a blank segment: `meta`, the hot spaces of `state`, and the first commit, in one durable transaction.
+    pub(super) fn activate(&self, activation: &Activation, state: &State, stream: &Stream) -> Result<(), SegmentError> {
+        self.write(|txn| {
+            let mut meta = txn.open_table(META).map_err(fail)?;
+            meta.insert(META_ACTIVATED, activation.encode().as_slice()).map_err(fail)?;
+            meta.insert(META_HOT, numbers(&activation.hot).as_slice()).map_err(fail)?;
+            meta.insert(META_COLD, numbers(&activation.cold).as_slice()).map_err(fail)?;
+            let mut table = txn.open_table(STATE).map_err(fail)?;
+            for &space in &activation.hot {
+                let rows = state.encode(space);
+                let bytes = [&crc32c::crc32c(&rows).to_le_bytes()[..], &rows].concat();
+                for (chunk, bytes) in (0..).zip(cut_plain(&bytes)) {
+                    table.insert((space.number(), chunk), bytes).map_err(fail)?;
+                }
+            }
+            insert_stream(txn, activation.first_commit, stream)
+        })
+    }
+
+    /// Appends a commit, durably.
+    pub(super) fn append(&self, seq: CommitSeq, stream: &Stream) -> Result<(), SegmentError> {
+        self.write(|txn| insert_stream(txn, seq, stream))
+    }
+
+    /// Seals the segment: index and summary, in one last durable transaction.
+    pub(super) fn seal(&self, index: &SegmentIndex, seal: &Seal) -> Result<(), SegmentError> {
+        self.write(|txn| {
+            let mut blocks = txn.open_table(INDEX).map_err(fail)?;
+            let mut summaries = txn.open_table(SUMMARY).map_err(fail)?;
+            txn.open_table(ABORTED).map_err(fail)?;
+            for (partition, index) in index.iter() {
+                for (first_offset, packed) in index.blocks() {
+                    blocks.insert((partition.0, first_offset), with_crc(packed).as_slice()).map_err(fail)?;
+                }
+                if let Some(summary) = index.summary() {
+                    summaries.insert(partition.0, with_crc(&summary.encode()).as_slice()).map_err(fail)?;
+                }
+            }
+            let sealed = [&seal.last_commit.to_le_bytes()[..], &seal.marks].concat();
+            txn.open_table(META).map_err(fail)?.insert(META_SEALED, sealed.as_slice()).map_err(fail)?;
+            Ok(())
+        })
+    }
+
+    fn write(
+        &self,
+        change: impl FnOnce(&redb::WriteTransaction) -> Result<(), SegmentError>,
+    ) -> Result<(), SegmentError> {
+        let Db::Write(db) = &self.db else { return Err(read_only()) };
+        guarded(|| {
+            let txn = db.begin_write().map_err(fail)?;
+            change(&txn)?;
+            txn.commit().map_err(fail)
+        })
+    }
+
+    /// What the activation said; `None` if the segment is blank.
+    pub(super) fn activation(&self) -> Result<Option<Activation>, SegmentError> {
+        self.read(|txn| {
+            let Some(meta) = table_if_any(txn.open_table(META))? else { return Ok(None) };
+            let Some(raw) = meta.get(META_ACTIVATED).map_err(fail)? else { return Ok(None) };
+            let spaces = |name| -> Result<Vec<Space>, SegmentError> {
+                let raw = meta.get(name).map_err(fail)?;
+                let numbers = raw.as_ref().map_or(&[][..], |raw| raw.value());
+                let spaces: Option<Vec<Space>> = numbers.iter().map(|&n| Space::from_number(n)).collect();
+                spaces.ok_or_else(|| SegmentError::damaged("it names an unknown space"))
+            };
+            Activation::decode(raw.value(), spaces(META_HOT)?, spaces(META_COLD)?).map(Some)
+        })
+    }
+
+    /// What sealing said; `None` if the segment isn't sealed.
+    pub(super) fn sealed(&self) -> Result<Option<Seal>, SegmentError> {
+        self.read(|txn| {
+            let Some(meta) = table_if_any(txn.open_table(META))? else { return Ok(None) };
+            let raw = meta.get(META_SEALED).map_err(fail)?;
+            Ok(raw.map(|raw| {
+                let raw = raw.value();
+                Seal { last_commit: u64_at(raw, 0), marks: raw.get(8..).unwrap_or_default().to_vec() }
+            }))
+        })
+    }
+
+    /// Fills a space of `state` from the snapshot.
+    pub(super) fn read_snapshot(&self, space: Space, state: &mut State) -> Result<(), SegmentError> {
+        let bytes = self.read(|txn| {
+            let mut bytes = Vec::new();
+            let Some(table) = table_if_any(txn.open_table(STATE))? else { return Ok(bytes) };
+            for row in table.range((space.number(), 0)..=(space.number(), u32::MAX)).map_err(fail)? {
+                bytes.extend_from_slice(row.map_err(fail)?.1.value());
+            }
+            Ok(bytes)
+        })?;
+        let rows = bytes.get(4..).ok_or_else(|| SegmentError::damaged("a snapshot of the state is missing"))?;
+        if crc32c::crc32c(rows) != u32_at(&bytes, 0) {
+            return Err(SegmentError::damaged("a snapshot of the state fails its checksum"));
+        }
+        state.decode(space, rows).map_err(SegmentError::damaged)
+    }
+
+    /// Gives the commits from `from` on to `visit`, in order, until it says `false`. A commit is whole in memory.
+    pub(super) fn commits(
+        &self,
+        from: CommitSeq,
+        mut visit: impl FnMut(CommitSeq, Stream) -> Result<bool, SegmentError>,
+    ) -> Result<(), SegmentError> {
+        self.read(|txn| {
+            let Some(log) = table_if_any(txn.open_table(LOG))? else { return Ok(()) };
+            let mut open: Option<(CommitSeq, Stream)> = None;
+            for row in log.range((from, 0)..).map_err(fail)? {
+                let (key, value) = row.map_err(fail)?;
+                let (seq, chunk) = key.value();
+                if open.as_ref().is_some_and(|(at, _)| *at != seq)
+                    && let Some((seq, stream)) = open.take()
+                    && !visit(seq, stream)?
+                {
+                    return Ok(());
+                }
+                let (_, stream) =
+                    open.get_or_insert_with(|| (seq, Stream { bytes: Vec::new(), chunk_ends: Vec::new() }));
+                if chunk as usize != stream.chunk_ends.len() {
+                    return Err(SegmentError::damaged(format!("a chunk of commit {seq} is missing")));
+                }
+                stream.bytes.extend_from_slice(value.value());
+                stream.chunk_ends.push(stream.bytes.len());
+            }
+            match open {
+                Some((seq, stream)) => visit(seq, stream).map(drop),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// Appends the batches at these places to `out`, each checked.
+    pub(super) fn read_batches(
+        &self,
+        partition: PartitionId,
+        batches: &[BatchRef],
+        out: &mut Vec<u8>,
+    ) -> Result<(), SegmentError> {
+        self.read(|txn| {
+            let log = txn.open_table(LOG).map_err(fail)?;
+            let mut entry = Vec::new();
+            for batch in batches {
+                let place = batch.location;
+                let bytes = place.bytes as usize;
+                let mut skip = place.at as usize;
+                entry.clear();
+                for row in log.range((place.commit, place.chunk)..=(place.commit, u32::MAX)).map_err(fail)? {
+                    let row = row.map_err(fail)?;
+                    let chunk = row.1.value().get(std::mem::take(&mut skip)..).unwrap_or_default();
+                    entry.extend_from_slice(chunk.get(..bytes - entry.len()).unwrap_or(chunk));
+                    if entry.len() == bytes {
+                        break;
+                    }
+                }
+                let found = format::parse_batch_entry(&entry, partition).map_err(|what| {
+                    SegmentError::damaged(format!("partition {partition}, offset {}: {what}", batch.base_offset))
+                })?;
+                out.extend_from_slice(found);
+            }
+            Ok(())
+        })
+    }
+
+    /// Gives the blocks of a sealed segment's index to `visit`, from the one that `offset` falls into, or the next,
+    /// until it says `false`.
+    pub(super) fn index_blocks(
+        &self,
+        partition: PartitionId,
+        offset: i64,
+        mut visit: impl FnMut(i64, &[u8]) -> Result<bool, SegmentError>,
+    ) -> Result<(), SegmentError> {
+        self.read(|txn| {
+            let index = txn.open_table(INDEX).map_err(fail)?;
+            let before = index.range((partition.0, i64::MIN)..=(partition.0, offset)).map_err(fail)?.next_back();
+            let from = match before {
+                Some(row) => row.map_err(fail)?.0.value().1,
+                None => offset,
+            };
+            for row in index.range((partition.0, from)..=(partition.0, i64::MAX)).map_err(fail)? {
+                let (key, value) = row.map_err(fail)?;
+                if !visit(key.value().1, without_crc(value.value())?)? {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// What a sealed segment holds of each partition.
+    pub(super) fn summaries(&self) -> Result<Vec<(PartitionId, PartitionSummary)>, SegmentError> {
+        self.read(|txn| {
+            let table = txn.open_table(SUMMARY).map_err(fail)?;
+            let mut all = Vec::new();
+            for row in table.range(0u32..).map_err(fail)? {
+                let (key, value) = row.map_err(fail)?;
+                let summary = PartitionSummary::decode(without_crc(value.value())?)
+                    .ok_or_else(|| SegmentError::damaged("a summary is malformed"))?;
+                all.push((PartitionId(key.value()), summary));
+            }
+            Ok(all)
+        })
+    }
+
+    /// What a sealed segment holds of one partition.
+    pub(super) fn summary(&self, partition: PartitionId) -> Result<Option<PartitionSummary>, SegmentError> {
+        self.read(|txn| {
+            let table = txn.open_table(SUMMARY).map_err(fail)?;
+            let Some(value) = table.get(partition.0).map_err(fail)? else { return Ok(None) };
+            Ok(PartitionSummary::decode(without_crc(value.value())?))
+        })
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, SegmentError>) -> Result<T, SegmentError> {
+        guarded(|| {
+            let txn = match &self.db {
+                Db::Write(db) => db.begin_read(),
+                Db::Read(db) => db.begin_read(),
+            };
+            read(&txn.map_err(fail)?)
+        })
+    }
+}
+
+impl Activation {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(ACTIVATED_BYTES);
+        out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out.extend_from_slice(&READER_VERSION_MIN.to_le_bytes());
+        out.extend_from_slice(&self.id.to_le_bytes());
+        out.extend_from_slice(&self.first_commit.to_le_bytes());
+        out.extend_from_slice(&self.incarnation);
+        out
+    }
+
+    fn decode(raw: &[u8], hot: Vec<Space>, cold: Vec<Space>) -> Result<Self, SegmentError> {
+        let needs = u32_at(raw, 4);
+        if needs > FORMAT_VERSION {
+            return Err(SegmentError::TooNew(needs));
+        }
+        let incarnation = raw.get(24..ACTIVATED_BYTES).and_then(|raw| raw.try_into().ok());
+        let incarnation = incarnation.ok_or_else(|| SegmentError::damaged("its meta row is cut off"))?;
+        Ok(Self { incarnation, id: u64_at(raw, 8), first_commit: u64_at(raw, 16), hot, cold })
+    }
+}
+
+fn insert_stream(txn: &redb::WriteTransaction, seq: CommitSeq, stream: &Stream) -> Result<(), SegmentError> {
+    let mut log = txn.open_table(LOG).map_err(fail)?;
+    for (chunk, bytes) in (0..).zip(stream.chunks()) {
+        log.insert((seq, chunk), bytes).map_err(fail)?;
+    }
+    Ok(())
+}
+
+fn numbers(spaces: &[Space]) -> Vec<u8> {
+    spaces.iter().map(|space| space.number()).collect()
+}
+
+fn with_crc(bytes: &[u8]) -> Vec<u8> {
+    [bytes, &crc32c::crc32c(bytes).to_le_bytes()].concat()
+}
+
+fn without_crc(bytes: &[u8]) -> Result<&[u8], SegmentError> {
+    match bytes.split_last_chunk() {
+        Some((bytes, crc)) if crc32c::crc32c(bytes) == u32::from_le_bytes(*crc) => Ok(bytes),
+        _ => Err(SegmentError::damaged("a row of the index fails its checksum")),
+    }
+}
+
+/// A table that was never written to doesn't exist.
+fn table_if_any<T>(opened: Result<T, redb::TableError>) -> Result<Option<T>, SegmentError> {
+    match opened {
+        Ok(table) => Ok(Some(table)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(fail(error)),
+    }
+}
+
+fn read_only() -> SegmentError {
+    SegmentError::Io(io::ErrorKind::ReadOnlyFilesystem.into())
+}
+
+/// A file without redb's magic number where a segment must be isn't a matter of I/O.
+fn not_a_database(error: io::Error) -> SegmentError {
+    match error.kind() {
+        io::ErrorKind::InvalidData => SegmentError::damaged(error.to_string()),
+        _ => SegmentError::Io(error),
+    }
+}
+
+pub(super) fn fail(error: impl Into<redb::Error>) -> SegmentError {
+    match error.into() {
+        redb::Error::Io(error) => SegmentError::Io(error),
+        redb::Error::Corrupted(what) => SegmentError::Damaged(what),
+        redb::Error::RepairAborted => SegmentError::Unclean,
+        error @ (redb::Error::TableDoesNotExist(_)
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::UpgradeRequired(_)) => SegmentError::Damaged(error.to_string()),
+        error => SegmentError::Io(io::Error::other(error.to_string())),
+    }
+}
+
+/// Calls into redb, which panics where it meets damage that it holds impossible.
+pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, SegmentError>) -> Result<T, SegmentError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref().cloned());
+        Err(SegmentError::Damaged(format!("redb stopped: {}", text.unwrap_or_default())))
+    })
+}

@@ -1,0 +1,36 @@
+//! Commits, reads, state, epochs, over reopenings.
+
+use super::*;
+
+const P: PartitionId = PartitionId(1);
+
+#[test]
+fn what_was_committed_is_there_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Stepped::open(options(dir.path()));
+    let incarnation = store.store.incarnation();
+    assert_eq!(store.store.status().last_commit, 0);
+    store.create(1);
+    assert_eq!(store.append(1, batch(3, 100, 1_000)), 0);
+    assert_eq!(store.append(1, batch(2, 5_000, 2_000)), 3);
+    let committed = store.run(|draft| draft.put(Space::Device, b"d", b"7")).unwrap();
+    assert_eq!((committed.seq, committed.advanced), (4, vec![]));
+    assert_eq!(read_all(&store.store, 1, 1), [(0, 3), (3, 5)]);
+    assert_eq!(store.store.epochs().len(), 1);
+    store.close();
+
+    let mut store = Stepped::open(options(dir.path()));
+    assert_eq!(store.store.incarnation(), incarnation);
+    assert_eq!(read_all(&store.store, 1, 1 << 20), [(0, 3), (3, 5)]);
+    assert_eq!(store.store.get(Space::Device, b"d"), Some(b"7".to_vec()));
+    assert_eq!((store.store.status().last_commit, store.store.epochs().len()), (4, 1));
+    assert_eq!(store.append(1, batch(1, 10, 3_000)), 5);
+    assert_eq!(store.store.epochs().len(), 2, "with the first commit, not with the opening");
+    let read = store.store.read(P, 5, 1_000).unwrap();
+    assert_eq!(BatchView::parse(&read.bytes).unwrap().0.leader_epoch(), 2);
+    assert_eq!([1, 2].map(|ordinal| store.store.epoch_end(P, ordinal)), [Some((1, 5)), Some((2, 6))]);
+    // Dropped without closing: as after a crash.
+    drop(store);
+    let store = Stepped::open(options(dir.path()));
+    assert_eq!(store.store.head(P).unwrap().high_watermark, 6);
+}

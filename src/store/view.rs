@@ -1,0 +1,274 @@
+//! The committed view: everything that reads see, moved forward by one commit at a time.
+//!
+//! The writer and recovery go through the same function, [`View::apply`], which takes a commit as the bytes that are on
+//! disk. So what is rebuilt after a crash can't differ from what was there before.
+//!
+//! Invariants: only the writer changes a view (under its lock); offsets of a partition never descend; `segments` are
+//! ascending and without gaps, the last one is the active one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::format::{self, Entry, Malformed, Stream};
+use super::heads::{Mark, Marks, Partition, head_key, head_partition};
+use super::index::{BatchRef, SegmentIndex};
+use super::ring::Segment;
+use super::state::State;
+use super::tail::Tail;
+use super::types::{BootEpoch, CommitSeq, Committed, EpochRow, PartitionId, ScannedBatch, Space};
+use crate::record::BatchView;
+
+/// Row of `Space::Meta`: the lowest partition id never used, u32 little-endian.
+pub(super) const META_NEXT_PARTITION: &[u8] = b"next-partition";
+/// Row of `Space::Meta`: all segments up to this id are evicted, u32 little-endian.
+pub(super) const META_EVICTED: &[u8] = b"evicted-through";
+
+/// The committed view.
+#[derive(Debug)]
+pub(super) struct View {
+    pub state: State,
+    pub partitions: BTreeMap<PartitionId, Partition>,
+    pub segments: VecDeque<Arc<Segment>>,
+    pub active_index: SegmentIndex,
+    pub active_marks: Marks,
+    pub tail: Tail,
+    /// 0 if nothing was ever committed.
+    pub last_commit: CommitSeq,
+    /// Partitions whose head row is out of date.
+    touched: BTreeSet<PartitionId>,
+    /// The last of `segments` is being written: the active index is its own.
+    has_active: bool,
+}
+
+/// Which parts of a commit still need applying, when it is met again at recovery.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// Per space, the last commit that its rows already contain.
+    spaces: BTreeMap<Space, CommitSeq>,
+}
+
+impl Known {
+    pub(super) fn set(&mut self, space: Space, through: CommitSeq) {
+        self.spaces.insert(space, through);
+    }
+
+    fn has(&self, space: Space, seq: CommitSeq) -> bool {
+        self.spaces.get(&space).is_some_and(|&through| seq <= through)
+    }
+}
+
+impl View {
+    pub(super) fn new(tail_bytes_max: usize) -> Self {
+        Self {
+            state: State::default(),
+            partitions: BTreeMap::new(),
+            segments: VecDeque::new(),
+            active_index: SegmentIndex::default(),
+            active_marks: Marks::default(),
+            tail: Tail::new(tail_bytes_max, 1),
+            last_commit: 0,
+            touched: BTreeSet::new(),
+            has_active: false,
+        }
+    }
+
+    /// Says from which commit on batches will come into the tail.
+    pub(super) fn begin_tail(&mut self, first: CommitSeq) {
+        self.tail = Tail::new(self.tail.bytes_max(), first);
+    }
+
+    /// The segment being written; `None` before the first commit.
+    pub(super) fn active(&self) -> Option<&Arc<Segment>> {
+        self.segments.back()
+    }
+
+    pub(super) fn is_active(&self, segment: &Segment) -> bool {
+        self.active().is_some_and(|active| active.id == segment.id)
+    }
+
+    pub(super) fn segment(&self, id: u32) -> Option<&Arc<Segment>> {
+        let first = self.segments.front()?.id;
+        self.segments.get(usize::try_from(id.checked_sub(first)?).ok()?)
+    }
+
+    /// The segment that holds a commit.
+    pub(super) fn segment_of_commit(&self, seq: CommitSeq) -> Option<&Arc<Segment>> {
+        let behind = self.segments.partition_point(|segment| segment.first_commit <= seq);
+        self.segments.get(behind.checked_sub(1)?)
+    }
+
+    /// Makes a segment the active one; the index of the one before stays with it until it is sealed.
+    pub(super) fn activate(&mut self, segment: Arc<Segment>) {
+        let index = std::mem::take(&mut self.active_index);
+        let marks = std::mem::take(&mut self.active_marks);
+        if let Some(before) = self.segments.back()
+            && self.has_active
+        {
+            before.set_ram_index(index, marks);
+        }
+        self.has_active = true;
+        self.segments.push_back(segment);
+    }
+
+    /// Applies a commit that is durable in the active segment, and tells what it changed for readers.
+    pub(super) fn apply(&mut self, seq: CommitSeq, stream: &Stream, known: &Known) -> Result<Committed, Malformed> {
+        let (header, entries) = format::parse_stream(&stream.bytes)?;
+        if header.seq != seq {
+            return Err("a commit bears the number of another");
+        }
+        self.active_marks.note(Mark { commit: seq, epoch: header.epoch_ordinal, stamp: header.stamp });
+        let mut changes = Changes::default();
+        for placed in entries {
+            let placed = placed?;
+            let location = stream.locate(seq, placed.position, placed.bytes);
+            self.apply_entry(placed.entry, location, known, &mut changes)?;
+        }
+        self.last_commit = seq;
+        let head = |partition: &PartitionId| self.partitions.get(partition);
+        let advanced = changes.advanced.iter().filter_map(|p| Some((*p, head(p)?.next_offset))).collect();
+        let trimmed = changes.trimmed.iter().filter_map(|p| Some((*p, head(p)?.log_start))).collect();
+        Ok(Committed { seq, advanced, trimmed })
+    }
+
+    fn apply_entry(
+        &mut self,
+        entry: Entry<'_>,
+        location: format::Location,
+        known: &Known,
+        changes: &mut Changes,
+    ) -> Result<(), Malformed> {
+        let heads_known = known.has(Space::Head, location.commit);
+        match entry {
+            Entry::PartitionCreated(partition) if !heads_known => {
+                self.partitions.entry(partition).or_default();
+                self.touched.insert(partition);
+            }
+            Entry::PartitionDropped(partition) if !heads_known => {
+                self.partitions.remove(&partition);
+                self.touched.insert(partition);
+            }
+            Entry::LogStart { partition, offset }
+                if !heads_known && self.partitions.get_mut(&partition).is_some_and(|p| p.advance_log_start(offset)) =>
+            {
+                self.touched.insert(partition);
+                changes.trimmed.insert(partition);
+            }
+            Entry::Batch { partition, gateway_stamped, epoch, bytes } => {
+                self.apply_batch(partition, gateway_stamped, epoch, bytes, location, heads_known)?;
+                changes.advanced.insert(partition);
+            }
+            Entry::Put { space, key, value } if !known.has(space, location.commit) => {
+                self.state.set(space, key.to_vec(), Some(value.to_vec()));
+                if space == Space::Meta && key == META_EVICTED {
+                    self.evict_through(format::u32_at(value, 0), changes);
+                }
+            }
+            Entry::Delete { space, key } if !known.has(space, location.commit) => {
+                self.state.set(space, key.to_vec(), None);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn apply_batch(
+        &mut self,
+        partition: PartitionId,
+        gateway_stamped: bool,
+        epoch: u32,
+        bytes: &[u8],
+        location: format::Location,
+        head_known: bool,
+    ) -> Result<(), Malformed> {
+        let (view, rest) = BatchView::parse(bytes).map_err(|_| "a stored batch is malformed")?;
+        if !rest.is_empty() {
+            return Err("a stored batch is followed by other bytes");
+        }
+        let (base_offset, next_offset) = (view.base_offset(), view.next_offset());
+        let batch = BatchRef { base_offset, next_offset, location, max_timestamp: view.max_timestamp() };
+        let segment = self.active().map_or(0, |segment| segment.id);
+        self.active_index.push(partition, &batch);
+        // A partition dropped later than this segment's snapshot is gone from the heads already.
+        if let Some(head) = self.partitions.get_mut(&partition) {
+            let end = head.next_offset;
+            if !head_known && base_offset < end {
+                return Err("a batch repeats offsets");
+            }
+            head.append(segment, epoch, base_offset, next_offset, location.bytes);
+            head.next_offset = head.next_offset.max(end);
+            self.touched.insert(partition);
+        }
+        self.tail.push(ScannedBatch {
+            commit: location.commit,
+            partition,
+            base_offset,
+            next_offset,
+            bytes: bytes.into(),
+            gateway_stamped,
+            epoch,
+        });
+        Ok(())
+    }
+
+    fn evict_through(&mut self, segment: u32, changes: &mut Changes) {
+        for (&id, partition) in &mut self.partitions {
+            if partition.evict_through(segment) {
+                self.touched.insert(id);
+                changes.trimmed.insert(id);
+            }
+        }
+    }
+
+    /// Takes the segments that a commit declared evicted out of the ring.
+    pub(super) fn take_evicted(&mut self) -> Vec<Arc<Segment>> {
+        let through = self.evicted_through();
+        let count = self.segments.iter().take_while(|segment| segment.id <= through).count();
+        self.segments.drain(..count).collect()
+    }
+
+    /// All segments up to this id are evicted.
+    pub(super) fn evicted_through(&self) -> u32 {
+        self.state.get(Space::Meta, META_EVICTED).map_or(0, |raw| format::u32_at(raw, 0))
+    }
+
+    /// Brings the head rows up to date, for a snapshot.
+    pub(super) fn refresh_heads(&mut self) {
+        for id in std::mem::take(&mut self.touched) {
+            let row = self.partitions.get(&id).map(Partition::encode);
+            self.state.set(Space::Head, head_key(id), row);
+        }
+    }
+
+    /// Makes the partitions from the head rows of a snapshot.
+    pub(super) fn load_heads(&mut self) -> Result<(), Malformed> {
+        for (key, row) in self.state.range(Space::Head, &[]) {
+            let malformed = "the row of a partition is malformed";
+            let id = head_partition(key).ok_or(malformed)?;
+            self.partitions.insert(id, Partition::decode(row).ok_or(malformed)?);
+        }
+        Ok(())
+    }
+
+    /// The boot-epoch table, ascending.
+    pub(super) fn epochs(&self) -> Vec<EpochRow> {
+        self.state.range(Space::Epoch, &[]).filter_map(|(key, value)| decode_epoch(key, value)).collect()
+    }
+}
+
+#[derive(Default)]
+struct Changes {
+    advanced: BTreeSet<PartitionId>,
+    trimmed: BTreeSet<PartitionId>,
+}
+
+/// A row of `Space::Epoch`: ordinal, big-endian → id u64, first commit u64, little-endian.
+pub(super) fn encode_epoch(row: &EpochRow) -> (Vec<u8>, Vec<u8>) {
+    let value = [row.epoch.id.to_le_bytes(), row.first_commit.to_le_bytes()].concat();
+    (row.epoch.ordinal.to_be_bytes().to_vec(), value)
+}
+
+fn decode_epoch(key: &[u8], value: &[u8]) -> Option<EpochRow> {
+    let ordinal = u32::from_be_bytes(key.try_into().ok()?);
+    let epoch = BootEpoch { ordinal, id: format::u64_at(value, 0) };
+    Some(EpochRow { epoch, first_commit: format::u64_at(value, 8) })
+}

@@ -1,0 +1,310 @@
+//! The one writer: takes operations in, commits them together, tells them.
+//!
+//! A step function without waiting or threads: [`Writer::step`] does what is due now and says when to come again.
+//!
+//! Invariants:
+//! - Commits are numbered without gaps; only this file appends to the log.
+//! - An operation is told of success only after its commit is durable and visible to readers.
+//! - Two commits begin at least the commit window apart, unless the draft is full.
+//! - Any failure of the medium ends the writer: what is on disk is known again only after the store is reopened.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::draft::{self, Draft};
+use super::error::StoreError;
+use super::evictor;
+use super::format::{CommitHeader, Room, Stream};
+use super::options::OnFull;
+use super::pending::Pending;
+use super::queue::Queued;
+use super::ring::{Segment, lock};
+use super::sealer;
+use super::segment::{Activation, SegmentError};
+use super::shared::{COMMIT_OVERHEAD_BYTES, RESERVE_BYTES, Shared};
+use super::types::{CommitSeq, Committed, EpochRow, Refused, Space};
+use super::view::{Known, encode_epoch};
+
+/// Most operations in a commit: what is told at the end of it.
+const OPS_MAX: usize = 16_384;
+
+/// What a step of the writer did, and when to come again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriterStep {
+    /// The last commit that the step made.
+    pub committed: Option<CommitSeq>,
+    /// The open commit is due at this moment of the monotonic clock; `None` if there is none.
+    pub due_ms: Option<u64>,
+}
+
+/// The writer.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    pending: Pending,
+    /// When the open commit must begin.
+    due_ms: Option<u64>,
+    /// When the last commit began.
+    began_ms: Option<u64>,
+    room: Room,
+    /// Appends are refused: no room, and nothing may be evicted.
+    full: bool,
+    epoch_written: bool,
+    committed: Option<CommitSeq>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("due_ms", &self.due_ms).finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let mut writer = Self {
+            shared,
+            pending: Pending::default(),
+            due_ms: None,
+            began_ms: None,
+            room: Room::default(),
+            full: false,
+            epoch_written: false,
+            committed: None,
+        };
+        writer.full = writer.is_full();
+        writer
+    }
+
+    /// Takes in what waits, and commits if that is due; `now` commits in any case.
+    pub(super) fn step(&mut self, now: bool) -> WriterStep {
+        self.committed = None;
+        while let Some(queued) = self.shared.queue.pop() {
+            self.take_in(queued);
+        }
+        let due = self.due_ms.is_some_and(|due| now || due <= self.shared.env.clock.mono_ms());
+        if due || self.shared.queue.is_closed() {
+            self.commit();
+        }
+        WriterStep { committed: self.committed, due_ms: self.due_ms }
+    }
+
+    /// Whether all that was queued is committed, or failed.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending.ops.is_empty() && self.shared.queue.len() == 0
+    }
+
+    /// Applies an operation to the open commit.
+    fn take_in(&mut self, queued: Queued) {
+        let Queued { mut op, rides_until_ms, .. } = queued;
+        if self.pending.bytes >= self.shared.draft_bytes_max || self.pending.ops.len() >= OPS_MAX {
+            self.commit();
+        }
+        if let Some(error) = self.shared.poisoned() {
+            return op.done(Err(&error));
+        }
+        let mut applied = self.apply(&mut *op);
+        if applied.is_err() && !self.pending.ops.is_empty() {
+            self.commit();
+            applied = self.apply(&mut *op);
+        }
+        match applied {
+            Ok(()) => {
+                let clock = &self.shared.env.clock;
+                let next = self.began_ms.map_or(0, |began| began.saturating_add(self.shared.window_ms));
+                let due = rides_until_ms.unwrap_or_else(|| next.max(clock.mono_ms()));
+                self.due_ms = Some(self.due_ms.map_or(due, |other| other.min(due)));
+                self.pending.ops.push(op);
+            }
+            // Refused by a commit in which it would be alone: it can't ever be applied.
+            Err(Refused) => op.done(Err(self.shared.poisoned().as_ref().unwrap_or(&StoreError::Full))),
+        }
+    }
+
+    fn apply(&mut self, op: &mut dyn super::types::Operation) -> Result<(), Refused> {
+        let view = self.shared.view();
+        op.apply(&mut Draft::new(&view, &self.shared.env, &mut self.pending, self.full))
+    }
+
+    /// Ends the open commit: makes it durable, shows it to readers, **then** tells its operations.
+    fn commit(&mut self) {
+        self.due_ms = None;
+        let mut pending = std::mem::take(&mut self.pending);
+        if pending.ops.is_empty() {
+            return;
+        }
+        self.began_ms = Some(self.shared.env.clock.mono_ms());
+        let outcome = self.store(&mut pending);
+        if let Ok(committed) = &outcome {
+            let observers = lock(&self.shared.observers).0.clone();
+            observers.iter().for_each(|observer| observer.committed(committed));
+        }
+        pending.ops.into_iter().for_each(|op| op.done(outcome.as_ref()));
+        self.full = self.is_full();
+    }
+
+    /// Makes a commit durable and visible. One that changes nothing isn't written: what its operations saw is durable.
+    fn store(&mut self, pending: &mut Pending) -> Result<Committed, StoreError> {
+        if let Some(error) = self.shared.poisoned() {
+            return Err(error);
+        }
+        if pending.is_unchanged() {
+            return Ok(Committed { seq: self.shared.view().last_commit, ..Committed::default() });
+        }
+        let bytes = pages_bytes(pending.bytes) + COMMIT_OVERHEAD_BYTES;
+        self.make_room(bytes + RESERVE_BYTES)?;
+        let roll = self.must_roll(bytes);
+        self.append(pending, roll)
+    }
+
+    /// Whether the active segment can't take `bytes` more and its own index.
+    fn must_roll(&self, bytes: u64) -> bool {
+        let cap = self.shared.ring.segment_bytes;
+        let view = self.shared.view();
+        let Some(active) = view.active() else { return true };
+        let used = active.with_open(super::segment::SegmentFile::used_bytes).unwrap_or(u64::MAX);
+        // redb may place pages far up in a recycled file, beyond the blocks that it has.
+        used.saturating_add(bytes + view.active_index.sealed_bytes()) > cap || active.allocated() > cap + cap / 8
+    }
+
+    /// Frees room by evicting until a commit of `bytes` fits, within `max_bytes` and on the filesystem.
+    ///
+    /// Maintenance does so ahead of need; this is for when it has not caught up.
+    fn make_room(&mut self, bytes: u64) -> Result<(), StoreError> {
+        while !self.has_room(bytes) {
+            if let Some(doomed) = self.shared.ring.doomed() {
+                self.shared.ring.remove(&doomed).map_err(|error| self.shared.poison(&error.to_string()))?;
+                continue;
+            }
+            if self.shared.on_full == OnFull::Refuse {
+                return Err(StoreError::Full);
+            }
+            let Some(evict) = evictor::oldest(&self.shared) else { return Err(StoreError::Full) };
+            sealer::step(&self.shared).map_err(|error| self.shared.poison(&error.to_string()))?;
+            let mut pending = Pending::default();
+            evict.enter(&mut Draft::new(&self.shared.view(), &self.shared.env, &mut pending, true));
+            self.append(&mut pending, false)?;
+        }
+        Ok(())
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        let shared = &self.shared;
+        if shared.disk_bytes() + bytes > shared.max_bytes {
+            return false;
+        }
+        shared.ring.disk.space(&shared.ring.dir).is_ok_and(|space| space.free >= bytes)
+    }
+
+    fn is_full(&self) -> bool {
+        self.shared.on_full == OnFull::Refuse
+            && self.shared.planned_bytes() + self.shared.draft_bytes_max as u64 > self.shared.max_bytes
+    }
+
+    /// Writes a commit, into the active segment or as the first one of the next, and moves the view.
+    fn append(&mut self, pending: &mut Pending, roll: bool) -> Result<Committed, StoreError> {
+        let epoch = self.shared.env.epoch;
+        let seq = self.shared.view().last_commit + 1;
+        if !self.epoch_written {
+            self.enter_epoch(pending, seq);
+        }
+        let stamp = draft::now(&*self.shared.env.clock);
+        let header = CommitHeader { seq, epoch_ordinal: epoch.ordinal, epoch_id: epoch.id, stamp };
+        if roll {
+            self.room = Room::default();
+        }
+        let stream = pending.encode(header, self.room);
+        if roll {
+            self.activate_next(seq, &stream)?;
+        } else {
+            let active = self.shared.view().active().cloned();
+            let stored = active.and_then(|active| active.with_open(|file| file.append(seq, &stream)));
+            stored.unwrap_or(Err(SegmentError::Unclean)).map_err(|error| self.fail(&error))?;
+        }
+        self.epoch_written = true;
+        self.room = self.room.after(&stream.chunk_ends);
+        self.publish(seq, &stream)
+    }
+
+    /// Shows a durable commit to readers.
+    fn publish(&mut self, seq: CommitSeq, stream: &Stream) -> Result<Committed, StoreError> {
+        let shared = &self.shared;
+        let (committed, evicted) = {
+            let mut view = shared.view_mut();
+            let committed = view.apply(seq, stream, &Known::default()).map_err(|what| shared.poison(what))?;
+            if let Some(active) = view.active() {
+                let allocated = active.with_open(|file| file.file.allocated());
+                if let Some(Ok(bytes)) = allocated {
+                    active.set_allocated(bytes);
+                }
+            }
+            (committed, view.take_evicted())
+        };
+        if !evicted.is_empty() {
+            shared.counters.evictions.fetch_add(evicted.len() as u64, Ordering::Relaxed);
+            shared.ring.doom(evicted);
+            shared.maintenance.wake();
+        }
+        shared.counters.commits.fetch_add(1, Ordering::Relaxed);
+        shared.counters.payload_bytes.fetch_add(stream.bytes.len() as u64, Ordering::Relaxed);
+        self.committed = Some(seq);
+        Ok(committed)
+    }
+
+    /// Puts the row of this opening's epoch into its first commit; the oldest row goes when the table is full.
+    fn enter_epoch(&self, pending: &mut Pending, seq: CommitSeq) {
+        let view = self.shared.view();
+        let mut draft = Draft::new(&view, &self.shared.env, pending, true);
+        let row = EpochRow { epoch: self.shared.env.epoch, first_commit: seq };
+        let (key, value) = encode_epoch(&row);
+        draft.set(Space::Epoch, &key, Some(&value));
+        let rows = draft.entries(Space::Epoch, &[]);
+        if rows.len() > crate::limits::EPOCHS_MAX
+            && let Some((oldest, _)) = rows.first()
+        {
+            draft.set(Space::Epoch, oldest, None);
+        }
+    }
+
+    /// Makes the spare the active segment, this commit its first.
+    fn activate_next(&mut self, seq: CommitSeq, stream: &Stream) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        // At most one segment is neither active nor sealed.
+        sealer::step(shared).map_err(|error| self.fail(&error))?;
+        let id = shared.view().active().map_or(1, |active| active.id + 1);
+        let spare = shared.ring.take_spare(id).map_err(|error| match error {
+            // Nothing of the log was touched: there may be room later.
+            SegmentError::Io(error) if error.kind() == io::ErrorKind::StorageFull => StoreError::Full,
+            error => self.fail(&error),
+        })?;
+        let hot = {
+            let mut view = shared.view_mut();
+            view.refresh_heads();
+            view.state.hot_spaces(shared.ring.segment_bytes / 32)
+        };
+        let cold: Vec<Space> = {
+            let view = shared.view();
+            let cold =
+                |space: &Space| !hot.contains(space) && (view.state.len(*space) > 0 || view.state.is_cold(*space));
+            Space::ALL.into_iter().filter(cold).collect()
+        };
+        let incarnation = shared.incarnation;
+        let activation = Activation { incarnation, id: id.into(), first_commit: seq, hot, cold };
+        spare.file.activate(&activation, &shared.view().state, stream).map_err(|error| self.fail(&error))?;
+        if !activation.cold.is_empty() {
+            *lock(&shared.cold_changes) = Some(sealer::changes(shared, &activation.cold, seq - 1));
+        }
+        shared.view_mut().activate(Arc::new(Segment::open(id, seq, spare.path, spare.file)));
+        shared.maintenance.wake();
+        Ok(())
+    }
+
+    fn fail(&self, error: &SegmentError) -> StoreError {
+        self.shared.poison(&error.to_string())
+    }
+}
+
+/// Bytes that a stream of `bytes` takes in redb's pages, at most.
+fn pages_bytes(bytes: usize) -> u64 {
+    let bytes = bytes as u64;
+    bytes + bytes / 16 + 8_192
+}
