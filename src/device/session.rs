@@ -147,6 +147,11 @@ impl<I: Identity, S: Storage, B: AsRef<[u8]> + AsMut<[u8]>> Session<I, S, B> {
         self.connection.phase == Phase::Up
     }
 
+    /// Whether nothing is to be sent or awaited, save for a ping now and then.
+    pub fn is_idle(&self) -> bool {
+        self.is_up() && self.storage.count() == 0 && !self.awaits_answer()
+    }
+
     /// Wall time by the gateway's clock, ms since 1970 (UTC); `None` while not connected or if it isn't trusted.
     pub fn wall_ms(&self, now_ms: u64) -> Option<i64> {
         Some(self.connection.wall_offset_ms?.saturating_add(now_ms as i64))
