@@ -7,6 +7,7 @@
 //! | `connect` | which gateway a command speaks to |
 //! | `term`, `table`, `when`, `format` | progress, figures and tables for people, times, records |
 //! | `logging` | the log on standard error |
+//! | `signals` | SIGTERM and SIGINT |
 //! | the rest | one command each: its declaration, its arguments as a struct, and what it does |
 //!
 //! Invariants: standard output carries only what was asked for; everything else goes to standard error. A command
@@ -31,6 +32,7 @@ mod fsck;
 mod help;
 mod produce;
 mod serve;
+mod signals;
 mod status;
 mod topic;
 mod uplink;

@@ -2,13 +2,19 @@
 
 use std::path::PathBuf;
 
+use futures_lite::future::block_on;
+
 use super::{
     error::CliError,
     logging,
     parse::Parsed,
+    signals,
     spec::{Opt, Spec},
+    term::human_bytes,
 };
-use crate::config::{Config, ConfigErrors, Flag, Layers, Loaded, Origin, load_last_good};
+use crate::config::{Config, ConfigErrors, Flag, Layers, Loaded, Origin, load_last_good, save_last_good};
+use crate::gateway::Gateway;
+use crate::store::disk::{Disk, RealDisk};
 
 pub(super) static SPEC: Spec = Spec {
     name: "serve",
@@ -65,15 +71,79 @@ impl ServeArgs {
 }
 
 /// Runs `serve` until it is told to end.
+///
+/// # Errors
+/// [`CliError::Config`] when the configuration is refused and no earlier one can stand in; [`CliError::Failed`] when
+/// it cannot start as configured (an address in use, a directory that can't be written, another gateway on it).
 pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     let start = load(&args.layers(), args.strict)?;
-    logging::set_up(start.loaded.config.log.level);
+    let config = &start.loaded.config;
+    logging::set_up(config.log.level);
     start.loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
     if let Some(refused) = &start.refused {
         log::error!("the configuration is refused; starting with the last one that worked, kept in last-good.toml");
         refused.errors.iter().for_each(|error| log::error!("{error}"));
     }
-    Err(CliError::Failed("serve is not built yet".to_owned()))
+    // Before the start: a signal that comes while the store recovers is not to be lost.
+    let stop = signals::watch(|| {})?;
+    let first_start = !Gateway::has_store(config);
+    let gateway = Gateway::start(config).map_err(CliError::Failed)?;
+    introduce(&gateway, &start.loaded, first_start);
+    if start.refused.is_none()
+        && let Err(error) = save_last_good(&config.data_dir, &start.loaded)
+    {
+        log::warn!("cannot keep this configuration as the last one that worked: {error}");
+    }
+    log::info!("ready");
+    block_on(stop.wait());
+    gateway.stop();
+    log::info!("ended; everything acknowledged is kept");
+    Ok(())
+}
+
+/// Says what a person needs to know who has just started it.
+fn introduce(gateway: &Gateway, loaded: &Loaded, first_start: bool) {
+    let config = &loaded.config;
+    log::info!("Brooklet {}, gateway {}", env!("CARGO_PKG_VERSION"), gateway.id());
+    match loaded.files.as_slice() {
+        [] => log::info!("configuration: defaults, as no file was found"),
+        files => files.iter().for_each(|file| log::info!("configuration: {}", file.display())),
+    }
+    let store = gateway.broker().store().status();
+    let dir = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+    if first_start {
+        log::info!("data: {}, a new store", dir.display());
+        // Without the filesystem's size the bound stands alone.
+        let share = RealDisk::new()
+            .space(&config.data_dir)
+            .ok()
+            .filter(|space| space.total > 0)
+            .map_or_else(String::new, |space| {
+                format!(", {:.1} % of the filesystem", store.max_bytes as f64 * 100.0 / space.total as f64)
+            });
+        log::info!("the store takes at most {}{share} (store.max_bytes)", human_bytes(store.max_bytes));
+    } else {
+        let (used, most) = (human_bytes(store.disk_bytes), human_bytes(store.max_bytes));
+        log::info!("data: {}, {used} of at most {most}", dir.display());
+    }
+    if store.damaged_segments > 0 {
+        log::error!("{} segments of the store are damaged; `brooklet fsck` says more", store.damaged_segments);
+    }
+    match gateway.native_addr() {
+        Some(address) => log::info!("devices connect to {address} (native protocol)"),
+        None => log::info!("no native listener (listen.native.enabled)"),
+    }
+    match gateway.kafka_addr() {
+        Some(address) => log::info!("Kafka clients connect to {address}"),
+        None => log::info!("no Kafka listener (listen.kafka.enabled)"),
+    }
+    for (name, uplink) in config.uplinks.iter().filter(|(_, uplink)| uplink.enabled) {
+        let to: Vec<String> = uplink.bootstrap.iter().map(ToString::to_string).collect();
+        log::info!("uplink {name} forwards to {}", to.join(", "));
+    }
+    if !config.uplinks.values().any(|uplink| uplink.enabled) {
+        log::info!("no uplink: records stay here ([uplink.NAME] forwards them to a Kafka cluster)");
+    }
 }
 
 /// What to start with.

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
-use futures_lite::{FutureExt, StreamExt};
+use futures_lite::FutureExt;
 use smol::net::TcpListener;
 use smol::{Executor, future};
 
@@ -55,6 +55,11 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// Whether the data directory holds a store already.
+    pub fn has_store(config: &Config) -> bool {
+        config.data_dir.join(settings::STORE_DIR).exists()
+    }
+
     /// Starts a gateway: when this returns, it serves.
     ///
     /// # Errors
@@ -124,21 +129,6 @@ impl Gateway {
     /// Where Kafka clients connect, if they may.
     pub fn kafka_addr(&self) -> Option<SocketAddr> {
         self.kafka
-    }
-
-    /// Waits for SIGTERM or SIGINT, and says which.
-    ///
-    /// # Errors
-    /// When signals cannot be received.
-    pub fn wait_for_signal(&self) -> Result<&'static str, String> {
-        use async_signal::{Signal, Signals};
-        let failed = |error| format!("cannot receive signals: {error}");
-        let mut signals = Signals::new([Signal::Term, Signal::Int]).map_err(failed)?;
-        match future::block_on(signals.next()) {
-            Some(Ok(Signal::Int)) => Ok("SIGINT"),
-            Some(Ok(_)) | None => Ok("SIGTERM"),
-            Some(Err(error)) => Err(failed(error)),
-        }
     }
 
     /// Drains and ends everything.

@@ -1,0 +1,42 @@
+//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends the process at once.
+
+use std::thread;
+
+use async_signal::{Signal, Signals};
+use futures_lite::StreamExt;
+use futures_lite::future::block_on;
+
+use super::{error::CliError, term};
+use crate::shutdown::Shutdown;
+
+/// From now on the first signal begins the returned shutdown, in place of ending the process. A second one runs
+/// `at_once` and ends the process with exit code 1: for a person who will not wait.
+///
+/// # Errors
+/// When signals cannot be received.
+pub(super) fn watch(at_once: impl FnOnce() + Send + 'static) -> Result<Shutdown, CliError> {
+    let failed = |error| CliError::failed("cannot receive signals", error);
+    let mut signals = Signals::new([Signal::Term, Signal::Int]).map_err(failed)?;
+    let stop = Shutdown::default();
+    let begin = stop.clone();
+    let watch = move || {
+        if let Some(Ok(signal)) = block_on(signals.next()) {
+            log::info!("{}: ending; a second signal ends at once", name(signal));
+            begin.begin();
+        }
+        if block_on(signals.next()).is_some() {
+            at_once();
+            term::note("brooklet: ended at once, by a second signal");
+            std::process::exit(1);
+        }
+    };
+    thread::Builder::new().name("brooklet-signal".to_owned()).spawn(watch).map_err(failed)?;
+    Ok(stop)
+}
+
+fn name(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Int => "SIGINT",
+        _ => "SIGTERM",
+    }
+}
