@@ -1,0 +1,193 @@
+//! What the tests have in common: a store of some shape and size, run, crashed and recovered.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use brooklet::store::StoreOptions;
+use brooklet::store::sim::{Moment, SimDisk};
+use fastrand::Rng;
+
+use crate::check::{Evictions, Verdict, check};
+use crate::model::{Model, Shape};
+use crate::run::{Run, new_disk, options};
+
+/// Smallest bound that the tiny segments fit in, bytes.
+pub const TIGHT: u64 = 4 << 20;
+/// A bound that is never met.
+pub const ROOMY: u64 = 256 << 20;
+
+/// Runs `test` with these seeds, or with the one asked for.
+pub fn with_seeds(seeds: std::ops::Range<u64>, test: impl Fn(u64) -> Verdict) {
+    match setting("BROOKLET_CRASH_SEED") {
+        Some(seed) => with_seed(seed, &test),
+        None => seeds.for_each(|seed| with_seed(seed, &test)),
+    }
+}
+
+/// Runs all `tests` with seed after seed for `BROOKLET_CRASH_SECONDS`. Returns the number of seeds.
+pub fn with_random_seeds(tests: &[fn(u64) -> Verdict]) -> u64 {
+    let limit = Duration::from_secs(setting("BROOKLET_CRASH_SECONDS").unwrap_or(60));
+    let start = Instant::now();
+    let mut seeds = 0;
+    while start.elapsed() < limit {
+        let seed = Rng::new().u64(1_000..1 << 40);
+        tests.iter().for_each(|test| with_seed(seed, test));
+        seeds += 1;
+    }
+    seeds
+}
+
+fn with_seed(seed: u64, test: impl Fn(u64) -> Verdict) {
+    let what = match catch_unwind(AssertUnwindSafe(|| test(seed))) {
+        Ok(Ok(())) => return,
+        Ok(Err(what)) => what,
+        Err(_) => "it panicked".into(),
+    };
+    panic!("{what}\nagain with BROOKLET_CRASH_SEED={seed}");
+}
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// A store of some shape and size, and a seed.
+#[derive(Clone)]
+pub struct Scene {
+    pub options: StoreOptions,
+    pub shape: Shape,
+    pub seed: u64,
+}
+
+impl Scene {
+    pub fn new(seed: u64, max_bytes: u64) -> Self {
+        let batch_bytes = if max_bytes == TIGHT { 120_000 } else { 60_000 };
+        let shape = Shape { partitions: 5, batch_bytes, value_bytes: 300, deletes: true };
+        Self { options: options(&mut Rng::with_seed(seed), max_bytes), shape, seed }
+    }
+
+    fn bound(&self) -> u64 {
+        self.options.max_bytes.unwrap_or(u64::MAX)
+    }
+
+    fn evictions(&self) -> Evictions {
+        if self.bound() == ROOMY { Evictions::None } else { Evictions::Possible }
+    }
+
+    /// Opens a new store on `disk`.
+    pub fn create(&self, disk: SimDisk) -> Result<Run, String> {
+        Run::open(disk, &self.options, self.shape, self.seed, |_| Ok(Arc::default()))
+    }
+
+    /// Opens the store on `disk`, which must hold `model`.
+    pub fn reopen(&self, disk: SimDisk, model: &Arc<Model>, seed: u64) -> Result<Run, String> {
+        let run = Run::open(disk, &self.options, self.shape, self.seed ^ seed, |steps| match steps {
+            steps if steps == model.steps => Ok(Arc::clone(model)),
+            steps => Err(format!("it holds {steps} steps, not {}", model.steps)),
+        })?;
+        self.check(&run)?;
+        Ok(run)
+    }
+
+    /// Drives a new store for `steps`. Returns the run and the moments kept, if its disk is watched (with this chance
+    /// at a write).
+    pub fn live(&self, steps: u64, watched: Option<f64>) -> Result<(Run, Vec<Moment>), String> {
+        let disk = new_disk(self.seed);
+        if let Some(write_chance) = watched {
+            disk.watch(write_chance);
+        }
+        let mut run = self.create(disk)?;
+        run.drive(steps);
+        run.settle();
+        let moments = run.disk.unwatch();
+        self.check_settled(&run)?;
+        Ok((run, moments))
+    }
+
+    /// After `settle`: everything was acknowledged, in order, and is there.
+    pub fn check_settled(&self, run: &Run) -> Verdict {
+        let log = run.log();
+        if let Some(what) = log.wrong.first() {
+            return Err(what.clone());
+        }
+        if let Some((step, error)) = log.failed.first() {
+            return Err(format!("step {step} failed: {error}"));
+        }
+        if let Some(trouble) = log.troubles.first() {
+            return Err(format!("maintenance: {trouble}"));
+        }
+        let last = run.last().steps;
+        if run.taken() > 0 && log.acks.last().map(|ack| ack.step) != Some(last) {
+            return Err(format!("only {:?} of {last} steps are acknowledged", log.acks.last()));
+        }
+        if !log.acks.windows(2).all(|pair| pair[0].step + 1 == pair[1].step && pair[0].commit <= pair[1].commit) {
+            return Err("acknowledged out of order".into());
+        }
+        drop(log);
+        self.check(run)
+    }
+
+    /// Holds all that the store has against what it must have.
+    pub fn check(&self, run: &Run) -> Verdict {
+        check(&run.store, run.last(), self.evictions(), &mut Rng::with_seed(self.seed))?;
+        let most = run.disk.allocated_max();
+        if most > self.bound() {
+            return Err(format!("{most} bytes on disk, {} more than allowed", most - self.bound()));
+        }
+        Ok(())
+    }
+
+    /// Opens what a crash of `run` left, which must hold one of these numbers of steps.
+    pub fn open_crashed(&self, run: &Run, disk: SimDisk, possible: &[u64], seed: u64) -> Result<Run, String> {
+        Run::open(disk, &self.options, self.shape, self.seed ^ seed, |steps| match run.after(steps) {
+            Some(model) if possible.contains(&steps) => Ok(Arc::clone(model)),
+            _ => Err(format!("it holds {steps} steps, not one of {possible:?}")),
+        })
+    }
+
+    /// Opens what a crash of `run` left, and holds it against the `possible` numbers of steps. Sometimes crashes again
+    /// inside recovery, or goes on with it.
+    pub fn recover(&self, run: &Run, disk: SimDisk, possible: (u64, u64), seed: u64, depth: u32) -> Verdict {
+        let rng = &mut Rng::with_seed(seed);
+        if depth > 0 && rng.u8(0..4) == 0 {
+            disk.watch(0.02);
+        }
+        let again = self.open_crashed(run, disk, &[possible.0, possible.1], seed)?;
+        let inside = again.disk.unwatch();
+        self.check(&again)?;
+        for moment in rng.choose_multiple(&inside, 2) {
+            let seed = rng.u64(..);
+            self.recover(run, moment.power_cut(seed), possible, seed, depth - 1)
+                .map_err(|what| format!("again inside recovery, before {:?}: {what}", moment.at))?;
+        }
+        match rng.u8(0..8) {
+            0 => self.go_on(again, rng),
+            1 => {
+                // What it has shown is safe.
+                let disk = again.disk.power_cut(rng.u64(..));
+                self.reopen(disk, again.last(), 2).map_err(|what| format!("power cut after opening: {what}")).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A recovered store works like any other.
+    fn go_on(&self, mut run: Run, rng: &mut Rng) -> Verdict {
+        run.drive(8);
+        run.settle();
+        self.check_settled(&run).map_err(|what| format!("going on: {what}"))?;
+        let last = Arc::clone(run.last());
+        let disk = match rng.u8(0..3) {
+            0 => run.close()?,
+            1 => run.disk.kill(rng.u64(..)),
+            _ => run.disk.power_cut(rng.u64(..)),
+        };
+        self.reopen(disk, &last, 3).map_err(|what| format!("going on, opened again: {what}")).map(drop)
+    }
+
+    /// Recovers from a power cut at `moment`, in a way drawn from `seed`.
+    pub fn cut(&self, run: &Run, moment: &Moment, seed: u64) -> Verdict {
+        self.recover(run, moment.power_cut(seed), run.possible_after(moment.op), seed, 1)
+            .map_err(|what| format!("power cut {seed} before operation {}, {:?}: {what}", moment.op, moment.at))
+    }
+}
