@@ -30,7 +30,8 @@ UPSTREAM_PARTITIONS = 6
 TICK_S = 0.25
 GATEWAY_DOWN_S = 1.5
 DRAIN_QUIET_S = 180
-MISSING = 3
+# Without the variables that would configure Brooklet.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("BROOKLET_")}
 
 
 def load(directory):
@@ -138,7 +139,8 @@ class Gateway:
         self.process = None
 
     def start(self):
-        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+                                        env=ENVIRONMENT)
         host, port = self.address.rsplit(":", 1)
         deadline = time.monotonic() + 30
         while True:
@@ -174,7 +176,7 @@ class Device:
         self.queue = queue.SimpleQueue()
         self.process = subprocess.Popen(
             [binary, "produce", TOPIC, "--broker", address, "--client-id", name, "--timestamps", "--json"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=ENVIRONMENT)
         self.feeder = threading.Thread(target=self._feed, daemon=True)
         self.feeder.start()
         self.reader = threading.Thread(target=self._read, daemon=True)

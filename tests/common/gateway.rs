@@ -4,6 +4,7 @@
 //! a test that panics prints the end of the gateway's log.
 
 use std::{
+    env,
     fs::{self, File},
     io::Write,
     net::SocketAddr,
@@ -52,7 +53,7 @@ impl Gateway {
     pub fn launch(&mut self) {
         assert!(self.child.is_none(), "it is running");
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
-        let child = Command::new(binary())
+        let child = brooklet()
             .arg("serve")
             .args(["--config".as_ref(), self.home.path().join("brooklet.toml").as_os_str()])
             .args(["--data".as_ref(), self.data_dir().as_os_str()])
@@ -100,7 +101,7 @@ impl Gateway {
 
     /// Runs another command of the same binary. `--broker` is added.
     pub fn cli(&self, args: &[&str], stdin: &str) -> Output {
-        run(Command::new(binary()).args(args).args(["--broker", &self.native.to_string()]), stdin.as_bytes())
+        run(brooklet().args(args).args(["--broker", &self.native.to_string()]), stdin.as_bytes())
     }
 
     /// The same, and it must succeed.
@@ -132,10 +133,15 @@ impl Drop for Gateway {
     }
 }
 
-/// The binary under test: the one that cargo built for the tests, or another that the environment names.
-pub fn binary() -> PathBuf {
-    std::env::var_os("BROOKLET_TEST_BINARY")
-        .map_or_else(|| Path::new(env!("CARGO_BIN_EXE_brooklet")).into(), PathBuf::from)
+/// The binary under test: the one that cargo built for the tests, or another that the environment names. Without the
+/// variables that would configure it.
+fn brooklet() -> Command {
+    let built = || Path::new(env!("CARGO_BIN_EXE_brooklet")).into();
+    let mut command = Command::new(env::var_os("BROOKLET_TEST_BINARY").map_or_else(built, PathBuf::from));
+    for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"BROOKLET_")) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// Runs a program to its end with this on its standard input.
