@@ -36,6 +36,9 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Clone + Unpin + Send + 'static
 impl<S: AsyncRead + AsyncWrite + Clone + Unpin + Send + 'static> Stream for S {}
 
 /// Serves a connection until it ends.
+///
+/// The large futures inside are boxed: whatever combines futures holds each of them several times over, and a connection
+/// is to cost a few KiB.
 pub(super) async fn run(
     context: Arc<Context>,
     executor: Arc<Executor<'static>>,
@@ -48,8 +51,8 @@ pub(super) async fn run(
     let broken = Shutdown::default();
     let writing = write(stream.clone(), &frames, context.options.frame_time, &broken);
     let serving = async {
-        let end = shutdown_aware(&shutdown, &broken, serve(&context, &executor, stream, &outbox, &shutdown, &broken));
-        let end = end.await;
+        let serve = Box::pin(serve(&context, &executor, stream, &outbox, &shutdown, &broken));
+        let end = shutdown_aware(&shutdown, &broken, serve).await;
         tell(&outbox, &end).await;
         drop(outbox);
         end
@@ -101,7 +104,7 @@ async fn serve(
     broken: &Shutdown,
 ) -> End {
     let mut reader = FrameReader::new(stream, HANDSHAKE_BYTES_MAX, context);
-    let session = match shutdown.unless(greet(context, &mut reader, outbox)).await {
+    let session = match shutdown.unless(Box::pin(greet(context, &mut reader, outbox))).await {
         None => return End::Shutdown,
         Some(Err(end)) => return end,
         Some(Ok(session)) => session,
@@ -115,7 +118,7 @@ async fn serve(
     let requests = Requests::new(context, executor, outbox, session.peer_bytes_max);
     let reading = async {
         let publisher = Publisher::new(context, &session, pendings.clone(), Arc::clone(&flow));
-        let reading = read_messages(&mut reader, publisher, requests, outbox);
+        let reading = Box::pin(read_messages(&mut reader, publisher, requests, outbox));
         let reading = async { shutdown.unless(broken.unless(reading)).await };
         let end = match fenced_first(session.device.as_ref(), reading).await {
             None => End::Shutdown,
@@ -125,7 +128,7 @@ async fn serve(
         pendings.close();
         end
     };
-    let acking = acking::acknowledge(context, session.device.as_ref(), &outcomes, outbox, &flow, &upstream);
+    let acking = Box::pin(acking::acknowledge(context, session.device.as_ref(), &outcomes, outbox, &flow, &upstream));
     let both = async { future::zip(reading, acking).await.0 };
     let notices = async {
         upstream.notify(context, outbox).await;
