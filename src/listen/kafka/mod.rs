@@ -8,6 +8,7 @@ mod create_topics;
 mod describe_configs;
 mod errors;
 mod fetch;
+mod find_coordinator;
 mod init_producer_id;
 mod list_offsets;
 mod metadata;

@@ -3,7 +3,7 @@
 
 use super::request::Handler;
 use super::{
-    api_versions, create_topics, describe_configs, fetch, init_producer_id, list_offsets, metadata,
+    api_versions, create_topics, describe_configs, fetch, find_coordinator, init_producer_id, list_offsets, metadata,
     offset_for_leader_epoch, produce,
 };
 use crate::kafka::api::{ApiKey, Route, Routes};
@@ -14,6 +14,7 @@ pub(super) const ROUTES: Routes<Handler> = Routes::new(&[
     Route::new(ApiKey::Fetch, 4..=12, fetch::handle),
     Route::new(ApiKey::ListOffsets, 1..=8, list_offsets::handle),
     Route::new(ApiKey::Metadata, 0..=12, metadata::handle),
+    Route::new(ApiKey::FindCoordinator, 0..=6, find_coordinator::handle),
     Route::new(ApiKey::ApiVersions, 0..=4, api_versions::handle),
     Route::new(ApiKey::CreateTopics, 2..=7, create_topics::handle),
     Route::new(ApiKey::InitProducerId, 0..=5, init_producer_id::handle),
