@@ -1,0 +1,248 @@
+//! A live gateway among hostile peers: random bytes, truncated frames, huge lengths, inflated counts, slow halves, on
+//! both ports. Their connections end; a well-behaved client beside them is not disturbed; memory stays flat.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use brooklet::config::Config;
+use brooklet::frame::client_message::{Alias, CreateTopic, Fetch, Hello, ListTopics, Subscribe};
+use brooklet::frame::{ClientMessage, Configs, MAGIC, Position, TopicRef};
+use brooklet::gateway::Gateway;
+use brooklet::kafka::api_versions::ApiVersionsRequest;
+use brooklet::kafka::create_topics::{CreatableTopic, CreateTopicsRequest};
+use brooklet::kafka::fetch::{FetchPartition, FetchRequest, FetchTopic};
+use brooklet::kafka::header::{read_response, write_request};
+use brooklet::kafka::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
+use brooklet::kafka::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use brooklet::kafka::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
+use brooklet::record::{BatchBuilder, Compression, NO_HEADERS};
+
+/// Hostile connections a port and kind.
+const ROUNDS: u64 = 60;
+
+#[test]
+fn hostile_peers_end_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
+    config.listen.native.addr = ([127, 0, 0, 1], 0).into();
+    config.listen.kafka.addr = ([127, 0, 0, 1], 0).into();
+    config.listen.native.frame_timeout = Duration::from_secs(2);
+    config.listen.kafka.frame_timeout = Duration::from_secs(2);
+    let gateway = Gateway::start(&config).unwrap();
+    let (native, kafka) = (gateway.native_addr().unwrap(), gateway.kafka_addr().unwrap());
+
+    let mut good = GoodClient::new(kafka);
+    good.create("good");
+    good.produce_one("good");
+    let before = resident_bytes();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let beside = scope.spawn(|| {
+            let mut sent = 0u32;
+            while !over.load(Ordering::Acquire) {
+                good.produce_one("good");
+                sent += 1;
+            }
+            sent
+        });
+        let attackers = [
+            scope.spawn(move || attack(native, 1, &native_seeds())),
+            scope.spawn(move || attack(kafka, 2, &kafka_seeds())),
+        ];
+        for attacker in attackers {
+            attacker.join().unwrap();
+        }
+        over.store(true, Ordering::Release);
+        assert!(beside.join().unwrap() > 10, "the good client was held up");
+    });
+    let after = resident_bytes();
+    assert!(after < before + (48 << 20), "memory grew from {before} to {after} bytes");
+    gateway.stop();
+}
+
+/// Every way in which `addr` is attacked; each connection must end, or answer, in bounded time.
+fn attack(addr: SocketAddr, salt: u64, valid: &[Vec<u8>]) {
+    let mut random = fastrand::Rng::with_seed(salt);
+    for round in 0..ROUNDS {
+        let noise: Vec<u8> = (0..random.usize(1..4_000)).map(|_| random.u8(..)).collect();
+        send(addr, &noise);
+        // A length that claims gigabytes, and nothing behind it.
+        send(addr, &[0x7f, 0xff, 0xff, 0xff]);
+        send(addr, &[0xff, 0xff, 0xff, 0x7f, 0]);
+        let seed = &valid[round as usize % valid.len()];
+        send(addr, &seed[..random.usize(..seed.len())]);
+        let mut inflated = seed.clone();
+        let at = random.usize(..seed.len().saturating_sub(4).max(1));
+        for (byte, huge) in inflated[at..].iter_mut().zip([0x7f, 0xff, 0xff, 0xff]) {
+            *byte = huge;
+        }
+        send(addr, &inflated);
+        let mut damaged = seed.clone();
+        for _ in 0..random.usize(1..6) {
+            let at = random.usize(..damaged.len());
+            damaged[at] = random.u8(..);
+        }
+        send(addr, &damaged);
+    }
+}
+
+/// Sends bytes, says that there are no more, and reads whatever comes until the gateway closes.
+fn send(addr: SocketAddr, bytes: &[u8]) {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    // The gateway may have closed already: that is its good right.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answer = Vec::new();
+    match stream.take(1 << 20).read_to_end(&mut answer) {
+        Ok(_) => {}
+        Err(error) => assert!(
+            !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
+            "a connection was left open after {bytes:02x?}"
+        ),
+    }
+}
+
+fn native_seeds() -> Vec<Vec<u8>> {
+    let hello = ClientMessage::Hello(Hello {
+        magic: MAGIC,
+        version_min: 1,
+        version_max: 1,
+        client_id: "hostile",
+        epoch: 0,
+        next_sequence: 0,
+        frame_bytes_max: 65_536,
+        in_flight_max: 100,
+        token: None,
+    });
+    let topic = TopicRef::Name("good");
+    let from = Position::Beginning;
+    let others = [
+        ClientMessage::Alias(Alias { alias: 1, topic: "good" }),
+        ClientMessage::Fetch(Fetch { id: 1, topic, partition: 0, from, bytes_max: 1 << 30, bytes_min: 0, wait_ms: 0 }),
+        ClientMessage::Subscribe(Subscribe { id: 2, topic, partition: 0, from, credit_bytes: 1_000 }),
+        ClientMessage::CreateTopic(CreateTopic { id: 3, name: "../..", partitions: 1 << 31, configs: Configs::new() }),
+        ClientMessage::ListTopics(ListTopics { id: 4, after: "" }),
+    ];
+    let mut seeds = Vec::new();
+    for other in others {
+        let mut seed = Vec::new();
+        hello.append_to(&mut seed).unwrap();
+        other.append_to(&mut seed).unwrap();
+        seeds.push(seed);
+    }
+    seeds
+}
+
+fn kafka_seeds() -> Vec<Vec<u8>> {
+    let batch = one_record();
+    let produce = produce_request("good", &batch);
+    let partition = FetchPartition { partition: 0, partition_max_bytes: i32::MAX, ..Default::default() };
+    let fetch = FetchRequest {
+        max_wait_ms: 100,
+        min_bytes: 1,
+        topics: vec![FetchTopic { topic: "good", partitions: vec![partition] }],
+        ..Default::default()
+    };
+    let list = ListOffsetsRequest {
+        topics: vec![ListOffsetsTopic {
+            name: "good",
+            partitions: vec![ListOffsetsPartition { timestamp: 5, ..Default::default() }],
+        }],
+        ..Default::default()
+    };
+    let create = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: "hostile",
+            num_partitions: i32::MAX,
+            replication_factor: 1,
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let metadata = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic { name: Some("no such \u{0} name"), ..Default::default() }]),
+        ..Default::default()
+    };
+    let versions = ApiVersionsRequest { client_software_name: "x", client_software_version: "y" };
+    let mut seeds = vec![Vec::new(); 6];
+    write_request(&mut seeds[0], 9, 1, Some("hostile"), &produce).unwrap();
+    write_request(&mut seeds[1], 12, 1, Some("hostile"), &fetch).unwrap();
+    write_request(&mut seeds[2], 7, 1, Some("hostile"), &list).unwrap();
+    write_request(&mut seeds[3], 7, 1, Some("hostile"), &create).unwrap();
+    write_request(&mut seeds[4], 12, 1, Some("hostile"), &metadata).unwrap();
+    write_request(&mut seeds[5], 3, 1, Some("hostile"), &versions).unwrap();
+    seeds
+}
+
+fn one_record() -> Vec<u8> {
+    let mut builder = BatchBuilder::new();
+    builder.push(1_700_000_000_000, Some(b"key"), Some(b"value"), NO_HEADERS).unwrap();
+    builder.finish(Compression::None)
+}
+
+fn produce_request<'a>(topic: &'a str, batch: &'a [u8]) -> ProduceRequest<'a> {
+    ProduceRequest {
+        acks: -1,
+        timeout_ms: 1_000,
+        topic_data: vec![TopicProduceData {
+            name: topic,
+            partition_data: vec![PartitionProduceData { index: 0, records: Some(batch) }],
+        }],
+        ..Default::default()
+    }
+}
+
+/// A Kafka client that does as it should.
+struct GoodClient {
+    stream: TcpStream,
+    produced: i64,
+}
+
+impl GoodClient {
+    fn new(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        Self { stream, produced: 0 }
+    }
+
+    fn create(&mut self, topic: &str) {
+        let topics = Some(vec![MetadataRequestTopic { name: Some(topic), ..Default::default() }]);
+        let body = MetadataRequest { topics, allow_auto_topic_creation: true, ..Default::default() };
+        let mut request = Vec::new();
+        write_request(&mut request, 9, 7, Some("good"), &body).unwrap();
+        let answer = self.ask(&request);
+        let (_, metadata): (_, MetadataResponse<'_>) = read_response(9, &answer).unwrap();
+        assert_eq!(metadata.topics[0].error_code, 0);
+    }
+
+    fn produce_one(&mut self, topic: &str) {
+        let batch = one_record();
+        let mut request = Vec::new();
+        write_request(&mut request, 9, 8, Some("good"), &produce_request(topic, &batch)).unwrap();
+        let answer = self.ask(&request);
+        let (_, produced): (_, ProduceResponse<'_>) = read_response(9, &answer).unwrap();
+        let partition = &produced.responses[0].partition_responses[0];
+        assert_eq!((partition.error_code, partition.base_offset), (0, self.produced));
+        self.produced += 1;
+    }
+
+    fn ask(&mut self, request: &[u8]) -> Vec<u8> {
+        self.stream.write_all(request).unwrap();
+        let mut size = [0; 4];
+        self.stream.read_exact(&mut size).unwrap();
+        let mut answer = vec![0; u32::from_be_bytes(size) as usize];
+        self.stream.read_exact(&mut answer).unwrap();
+        answer
+    }
+}
+
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
