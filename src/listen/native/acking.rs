@@ -109,7 +109,7 @@ impl Acker<'_> {
             (index.unsigned_abs(), offset)
         });
         let ack = AckAt { level: reached, up_to: published.last_sequence, partition, offset };
-        self.outbox.send(&GatewayMessage::AckAt(ack)).await
+        self.outbox.send(GatewayMessage::AckAt(ack)).await
     }
 
     /// Tells that records are refused for good; their sequences are used up.
@@ -117,7 +117,7 @@ impl Acker<'_> {
         self.tell_settled().await?;
         let count_told = u32::try_from(count).unwrap_or(u32::MAX);
         let error = PublishError { sequence: first, count: count_told, code, retry_ms: 0, text };
-        self.outbox.send(&GatewayMessage::PublishError(error)).await?;
+        self.outbox.send(GatewayMessage::PublishError(error)).await?;
         self.settled = Some((AckLevel::Flash, first + count - 1));
         self.tell_settled().await
     }
@@ -127,7 +127,7 @@ impl Acker<'_> {
         self.tell_settled().await?;
         let retry_ms = if code == ErrorCode::SequenceGap { 0 } else { RETRY_MS };
         let error = PublishError { sequence: first, count: 0, code, retry_ms, text };
-        self.outbox.send(&GatewayMessage::PublishError(error)).await
+        self.outbox.send(GatewayMessage::PublishError(error)).await
     }
 
     /// A publish that was queued, and then not appended.
@@ -171,7 +171,7 @@ impl Acker<'_> {
         match self.settled.take() {
             None => Ok(()),
             Some((level, up_to)) => {
-                self.outbox.send(&GatewayMessage::Ack(Ack { level, up_to: sequence::truncate(up_to) })).await
+                self.outbox.send(GatewayMessage::Ack(Ack { level, up_to: sequence::truncate(up_to) })).await
             }
         }
     }
@@ -213,7 +213,7 @@ impl Upstream {
                 reached(context, partition, next_offset).await;
             }
             let notice = GatewayMessage::Upstream(UpstreamNotice { up_to: wish.up_to });
-            if outbox.send(&notice).await.is_err() {
+            if outbox.send(notice).await.is_err() {
                 return;
             }
         }

@@ -63,7 +63,7 @@ pub(super) async fn fetch(call: Call, topic: Arc<Topic>, wanted: Wanted) -> Told
         };
         let left = deadline.saturating_duration_since(Instant::now());
         if set.bytes.len() >= wanted.bytes_min || left.is_zero() {
-            return call.outbox.send(&GatewayMessage::Records(set.message(call.id))).await.map(Ok);
+            return call.outbox.send(GatewayMessage::Records(set.message(call.id))).await.map(Ok);
         }
         let end = set.head.readable_end();
         // Memory is not held while waiting: what was read is read again.
@@ -91,7 +91,7 @@ pub(super) async fn push(call: Call, topic: Arc<Topic>, index: u32, from: Positi
         }
         offset = set.next_offset;
         credit.spend(set.bytes.len());
-        call.outbox.send(&GatewayMessage::Push(set.message(call.id))).await?;
+        call.outbox.send(GatewayMessage::Push(set.message(call.id))).await?;
     }
 }
 
@@ -107,7 +107,7 @@ pub(super) async fn list_offsets(call: Call, topic: Arc<Topic>, index: u32, at: 
     };
     let (log_start, high_watermark) = (head.log_start, head.readable_end());
     let offsets = Offsets { id: call.id, log_start, high_watermark, offset };
-    call.outbox.send(&GatewayMessage::Offsets(offsets)).await.map(Ok)
+    call.outbox.send(GatewayMessage::Offsets(offsets)).await.map(Ok)
 }
 
 /// How much more may be pushed.

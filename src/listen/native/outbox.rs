@@ -2,6 +2,8 @@
 //!
 //! Invariant: bounded: a client that does not read what it asked for stops those who answer it, then its own requests.
 
+use std::future::Future;
+
 use async_channel::{Receiver, Sender};
 
 use crate::frame::{ErrorCode, GatewayMessage, gateway_message::Failed};
@@ -25,16 +27,24 @@ impl Outbox {
         (Self { sender }, receiver)
     }
 
-    /// Sends a message.
-    pub(super) async fn send(&self, message: &GatewayMessage<'_>) -> Result<(), Gone> {
+    /// Sends a message. It is encoded at once, so that what waits for room holds the frame only.
+    pub(super) fn send(&self, message: GatewayMessage<'_>) -> impl Future<Output = Result<(), Gone>> + use<'_> {
         let mut frame = Vec::new();
         // Nothing that is sent comes near the largest frame: texts are cut, record sets fit the client's limit.
-        message.append_to(&mut frame).map_err(|_| Gone)?;
-        self.sender.send(frame).await.map_err(|_| Gone)
+        let encoded = message.append_to(&mut frame);
+        async move {
+            encoded.map_err(|_| Gone)?;
+            self.sender.send(frame).await.map_err(|_| Gone)
+        }
     }
 
     /// Tells that the request `id` (0: the connection) failed.
-    pub(super) async fn fail(&self, id: u32, code: ErrorCode, text: &str) -> Result<(), Gone> {
-        self.send(&GatewayMessage::Failed(Failed { id, code, text })).await
+    pub(super) fn fail(
+        &self,
+        id: u32,
+        code: ErrorCode,
+        text: &str,
+    ) -> impl Future<Output = Result<(), Gone>> + use<'_> {
+        self.send(GatewayMessage::Failed(Failed { id, code, text }))
     }
 }

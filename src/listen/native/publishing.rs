@@ -92,18 +92,18 @@ impl<'a> Publisher<'a> {
         if alias.alias >= ALIASES_MAX {
             let text = format!("alias {}: aliases are below {ALIASES_MAX}", alias.alias);
             let failed = AliasFailed { alias: alias.alias, code: ErrorCode::InvalidArgument, text: &text };
-            return outbox.send(&GatewayMessage::AliasFailed(failed)).await;
+            return outbox.send(GatewayMessage::AliasFailed(failed)).await;
         }
         self.aliases.insert(alias.alias, alias.topic.to_owned());
         match self.context.broker.topic_or_create(alias.topic).await {
             Ok(topic) => {
                 let ok = AliasOk { alias: alias.alias, partitions: topic.partition_count() };
-                outbox.send(&GatewayMessage::AliasOk(ok)).await
+                outbox.send(GatewayMessage::AliasOk(ok)).await
             }
             Err(error) => {
                 let (code, text) = (of_topic(&error, alias.topic), error.to_string());
                 let failed = AliasFailed { alias: alias.alias, code, text: &text };
-                outbox.send(&GatewayMessage::AliasFailed(failed)).await
+                outbox.send(GatewayMessage::AliasFailed(failed)).await
             }
         }
     }

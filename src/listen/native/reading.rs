@@ -152,7 +152,8 @@ pub(super) async fn read_messages(
             let body = reader.next_frame().await?;
             METRICS.requests_native.add(1);
             match ClientMessage::decode(&body) {
-                Ok(message) => begin(message, &mut publisher, &mut requests, outbox).await,
+                Ok(ClientMessage::Publish(publish)) => publisher.publish(&publish).await,
+                Ok(message) => Box::pin(begin(message, &mut publisher, &mut requests, outbox)).await,
                 Err(error @ DecodeError::UnknownType(_)) => {
                     Ok(outbox.fail(0, error.code(), &error.to_string()).await?)
                 }
@@ -174,7 +175,6 @@ async fn begin(
     match message {
         ClientMessage::Hello(_) => Err(End::Peer(ErrorCode::BadFrame, "a second Hello on one connection".to_owned())),
         ClientMessage::Alias(alias) => Ok(publisher.alias(&alias, outbox).await?),
-        ClientMessage::Publish(publish) => publisher.publish(&publish).await,
         other => Ok(requests.begin(&other, publisher.aliases()).await?),
     }
 }

@@ -85,7 +85,7 @@ impl Requests {
             ClientMessage::Ping(ping) => {
                 let now = self.context.broker.store().now();
                 let pong = Pong { id: ping.id, time_ms: now.wall_ms, time_trusted: now.wall_trusted };
-                self.outbox.send(&GatewayMessage::Pong(pong)).await
+                self.outbox.send(GatewayMessage::Pong(pong)).await
             }
             ClientMessage::Credit(credit) => {
                 if let Some((open, _)) = self.subscriptions.get(&credit.id) {
@@ -98,7 +98,7 @@ impl Requests {
                     // After this nothing of it is sent any more.
                     task.cancel().await;
                 }
-                self.outbox.send(&GatewayMessage::Done(Done { id: unsubscribe.id })).await
+                self.outbox.send(GatewayMessage::Done(Done { id: unsubscribe.id })).await
             }
             ClientMessage::Subscribe(subscribe) => self.subscribe(subscribe, aliases).await,
             other => self.begin_task(other, aliases).await,
@@ -214,7 +214,7 @@ impl Call {
     }
 
     pub(super) async fn done(&self) -> Result<(), Gone> {
-        self.outbox.send(&GatewayMessage::Done(Done { id: self.id })).await
+        self.outbox.send(GatewayMessage::Done(Done { id: self.id })).await
     }
 
     /// Sends a text in pieces.
@@ -227,7 +227,7 @@ impl Call {
             }
             let (piece, after) = rest.split_at(cut);
             let message = Text { id: self.id, last: after.is_empty(), text: piece };
-            self.outbox.send(&GatewayMessage::Text(message)).await?;
+            self.outbox.send(GatewayMessage::Text(message)).await?;
             if after.is_empty() {
                 return Ok(());
             }
@@ -261,7 +261,7 @@ fn read_offset(call: Call, topic: Arc<Topic>, read: &ReadOffset<'_>) -> impl Fut
         let committed = call.context.broker.committed_offset(&reader, &topic, partition);
         let (offset, metadata) = committed.map_or((None, String::new()), |c| (Some(c.offset), c.metadata));
         let answer = ReaderOffset { id: call.id, offset, metadata: &metadata };
-        call.outbox.send(&GatewayMessage::ReaderOffset(answer)).await.map(Ok)
+        call.outbox.send(GatewayMessage::ReaderOffset(answer)).await.map(Ok)
     }
 }
 

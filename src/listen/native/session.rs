@@ -2,6 +2,9 @@
 //!
 //! Invariants: what was accepted before the end is still acknowledged if the peer listens; a peer that is too slow in
 //! either direction loses its own connection and nothing else.
+//!
+//! The sides are boxed: combining futures by value doubles their size at every step, and a connection that is idle
+//! shall cost some kilobytes.
 
 use std::io;
 use std::sync::Arc;
@@ -36,9 +39,6 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Clone + Unpin + Send + 'static
 impl<S: AsyncRead + AsyncWrite + Clone + Unpin + Send + 'static> Stream for S {}
 
 /// Serves a connection until it ends.
-///
-/// The large futures inside are boxed: whatever combines futures holds each of them several times over, and a connection
-/// is to cost a few KiB.
 pub(super) async fn run(
     context: Arc<Context>,
     executor: Arc<Executor<'static>>,
@@ -51,8 +51,8 @@ pub(super) async fn run(
     let broken = Shutdown::default();
     let writing = write(stream.clone(), &frames, context.options.frame_time, &broken);
     let serving = async {
-        let serve = Box::pin(serve(&context, &executor, stream, &outbox, &shutdown, &broken));
-        let end = shutdown_aware(&shutdown, &broken, serve).await;
+        let served = Box::pin(serve(&context, &executor, stream, &outbox, &shutdown, &broken));
+        let end = shutdown_aware(&shutdown, &broken, served).await;
         tell(&outbox, &end).await;
         drop(outbox);
         end
@@ -128,8 +128,8 @@ async fn serve(
         pendings.close();
         end
     };
-    let acking = Box::pin(acking::acknowledge(context, session.device.as_ref(), &outcomes, outbox, &flow, &upstream));
-    let both = async { future::zip(reading, acking).await.0 };
+    let acking = acking::acknowledge(context, session.device.as_ref(), &outcomes, outbox, &flow, &upstream);
+    let both = async { future::zip(Box::pin(reading), Box::pin(acking)).await.0 };
     let notices = async {
         upstream.notify(context, outbox).await;
         // Only when there is nobody to notify: the others find out by themselves.
@@ -185,7 +185,7 @@ async fn greet(context: &Context, reader: &mut FrameReader<impl Stream>, outbox:
         in_flight_max: greeted.in_flight_max,
         idle_seconds_max: u16::try_from(idle).unwrap_or(u16::MAX),
     };
-    outbox.send(&GatewayMessage::Welcome(welcome)).await.map_err(|_| End::Closed)?;
+    outbox.send(GatewayMessage::Welcome(welcome)).await.map_err(|_| End::Closed)?;
     reader.set_limit(context.options.frame_bytes_max);
     Ok(greeted)
 }

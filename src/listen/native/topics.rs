@@ -82,7 +82,7 @@ async fn delete_topic(call: Call, name: String) -> Told {
 async fn send(call: &Call, topic: &Topic, configs: Configs<'_>) -> Result<(), super::outbox::Gone> {
     let message =
         TopicMessage { id: call.id, name: &topic.name, uuid: topic.id.0, partitions: topic.partition_count(), configs };
-    call.outbox.send(&GatewayMessage::Topic(message)).await
+    call.outbox.send(GatewayMessage::Topic(message)).await
 }
 
 async fn finish(call: &Call, name: &str, result: Result<(), TopicError>) -> Told {
