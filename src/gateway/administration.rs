@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Instant;
 
+use super::status::{Follower, GatewayStatus, Loss, PartitionFigures, StoreFigures, TopicFigures};
 use crate::broker::{Broker, Topic};
 use crate::frame::UplinkAction;
-use crate::json::{self, JsonObject};
 use crate::listen::native::Administration;
 use crate::metrics::METRICS;
-use crate::store::{LossEntry, StoreStatus};
+use crate::store::{LossEntry, PartitionId, Store};
 
 /// The gateway as its administrators see it.
 pub(super) struct GatewayAdministration {
@@ -31,21 +31,21 @@ impl Administration for GatewayAdministration {
     fn status_json(&self) -> String {
         let store = self.broker.store();
         let now = store.now();
-        let mut status = JsonObject::new();
-        status.text("gateway", &self.id).text("version", env!("CARGO_PKG_VERSION"));
-        status.number("uptime_s", self.started.elapsed().as_secs());
-        status.number("time_ms", now.wall_ms).boolean("time_trusted", now.wall_trusted);
-        address(&mut status, "native", self.native);
-        address(&mut status, "kafka", self.kafka);
-        status.raw("store", &store_json(&store.status(), &store.incarnation()));
-        status.raw("topics", &json::array(self.broker.topics().iter().map(|topic| self.topic_json(topic))));
-        status.raw("losses", &json::array(store.losses().iter().map(|loss| self.loss_json(loss))));
-        let mut metrics = JsonObject::new();
-        for reading in METRICS.readings() {
-            metrics.number(reading.name, reading.value);
-        }
-        status.raw("metrics", &metrics.finish());
-        status.finish()
+        let metrics = METRICS.readings();
+        let status = GatewayStatus {
+            gateway: self.id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_s: self.started.elapsed().as_secs(),
+            time_ms: now.wall_ms,
+            time_trusted: now.wall_trusted,
+            native: self.native.map(|address| address.to_string()),
+            kafka: self.kafka.map(|address| address.to_string()),
+            store: store_figures(store),
+            topics: self.broker.topics().iter().map(|topic| self.topic(topic)).collect(),
+            losses: store.losses().iter().map(|loss| self.loss(loss)).collect(),
+            metrics: metrics.iter().map(|reading| (reading.name.to_owned(), reading.value)).collect(),
+        };
+        status.to_json()
     }
 
     fn uplink<'a>(
@@ -58,60 +58,75 @@ impl Administration for GatewayAdministration {
 }
 
 impl GatewayAdministration {
-    fn topic_json(&self, topic: &Topic) -> String {
-        let mut object = JsonObject::new();
-        object.text("name", &topic.name).text("id", &topic.id.to_string()).boolean("internal", topic.is_internal());
+    fn topic(&self, topic: &Topic) -> TopicFigures {
         let followers = self.broker.followers_of(topic);
-        object.raw("followed_by", &json::array(followers.iter().map(|name| json::string(name))));
-        let partitions = topic.partitions.iter().filter_map(|partition| {
+        TopicFigures {
+            name: topic.name.clone(),
+            id: topic.id.to_string(),
+            internal: topic.is_internal(),
+            followed_by: followers.into_iter().map(|uplink| self.follower(topic, uplink)).collect(),
+            partitions: topic.partitions.iter().filter_map(|partition| self.partition(*partition)).collect(),
+        }
+    }
+
+    fn follower(&self, topic: &Topic, uplink: String) -> Follower {
+        let lag = |partition: &PartitionId| -> Option<u64> {
             let head = self.broker.head(*partition).ok()?;
-            let mut object = JsonObject::new();
-            object.number("log_start", head.log_start).number("high_watermark", head.high_watermark);
-            match self.broker.upstream_offset(*partition) {
-                Some(offset) => object.number("upstream", offset),
-                None => object.null("upstream"),
-            };
-            Some(object.finish())
-        });
-        object.raw("partitions", &json::array(partitions));
-        object.finish()
-    }
-
-    fn loss_json(&self, loss: &LossEntry) -> String {
-        let mut object = JsonObject::new();
-        object.text("uplink", &loss.reader);
-        match self.broker.topic_of(loss.partition) {
-            Some((topic, index)) => object.text("topic", &topic.name).number("partition", index),
-            None => object.null("topic").null("partition"),
+            let missing = self.broker.position(&uplink, *partition).missing_in(head.log_start..head.readable_end());
+            Some(missing.iter().map(|range| range.end.abs_diff(range.start)).sum())
         };
-        object.number("first_offset", loss.first_offset).number("last_offset", loss.last_offset);
-        object.number("records", loss.records).number("bytes", loss.bytes);
-        object.text("reason", &format!("{:?}", loss.reason).to_lowercase()).number("time_ms", loss.wall_ms);
-        object.finish()
+        let lag_records = topic.partitions.iter().filter_map(lag).sum();
+        Follower { uplink, lag_records }
+    }
+
+    fn partition(&self, partition: PartitionId) -> Option<PartitionFigures> {
+        let head = self.broker.head(partition).ok()?;
+        Some(PartitionFigures {
+            log_start: head.log_start,
+            high_watermark: head.readable_end(),
+            bytes: self.broker.store().partition_bytes(partition).unwrap_or(0),
+            upstream: self.broker.upstream_offset(partition),
+        })
+    }
+
+    fn loss(&self, loss: &LossEntry) -> Loss {
+        let (topic, partition) = match self.broker.topic_of(loss.partition) {
+            Some((topic, index)) => (Some(topic.name.clone()), u32::try_from(index).ok()),
+            None => (None, None),
+        };
+        Loss {
+            uplink: loss.reader.clone(),
+            topic,
+            partition,
+            first_offset: loss.first_offset,
+            last_offset: loss.last_offset,
+            records: loss.records,
+            bytes: loss.bytes,
+            reason: format!("{:?}", loss.reason).to_lowercase(),
+            time_ms: loss.wall_ms,
+        }
     }
 }
 
-fn address(status: &mut JsonObject, key: &str, address: Option<SocketAddr>) {
-    match address {
-        Some(address) => status.text(key, &address.to_string()),
-        None => status.null(key),
-    };
-}
-
-fn store_json(store: &StoreStatus, incarnation: &[u8; 16]) -> String {
-    let mut object = JsonObject::new();
-    object.text("incarnation", &incarnation.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-    object.number("disk_bytes", store.disk_bytes).number("max_bytes", store.max_bytes);
-    object.number("segment_bytes", store.segment_bytes).number("segments", store.segments as u64);
-    object.number("damaged_segments", store.damaged_segments as u64);
-    object.number("first_commit", store.first_commit).number("last_commit", store.last_commit);
-    object.number("boot_epoch", store.epoch.ordinal).number("partitions", store.partitions as u64);
-    object.number("state_bytes", store.state_bytes).number("queued_operations", store.queued_ops as u64);
-    object.number("tail_bytes", store.tail_bytes as u64).number("commits", store.commits);
-    object.number("payload_bytes", store.payload_bytes).number("evictions", store.evictions);
-    match &store.poisoned {
-        Some(why) => object.text("stopped", why),
-        None => object.null("stopped"),
-    };
-    object.finish()
+fn store_figures(store: &Store) -> StoreFigures {
+    let status = store.status();
+    StoreFigures {
+        incarnation: store.incarnation().iter().map(|byte| format!("{byte:02x}")).collect(),
+        disk_bytes: status.disk_bytes,
+        max_bytes: status.max_bytes,
+        segment_bytes: status.segment_bytes,
+        segments: status.segments as u64,
+        damaged_segments: status.damaged_segments as u64,
+        first_commit: status.first_commit,
+        last_commit: status.last_commit,
+        boot_epoch: status.epoch.ordinal,
+        partitions: status.partitions as u64,
+        state_bytes: status.state_bytes,
+        queued_operations: status.queued_ops as u64,
+        tail_bytes: status.tail_bytes as u64,
+        commits: status.commits,
+        payload_bytes: status.payload_bytes,
+        evictions: status.evictions,
+        stopped: status.poisoned,
+    }
 }

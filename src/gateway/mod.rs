@@ -6,6 +6,7 @@
 mod administration;
 mod local;
 mod settings;
+pub mod status;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,0 +1,185 @@
+//! What a gateway tells about itself: one JSON object, written by [`super::administration`] and read by the command
+//! line, so that both mean the same by every name.
+//!
+//! Invariants: fields are added, never renamed; a reader takes what is missing for its default and passes over what it
+//! does not know, so that the command line and a gateway of another version understand each other. Times are Unix ms by
+//! the gateway's clock, sizes bytes, counters since the gateway started.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A gateway as of now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GatewayStatus {
+    /// Its id.
+    pub gateway: String,
+    pub version: String,
+    pub uptime_s: u64,
+    pub time_ms: i64,
+    /// Whether it believes its clock.
+    pub time_trusted: bool,
+    /// Where native clients connect, if they may.
+    pub native: Option<String>,
+    /// Where Kafka clients connect, if they may.
+    pub kafka: Option<String>,
+    pub store: StoreFigures,
+    /// By name.
+    pub topics: Vec<TopicFigures>,
+    /// The loss ledger: what went before an uplink had forwarded it.
+    pub losses: Vec<Loss>,
+    /// Everything counted, by name (see [`crate::metrics`]).
+    pub metrics: BTreeMap<String, i64>,
+}
+
+/// The store and its place on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StoreFigures {
+    /// Hexadecimal.
+    pub incarnation: String,
+    pub disk_bytes: u64,
+    /// Bound of `disk_bytes`.
+    pub max_bytes: u64,
+    pub segment_bytes: u64,
+    pub segments: u64,
+    /// Segments that cannot be read.
+    pub damaged_segments: u64,
+    pub first_commit: u64,
+    pub last_commit: u64,
+    /// How often the store was opened for writing.
+    pub boot_epoch: u32,
+    pub partitions: u64,
+    pub state_bytes: u64,
+    pub queued_operations: u64,
+    /// Recent batches kept in memory.
+    pub tail_bytes: u64,
+    pub commits: u64,
+    pub payload_bytes: u64,
+    /// Segments evicted.
+    pub evictions: u64,
+    /// Why the store stopped, if it did.
+    pub stopped: Option<String>,
+}
+
+/// A topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TopicFigures {
+    pub name: String,
+    /// Its UUID.
+    pub id: String,
+    /// Brooklet's own: uplinks do not follow it unless it is named.
+    pub internal: bool,
+    /// What each uplink that follows it has still to forward; empty if none does.
+    pub followed_by: Vec<Follower>,
+    pub partitions: Vec<PartitionFigures>,
+}
+
+/// An uplink that follows a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Follower {
+    pub uplink: String,
+    /// Records not acknowledged upstream, over all partitions of the topic.
+    pub lag_records: u64,
+}
+
+/// A partition, by its place in the topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PartitionFigures {
+    /// Oldest offset kept.
+    pub log_start: i64,
+    /// One past the last offset that may be read.
+    pub high_watermark: i64,
+    /// Bytes kept.
+    pub bytes: u64,
+    /// Every uplink that follows the topic has forwarded what lies before; `None` if none does.
+    pub upstream: Option<i64>,
+}
+
+/// An entry of the loss ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Loss {
+    pub uplink: String,
+    /// `None` if the topic is deleted.
+    pub topic: Option<String>,
+    pub partition: Option<u32>,
+    pub first_offset: i64,
+    pub last_offset: i64,
+    pub records: u64,
+    pub bytes: u64,
+    /// `full`, `retention`, `deleted` or `damaged`.
+    pub reason: String,
+    /// Of the latest loss in this entry.
+    pub time_ms: i64,
+}
+
+impl GatewayStatus {
+    /// Reads what a gateway has told.
+    ///
+    /// # Errors
+    /// Where it is no such object.
+    pub fn parse(json: &str) -> Result<Self, String> {
+        serde_json::from_str(json).map_err(|error| format!("the gateway's status cannot be read: {error}"))
+    }
+
+    /// As JSON, on one line.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // Only maps without text keys cannot be written, and there are none.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The topic of this name.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<&TopicFigures> {
+        self.topics.iter().find(|topic| topic.name == name)
+    }
+}
+
+impl TopicFigures {
+    /// Records kept, over all partitions.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.high_watermark.abs_diff(partition.log_start)).sum()
+    }
+
+    /// Bytes kept, over all partitions.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_as_it_was_written() {
+        let status = GatewayStatus {
+            gateway: "gw-\"1\"".to_owned(),
+            native: Some("127.0.0.1:1".to_owned()),
+            topics: vec![TopicFigures {
+                name: "t".to_owned(),
+                followed_by: vec![Follower { uplink: "centre".to_owned(), lag_records: u64::MAX }],
+                partitions: vec![PartitionFigures { high_watermark: i64::MAX, ..PartitionFigures::default() }],
+                ..TopicFigures::default()
+            }],
+            metrics: BTreeMap::from([("records_in".to_owned(), 7)]),
+            ..GatewayStatus::default()
+        };
+        assert_eq!(GatewayStatus::parse(&status.to_json()), Ok(status));
+    }
+
+    #[test]
+    fn another_version_is_understood() {
+        let status = GatewayStatus::parse(r#"{"gateway":"g","to_come":[{}],"store":{"disk_bytes":5}}"#).unwrap();
+        assert_eq!((status.gateway.as_str(), status.store.disk_bytes), ("g", 5));
+        assert!(GatewayStatus::parse("[]").is_err() && GatewayStatus::parse("").is_err());
+    }
+}
