@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 7 | `cli` (the binary) |
 //! | 6 | [`gateway`]: wiring |
-//! | 5 | [`listen`], [`uplink`]: sessions; `source`: the gateway's own telemetry; [`client`]: native client for programs with std |
+//! | 5 | [`listen`], [`uplink`]: sessions; [`source`]: the gateway's own telemetry; [`client`]: native client for programs with std |
 //! | 3 | [`broker`]: topics, partitions, produce, fetch, dedup; protocol-neutral |
 //! | 2 | [`store`]: the only code that names redb |
 //! | 1 | [`frame`], [`kafka`]: codecs; [`device`]: the no_std client |

@@ -27,6 +27,7 @@ use crate::listen::kafka;
 use crate::listen::native::Native;
 use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
+use crate::source::publish_host;
 use crate::store::clock::RealClock;
 use crate::store::disk::{Disk, RealDisk};
 use crate::store::{EngineHandle, Store};
@@ -94,6 +95,13 @@ impl Gateway {
                 shutdown.unless(broker.keep_tidy()).await;
             }
         });
+        if config.source.host.enabled {
+            let source = publish_host(broker.clone(), config.source.host.clone(), id.clone());
+            let shutdown = shutdown.clone();
+            parts.spawn(async move {
+                shutdown.unless(source).await;
+            });
+        }
         drop(parts);
         let (running, stop) = async_channel::bounded::<()>(1);
         let threads = spawn_threads(&executor, &stop)?;
