@@ -160,24 +160,57 @@ pub(super) fn offset_for_time(
     })
 }
 
-/// The first of the records with the highest timestamp.
+/// The first of the readable records with the highest timestamp.
 pub(super) fn max_timestamp(shared: &Shared, partition: PartitionId) -> Result<Option<(i64, i64)>, ReadError> {
     retry(|| {
-        let (head, mut place) = first_place(shared, partition)?;
-        let mut best: Option<(Place, BatchRef)> = None;
-        while let Some(at) = place {
-            let highest = at.batches(shared, partition, head.log_start, Want::Highest)?.pop();
-            place = Place::after(&shared.view(), partition, at.segment.id);
-            if let Some(batch) = highest
-                && best.as_ref().is_none_or(|(_, best)| best.max_timestamp < batch.max_timestamp)
-            {
-                best = Some((at, batch));
-            }
+        let (head, _) = first_place(shared, partition)?;
+        let Some((at, batch)) = highest_batch(shared, partition, head.log_start)? else { return Ok(None) };
+        let best = highest_record(shared, &at, partition, &batch, head.log_start)?;
+        if batch.base_offset >= head.log_start {
+            return Ok(best);
         }
-        let Some((at, batch)) = best else { return Ok(None) };
-        let wanted = |_, timestamp| timestamp == batch.max_timestamp;
-        find_record(shared, &at, partition, &batch, wanted)
+        // The log begins inside this batch: what made it the highest may lie before.
+        match highest_batch(shared, partition, batch.next_offset)? {
+            Some((at, batch)) if best.is_none_or(|(_, timestamp)| timestamp < batch.max_timestamp) => {
+                highest_record(shared, &at, partition, &batch, head.log_start)
+            }
+            _ => Ok(best),
+        }
     })
+}
+
+/// The first batch with the highest timestamp, of those that end behind `offset`.
+fn highest_batch(shared: &Shared, partition: PartitionId, offset: i64) -> Result<Option<(Place, BatchRef)>, Attempt> {
+    let (_, mut place) = first_place(shared, partition)?;
+    let mut best: Option<(Place, BatchRef)> = None;
+    while let Some(at) = place {
+        let highest = at.batches(shared, partition, offset, Want::Highest)?.pop();
+        place = Place::after(&shared.view(), partition, at.segment.id);
+        if let Some(batch) = highest
+            && best.as_ref().is_none_or(|(_, best)| best.max_timestamp < batch.max_timestamp)
+        {
+            best = Some((at, batch));
+        }
+    }
+    Ok(best)
+}
+
+/// The first record of a batch with the highest timestamp, of those from `offset` on.
+fn highest_record(
+    shared: &Shared,
+    at: &Place,
+    partition: PartitionId,
+    batch: &BatchRef,
+    offset: i64,
+) -> Result<Option<(i64, i64)>, Attempt> {
+    let mut best: Option<(i64, i64)> = None;
+    find_record(shared, at, partition, batch, |at, timestamp| {
+        if at >= offset && best.is_none_or(|(_, highest)| highest < timestamp) {
+            best = Some((at, timestamp));
+        }
+        false
+    })?;
+    Ok(best)
 }
 
 /// The first commit later than `commit` that has records of a partition: the base offset there.
@@ -406,7 +439,7 @@ fn find_record(
     at: &Place,
     partition: PartitionId,
     batch: &BatchRef,
-    wanted: impl Fn(i64, i64) -> bool,
+    mut wanted: impl FnMut(i64, i64) -> bool,
 ) -> Result<Option<(i64, i64)>, Attempt> {
     let mut bytes = Vec::new();
     shared.ring.with_file(&at.segment, |file| file.read_batches(partition, std::slice::from_ref(batch), &mut bytes))?;

@@ -66,13 +66,16 @@ fn check_partition(store: &Store, id: PartitionId, model: &Partition, evictions:
     }
     let mut at = start;
     let max_bytes = 1 << rng.u32(0..18);
+    let mut seen = Seen::default();
     while at < model.next {
         let read = store.read(id, at, max_bytes).map_err(|error| format!("reading {at}: {error}"))?;
         ensure!(read.next_offset > at, "reading {at} doesn't get on");
         check_batches(&read.bytes, model, at, read.next_offset)?;
+        seen.note(&read.bytes, start)?;
         at = read.next_offset;
     }
     ensure!(at == model.next, "read to {at} of {}", model.next);
+    seen.check(store, id, model.next, rng)?;
     if start < model.next {
         let middle = rng.i64(start..model.next);
         let read = store.read(id, middle, 1).map_err(|error| format!("reading {middle}: {error}"))?;
@@ -84,6 +87,56 @@ fn check_partition(store: &Store, id: PartitionId, model: &Partition, evictions:
         ensure!(matches!(read, Err(ReadError::OutOfRange(_))), "reading {outside} gives {read:?}");
     }
     check_losses(store, id, model, start)
+}
+
+/// What was met while reading a partition, to hold lookups against.
+#[derive(Default)]
+struct Seen {
+    /// Offset and timestamp.
+    times: Vec<(i64, i64)>,
+    /// Epoch and the first offset in it.
+    epochs: Vec<(u32, i64)>,
+}
+
+impl Seen {
+    fn note(&mut self, mut bytes: &[u8], start: i64) -> Verdict {
+        while !bytes.is_empty() {
+            let (batch, rest) = BatchView::parse(bytes).map_err(|error| error.to_string())?;
+            for record in records(&batch, batch.payload()) {
+                let record = record.map_err(|error| error.to_string())?;
+                if record.offset >= start {
+                    self.times.push((record.offset, record.timestamp));
+                }
+            }
+            let epoch = batch.leader_epoch() as u32;
+            let last = self.epochs.last().map_or(0, |(epoch, _)| *epoch);
+            ensure!(epoch >= last, "batch {}: epoch {epoch} after {last}", batch.base_offset());
+            if epoch > last {
+                self.epochs.push((epoch, batch.base_offset()));
+            }
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    fn check(&self, store: &Store, id: PartitionId, end: i64, rng: &mut Rng) -> Verdict {
+        let Some((_, some)) = rng.choice(&self.times) else { return Ok(()) };
+        for at in [*some, some + 1] {
+            let found = store.offset_for_time(id, at).map_err(|error| error.to_string())?;
+            let expected = self.times.iter().find(|(_, time)| *time >= at).copied();
+            ensure!(found == expected, "offset for {at} is {found:?}, not {expected:?}");
+        }
+        let found = store.max_timestamp(id).map_err(|error| error.to_string())?;
+        let highest = self.times.iter().map(|(_, time)| *time).max();
+        let expected = self.times.iter().find(|(_, time)| Some(*time) == highest).copied();
+        ensure!(found == expected, "highest timestamp is {found:?}, not {expected:?}");
+        for (number, (epoch, _)) in self.epochs.iter().enumerate() {
+            let expected = (*epoch, self.epochs.get(number + 1).map_or(end, |(_, first)| *first));
+            let found = store.epoch_end(id, *epoch);
+            ensure!(found == Some(expected), "end of epoch {epoch} is {found:?}, not {expected:?}");
+        }
+        Ok(())
+    }
 }
 
 /// What the reader hasn't read and can't read any more stands in the ledger.
@@ -151,7 +204,7 @@ fn check_batches(mut bytes: &[u8], model: &Partition, from: i64, next: i64) -> V
     Ok(())
 }
 
-fn check_batch(batch: &BatchView<'_>, model: &Partition) -> Verdict {
+pub fn check_batch(batch: &BatchView<'_>, model: &Partition) -> Verdict {
     let base = batch.base_offset();
     let first = model.items.partition_point(|item| item.next <= base);
     let items = model.items.get(first..).unwrap_or_default();

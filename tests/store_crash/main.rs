@@ -16,6 +16,8 @@
 
 mod check;
 mod crash;
+mod damage;
+mod full;
 mod model;
 mod run;
 mod scene;

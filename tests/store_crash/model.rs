@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use brooklet::record::{BatchBuilder, Compression, NO_HEADERS};
-use brooklet::store::{Intervals, PartitionId, Space, cursor_key};
+use brooklet::store::{Intervals, PartitionId, Retention, Space, cursor_key};
 use fastrand::Rng;
 
 /// The reader that follows every partition.
@@ -72,12 +72,18 @@ pub struct Step {
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub partitions: usize,
+    /// Most actions in a step, besides the last one.
+    pub actions: usize,
     /// Largest batch, bytes of records.
     pub batch_bytes: usize,
     /// Largest value of the keyed state, bytes.
     pub value_bytes: usize,
+    /// Different keys in a space of the keyed state.
+    pub keys: u16,
     /// Whether records are deleted and partitions dropped.
     pub deletes: bool,
+    /// Of every partition.
+    pub retention: Option<Retention>,
 }
 
 impl Model {
@@ -85,7 +91,7 @@ impl Model {
     pub fn step(&mut self, rng: &mut Rng, shape: &Shape) -> Step {
         self.steps += 1;
         let mut actions = Vec::new();
-        for _ in 0..1 + rng.usize(0..4) * rng.usize(0..2) {
+        for _ in 0..1 + rng.usize(0..4).min(shape.actions - 1) * rng.usize(0..2) {
             if let Some(action) = self.invent(rng, shape) {
                 self.take(&action);
                 actions.push(action);
@@ -98,13 +104,23 @@ impl Model {
         Step { number: self.steps, actions }
     }
 
+    /// A step that deletes all records.
+    pub fn clear(&mut self) -> Step {
+        self.steps += 1;
+        let mut actions: Vec<_> = self.partitions.iter().map(|(id, p)| Action::LogStart(*id, p.next)).collect();
+        let (space, key) = STEP_KEY;
+        actions.push(Action::Put(space, key.to_vec(), self.steps.to_le_bytes().to_vec()));
+        actions.iter().for_each(|action| self.take(action));
+        Step { number: self.steps, actions }
+    }
+
     fn invent(&self, rng: &mut Rng, shape: &Shape) -> Option<Action> {
         if self.partitions.is_empty() || self.partitions.len() < shape.partitions && rng.u8(..) < 40 {
             return Some(Action::Create(self.unused + u32::from(rng.u8(..) < 20)));
         }
         let (&id, partition) = self.partitions.iter().nth(rng.usize(0..self.partitions.len()))?;
         let space = *rng.choice(&[Space::Topic, Space::Device, Space::Producer])?;
-        let key = vec![b'k'; 1 + rng.usize(0..6)];
+        let key = format!("key {}", rng.u16(0..shape.keys)).into_bytes();
         Some(match rng.u8(0..100) {
             0..45 => Action::Append { partition: id, offset: partition.next, what: batch(rng, shape.batch_bytes) },
             45..75 => Action::Append { partition: id, offset: partition.next, what: record(rng) },

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use brooklet::store::clock::ManualClock;
 use brooklet::store::sim::SimDisk;
@@ -35,6 +36,8 @@ pub struct Log {
     pub acks: Vec<Ack>,
     /// Steps that failed.
     pub failed: Vec<(u64, StoreError)>,
+    /// The store has refused a step for want of room.
+    pub full: bool,
     /// What maintenance failed at.
     pub troubles: Vec<String>,
     /// What the store should never have said.
@@ -55,7 +58,7 @@ pub fn options(rng: &mut Rng, max_bytes: u64) -> StoreOptions {
     StoreOptions {
         max_bytes: Some(max_bytes),
         segment_bytes: Some(*rng.choice(&[512 << 10, 640 << 10, 768 << 10]).unwrap()),
-        commit_window: std::time::Duration::ZERO,
+        commit_window: Duration::from_millis(*rng.choice(&[0, 10]).unwrap()),
         tail_bytes_max: *rng.choice(&[0, 20_000, 1 << 20]).unwrap(),
         active_cache_bytes: 128 << 10,
         sealed_cache_bytes: 64 << 10,
@@ -96,6 +99,9 @@ impl Run {
                     self.store.follow(READER, PartitionId(*id));
                 }
             }
+            if self.rng.u8(0..20) == 0 {
+                self.retain();
+            }
             self.history.push(Arc::new(model));
             self.submit(step);
             self.clock.advance_ms(self.rng.u64(0..20));
@@ -103,6 +109,23 @@ impl Run {
                 self.turn();
             }
         }
+    }
+
+    /// Deletes all records.
+    pub fn clear(&mut self) {
+        let mut model = Model::clone(self.last());
+        let step = model.clear();
+        self.history.push(Arc::new(model));
+        self.submit(step);
+    }
+
+    /// Where the shape wants it, bounds the partitions there are, and lets enough time pass for that to be looked at.
+    fn retain(&mut self) {
+        let Some(retention) = self.shape.retention else { return };
+        for id in self.store.partitions() {
+            self.store.set_retention(id, retention);
+        }
+        self.clock.advance_ms(61_000);
     }
 
     /// Lets the store work until it has answered everything, and has nothing more to tidy up.
@@ -144,8 +167,24 @@ impl Run {
     }
 
     fn submit(&mut self, step: Step) {
-        let mut op: Box<dyn Operation> =
-            Box::new(StepOp { step, disk: self.disk.clone(), log: Arc::clone(&self.log), refusals: 0, void: false });
+        let lazy = self.rng.u8(0..10) == 0;
+        let mut op: Box<dyn Operation> = Box::new(StepOp {
+            step,
+            disk: self.disk.clone(),
+            log: Arc::clone(&self.log),
+            refusals: 0,
+            void: false,
+            full: false,
+        });
+        if lazy {
+            let within = Duration::from_millis(self.rng.u64(0..50));
+            let submitted = self.store.submit_lazy(op, within);
+            // The queue is never full here: the store works off all of it in each turn of its writer.
+            if futures_lite::future::block_on(futures_lite::future::poll_once(submitted)).is_none() {
+                self.wrong("the queue is full".into());
+            }
+            return;
+        }
         for _ in 0..1_000 {
             match self.store.try_submit(op) {
                 Ok(()) | Err(TrySubmitError::Closed(_)) => return,
@@ -206,13 +245,17 @@ struct StepOp {
     disk: SimDisk,
     log: Arc<Mutex<Log>>,
     refusals: u32,
-    /// A step before it failed, so the model it was made for is none of the store.
+    /// A step before it failed, so the model it was made for is none of the store's.
     void: bool,
+    /// The store had no room for it.
+    full: bool,
 }
 
 impl Operation for StepOp {
     fn apply(&mut self, draft: &mut Draft<'_>) -> Result<(), Refused> {
-        self.void = !self.log.lock().unwrap_or_else(PoisonError::into_inner).failed.is_empty();
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        self.void = log.full || !log.failed.is_empty();
+        drop(log);
         if self.void {
             return Ok(());
         }
@@ -227,6 +270,12 @@ impl Operation for StepOp {
         for action in &self.step.actions {
             match perform(action, draft) {
                 Ok(()) => {}
+                Err(Failure::Draft(DraftError::StoreFull)) => {
+                    self.full = true;
+                    // The next one is applied before this one is told.
+                    self.log.lock().unwrap_or_else(PoisonError::into_inner).full = true;
+                    break;
+                }
                 Err(Failure::Draft(error)) => self.complain(format!("{action:?}: {error}")),
                 Err(Failure::Landed(offset)) => self.complain(format!("{action:?} landed at {offset}")),
             }
@@ -238,6 +287,7 @@ impl Operation for StepOp {
         let disk_ops = self.disk.ops();
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
+            Ok(_) if self.full => log.failed.push((self.step.number, StoreError::Full)),
             Ok(_) if self.void => {}
             Ok(committed) => log.acks.push(Ack { step: self.step.number, commit: committed.seq, disk_ops }),
             Err(error) => log.failed.push((self.step.number, error.clone())),

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use brooklet::store::StoreOptions;
 use brooklet::store::sim::{Moment, SimDisk};
+use brooklet::store::{Retention, StoreOptions};
 use fastrand::Rng;
 
 use crate::check::{Evictions, Verdict, check};
@@ -61,9 +61,19 @@ pub struct Scene {
 
 impl Scene {
     pub fn new(seed: u64, max_bytes: u64) -> Self {
-        let batch_bytes = if max_bytes == TIGHT { 120_000 } else { 60_000 };
-        let shape = Shape { partitions: 5, batch_bytes, value_bytes: 300, deletes: true };
-        Self { options: options(&mut Rng::with_seed(seed), max_bytes), shape, seed }
+        let rng = &mut Rng::with_seed(seed);
+        let retention = Retention { ms: Some(rng.u64(1..300_000)), bytes: Some(rng.u64(1..500_000)) };
+        let shape = Shape {
+            partitions: 5,
+            actions: 4,
+            batch_bytes: if max_bytes == TIGHT { 120_000 } else { 60_000 },
+            value_bytes: 300,
+            // Many keys don't fit into a segment's snapshot.
+            keys: if rng.bool() { 5 } else { 200 },
+            deletes: true,
+            retention: (max_bytes == TIGHT && rng.bool()).then_some(retention),
+        };
+        Self { options: options(rng, max_bytes), shape, seed }
     }
 
     fn bound(&self) -> u64 {

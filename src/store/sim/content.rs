@@ -32,6 +32,16 @@ impl Content {
         fresh as u64 * BLOCK_BYTES as u64
     }
 
+    /// Flips bits of one byte, if it is allocated.
+    pub(super) fn flip(&mut self, offset: u64, bits: u8) {
+        let (block, within) = (offset / BLOCK_BYTES as u64, (offset % BLOCK_BYTES as u64) as usize);
+        if let Some(block) = Arc::make_mut(&mut self.blocks).get_mut(&block)
+            && let Some(byte) = Arc::make_mut(block).get_mut(within)
+        {
+            *byte ^= bits;
+        }
+    }
+
     pub(super) fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         if offset.saturating_add(out.len() as u64) > self.len {
             return Err(io::ErrorKind::UnexpectedEof.into());

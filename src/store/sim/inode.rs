@@ -55,6 +55,12 @@ impl Inode {
         self.pending.push(Change::SetLen(len));
     }
 
+    /// Flips bits on the medium and in the cache.
+    pub(super) fn flip(&mut self, offset: u64, bits: u8) {
+        self.durable.flip(offset, bits);
+        self.current.flip(offset, bits);
+    }
+
     pub(super) fn sync(&mut self) {
         for change in std::mem::take(&mut self.pending) {
             apply(&mut self.durable, &change);

@@ -185,6 +185,18 @@ impl SimDisk {
         self.lock_world().lies.push(kind);
     }
 
+    /// Flips bits of one byte of a file, as a failing medium does; in a hole, nothing.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn flip(&self, path: &Path, offset: u64, bits: u8) -> io::Result<()> {
+        let mut world = self.lock_world();
+        let (dir, name) = world.parent(path)?;
+        let file = dir.find(&name).ok_or(io::ErrorKind::NotFound)?;
+        world.inode(file)?.flip(offset, bits);
+        Ok(())
+    }
+
     /// Begins to keep [`Moment`]s: before every sync of a file or directory, rename and removal, and before a write
     /// with this probability.
     pub fn watch(&self, write_chance: f64) {

@@ -34,3 +34,26 @@ fn what_was_committed_is_there_after_reopening() {
     let store = Stepped::open(options(dir.path()));
     assert_eq!(store.store.head(P).unwrap().high_watermark, 6);
 }
+
+#[test]
+fn lookups_by_time_see_no_record_before_the_log_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Stepped::open(options(dir.path()));
+    store.create(1);
+    // Timestamps 30, 10, 20; then 15.
+    let mut builder = BatchBuilder::new();
+    for timestamp in [30, 10, 20] {
+        builder.push(timestamp, None, None, NO_HEADERS).unwrap();
+    }
+    store.append(1, builder.finish(Compression::None));
+    store.append(1, batch(1, 10, 15));
+    let highest = |store: &Stepped| store.store.max_timestamp(P).unwrap();
+    assert_eq!(highest(&store), Some((0, 30)));
+    store.run(|draft| draft.set_log_start(P, 1)).unwrap();
+    assert_eq!(highest(&store), Some((2, 20)));
+    assert_eq!(store.store.offset_for_time(P, 12).unwrap(), Some((2, 20)));
+    store.run(|draft| draft.set_log_start(P, 3)).unwrap();
+    assert_eq!(highest(&store), Some((3, 15)));
+    store.run(|draft| draft.set_log_start(P, 4)).unwrap();
+    assert_eq!(highest(&store), None);
+}

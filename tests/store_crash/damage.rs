@@ -1,0 +1,84 @@
+//! A medium that forgets: bits flip in the files of a closed store.
+
+use std::path::Path;
+
+use brooklet::record::BatchView;
+use brooklet::store::disk::Disk;
+use brooklet::store::sim::SimDisk;
+use brooklet::store::{PartitionId, ReadError, Store};
+use fastrand::Rng;
+
+use crate::check::{Verdict, check_batch};
+use crate::model::Model;
+use crate::run::{DIR, Run};
+use crate::scene::{ROOMY, Scene, with_seeds};
+
+#[test]
+fn flipped_bits_are_never_served() {
+    with_seeds(100..102, flip_bits);
+}
+
+/// Whatever is flipped: opening fails with an error or succeeds, a read fails or gives what was written.
+pub fn flip_bits(seed: u64) -> Verdict {
+    let scene = Scene::new(seed, ROOMY);
+    let rng = &mut Rng::with_seed(seed);
+    let (run, _) = scene.live(150, None)?;
+    let model = Model::clone(run.last());
+    let disk = if rng.bool() { run.close()? } else { run.disk.power_cut(seed) };
+    let (mut refused, mut failed) = (0, 0);
+    for _ in 0..60 {
+        let disk = disk.kill(rng.u64(..));
+        let place = flip_one(&disk, rng)?;
+        match Run::open(disk, &scene.options, scene.shape, seed, |_| Ok(model.clone().into())) {
+            Ok(run) => failed += check_reads(&run.store, &model).map_err(|what| format!("{place}: {what}"))?,
+            Err(_) => refused += 1,
+        }
+    }
+    // Most of a file is batches, so most flips must have been noticed.
+    if refused + failed < 20 {
+        return Err(format!("of 60 flips, {refused} were found by opening, {failed} by reading"));
+    }
+    Ok(())
+}
+
+/// Flips a bit somewhere in a file. Returns where.
+fn flip_one(disk: &SimDisk, rng: &mut Rng) -> Result<String, String> {
+    let files = disk.list(Path::new(DIR)).map_err(|error| error.to_string())?;
+    let files: Vec<_> = files.into_iter().filter(|file| file.len > 0).collect();
+    let file = rng.choice(&files).ok_or("no files")?;
+    let path = Path::new(DIR).join(&file.name);
+    let offset = rng.u64(0..file.allocated.min(file.len));
+    disk.flip(&path, offset, 1 << rng.u8(0..8)).map_err(|error| error.to_string())?;
+    Ok(format!("a bit flipped in {} at {offset}", path.display()))
+}
+
+/// Every batch that is served is one that was appended. Returns 1 if any read failed.
+fn check_reads(store: &Store, model: &Model) -> Result<usize, String> {
+    let mut failed = 0;
+    for (id, partition) in &model.partitions {
+        let Some(head) = store.head(PartitionId(*id)) else { return Err(format!("partition {id} is gone")) };
+        if head.high_watermark != partition.next {
+            return Err(format!("partition {id} ends at {}, not {}", head.high_watermark, partition.next));
+        }
+        for item in partition.items.iter().filter(|item| item.offset >= head.log_start) {
+            let read = match store.read(PartitionId(*id), item.offset, 1) {
+                Ok(read) => read,
+                Err(ReadError::Damaged(_) | ReadError::Io(_)) => {
+                    failed = 1;
+                    continue;
+                }
+                Err(error) => return Err(format!("partition {id} at {}: {error}", item.offset)),
+            };
+            let Ok((batch, _)) = BatchView::parse(&read.bytes) else {
+                return Err(format!("partition {id} at {}: not a batch", item.offset));
+            };
+            if batch.base_offset() > item.offset {
+                // A gap, where a damaged segment was.
+                failed = 1;
+                continue;
+            }
+            check_batch(&batch, partition).map_err(|what| format!("partition {id}: {what}"))?;
+        }
+    }
+    Ok(failed)
+}

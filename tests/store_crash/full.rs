@@ -1,0 +1,76 @@
+//! A full store, and a full filesystem.
+
+use std::sync::Arc;
+
+use brooklet::store::sim::SimDisk;
+use brooklet::store::{OnFull, StoreError};
+
+use crate::check::Verdict;
+use crate::run::{Run, new_disk};
+use crate::scene::{Scene, TIGHT, with_seeds};
+
+#[test]
+fn a_store_that_may_not_evict_refuses_and_keeps_all() {
+    with_seeds(80..83, refuse);
+}
+
+#[test]
+fn a_filesystem_smaller_than_the_bound_is_a_bound_too() {
+    with_seeds(90..93, small_filesystem);
+}
+
+/// Filled until it refuses, the store has all that it took, through crashes; once something is deleted it takes more.
+pub fn refuse(seed: u64) -> Verdict {
+    let mut scene = Scene::new(seed, TIGHT);
+    scene.options.on_full = OnFull::Refuse;
+    scene.shape.actions = 1;
+    scene.shape.deletes = false;
+    scene.shape.retention = None;
+    let mut run = scene.create(new_disk(seed))?;
+    run.drive(1_500);
+    run.settle();
+    let acked = all_until_full(&run)?;
+    if run.store.status().evictions > 0 {
+        return Err("it evicted".into());
+    }
+    let held = run.disk.allocated();
+    if held < TIGHT / 2 {
+        return Err(format!("it refuses with {held} bytes on disk"));
+    }
+    let model = run.after(acked).ok_or("no such step")?;
+    let mut again = scene.reopen(run.disk.power_cut(seed), model, 1)?;
+    again.clear();
+    again.settle();
+    again.drive(30);
+    again.settle();
+    scene.check_settled(&again).map_err(|what| format!("after deleting: {what}"))
+}
+
+/// Everything before the first refusal was acknowledged, nothing after it. Returns the last step acknowledged.
+fn all_until_full(run: &Run) -> Result<u64, String> {
+    let log = run.log();
+    if let Some(what) = log.wrong.first() {
+        return Err(what.clone());
+    }
+    let acked = log.acks.last().map_or(0, |ack| ack.step);
+    match log.failed.first() {
+        Some((step, StoreError::Full)) if *step == acked + 1 => Ok(acked),
+        first => Err(format!("{acked} acknowledged, then {first:?}")),
+    }
+}
+
+/// The filesystem has less room than the bound allows: the store evicts, and goes on.
+pub fn small_filesystem(seed: u64) -> Verdict {
+    let scene = Scene::new(seed, TIGHT);
+    let disk = SimDisk::with_capacity(seed, TIGHT * 3 / 4);
+    let mut run = scene.create(disk)?;
+    run.drive(800);
+    run.settle();
+    run.log().troubles.clear();
+    scene.check_settled(&run)?;
+    if run.store.status().evictions == 0 {
+        return Err("it never needed to evict".into());
+    }
+    let last = Arc::clone(run.last());
+    scene.reopen(run.disk.power_cut(seed), &last, 1).map(drop)
+}
