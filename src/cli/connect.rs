@@ -1,15 +1,27 @@
-//! Which gateway a command speaks to.
+//! Which gateway a command speaks to, and the first words with it.
 //!
-//! `--broker ADDR` names it. Else, where a store's directory (`--data`, or the default one) holds the socket of a
-//! running gateway, that is used: local administration needs no port. Else 127.0.0.1:9790.
+//! `--broker ADDR` names it. Else, where a store's directory (`--data`, or the configured one) holds the socket of a
+//! running gateway, that is used: local administration needs no port. Else the configured native address of this
+//! machine, which is 127.0.0.1:9790 unless told otherwise.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
 
 use super::{error::CliError, parse::Parsed, spec::Opt};
 use crate::{
-    config::{Config, HostPort, host_port},
-    gateway::SOCKET_NAME,
+    client::{Address, ClientError, Connection},
+    config::{Config, HostPort, Layers, host_port, nearest},
+    frame::ErrorCode,
+    gateway::{SOCKET_NAME, status::GatewayStatus},
 };
+
+/// Who asks: requests publish nothing, so many may share it.
+const CLIENT_ID: &str = "brooklet-cli";
+/// Most topics that are named when none is near to what was asked for.
+const NAMED_MAX: usize = 8;
 
 /// The options of every command that speaks to a gateway.
 pub const OPTIONS: &[Opt] = &[
@@ -22,22 +34,6 @@ pub const OPTIONS: &[Opt] = &[
 pub struct Target {
     pub broker: Option<HostPort>,
     pub data: Option<PathBuf>,
-}
-
-/// Where to connect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    Tcp(HostPort),
-    Unix(PathBuf),
-}
-
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Endpoint::Tcp(address) => address.fmt(f),
-            Endpoint::Unix(path) => path.display().fmt(f),
-        }
-    }
 }
 
 impl Target {
@@ -55,34 +51,138 @@ impl Target {
     ///
     /// # Errors
     /// `--data` names a directory in which no gateway runs.
-    pub fn endpoint(&self) -> Result<Endpoint, CliError> {
-        let socket_in = |dir: &Path| Some(dir.join(SOCKET_NAME)).filter(|socket| socket.exists());
+    pub fn address(&self) -> Result<Address, CliError> {
         if let Some(address) = &self.broker {
-            return Ok(Endpoint::Tcp(address.clone()));
+            return Ok(Address::Tcp(address.to_string()));
         }
         if let Some(dir) = &self.data {
+            let socket = dir.join(SOCKET_NAME);
             let none = || CliError::failed(dir.display(), "no gateway runs on this data directory (no socket there)");
-            return socket_in(dir).map(Endpoint::Unix).ok_or_else(none);
+            return if socket.exists() { Ok(Address::Unix(socket)) } else { Err(none()) };
         }
-        let defaults = Config::default();
-        let address = defaults.listen.native.addr;
-        let tcp = Endpoint::Tcp(HostPort { host: address.ip().to_string(), port: address.port() });
-        Ok(socket_in(&defaults.data_dir).map_or(tcp, Endpoint::Unix))
+        // A refused configuration is `check`'s and `serve`'s to tell; here it only leaves the defaults.
+        let config = Config::load(&Layers::system()).map(|loaded| loaded.config).unwrap_or_default();
+        Ok(of_this_machine(&config))
+    }
+
+    /// Connects for requests.
+    ///
+    /// # Errors
+    /// There is no gateway, or it cannot be reached.
+    pub async fn connect(&self) -> Result<Connection, CliError> {
+        Ok(connect(&self.address()?).await?)
+    }
+}
+
+/// Connects for requests.
+///
+/// # Errors
+/// The gateway cannot be reached, or is none.
+pub async fn connect(address: &Address) -> Result<Connection, ClientError> {
+    Connection::open(address, CLIENT_ID).await
+}
+
+/// What the gateway tells of itself.
+///
+/// # Errors
+/// The request's, or it told something else.
+pub async fn status(connection: &mut Connection) -> Result<GatewayStatus, CliError> {
+    GatewayStatus::parse(&connection.status().await?).map_err(CliError::Failed)
+}
+
+/// Why a request about a topic failed; where there is no such topic, with those that may have been meant.
+pub async fn topic_error(connection: &mut Connection, topic: &str, error: ClientError) -> CliError {
+    if !matches!(error, ClientError::Refused(ErrorCode::UnknownTopic, _)) {
+        return error.into();
+    }
+    let Ok(topics) = connection.topics().await else { return error.into() };
+    let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
+    CliError::Failed(no_such_topic(topic, &names))
+}
+
+fn no_such_topic(topic: &str, names: &[&str]) -> String {
+    let lower = topic.to_lowercase();
+    let mut meant: Vec<&str> = names.iter().filter(|name| name.to_lowercase().contains(&lower)).copied().collect();
+    if let Some(near) = nearest(topic, names.iter().copied()).filter(|near| !meant.contains(near)) {
+        meant.insert(0, near);
+    }
+    meant.truncate(NAMED_MAX);
+    match (meant.as_slice(), names) {
+        ([], []) => format!("there is no topic {topic}, nor any other yet"),
+        ([], names) if names.len() <= NAMED_MAX => format!("there is no topic {topic}; there are {}", names.join(", ")),
+        ([], names) => format!("there is no topic {topic}; `brooklet topic list` shows the {} there are", names.len()),
+        (meant, _) => format!("there is no topic {topic}; did you mean {}?", meant.join(" or ")),
+    }
+}
+
+fn of_this_machine(config: &Config) -> Address {
+    let socket = config.data_dir.join(SOCKET_NAME);
+    // One that a killed gateway has left, or another user's, answers to nobody.
+    if answers(&socket) {
+        return Address::Unix(socket);
+    }
+    let mut address = config.listen.native.addr;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    Address::Tcp(address.to_string())
+}
+
+fn answers(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_ok()
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> CliError {
+        CliError::Failed(error.to_string())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
 
     #[test]
     fn the_socket_is_preferred_where_data_names_a_running_gateway() {
         let dir = tempfile::tempdir().unwrap();
         let target = Target { broker: None, data: Some(dir.path().to_owned()) };
-        assert!(matches!(target.endpoint(), Err(CliError::Failed(_))));
+        assert!(matches!(target.address(), Err(CliError::Failed(_))));
         std::fs::write(dir.path().join(SOCKET_NAME), "").unwrap();
-        assert_eq!(target.endpoint().unwrap(), Endpoint::Unix(dir.path().join(SOCKET_NAME)));
+        assert_eq!(target.address().unwrap(), Address::Unix(dir.path().join(SOCKET_NAME)));
         let named = Target { broker: host_port("g:1").ok(), data: None };
-        assert_eq!(named.endpoint().unwrap().to_string(), "g:1");
+        assert_eq!(named.address().unwrap().to_string(), "g:1");
+    }
+
+    #[test]
+    fn without_options_it_is_the_configured_gateway() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
+        config.listen.native.addr = "0.0.0.0:7".parse().unwrap();
+        assert_eq!(of_this_machine(&config), Address::Tcp("127.0.0.1:7".to_owned()));
+        let socket = dir.path().join(SOCKET_NAME);
+        let listener = UnixListener::bind(&socket).unwrap();
+        assert_eq!(of_this_machine(&config), Address::Unix(socket.clone()));
+        drop(listener);
+        config.listen.native.addr = "[::]:7".parse().unwrap();
+        assert!(socket.exists(), "left by a gateway that was killed");
+        assert_eq!(of_this_machine(&config), Address::Tcp("[::1]:7".to_owned()));
+    }
+
+    #[test]
+    fn topics_that_may_have_been_meant_are_named() {
+        for (topic, names, said) in [
+            ("t", &[][..], "there is no topic t, nor any other yet"),
+            ("xyz", &["a", "b"], "there is no topic xyz; there are a, b"),
+            ("temperatur", &["temperature", "b"], "there is no topic temperatur; did you mean temperature?"),
+            ("Temp", &["a.temp", "b.temp", "c"], "there is no topic Temp; did you mean a.temp or b.temp?"),
+        ] {
+            assert_eq!(no_such_topic(topic, names), said);
+        }
+        assert!(no_such_topic("xyz", &["a"; 9]).contains("the 9 there are"));
     }
 }

@@ -1,15 +1,24 @@
 //! `brooklet consume`: records to standard output.
 
+use std::io::{self, BufWriter, Write};
+
 use super::{
     connect::{self, Target},
     error::CliError,
-    format::Format,
+    format::{Format, Printed},
     parse::Parsed,
     produce::topic_name,
     spec::{Opt, Positional, Spec},
-    when,
+    term, when,
 };
-use crate::limits::{PARTITIONS_MAX, READER_NAME_BYTES_MAX};
+use crate::{
+    client::{Address, ClientError, ConsumeOptions, Consumer, OwnedRecord},
+    frame::{ErrorCode, Position},
+    limits::{PARTITIONS_MAX, READER_NAME_BYTES_MAX},
+};
+
+/// Bytes of output that are gathered before they are written.
+const OUTPUT_BYTES: usize = 64 * 1024;
 
 pub(super) static SPEC: Spec = Spec {
     name: "consume",
@@ -21,15 +30,20 @@ pub(super) static SPEC: Spec = Spec {
             "WHERE",
             "beginning (default), end, an offset, or a time: 2026-11-21T20:00:00Z, @UNIX_MS, 15m (ago)",
         ),
-        Opt::value("partition", "N", "Only this partition").short('p'),
+        Opt::value("partition", "N", "Only this partition (default: all, their records as they arrive)").short('p'),
         Opt::value("count", "N", "Stop after so many records").short('n'),
         Opt::switch("follow", "Wait for more at the end, in place of stopping").short('f'),
         Opt::value("group", "NAME", "Continue where this reader last stopped, and remember where it stops").short('g'),
         Opt::value("format", "TEXT", super::format::HELP),
     ],
     shared: &[connect::OPTIONS],
-    details: "Reads from the beginning and stops at the end unless told otherwise. With --group, --from holds only for\n\
-              partitions in which the reader has no position yet.\n\n\
+    details: "Reads from the beginning and stops where the topic ended when it began, unless told otherwise. Records of\n\
+              one partition come in their order; between partitions there is none. An offset holds for each partition.\n\n\
+              With --group the reader goes on where it last stopped, and --from holds only for partitions in which it\n\
+              has no position yet. Its positions are saved after the records were printed: after a crash some may come\n\
+              again, none is passed over. Two processes of one group both read everything: the group is a name for\n\
+              positions, and does not share partitions out.\n\n\
+              With --follow it connects again when the gateway was gone for a while.\n\n\
               Example: brooklet consume temperature --follow --format '%T %k %v\\n'",
 };
 
@@ -90,6 +104,77 @@ pub(super) fn parse_from(text: &str, now_ms: i64) -> Result<From, String> {
 }
 
 /// Runs `consume`.
-pub(super) fn run(_args: &ConsumeArgs) -> Result<(), CliError> {
-    Err(CliError::Failed("consume is not built yet".to_owned()))
+///
+/// # Errors
+/// No gateway, no such topic, records that cannot be read, or standard output that cannot be written.
+pub(super) fn run(args: &ConsumeArgs) -> Result<(), CliError> {
+    let address = args.target.address()?;
+    smol::block_on(consume(args, &address))
+}
+
+async fn consume(args: &ConsumeArgs, address: &Address) -> Result<(), CliError> {
+    let options = ConsumeOptions {
+        partition: args.partition,
+        from: match args.from {
+            From::Beginning => Position::Beginning,
+            From::End => Position::End,
+            From::Offset(offset) => Position::Offset(offset),
+            From::Time(time) => Position::Time(time),
+        },
+        follow: args.follow,
+        group: args.group.clone(),
+        ..ConsumeOptions::default()
+    };
+    let mut consumer = match Consumer::open(address, &args.topic, options).await {
+        Ok(consumer) => consumer,
+        Err(error @ ClientError::Refused(ErrorCode::UnknownTopic, _)) => {
+            let mut connection = connect::connect(address).await?;
+            return Err(connect::topic_error(&mut connection, &args.topic, error).await);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut out = BufWriter::with_capacity(OUTPUT_BYTES, io::stdout().lock());
+    let outcome = print_records(args, &mut consumer, &mut out).await;
+    // What was printed before the failure has been printed.
+    let flushed = out.flush().map_err(term::output_error);
+    outcome.and(flushed)
+}
+
+async fn print_records(args: &ConsumeArgs, consumer: &mut Consumer, out: &mut impl Write) -> Result<(), CliError> {
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        if !consumer.has_next() {
+            // About to wait: what is printed must be seen meanwhile, and is done with.
+            settle(consumer, out).await?;
+        }
+        let Some(record) = consumer.next().await? else { break };
+        print_record(&args.format, &args.topic, &record, out).map_err(term::output_error)?;
+        left -= 1;
+    }
+    settle(consumer, out).await
+}
+
+/// Writes out what was printed, then saves how far the group is: never the other way round.
+async fn settle(consumer: &mut Consumer, out: &mut impl Write) -> Result<(), CliError> {
+    out.flush().map_err(term::output_error)?;
+    match consumer.commit().await {
+        // The connection is made again by the next read if following, and the positions are saved then.
+        Err(error) if consumer.is_following() && error.is_passing() => Ok(()),
+        saved => Ok(saved?),
+    }
+}
+
+fn print_record(format: &Format, topic: &str, record: &OwnedRecord, out: &mut impl Write) -> io::Result<()> {
+    let headers: Vec<_> = record.headers.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).collect();
+    let printed = Printed {
+        topic,
+        partition: record.partition,
+        offset: record.offset,
+        // The gateway sends every record with its time.
+        timestamp: record.timestamp.unwrap_or(-1),
+        key: record.key.as_deref(),
+        value: record.value.as_deref(),
+        headers: &headers,
+    };
+    format.write(&printed, out)
 }

@@ -140,6 +140,19 @@ fn write_len(bytes: Option<&[u8]>, out: &mut impl Write) -> io::Result<()> {
     }
 }
 
+/// A text with its escapes replaced.
+///
+/// # Errors
+/// Names the escape that is not known.
+pub(super) fn unescape(text: &str) -> Result<String, String> {
+    let mut chars = text.chars();
+    let mut out = String::with_capacity(text.len());
+    while let Some(c) = chars.next() {
+        out.push(if c == '\\' { escape(chars.next())? } else { c });
+    }
+    Ok(out)
+}
+
 fn escape(letter: Option<char>) -> Result<char, String> {
     match letter {
         Some('n') => Ok('\n'),

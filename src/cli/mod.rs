@@ -25,12 +25,15 @@ pub mod term;
 pub mod when;
 
 mod bench;
+mod client_name;
 mod consume;
 mod demo;
 mod export;
 mod fsck;
 mod help;
+mod lines;
 mod produce;
+mod publishing;
 mod serve;
 mod signals;
 mod status;

@@ -1,16 +1,23 @@
 //! `brooklet produce`: a record a line from standard input.
 
+use std::time::Duration;
+
 use super::{
     connect::{self, Target},
     error::CliError,
+    format,
     parse::Parsed,
+    publishing,
     spec::{JSON, Opt, Positional, Spec},
 };
 use crate::{
-    config::is_name_char,
+    config::{is_name_char, parse_duration},
     frame::AckLevel,
     limits::{CLIENT_ID_BYTES_MAX, TOPIC_NAME_BYTES_MAX},
 };
+
+/// How long nothing may be acknowledged, unless told otherwise.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) static SPEC: Spec = Spec {
     name: "produce",
@@ -18,13 +25,27 @@ pub(super) static SPEC: Spec = Spec {
     positionals: &[Positional { name: "TOPIC", required: true, help: "Topic to publish to" }],
     options: &[
         Opt::value("acks", "LEVEL", "How far a record must come to count: memory, flash (default) or upstream"),
-        Opt::value("key-separator", "S", "A line is KEY, this text, VALUE; without it a line is a value").short('K'),
-        Opt::value("client-id", "ID", "Who publishes; also the key of records without one (default brooklet-cli-PID)"),
-        Opt::switch("timestamps", "A line begins with its time in Unix ms and a space"),
+        Opt::value(
+            "key-separator",
+            "S",
+            "A line is KEY, this text, VALUE; without it a line is a value. \\t is a tab",
+        )
+        .short('K'),
+        Opt::value(
+            "client-id",
+            "ID",
+            "Who publishes; also the key of records without one (default USER@HOST, and\n\
+             USER@HOST-2 and so on while others run: two of one id would fence each other)",
+        ),
+        Opt::switch("timestamps", "A line begins with its time and a space: Unix ms, or 2026-11-21T20:00:00Z"),
+        Opt::value("timeout", "TIME", "Give up when nothing is acknowledged for so long (default 60s, 0s: never)"),
     ],
     shared: &[connect::OPTIONS, JSON],
-    details: "Ends when standard input has ended and every record is acknowledged; what a broken connection left\n\
-              unacknowledged is sent again and not stored twice. --json prints {\"acknowledged\":N} as N grows.\n\n\
+    details: "Ends when standard input has ended and every record is acknowledged. While the gateway cannot be reached\n\
+              it tries again; what a broken connection left unacknowledged is sent again with the same sequences, so\n\
+              nothing is lost or stored twice. With --acks upstream it also waits until every uplink that follows the\n\
+              topic has brought the records to the centre. Lines that are refused are counted, and the exit code is 1.\n\
+              --json prints {\"acknowledged\":N} as N grows.\n\n\
               Example: echo '21.5' | brooklet produce temperature",
 };
 
@@ -38,6 +59,8 @@ pub(super) struct ProduceArgs {
     pub key_separator: Option<String>,
     pub client_id: Option<String>,
     pub timestamps: bool,
+    /// `None`: wait for ever.
+    pub timeout: Option<Duration>,
     pub json: bool,
 }
 
@@ -50,7 +73,8 @@ impl ProduceArgs {
                 .read("acks", |text| text.parse().map_err(|_| "must be memory, flash or upstream".to_owned()))?
                 .unwrap_or_default(),
             key_separator: args.read("key-separator", |text| {
-                Some(text.to_owned()).filter(|text| !text.is_empty()).ok_or_else(|| "must not be empty".to_owned())
+                let text = format::unescape(text)?;
+                if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text) }
             })?,
             client_id: args.read("client-id", |text| {
                 let fits = !text.is_empty() && text.len() <= CLIENT_ID_BYTES_MAX && text.chars().all(is_name_char);
@@ -58,6 +82,7 @@ impl ProduceArgs {
                     .ok_or_else(|| format!("must be 1 to {CLIENT_ID_BYTES_MAX} letters, digits, '.', '_' or '-'"))
             })?,
             timestamps: args.switch("timestamps"),
+            timeout: Some(args.read("timeout", parse_duration)?.unwrap_or(TIMEOUT)).filter(|time| !time.is_zero()),
             json: args.switch("json"),
         })
     }
@@ -80,6 +105,10 @@ pub(super) fn check_topic_name(name: &str) -> Result<(), String> {
 }
 
 /// Runs `produce`.
-pub(super) fn run(_args: &ProduceArgs) -> Result<(), CliError> {
-    Err(CliError::Failed("produce is not built yet".to_owned()))
+///
+/// # Errors
+/// No gateway, or a record that was refused or not acknowledged in time.
+pub(super) fn run(args: &ProduceArgs) -> Result<(), CliError> {
+    let address = args.target.address()?;
+    smol::block_on(publishing::publish(args, &address))
 }

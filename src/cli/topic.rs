@@ -6,8 +6,17 @@ use super::{
     parse::Parsed,
     produce::topic_name,
     spec::{JSON, Opt, Positional, Spec},
+    table::Table,
+    term::{self, human_bytes, human_count},
 };
-use crate::limits::PARTITIONS_MAX;
+use crate::{
+    client::{ClientError, TopicInfo},
+    config::{parse_duration, parse_size},
+    frame::ErrorCode,
+    gateway::status::{Follower, TopicFigures},
+    json::{self, JsonObject},
+    limits::PARTITIONS_MAX,
+};
 
 const TOPIC: &[Positional] = &[Positional { name: "TOPIC", required: true, help: "Name of the topic" }];
 const PARTITIONS: Opt =
@@ -21,8 +30,9 @@ pub(super) static CREATE: Spec = Spec {
     positionals: TOPIC,
     options: &[PARTITIONS, SET, Opt::switch("if-not-exists", "Succeed if the topic is there already")],
     shared: &[connect::OPTIONS],
-    details: "Keys: retention.ms, retention.bytes, max.message.bytes, message.timestamp.type, key.\n\
-              `brooklet check --reference` describes them (as topic.…).",
+    details: "Keys: retention.ms, retention.bytes, max.message.bytes, message.timestamp.type, compression.type,\n\
+              brooklet.key. Times may be written as 7d, sizes as 64MiB; -1 is no bound. What is not set is as the\n\
+              gateway is configured (`brooklet check --reference`, topic.…).",
 };
 
 pub(super) static LIST: Spec = Spec {
@@ -176,26 +186,185 @@ fn assignments(args: &mut Parsed) -> Result<Vec<(String, String)>, CliError> {
 }
 
 /// Runs `topic create`.
-pub(super) fn create(_args: &CreateArgs) -> Result<(), CliError> {
-    Err(CliError::Failed("topic create is not built yet".to_owned()))
+///
+/// # Errors
+/// No gateway, or it refuses the topic.
+pub(super) fn create(args: &CreateArgs) -> Result<(), CliError> {
+    smol::block_on(async {
+        let mut connection = args.target.connect().await?;
+        let set = settings(&args.set)?;
+        let created = connection.create_topic(&args.topic, args.partitions.unwrap_or(0), &pairs(&set)).await;
+        match created {
+            Ok(()) => {
+                let partitions = connection.topic(&args.topic).await?.partitions;
+                term::note(&format!("created topic {} with {}", args.topic, counted(partitions)));
+                Ok(())
+            }
+            Err(ClientError::Refused(ErrorCode::TopicExists, _)) if args.if_not_exists => {
+                term::note(&format!("topic {} is there already", args.topic));
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    })
 }
 
 /// Runs `topic list`.
-pub(super) fn list(_args: &ListArgs) -> Result<(), CliError> {
-    Err(CliError::Failed("topic list is not built yet".to_owned()))
+///
+/// # Errors
+/// No gateway.
+pub(super) fn list(args: &ListArgs) -> Result<(), CliError> {
+    let status = smol::block_on(async {
+        let mut connection = args.target.connect().await?;
+        connect::status(&mut connection).await
+    })?;
+    let topics: Vec<_> = status.topics.iter().filter(|topic| args.internal || !topic.internal).collect();
+    if args.json {
+        let topics = topics.iter().map(|topic| serde_json::to_string(topic).unwrap_or_default());
+        return term::print(&format!("{}\n", json::array(topics)));
+    }
+    if topics.is_empty() {
+        term::note("no topics; `brooklet topic create NAME` or `brooklet produce NAME` makes one");
+        return Ok(());
+    }
+    let mut table = Table::new(&["TOPIC", ">PARTITIONS", ">RECORDS", ">KEPT", "FOLLOWED BY"]);
+    for topic in topics {
+        let (records, kept) = (human_count(topic.records()), human_bytes(topic.bytes()));
+        table.row([topic.name.clone(), topic.partitions.len().to_string(), records, kept, followers(topic)]);
+    }
+    term::print(&table.render())
 }
 
 /// Runs `topic describe`.
-pub(super) fn describe(_args: &DescribeArgs) -> Result<(), CliError> {
-    Err(CliError::Failed("topic describe is not built yet".to_owned()))
+///
+/// # Errors
+/// No gateway, or no such topic.
+pub(super) fn describe(args: &DescribeArgs) -> Result<(), CliError> {
+    let (topic, figures) = smol::block_on(async {
+        let mut connection = args.target.connect().await?;
+        let topic = match connection.topic(&args.topic).await {
+            Ok(topic) => topic,
+            Err(error) => return Err(connect::topic_error(&mut connection, &args.topic, error).await),
+        };
+        let figures = connect::status(&mut connection).await?.topic(&topic.name).cloned();
+        Ok::<_, CliError>((topic, figures.unwrap_or_default()))
+    })?;
+    if args.json {
+        return term::print(&format!("{}\n", described_json(&topic, &figures)));
+    }
+    let mut out = format!("topic        {}\nid           {}\n", topic.name, uuid(&topic.uuid));
+    out.push_str(&format!("followed by  {}\n\n", followers(&figures)));
+    for (key, value) in &topic.configs {
+        out.push_str(&format!("{key} = {value}\n"));
+    }
+    out.push('\n');
+    let mut table = Table::new(&[">PARTITION", ">OLDEST", ">END", ">RECORDS", ">KEPT", ">UPSTREAM"]);
+    for (index, partition) in figures.partitions.iter().enumerate() {
+        table.row([
+            index.to_string(),
+            partition.log_start.to_string(),
+            partition.high_watermark.to_string(),
+            human_count(partition.high_watermark.abs_diff(partition.log_start)),
+            human_bytes(partition.bytes),
+            partition.upstream.map_or("-".to_owned(), |offset| offset.to_string()),
+        ]);
+    }
+    out.push_str(&table.render());
+    term::print(&out)
 }
 
 /// Runs `topic alter`.
-pub(super) fn alter(_args: &AlterArgs) -> Result<(), CliError> {
-    Err(CliError::Failed("topic alter is not built yet".to_owned()))
+///
+/// # Errors
+/// No gateway, no such topic, or it refuses the change.
+pub(super) fn alter(args: &AlterArgs) -> Result<(), CliError> {
+    smol::block_on(async {
+        let mut connection = args.target.connect().await?;
+        let set = settings(&args.set)?;
+        // To the gateway an empty value is the default.
+        let unset = args.unset.iter().map(|key| (key.as_str(), ""));
+        let changes: Vec<_> = pairs(&set).into_iter().chain(unset).collect();
+        match connection.alter_topic(&args.topic, args.partitions, &changes).await {
+            Ok(()) => {
+                term::note(&format!("changed topic {}", args.topic));
+                Ok(())
+            }
+            Err(error) => Err(connect::topic_error(&mut connection, &args.topic, error).await),
+        }
+    })
 }
 
 /// Runs `topic delete`.
-pub(super) fn delete(_args: &DeleteArgs) -> Result<(), CliError> {
-    Err(CliError::Failed("topic delete is not built yet".to_owned()))
+///
+/// # Errors
+/// No gateway, or no such topic.
+pub(super) fn delete(args: &DeleteArgs) -> Result<(), CliError> {
+    smol::block_on(async {
+        let mut connection = args.target.connect().await?;
+        match connection.delete_topic(&args.topic).await {
+            Ok(()) => {
+                term::note(&format!("deleted topic {}", args.topic));
+                Ok(())
+            }
+            Err(ClientError::Refused(ErrorCode::UnknownTopic, _)) if args.if_exists => {
+                term::note(&format!("there is no topic {}", args.topic));
+                Ok(())
+            }
+            Err(error) => Err(connect::topic_error(&mut connection, &args.topic, error).await),
+        }
+    })
+}
+
+/// The settings as the gateway takes them: times in ms and sizes in bytes, also where people wrote units.
+fn settings(set: &[(String, String)]) -> Result<Vec<(String, String)>, CliError> {
+    let plain = |key: &str, value: &str| -> Result<String, String> {
+        let is_number = value.parse::<i64>().is_ok();
+        match key {
+            "retention.ms" if !is_number => parse_duration(value).map(|time| time.as_millis().to_string()),
+            "retention.bytes" | "max.message.bytes" if !is_number => parse_size(value).map(|bytes| bytes.to_string()),
+            _ => Ok(value.to_owned()),
+        }
+    };
+    let one = |(key, value): &(String, String)| match plain(key, value) {
+        Ok(value) => Ok((key.clone(), value)),
+        Err(allowed) => Err(CliError::Failed(format!("--set {key}={value}: {allowed}"))),
+    };
+    set.iter().map(one).collect()
+}
+
+fn pairs(settings: &[(String, String)]) -> Vec<(&str, &str)> {
+    settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+}
+
+fn described_json(topic: &TopicInfo, figures: &TopicFigures) -> String {
+    let mut configs = JsonObject::new();
+    for (key, value) in &topic.configs {
+        configs.text(key, value);
+    }
+    // The figures as everywhere, and the configuration with them.
+    let figures = serde_json::to_string(figures).unwrap_or_default();
+    let mut object = JsonObject::new();
+    object.raw("topic", &figures).raw("configs", &configs.finish());
+    object.finish()
+}
+
+/// Who follows a topic, for people.
+pub(super) fn followers(topic: &TopicFigures) -> String {
+    if topic.followed_by.is_empty() {
+        return if topic.internal { "-" } else { "no uplink" }.to_owned();
+    }
+    let one = |follower: &Follower| match follower.lag_records {
+        0 => follower.uplink.clone(),
+        lag => format!("{} ({} behind)", follower.uplink, human_count(lag)),
+    };
+    topic.followed_by.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn counted(partitions: u32) -> String {
+    if partitions == 1 { "1 partition".to_owned() } else { format!("{partitions} partitions") }
+}
+
+/// RFC 9562's form.
+fn uuid(bytes: &[u8; 16]) -> String {
+    crate::broker::TopicId(*bytes).to_string()
 }

@@ -47,7 +47,7 @@ pub fn format_time(unix_ms: i64) -> String {
 
 /// `date "T" time offset` of RFC 3339 section 5.6; also a space for the T, as its note allows. A leap second counts as
 /// the second before it.
-fn parse_rfc3339(text: &str) -> Option<i64> {
+pub(super) fn parse_rfc3339(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let number = |from: usize, to: usize| -> Option<i64> {
         let digits = bytes.get(from..to)?;

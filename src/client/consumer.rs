@@ -151,6 +151,16 @@ impl Consumer {
         }
     }
 
+    /// Whether [`Consumer::next`] has a record at hand, so that it won't wait.
+    pub fn has_next(&self) -> bool {
+        !self.received.is_empty()
+    }
+
+    /// Whether it goes on for ever, over broken connections.
+    pub fn is_following(&self) -> bool {
+        self.options.follow
+    }
+
     /// The next offset of each partition: what was handed out lies before it.
     pub fn positions(&self) -> impl Iterator<Item = (u32, i64)> {
         self.partitions.iter().map(|partition| (partition.index, partition.position))

@@ -6,6 +6,7 @@
 //! Invariants: the lock is held for the session's own steps only, never across an await; an error that can't pass
 //! (another client with the same id, no common version) ends the publisher, and every call says so.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -102,6 +103,8 @@ struct State {
     progress: Progress,
     /// The newest refusal or trouble, for people.
     trouble: Option<String>,
+    /// Records refused for good by code, each with the newest text: no more than there are codes.
+    refusals: BTreeMap<u8, (u64, String)>,
     /// Why the publisher has ended.
     ended: Option<(ErrorCode, String)>,
 }
@@ -140,7 +143,7 @@ impl Publisher {
             address: address.clone(),
             level: options.level,
             started: Instant::now(),
-            state: Mutex::new(State { session, progress: Progress::default(), trouble: None, ended: None }),
+            state: Mutex::new(State { session, progress: Progress::default(), trouble: None, refusals: BTreeMap::new(), ended: None }),
             wake: Signal::new(),
             changed: Signal::new(),
         });
@@ -238,6 +241,12 @@ impl Publisher {
     /// The newest refusal or trouble in words, once.
     pub fn take_trouble(&self) -> Option<String> {
         self.shared.lock().trouble.take()
+    }
+
+    /// What was refused for good: why, how many records, and the newest text that came with it.
+    pub fn refusals(&self) -> Vec<(ErrorCode, u64, String)> {
+        let state = self.shared.lock();
+        state.refusals.iter().map(|(code, (count, text))| (ErrorCode::from(*code), *count, text.clone())).collect()
     }
 
     async fn wait(&self, reached: impl Fn(&State) -> bool) -> Result<(), ClientError> {
@@ -415,6 +424,8 @@ impl State {
             Event::Upstream { total } => self.progress.upstream = self.progress.upstream.max(total),
             Event::Refused { first, count, code, text } => {
                 self.progress.refused += u64::from(count);
+                let refusals = self.refusals.entry(u8::from(code)).or_default();
+                *refusals = (refusals.0 + u64::from(count), text.to_string());
                 self.trouble = Some(format!("record {first} and {} after it were refused: {code}: {text}", count - 1));
             }
             Event::Delayed { code, retry_ms, text } => {
