@@ -141,7 +141,8 @@ async fn consume(args: &ConsumeArgs, address: &Address) -> Result<(), CliError> 
 }
 
 async fn print_records(args: &ConsumeArgs, consumer: &mut Consumer, out: &mut impl Write) -> Result<(), CliError> {
-    let mut left = args.count.unwrap_or(u64::MAX);
+    let wanted = args.count.unwrap_or(u64::MAX);
+    let mut left = wanted;
     while left > 0 {
         if !consumer.has_next() {
             // About to wait: what is printed must be seen meanwhile, and is done with.
@@ -151,7 +152,11 @@ async fn print_records(args: &ConsumeArgs, consumer: &mut Consumer, out: &mut im
         print_record(&args.format, &args.topic, &record, out).map_err(term::output_error)?;
         left -= 1;
     }
-    settle(consumer, out).await
+    settle(consumer, out).await?;
+    if left == wanted && wanted > 0 {
+        term::note("brooklet consume: no records there");
+    }
+    Ok(())
 }
 
 /// Writes out what was printed, then saves how far the group is: never the other way round.

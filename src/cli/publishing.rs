@@ -273,8 +273,11 @@ impl<'a> Publishing<'a> {
     fn report(mut self, gateway: &str, outcome: Result<(), CliError>) -> Result<(), CliError> {
         self.bar.finish();
         let now = self.publisher.progress();
-        self.acknowledged = now.settled.saturating_sub(now.refused);
-        self.print_json();
+        let acknowledged = now.settled.saturating_sub(now.refused);
+        if acknowledged > self.acknowledged || acknowledged == 0 {
+            self.acknowledged = acknowledged;
+            self.print_json();
+        }
         let level = match self.args.acks {
             AckLevel::Upstream if !self.upstream => AckLevel::Flash,
             level => level,
