@@ -62,9 +62,9 @@ impl Acker<'_> {
                 },
             };
             let Some(pending) = pending else { return Ok(()) };
-            let count = pending.count;
+            // Before it is told: the peer may fill its window again as soon as it hears.
+            self.flow.answered(pending.count);
             self.settle(pending).await?;
-            self.flow.answered(count);
         }
     }
 
