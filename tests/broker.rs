@@ -1,0 +1,327 @@
+//! The broker over a real store in a temporary directory, reopened where that matters: topics, idempotent producers,
+//! native sessions and their sequences, offsets, followers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use brooklet::broker::{
+    Acks, Broker, BrokerOptions, CommittedOffset, FetchError, NewRecord, NewTopic, OffsetError, ProduceError, Topic,
+    TopicError,
+};
+use brooklet::record::{BatchBuilder, BatchView, Compression, NO_HEADERS, Producer, decompress, records};
+use brooklet::store::clock::{RealClock, WallTrust};
+use brooklet::store::disk::RealDisk;
+use brooklet::store::{EngineHandle, Intervals, PartitionId, Store, StoreOptions};
+use smol::block_on;
+
+/// A broker and what keeps it running.
+struct Running {
+    broker: Broker,
+    engine: EngineHandle,
+}
+
+impl Running {
+    fn open(dir: &Path) -> Self {
+        let mut options = StoreOptions::new(dir);
+        options.max_bytes = Some(16 << 20);
+        options.commit_window = Duration::from_millis(1);
+        let clock = Arc::new(RealClock::new(WallTrust::Always));
+        let (store, engine) = Store::open(options, Arc::new(RealDisk::new()), clock).unwrap();
+        let engine = engine.spawn().unwrap();
+        Self { broker: Broker::new(store, BrokerOptions::default()).unwrap(), engine }
+    }
+
+    fn close(self) {
+        self.broker.store().shutdown();
+        self.engine.join();
+    }
+}
+
+fn topic(broker: &Broker, name: &str, partitions: u32) -> Arc<Topic> {
+    let new = NewTopic { name: name.to_owned(), partitions: Some(partitions), configs: Vec::new() };
+    block_on(broker.create_topic(new)).unwrap()
+}
+
+fn batch(values: &[&str], producer: Option<Producer>) -> Vec<u8> {
+    let mut builder = BatchBuilder::new();
+    for value in values {
+        builder.push(1_600_000_000_000, None, Some(value.as_bytes()), NO_HEADERS).unwrap();
+    }
+    match producer {
+        Some(producer) => builder.seal(producer).to_vec(),
+        None => builder.finish(Compression::None),
+    }
+}
+
+/// Offsets and values of everything in a partition.
+fn contents(broker: &Broker, partition: PartitionId) -> Vec<(i64, String)> {
+    let mut at = broker.head(partition).unwrap().log_start;
+    let mut all = Vec::new();
+    loop {
+        let read = block_on(broker.fetch(partition, at, 1 << 20)).unwrap();
+        if read.bytes.is_empty() {
+            return all;
+        }
+        let mut rest = read.bytes.as_slice();
+        while !rest.is_empty() {
+            let (view, behind) = BatchView::parse(rest).unwrap();
+            let payload = decompress(&view, &Default::default()).unwrap();
+            for record in records(&view, &payload) {
+                let record = record.unwrap();
+                all.push((record.offset, String::from_utf8(record.value.unwrap().to_vec()).unwrap()));
+            }
+            rest = behind;
+        }
+        at = read.next_offset;
+    }
+}
+
+fn record(value: &str) -> NewRecord {
+    NewRecord { value: Some(value.as_bytes().to_vec()), timestamp_ms: Some(5), ..NewRecord::default() }
+}
+
+#[test]
+fn topics_live_through_a_restart_and_a_name_made_again_is_another_topic() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::open(dir.path());
+    let first = topic(&running.broker, "t", 2);
+    assert!(matches!(
+        block_on(running.broker.create_topic(NewTopic { name: "t".to_owned(), ..NewTopic::default() })),
+        Err(TopicError::Exists(_))
+    ));
+    let changes = [("retention.ms".to_owned(), Some("60000".to_owned()))];
+    block_on(running.broker.alter_topic("t", &changes)).unwrap();
+    block_on(running.broker.add_partitions("t", 3)).unwrap();
+    assert!(matches!(block_on(running.broker.add_partitions("t", 3)), Err(TopicError::Invalid(_))));
+    assert!(matches!(
+        block_on(
+            running.broker.alter_topic("t", &[("no.such".to_owned(), None), ("x".to_owned(), Some("1".to_owned()))])
+        ),
+        Err(TopicError::Invalid(_))
+    ));
+    running.close();
+
+    let running = Running::open(dir.path());
+    let again = running.broker.topic("t").unwrap();
+    assert_eq!((again.id, again.partition_count(), again.config.retention_ms), (first.id, 3, Some(60_000)));
+    block_on(running.broker.delete_topic("t")).unwrap();
+    assert!(matches!(block_on(running.broker.delete_topic("t")), Err(TopicError::Unknown(_))));
+    assert!(matches!(running.broker.head(again.partitions[0]), Err(FetchError::UnknownPartition)));
+    let other = topic(&running.broker, "t", 1);
+    assert_ne!(other.id, first.id);
+    assert!(!again.partitions.contains(&other.partitions[0]), "a partition's number is never used again");
+    running.close();
+
+    let running = Running::open(dir.path());
+    assert_eq!(running.broker.topics().len(), 1);
+    assert_eq!(running.broker.topic("t").unwrap().id, other.id);
+    running.close();
+}
+
+#[test]
+fn an_idempotent_producers_resend_is_recognised_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::open(dir.path());
+    let t = topic(&running.broker, "t", 1);
+    let id = block_on(running.broker.new_producer_id()).unwrap();
+    let send = |broker: &Broker, sequence: i32, values: &[&str]| {
+        let producer = Producer { id, epoch: 0, base_sequence: sequence };
+        block_on(async { broker.produce(&t, 0, batch(values, Some(producer)), Acks::Flash).await?.wait().await })
+    };
+    assert_eq!(send(&running.broker, 0, &["a", "b"]).unwrap().base_offset, 0);
+    assert_eq!(send(&running.broker, 2, &["c"]).unwrap().base_offset, 2);
+    running.close();
+
+    let running = Running::open(dir.path());
+    let resent = send(&running.broker, 0, &["a", "b"]).unwrap();
+    assert_eq!((resent.base_offset, resent.duplicate), (0, true));
+    assert!(matches!(send(&running.broker, 5, &["f"]), Err(ProduceError::OutOfOrderSequence { expected: 3, got: 5 })));
+    assert_eq!(send(&running.broker, 3, &["d"]).unwrap().base_offset, 3);
+    let values: Vec<_> = contents(&running.broker, t.partitions[0]).into_iter().map(|(_, value)| value).collect();
+    assert_eq!(values, ["a", "b", "c", "d"]);
+    let other = block_on(running.broker.new_producer_id()).unwrap();
+    assert!(other > id, "an id is never given twice");
+    running.close();
+}
+
+#[test]
+fn what_is_wrong_with_a_batch_is_found_when_it_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::open(dir.path());
+    let t = topic(&running.broker, "t", 1);
+    let send = |bytes: Vec<u8>, index| block_on(running.broker.produce(&t, index, bytes, Acks::Flash)).map(drop);
+    let good = batch(&["a"], None);
+    assert!(matches!(send(good.clone(), 1), Err(ProduceError::UnknownPartition)));
+    assert!(matches!(send(good.clone(), -1), Err(ProduceError::UnknownPartition)));
+    assert!(matches!(send(vec![0; 2 << 20], 0), Err(ProduceError::TooLarge { .. })));
+    let mut flipped = good.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    assert!(matches!(send(flipped, 0), Err(ProduceError::Corrupt(_))));
+    assert!(matches!(send([good.clone(), good].concat(), 0), Err(ProduceError::Corrupt(_))));
+    assert!(matches!(send(Vec::new(), 0), Err(ProduceError::Corrupt(_))));
+    assert_eq!(running.broker.head(t.partitions[0]).unwrap().high_watermark, 0);
+    running.close();
+}
+
+#[test]
+fn a_session_goes_on_after_a_restart_and_resends_are_stored_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::open(dir.path());
+    let t = topic(&running.broker, "t", 1);
+    let publish = |broker: &Broker, session: &_, first, values: &[&str]| {
+        let records = values.iter().map(|value| record(value)).collect();
+        block_on(async { broker.publish(session, &t, first, records, Acks::Flash).await?.wait().await })
+    };
+    let session = block_on(running.broker.open_session("device", None, 0)).unwrap();
+    assert_eq!((session.resumed(), session.last_durable_sequence(), session.next_sequence()), (false, 0, 1));
+    let published = publish(&running.broker, &session, 1, &["1", "2"]).unwrap();
+    assert_eq!((published.last_sequence, published.duplicates), (2, 0));
+    let resent = publish(&running.broker, &session, 2, &["2", "3"]).unwrap();
+    assert_eq!((resent.last_sequence, resent.duplicates, resent.last), (3, 1, Some((t.partitions[0], 2))));
+    assert!(matches!(
+        publish(&running.broker, &session, 5, &["5"]),
+        Err(ProduceError::SequenceGap { expected: 4, got: 5 })
+    ));
+    let epoch = session.epoch();
+    drop(session);
+    running.close();
+
+    let running = Running::open(dir.path());
+    let session = block_on(running.broker.open_session("device", Some(epoch), 0)).unwrap();
+    assert_eq!((session.resumed(), session.last_durable_sequence()), (true, 3));
+    assert_eq!(publish(&running.broker, &session, 3, &["3", "4"]).unwrap().duplicates, 1);
+    block_on(async { running.broker.skip(&session, 5, 2).await?.wait().await }).unwrap();
+    assert_eq!(publish(&running.broker, &session, 7, &["7"]).unwrap().last_sequence, 7);
+    let values: Vec<_> = contents(&running.broker, t.partitions[0]).into_iter().map(|(_, value)| value).collect();
+    assert_eq!(values, ["1", "2", "3", "4", "7"]);
+
+    // A device that has forgotten its epoch begins another; what it remembers of the old one is of no use any more.
+    let newer = block_on(running.broker.open_session("device", None, 0)).unwrap();
+    assert!(newer.epoch() > epoch && !newer.resumed());
+    assert!(session.is_fenced());
+    assert!(matches!(publish(&running.broker, &session, 8, &["8"]), Err(ProduceError::SessionFenced)));
+    assert_eq!(publish(&running.broker, &newer, 1, &["new"]).unwrap().duplicates, 0);
+    drop((session, newer));
+    running.close();
+}
+
+#[test]
+fn what_was_acknowledged_from_memory_and_lost_is_stepped_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::open(dir.path());
+    let t = topic(&running.broker, "t", 1);
+    let session = block_on(running.broker.open_session("device", None, 0)).unwrap();
+    let epoch = session.epoch();
+    block_on(async { running.broker.publish(&session, &t, 1, vec![record("1")], Acks::Memory).await?.wait().await })
+        .unwrap();
+    drop(session);
+    running.close();
+    let running = Running::open(dir.path());
+    // The client has seen 2 and 3 acknowledged from memory before the power went.
+    let session = block_on(running.broker.open_session("device", Some(epoch), 4)).unwrap();
+    assert_eq!(session.next_sequence(), 4);
+    block_on(async { running.broker.publish(&session, &t, 4, vec![record("4")], Acks::Flash).await?.wait().await })
+        .unwrap();
+    drop(session);
+    running.close();
+}
+
+#[test]
+fn native_records_go_by_key_and_without_one_by_client() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::open(dir.path());
+    let t = topic(&running.broker, "t", 8);
+    let session = block_on(running.broker.open_session("device", None, 0)).unwrap();
+    let mut sequence = 1;
+    let mut publish = |record: NewRecord| {
+        let broker = &running.broker;
+        let first = sequence;
+        sequence += 1;
+        block_on(async { broker.publish(&session, &t, first, vec![record], Acks::Flash).await?.wait().await })
+            .unwrap()
+            .last
+            .unwrap()
+            .0
+    };
+    let keyed = |key: &str| NewRecord { key: Some(key.as_bytes().to_vec()), ..record("v") };
+    assert_eq!(publish(keyed("k")), publish(keyed("k")));
+    let own = publish(record("v"));
+    assert_eq!(own, publish(keyed("device")), "the client's id is the key");
+    let spread: std::collections::BTreeSet<_> = (0..40).map(|i| publish(keyed(&i.to_string()))).collect();
+    assert!(spread.len() > 4, "{spread:?}");
+    drop(session);
+    running.close();
+}
+
+#[test]
+fn readers_offsets_live_through_a_restart_and_an_unchanged_commit_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::open(dir.path());
+    let t = topic(&running.broker, "t", 1);
+    let at = |offset| CommittedOffset { offset, leader_epoch: 1, metadata: "note".to_owned() };
+    block_on(running.broker.commit_offsets("reader", vec![(t.id, 0, at(7))])).unwrap();
+    let commits = running.broker.store().status().commits;
+    block_on(running.broker.commit_offsets("reader", vec![(t.id, 0, at(7))])).unwrap();
+    assert_eq!(running.broker.store().status().commits, commits);
+    assert!(matches!(
+        block_on(running.broker.commit_offsets("", vec![(t.id, 0, at(7))])),
+        Err(OffsetError::Invalid(_))
+    ));
+    assert!(matches!(
+        block_on(running.broker.commit_offsets("reader", vec![(t.id, 0, at(-1))])),
+        Err(OffsetError::Invalid(_))
+    ));
+    running.close();
+    let running = Running::open(dir.path());
+    assert_eq!(running.broker.committed_offset("reader", &t, 0), Some(at(7)));
+    assert_eq!(running.broker.committed_offset("other", &t, 0), None);
+    running.close();
+}
+
+#[test]
+fn followers_positions_decide_what_is_upstream_and_live_through_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::open(dir.path());
+    let t = topic(&running.broker, "t", 1);
+    let p = t.partitions[0];
+    assert_eq!(running.broker.upstream_offset(p), None, "nobody follows it");
+    running.broker.add_follower("a", Arc::new(|topic: &Topic| !topic.is_internal()));
+    running.broker.add_follower("b", Arc::new(|topic: &Topic| topic.name == "t"));
+    let other = topic(&running.broker, "other", 1);
+    assert_eq!(running.broker.followers_of(&other), ["a"]);
+    running.broker.advance_position("a", p, Intervals::up_to(5));
+    assert_eq!(running.broker.upstream_offset(p), Some(0), "the slowest counts");
+    running.broker.advance_position("b", p, Intervals::up_to(3));
+    assert_eq!(running.broker.upstream_offset(p), Some(3));
+    let saved = vec![(p, Intervals::up_to(5))];
+    block_on(running.broker.save_positions("a", saved, Duration::from_millis(1))).unwrap();
+    running.close();
+
+    let running = Running::open(dir.path());
+    running.broker.add_follower("a", Arc::new(|_: &Topic| true));
+    assert_eq!(running.broker.position("a", p).first_gap(), 5);
+    block_on(running.broker.delete_topic("t")).unwrap();
+    assert_eq!(running.broker.upstream_offset(p), None);
+    running.close();
+}
+
+#[test]
+fn a_reader_at_the_end_is_woken_by_the_next_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::open(dir.path());
+    let t = topic(&running.broker, "t", 1);
+    let p = t.partitions[0];
+    let broker = running.broker.clone();
+    let waiting = std::thread::spawn(move || {
+        block_on(broker.wait_for_records(&[(p, 0)], Duration::from_secs(20)));
+        broker.head(p).unwrap().high_watermark
+    });
+    block_on(async { running.broker.produce(&t, 0, batch(&["a"], None), Acks::Flash).await?.wait().await }).unwrap();
+    assert_eq!(waiting.join().unwrap(), 1);
+    block_on(running.broker.delete_records(p, -1)).unwrap();
+    assert_eq!(running.broker.head(p).unwrap().log_start, 1);
+    assert!(matches!(block_on(running.broker.fetch(p, 0, 100)), Err(FetchError::OutOfRange(_))));
+    running.close();
+}
