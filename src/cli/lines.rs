@@ -149,7 +149,8 @@ mod tests {
         assert_eq!(layout.split(b"1500 k::v::w"), Ok(parts));
         assert_eq!(layout.split(b"1970-01-01T00:00:01.5Z k::v::w"), Ok(parts));
         assert_eq!(layout.split(b"1500 k:v"), Err(BadLine::NoKey));
-        for wrong in [&b""[..], b"1500", b"15m k::v", b"-1 k::v", b" k::v", b"\xff k::v", b"99999999999999999999 k::v"] {
+        for wrong in [&b""[..], b"1500", b"15m k::v", b"-1 k::v", b" k::v", b"\xff k::v", b"99999999999999999999 k::v"]
+        {
             assert_eq!(layout.split(wrong), Err(BadLine::NoTime), "{wrong:?}");
         }
         let plain = Layout { timestamps: false, key_separator: None };

@@ -25,12 +25,8 @@ pub(super) static SPEC: Spec = Spec {
     positionals: &[Positional { name: "TOPIC", required: true, help: "Topic to publish to" }],
     options: &[
         Opt::value("acks", "LEVEL", "How far a record must come to count: memory, flash (default) or upstream"),
-        Opt::value(
-            "key-separator",
-            "S",
-            "A line is KEY, this text, VALUE; without it a line is a value. \\t is a tab",
-        )
-        .short('K'),
+        Opt::value("key-separator", "S", "A line is KEY, this text, VALUE; without it a line is a value. \\t is a tab")
+            .short('K'),
         Opt::value(
             "client-id",
             "ID",

@@ -143,7 +143,13 @@ impl Publisher {
             address: address.clone(),
             level: options.level,
             started: Instant::now(),
-            state: Mutex::new(State { session, progress: Progress::default(), trouble: None, refusals: BTreeMap::new(), ended: None }),
+            state: Mutex::new(State {
+                session,
+                progress: Progress::default(),
+                trouble: None,
+                refusals: BTreeMap::new(),
+                ended: None,
+            }),
             wake: Signal::new(),
             changed: Signal::new(),
         });

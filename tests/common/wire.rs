@@ -12,6 +12,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 const FETCH_BYTES_MAX: i32 = 16 << 20;
 const HEADER_BYTES: usize = 61;
+/// UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER: the brokers don't agree yet.
+const ELSEWHERE: [i16; 3] = [3, 5, 6];
 
 /// One connection.
 pub struct Wire {
@@ -248,26 +250,28 @@ impl Batch {
     }
 }
 
-/// All batches of a topic by partition, from the beginning to the high watermark.
+/// All batches of a topic by partition, from the beginning to the high watermark. Asks again while leaders change.
 pub fn batches(bootstrap: &str, topic: &str) -> Vec<Vec<Batch>> {
-    let Some(leaders) = leaders(bootstrap, topic) else { return Vec::new() };
-    let each = leaders.iter().enumerate();
-    each.map(|(partition, leader)| partition_batches(leader, topic, partition.try_into().unwrap())).collect()
+    super::wait_for(&format!("a leader for every partition of {topic}"), TIMEOUT, || {
+        let leaders = leaders(bootstrap, topic)?;
+        let each = leaders.iter().enumerate();
+        each.map(|(partition, leader)| partition_batches(leader, topic, partition.try_into().unwrap()).ok()).collect()
+    })
 }
 
-fn partition_batches(leader: &str, topic: &str, partition: i32) -> Vec<Batch> {
-    let mut wire = Wire::connect(leader).unwrap();
+fn partition_batches(leader: &str, topic: &str, partition: i32) -> io::Result<Vec<Batch>> {
+    let mut wire = Wire::connect(leader)?;
     let mut batches = Vec::new();
     let mut next = 0;
     loop {
-        let (high_watermark, bytes) = fetch(&mut wire, topic, partition, next).unwrap();
+        let (high_watermark, bytes) = fetch(&mut wire, topic, partition, next)?;
         let before = next;
         for batch in split(&bytes) {
             next = batch.next_offset();
             batches.push(batch);
         }
         if next >= high_watermark || next == before {
-            return batches;
+            return Ok(batches);
         }
     }
 }
@@ -275,7 +279,7 @@ fn partition_batches(leader: &str, topic: &str, partition: i32) -> Vec<Batch> {
 /// Fetch v4: the high watermark and the raw batches.
 ///
 /// # Errors
-/// As [`Wire::call`].
+/// As [`Wire::call`], and where this broker can't answer for the partition at this moment.
 pub fn fetch(wire: &mut Wire, topic: &str, partition: i32, offset: i64) -> io::Result<(i64, Vec<u8>)> {
     let limits = Body::default().i32(-1).i32(100).i32(0).i32(FETCH_BYTES_MAX).i8(0);
     let body = limits.i32(1).string(topic).i32(1).i32(partition).i64(offset).i32(FETCH_BYTES_MAX);
@@ -286,13 +290,17 @@ pub fn fetch(wire: &mut Wire, topic: &str, partition: i32, offset: i64) -> io::R
         a.array(|a| {
             a.i32();
             let (error, high_watermark) = (a.i16(), a.i64());
-            assert_eq!(error, 0, "Fetch of {topic}-{partition} from {offset}");
             a.i64();
             a.array(|a| (a.i64(), a.i64()));
-            (high_watermark, a.blob())
+            (error, high_watermark, a.blob())
         })
     });
-    Ok(topics.pop().unwrap().pop().unwrap())
+    let (error, high_watermark, bytes) = topics.pop().unwrap().pop().unwrap();
+    if ELSEWHERE.contains(&error) {
+        return Err(io::Error::other(format!("error {error}")));
+    }
+    assert_eq!(error, 0, "Fetch of {topic}-{partition} from {offset}");
+    Ok((high_watermark, bytes))
 }
 
 fn split(mut bytes: &[u8]) -> Vec<Batch> {
