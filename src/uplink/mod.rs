@@ -1,1 +1,137 @@
-//! (being built)
+//! Store-and-forward to a Kafka cluster: each `[uplink.NAME]` is one [`Uplink`].
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `options`, `naming`, `partitioning` | what is forwarded, and where to |
+//! | `mirror` | what is done, what is under way, where to read on (pure) |
+//! | `gather`, `recode` | stored batches to batches for upstream (pure) |
+//! | `lane`, `producer`, `verdict` | sequences, retries, what an error code means (pure) |
+//! | `backoff` | waits, and when to log (pure) |
+//! | `connection`, `dial`, `versions`, `cluster` | the Kafka client |
+//! | `task`, `upkeep`, `forward` | the loop that joins them |
+//! | `status`, `check` | for people |
+//!
+//! Invariants: nothing is forwarded that is not committed here; a position never includes what upstream has not acknowledged
+//! (with all replicas in sync); a damaged batch is never given a new checksum; whatever the backlog, memory is bounded by
+//! `options::WINDOW_BYTES` plus one scan.
+//!
+//! Absent: transactions (delivery is at least once: after a crash, what was acknowledged in the last seconds is sent again);
+//! TLS and SASL (`dial.rs` is their place).
+
+mod backoff;
+mod check;
+
+mod cluster;
+mod connection;
+mod dial;
+mod forward;
+mod gather;
+mod lane;
+mod mirror;
+mod naming;
+mod options;
+mod partitioning;
+mod producer;
+mod recode;
+mod status;
+mod task;
+mod upkeep;
+mod verdict;
+mod versions;
+
+use std::sync::Arc;
+
+use smol::Task;
+
+pub use check::{Finding, Severity, check};
+pub use options::UplinkOptions;
+pub use status::{LastError, PartitionStatus, StallStatus, UplinkCounts, UplinkState, UplinkStatus};
+
+use crate::broker::Broker;
+use status::{Control, Report};
+
+/// A running uplink. Dropping it ends it at once; [`Uplink::stop`] ends it cleanly.
+#[derive(Debug)]
+pub struct Uplink {
+    broker: Broker,
+    options: Arc<UplinkOptions>,
+    control: Arc<Control>,
+    report: Arc<Report>,
+    task: Task<()>,
+}
+
+impl Uplink {
+    /// Starts forwarding in the background, on smol's global executor. Never fails: an unreachable cluster is the normal case
+    /// at the edge.
+    pub fn spawn(broker: Broker, options: UplinkOptions) -> Self {
+        let options = Arc::new(options);
+        let (control, report) = (Arc::<Control>::default(), Arc::<Report>::default());
+        let task =
+            task::Forwarder::new(broker.clone(), Arc::clone(&options), Arc::clone(&control), Arc::clone(&report));
+        Self { broker, options, control, report, task: smol::spawn(task.run()) }
+    }
+
+    /// The uplink's name, as configured.
+    pub fn name(&self) -> &str {
+        &self.options.name
+    }
+
+    /// Stops reading and sending until [`Uplink::resume`]. What is in flight is still acknowledged. Not remembered over a restart.
+    pub fn pause(&self) {
+        self.control.set_paused(true);
+    }
+
+    /// Ends [`Uplink::pause`].
+    pub fn resume(&self) {
+        self.control.set_paused(false);
+    }
+
+    /// Ends it cleanly, within 2 s: waits for acknowledgements under way, and makes the positions durable.
+    pub async fn stop(self) {
+        self.control.stop();
+        self.task.await;
+    }
+
+    /// How it is doing.
+    pub fn status(&self) -> UplinkStatus {
+        let live = self.report.live().clone();
+        let partitions = self.partitions();
+        let lag_records = partitions.iter().map(|partition| partition.lag_records).sum();
+        let counts = self.report.counts();
+        let per_record = (counts.records > 0).then(|| counts.bytes as f64 / counts.records as f64);
+        UplinkStatus {
+            name: self.options.name.clone(),
+            bootstrap: self.options.config.bootstrap.iter().map(ToString::to_string).collect(),
+            state: live.state,
+            versions: live.versions,
+            last_error: live.last_error,
+            stalls: live.stalls.into_values().collect(),
+            partitions,
+            lag_records,
+            lag_bytes_estimate: per_record.map(|bytes| (bytes * lag_records as f64) as u64),
+            oldest_unforwarded_ms: live.oldest_unforwarded_ms,
+            counts,
+        }
+    }
+
+    fn partitions(&self) -> Vec<PartitionStatus> {
+        let follows = naming::follows(&self.options);
+        let topics = self.broker.topics();
+        let followed = topics.iter().filter(|topic| follows(topic));
+        let each =
+            followed.flat_map(|topic| topic.partitions.iter().enumerate().map(move |(index, p)| (topic, index, *p)));
+        let status = |(topic, index, partition): (&Arc<crate::broker::Topic>, usize, _)| {
+            let head = self.broker.head(partition).ok()?;
+            let position = self.broker.position(&self.options.name, partition);
+            let missing = position.missing_in(head.log_start..head.readable_end());
+            Some(PartitionStatus {
+                topic: topic.name.clone(),
+                partition: index as u32,
+                position: position.first_gap(),
+                end: head.readable_end(),
+                lag_records: missing.iter().map(|range| range.end.abs_diff(range.start)).sum(),
+            })
+        };
+        each.filter_map(status).collect()
+    }
+}

@@ -1,0 +1,255 @@
+//! `uplink check`: whether an uplink could work, step by step, and what to do where it could not. Sends nothing but questions.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::cluster::{Cluster, ClusterError, TopicLimits, TopicState};
+use super::dial::{self, Dialer};
+use super::naming;
+use super::options::UplinkOptions;
+use super::partitioning;
+use super::upkeep::explain;
+use super::verdict::remedy;
+use crate::broker::Topic;
+use crate::kafka::error_code::{ErrorCode, Shown};
+use crate::store::clock::WALL_FLOOR_MS;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// It works, but not as someone may expect.
+    Warn,
+    /// It does not work.
+    Fail,
+}
+
+/// One line of the check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub severity: Severity,
+    /// What was looked at: `dns`, `connect`, `versions`, …
+    pub what: &'static str,
+    /// What was found, and what to do if it isn't `Ok`.
+    pub text: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Ok => "ok  ",
+            Severity::Warn => "warn",
+            Severity::Fail => "FAIL",
+        };
+        write!(f, "{severity}  {:<9} {}", self.what, self.text)
+    }
+}
+
+/// The findings so far.
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, severity: Severity, what: &'static str, text: impl fmt::Display) {
+        self.0.push(Finding { severity, what, text: text.to_string() });
+    }
+}
+
+/// Checks what `options` say, for these local topics (those it doesn't follow are passed over). `wall_ms` is the gateway's wall
+/// time (Unix ms). Ends at the first step that makes the following ones pointless.
+pub async fn check(options: &UplinkOptions, topics: &[Arc<Topic>], wall_ms: i64) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    if !reach(options, &mut findings).await {
+        return findings.0;
+    }
+    let dialer = Dialer {
+        client_id: options.client_id(),
+        connect_timeout: options.config.connect_timeout,
+        request_timeout: options.config.request_timeout,
+    };
+    let mut cluster = Cluster::new(dialer, options.config.bootstrap.clone());
+    let names = names(options, topics, &mut findings);
+    let upstream: Vec<Arc<str>> = names.iter().map(|(_, name)| Arc::clone(name)).collect();
+    if let Err(error) = cluster.refresh(&upstream).await {
+        findings.add(Severity::Fail, "metadata", error);
+        return findings.0;
+    }
+    speak(&mut cluster, &mut findings).await;
+    brokers(&mut cluster, &mut findings).await;
+    let limits = match cluster.limits(&upstream).await {
+        Ok(limits) => limits,
+        Err(error) => {
+            findings.add(Severity::Fail, "topics", error);
+            return findings.0;
+        }
+    };
+    for ((topic, name), limits) in names.iter().zip(limits) {
+        self::topic(options, &cluster, topic, name, &limits, &mut findings);
+    }
+    clock(wall_ms, &mut findings);
+    findings.0
+}
+
+/// Names and ports. Whether any bootstrap broker can be reached.
+async fn reach(options: &UplinkOptions, findings: &mut Findings) -> bool {
+    let mut reached = false;
+    for address in &options.config.bootstrap {
+        let candidates = match dial::resolve(address).await {
+            Ok(candidates) => candidates,
+            Err(error) => {
+                findings.add(Severity::Fail, "dns", format_args!("{error}: check the name and the gateway's resolver"));
+                continue;
+            }
+        };
+        let shown: Vec<String> = candidates.iter().map(|candidate| candidate.ip().to_string()).collect();
+        findings.add(Severity::Ok, "dns", format_args!("{} is {}", address.host, shown.join(", ")));
+        let attempt = dial::connect(address, &candidates, options.config.request_timeout);
+        let timeout = options.config.connect_timeout;
+        let late = async {
+            smol::Timer::after(timeout).await;
+            Err(super::connection::LinkError::new(format_args!("{address}: no answer within {timeout:?}")))
+        };
+        match futures_lite::FutureExt::or(attempt, late).await {
+            Ok(_) => {
+                reached = true;
+                findings.add(Severity::Ok, "connect", format_args!("{address} accepts connections"));
+            }
+            Err(error) => {
+                findings.add(Severity::Fail, "connect", format_args!("{error}: check port, firewall and route"));
+            }
+        }
+    }
+    reached
+}
+
+/// Local topics that are followed, and their names upstream.
+fn names<'t>(
+    options: &UplinkOptions,
+    topics: &'t [Arc<Topic>],
+    findings: &mut Findings,
+) -> Vec<(&'t Arc<Topic>, Arc<str>)> {
+    let follows = naming::follows(options);
+    let mut names = Vec::new();
+    for topic in topics.iter().filter(|topic| follows(topic)) {
+        match naming::upstream_name(options, &topic.name) {
+            Ok(name) => names.push((topic, name)),
+            Err(why) => findings.add(Severity::Fail, "topics", format_args!("{}: {why}", topic.name)),
+        }
+    }
+    if names.is_empty() {
+        findings.add(Severity::Warn, "topics", "no topic here is followed by this uplink (yet)");
+    }
+    names
+}
+
+/// Versions, and the right to produce idempotently.
+async fn speak(cluster: &mut Cluster, findings: &mut Findings) {
+    match cluster.versions() {
+        Some(versions) if versions.contains("none") => {
+            findings.add(Severity::Fail, "versions", format_args!("{versions}: brokers from Apache Kafka 2.1 on are needed"));
+        }
+        Some(versions) => findings.add(Severity::Ok, "versions", versions),
+        None => findings.add(Severity::Fail, "versions", "no broker told what it speaks"),
+    }
+    match cluster.new_identity().await {
+        Ok(_) => findings.add(Severity::Ok, "producer", "idempotent producing is allowed"),
+        Err(ClusterError::Refused { code, .. }) => findings.add(Severity::Fail, "producer", explain(code, "")),
+        Err(error) => findings.add(Severity::Fail, "producer", error),
+    }
+}
+
+/// Every broker must be reachable from here by the address it advertises.
+async fn brokers(cluster: &mut Cluster, findings: &mut Findings) {
+    for (node, address) in cluster.brokers().clone() {
+        match cluster.link(node).await {
+            Ok(_) => findings.add(Severity::Ok, "brokers", format_args!("broker {node} is reached at {address}")),
+            Err(error) => findings.add(
+                Severity::Fail,
+                "brokers",
+                format_args!("broker {node} advertises {address}, which can't be reached from here: {error}"),
+            ),
+        }
+    }
+}
+
+fn topic(
+    options: &UplinkOptions,
+    cluster: &Cluster,
+    local: &Topic,
+    name: &str,
+    limits: &TopicLimits,
+    findings: &mut Findings,
+) {
+    let partitions = match cluster.topic(name) {
+        Some(TopicState::Known(leaders)) => leaders.len() as u32,
+        Some(TopicState::Failed(code)) if is_missing(*code) && options.config.create_topics => {
+            return findings.add(Severity::Ok, "topics", format_args!("{name} is missing upstream and will be created"));
+        }
+        Some(TopicState::Failed(code)) => {
+            let text = format!("{name}: {}: {}", Shown(*code), remedy(*code));
+            return findings.add(Severity::Fail, "topics", text);
+        }
+        None => return findings.add(Severity::Fail, "topics", format_args!("{name}: the cluster says nothing about it")),
+    };
+    let highest = local.partition_count().saturating_sub(1);
+    match partitioning::route(options.config.partitioning, &options.gateway, highest, partitions) {
+        Ok(_) => {
+            let text = format!("{} ({} partitions) goes to {name} ({partitions})", local.name, highest + 1);
+            findings.add(Severity::Ok, "topics", text);
+        }
+        Err(error) => findings.add(Severity::Fail, "topics", format_args!("{name}: {error}")),
+    }
+    settings(local, name, limits, findings);
+}
+
+fn is_missing(code: i16) -> bool {
+    code == ErrorCode::UnknownTopicOrPartition.code()
+}
+
+fn settings(local: &Topic, name: &str, limits: &TopicLimits, findings: &mut Findings) {
+    if !limits.told {
+        let text = format!("{name}: its settings may not be read (DESCRIBE_CONFIGS): Kafka's defaults are assumed");
+        return findings.add(Severity::Warn, "limits", text);
+    }
+    let (ours, theirs) = (local.config.max_message_bytes, limits.max_message_bytes);
+    if ours > theirs {
+        let text = format!(
+            "{name}: max.message.bytes is {theirs} upstream and {ours} here: larger batches are cut, larger records stall"
+        );
+        findings.add(Severity::Warn, "limits", text);
+    } else {
+        findings.add(Severity::Ok, "limits", format_args!("{name}: batches up to {theirs} bytes"));
+    }
+    if let Some(ahead) = limits.ahead_max.filter(|ahead| *ahead < Duration::from_secs(24 * 3_600)) {
+        let text = format!("{name}: timestamps more than {} s ahead of the broker's clock are shifted", ahead.as_secs());
+        findings.add(Severity::Ok, "clock", text);
+    }
+    if let Some(behind) = limits.behind_max {
+        let text = format!(
+            "{name}: upstream takes no timestamps older than {} s: a longer backlog is shifted in time; raise \
+             message.timestamp.before.max.ms",
+            behind.as_secs()
+        );
+        findings.add(Severity::Warn, "clock", text);
+    }
+    if limits.cleanup_policy.as_deref().is_some_and(|policy| policy.contains("compact")) {
+        let text = format!("{name}: it is compacted upstream, which takes no records without key");
+        findings.add(Severity::Warn, "limits", text);
+    }
+    if let Some(codec) = limits.compression_type.as_deref().filter(|codec| *codec != "producer") {
+        let text = format!("{name}: compression.type = {codec} makes brokers recompress what passes through unchanged");
+        findings.add(Severity::Warn, "limits", text);
+    }
+}
+
+/// Kafka has no request that tells a broker's time; so only what is impossible is found.
+fn clock(wall_ms: i64, findings: &mut Findings) {
+    if wall_ms < WALL_FLOOR_MS {
+        findings.add(Severity::Warn, "clock", "the gateway's clock is in the past: records it stamps carry wrong times");
+    }
+}

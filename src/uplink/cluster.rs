@@ -1,0 +1,471 @@
+//! The upstream cluster as it was last heard of: brokers, topics, leaders; a connection to each broker that is needed; and the
+//! requests that are answered one at a time (metadata, topics, producer ids). Batches go out in `session.rs`.
+//!
+//! Invariant: nothing here retries. Whoever asked decides by the error how long to wait.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connection::{Connection, LinkError};
+use super::dial::Dialer;
+use super::producer::Identity;
+use super::versions::{NotSpoken, Versions};
+use crate::config::HostPort;
+use crate::kafka::api::ApiKey;
+use crate::kafka::create_topics::{CreatableTopic, CreateTopicsRequest, CreateTopicsResponse};
+use crate::kafka::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse, DescribeConfigsResult,
+};
+use crate::kafka::error_code::{ErrorCode, Shown};
+use crate::kafka::header::read_response;
+use crate::kafka::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use crate::kafka::message::Request;
+use crate::kafka::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic};
+use crate::kafka::wire::DecodeError;
+
+/// A smaller `max.message.bytes` upstream is not believed: nothing would fit.
+const BATCH_BYTES_MIN: usize = 256;
+/// The number of a resource of kind topic in DescribeConfigs.
+const RESOURCE_TOPIC: i8 = 2;
+/// The settings of a topic upstream that matter here.
+const SETTINGS: [&str; 5] = [
+    "max.message.bytes",
+    "message.timestamp.after.max.ms",
+    "message.timestamp.before.max.ms",
+    "cleanup.policy",
+    "compression.type",
+];
+
+/// Why the cluster did not do what it was asked.
+#[derive(Clone, Debug)]
+pub(super) enum ClusterError {
+    /// No connection, or it failed: wait, then try again.
+    Link(LinkError),
+    /// The broker is too old or too new: only an upgrade helps.
+    Version(NotSpoken),
+    /// It answered with an error code.
+    Refused { api: ApiKey, code: i16, text: String },
+}
+
+impl fmt::Display for ClusterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link(error) => error.fmt(f),
+            Self::Version(error) => error.fmt(f),
+            Self::Refused { api, code, text } => {
+                write!(f, "{}: {}", api.name(), Shown(*code))?;
+                if text.is_empty() { Ok(()) } else { write!(f, ": {text}") }
+            }
+        }
+    }
+}
+
+impl std::error::Error for ClusterError {}
+
+impl From<LinkError> for ClusterError {
+    fn from(error: LinkError) -> Self {
+        Self::Link(error)
+    }
+}
+
+impl From<NotSpoken> for ClusterError {
+    fn from(error: NotSpoken) -> Self {
+        Self::Version(error)
+    }
+}
+
+/// A connection and what is spoken on it.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    pub(super) connection: Arc<Connection>,
+    pub(super) versions: Arc<Versions>,
+}
+
+impl Link {
+    /// # Errors
+    /// [`LinkError`], which says how far it came.
+    pub(super) async fn dial(dialer: &Dialer, address: &HostPort) -> Result<Link, LinkError> {
+        let (connection, versions) = dialer.dial(address).await?;
+        Ok(Link { connection: Arc::new(connection), versions: Arc::new(versions) })
+    }
+
+    /// Sends one request, waits for the answer, and hands its body to `read`.
+    async fn ask<'a, M: Request<'a>, T>(
+        &self,
+        body: &M,
+        read: impl FnOnce(i16, &[u8]) -> Result<T, DecodeError>,
+    ) -> Result<T, ClusterError> {
+        let version = self.versions.pick(M::KEY)?;
+        let frame = self.connection.send(version, body)?.frame().await?;
+        read(version, &frame).map_err(|error| {
+            let (peer, api) = (self.connection.peer(), M::KEY.name());
+            LinkError::new(format_args!("{peer}: the answer to {api} is not one: {error}")).into()
+        })
+    }
+}
+
+/// A topic upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum TopicState {
+    /// Its partitions' leaders, by index; `None` while an election is under way.
+    Known(Vec<Option<i32>>),
+    /// Why it can't be written to.
+    Failed(i16),
+}
+
+/// What a topic upstream takes. Kafka's defaults where the cluster doesn't tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TopicLimits {
+    /// Largest batch, bytes.
+    pub(super) max_message_bytes: usize,
+    /// How far a timestamp may be ahead of the broker's clock; `None`: not told.
+    pub(super) ahead_max: Option<Duration>,
+    /// How far a timestamp may lie back; `None`: not told, or any time.
+    pub(super) behind_max: Option<Duration>,
+    /// `cleanup.policy`, as it is written.
+    pub(super) cleanup_policy: Option<String>,
+    /// `compression.type`: anything but `producer` recompresses what passes through.
+    pub(super) compression_type: Option<String>,
+    /// Whether the cluster told at all.
+    pub(super) told: bool,
+}
+
+impl Default for TopicLimits {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: crate::limits::BATCH_BYTES_DEFAULT,
+            ahead_max: None,
+            behind_max: None,
+            cleanup_policy: None,
+            compression_type: None,
+            told: false,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    dialer: Dialer,
+    bootstrap: Vec<HostPort>,
+    /// As of the last metadata; empty before the first.
+    brokers: BTreeMap<i32, HostPort>,
+    controller: i32,
+    links: BTreeMap<i32, Link>,
+    /// To a bootstrap address: whose it is, is not known before the first metadata.
+    seed: Option<Link>,
+    topics: BTreeMap<Arc<str>, TopicState>,
+}
+
+impl Cluster {
+    pub(super) fn new(dialer: Dialer, bootstrap: Vec<HostPort>) -> Self {
+        Self {
+            dialer,
+            bootstrap,
+            brokers: BTreeMap::new(),
+            controller: -1,
+            links: BTreeMap::new(),
+            seed: None,
+            topics: BTreeMap::new(),
+        }
+    }
+
+    /// What was last heard of a topic.
+    pub(super) fn topic(&self, name: &str) -> Option<&TopicState> {
+        self.topics.get(name)
+    }
+
+    /// The broker that leads a partition, if there is one.
+    pub(super) fn leader(&self, topic: &str, partition: i32) -> Option<i32> {
+        match self.topics.get(topic)? {
+            TopicState::Known(leaders) => leaders.get(usize::try_from(partition).ok()?).copied().flatten(),
+            TopicState::Failed(_) => None,
+        }
+    }
+
+    /// Makes a connection that was dialled elsewhere that of a broker.
+    pub(super) fn adopt(&mut self, node: i32, link: Link) {
+        self.links.insert(node, link);
+        self.seed = None;
+    }
+
+    /// What is needed to dial a broker beside other work; `None` if it isn't in the metadata any more.
+    pub(super) fn dialling(&self, node: i32) -> Option<(Dialer, HostPort)> {
+        Some((self.dialer.clone(), self.brokers.get(&node)?.clone()))
+    }
+
+    /// The brokers as of the last metadata.
+    pub(super) fn brokers(&self) -> &BTreeMap<i32, HostPort> {
+        &self.brokers
+    }
+
+    /// The open connection to a broker.
+    pub(super) fn open_link(&self, node: i32) -> Option<&Link> {
+        self.links.get(&node).filter(|link| !link.connection.is_closed())
+    }
+
+    /// The versions spoken, for people; of any broker.
+    pub(super) fn versions(&self) -> Option<String> {
+        self.links.values().chain(&self.seed).next().map(|link| link.versions.summary())
+    }
+
+    /// Asks for brokers and for these topics.
+    ///
+    /// # Errors
+    /// [`ClusterError`]; what was known before still stands then.
+    pub(super) async fn refresh(&mut self, topics: &[Arc<str>]) -> Result<(), ClusterError> {
+        let wanted =
+            topics.iter().map(|name| MetadataRequestTopic { name: Some(name), ..Default::default() }).collect();
+        let request = MetadataRequest { topics: Some(wanted), allow_auto_topic_creation: false, ..Default::default() };
+        let link = self.any_link().await?;
+        let told = link.ask(&request, |version, frame| {
+            let (_, response) = read_response::<MetadataResponse<'_>>(version, frame)?;
+            Ok((brokers_in(&response), response.controller_id, topics_in(&response)))
+        });
+        let (brokers, controller, topics) = told.await?;
+        // A broker that moved to another address gets a new connection.
+        self.links.retain(|node, _| brokers.get(node).is_some_and(|address| self.brokers.get(node) == Some(address)));
+        (self.brokers, self.controller, self.topics) = (brokers, controller, topics);
+        self.adopt_seed();
+        Ok(())
+    }
+
+    /// A connection to this broker.
+    ///
+    /// # Errors
+    /// [`ClusterError::Link`], also if the broker is not known any more.
+    pub(super) async fn link(&mut self, node: i32) -> Result<Link, ClusterError> {
+        if let Some(link) = self.open_link(node) {
+            return Ok(link.clone());
+        }
+        let address = self.brokers.get(&node).cloned();
+        let address = address.ok_or_else(|| LinkError::new(format_args!("broker {node} is not in the metadata")))?;
+        let link = self.dial(&address).await?;
+        self.links.insert(node, link.clone());
+        self.seed = None;
+        Ok(link)
+    }
+
+    /// Creates a topic; `None` leaves a number to the cluster. That it exists already is success.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub(super) async fn create_topic(
+        &mut self,
+        name: &str,
+        partitions: Option<u32>,
+        replication: Option<u16>,
+    ) -> Result<(), ClusterError> {
+        let topic = CreatableTopic {
+            name,
+            num_partitions: partitions.and_then(|n| i32::try_from(n).ok()).unwrap_or(-1),
+            replication_factor: replication.and_then(|n| i16::try_from(n).ok()).unwrap_or(-1),
+            ..Default::default()
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000, validate_only: false };
+        // Before KRaft only the controller created topics; since then every broker passes it on.
+        let link = match self.link(self.controller).await {
+            Ok(link) => link,
+            Err(_) => self.any_link().await?,
+        };
+        let told = link.ask(&request, |version, frame| {
+            let (_, response) = read_response::<CreateTopicsResponse<'_>>(version, frame)?;
+            let result = response.topics.first();
+            Ok(result.map(|result| (result.error_code, result.error_message.unwrap_or_default().to_owned())))
+        });
+        let unanswered = (ErrorCode::UnknownServerError.code(), "the answer leaves the topic out".to_owned());
+        let (code, text) = told.await?.unwrap_or(unanswered);
+        if code == 0 || code == ErrorCode::TopicAlreadyExists.code() {
+            return Ok(());
+        }
+        Err(ClusterError::Refused { api: ApiKey::CreateTopics, code, text })
+    }
+
+    /// What topics take. Kafka's defaults for those this client may not ask about.
+    ///
+    /// # Errors
+    /// [`ClusterError::Link`] only.
+    pub(super) async fn limits(&mut self, topics: &[Arc<str>]) -> Result<Vec<TopicLimits>, ClusterError> {
+        let resource = |topic| DescribeConfigsResource {
+            resource_type: RESOURCE_TOPIC,
+            resource_name: topic,
+            configuration_keys: Some(SETTINGS.to_vec()),
+        };
+        let resources = topics.iter().map(|topic| resource(topic)).collect();
+        let request = DescribeConfigsRequest { resources, ..Default::default() };
+        let link = self.any_link().await?;
+        let told = link.ask(&request, |version, frame| {
+            let (_, response) = read_response::<DescribeConfigsResponse<'_>>(version, frame)?;
+            Ok(topics.iter().map(|topic| limits_in(&response, topic)).collect())
+        });
+        match told.await {
+            Err(ClusterError::Version(_)) => Ok(vec![TopicLimits::default(); topics.len()]),
+            other => other,
+        }
+    }
+
+    /// A producer id for an idempotent producer.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub(super) async fn new_identity(&mut self) -> Result<Identity, ClusterError> {
+        let request = InitProducerIdRequest {
+            transactional_id: None,
+            // Of no meaning without a transaction, but some brokers want it positive.
+            transaction_timeout_ms: 60_000,
+            producer_id: -1,
+            producer_epoch: -1,
+        };
+        let link = self.any_link().await?;
+        let (code, identity) = link
+            .ask(&request, |version, frame| {
+                let (_, told) = read_response::<InitProducerIdResponse>(version, frame)?;
+                Ok((told.error_code, Identity { id: told.producer_id, epoch: told.producer_epoch }))
+            })
+            .await?;
+        if code == 0 {
+            return Ok(identity);
+        }
+        Err(ClusterError::Refused { api: ApiKey::InitProducerId, code, text: String::new() })
+    }
+
+    /// A connection to any broker: an open one, else to those known, else to the bootstrap addresses, in random order.
+    ///
+    /// # Errors
+    /// [`ClusterError::Link`] of the last one tried.
+    pub(super) async fn any_link(&mut self) -> Result<Link, ClusterError> {
+        let open = self.links.values().chain(&self.seed).find(|link| !link.connection.is_closed());
+        if let Some(link) = open {
+            return Ok(link.clone());
+        }
+        let mut known: Vec<i32> = self.brokers.keys().copied().collect();
+        fastrand::shuffle(&mut known);
+        for node in known {
+            if let Ok(link) = self.link(node).await {
+                return Ok(link);
+            }
+        }
+        let mut addresses = self.bootstrap.clone();
+        fastrand::shuffle(&mut addresses);
+        let mut last = LinkError::new("no bootstrap address is configured");
+        for address in addresses {
+            match self.dial(&address).await {
+                Ok(link) => {
+                    self.seed = Some(link.clone());
+                    return Ok(link);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last.into())
+    }
+
+    async fn dial(&self, address: &HostPort) -> Result<Link, LinkError> {
+        Link::dial(&self.dialer, address).await
+    }
+
+    /// The bootstrap connection becomes that of the broker with this address, so that none is opened twice.
+    fn adopt_seed(&mut self) {
+        let Some(seed) = &self.seed else { return };
+        let owner = self.brokers.iter().find(|(_, address)| address.to_string() == seed.connection.peer());
+        if let Some((node, _)) = owner
+            && let Some(seed) = self.seed.take()
+        {
+            self.links.entry(*node).or_insert(seed);
+        }
+    }
+}
+
+fn brokers_in(response: &MetadataResponse<'_>) -> BTreeMap<i32, HostPort> {
+    let address = |host: &str, port: i32| Some(HostPort { host: host.to_owned(), port: u16::try_from(port).ok()? });
+    response.brokers.iter().filter_map(|b| Some((b.node_id, address(b.host, b.port)?))).collect()
+}
+
+fn topics_in(response: &MetadataResponse<'_>) -> BTreeMap<Arc<str>, TopicState> {
+    response.topics.iter().filter_map(|topic| Some((Arc::from(topic.name?), topic_state(topic)))).collect()
+}
+
+fn topic_state(topic: &MetadataResponseTopic<'_>) -> TopicState {
+    if topic.error_code != 0 {
+        return TopicState::Failed(topic.error_code);
+    }
+    let mut leaders = vec![None; topic.partitions.len()];
+    for partition in &topic.partitions {
+        let slot = usize::try_from(partition.partition_index).ok().and_then(|index| leaders.get_mut(index));
+        if let Some(slot) = slot {
+            *slot = (partition.leader_id >= 0).then_some(partition.leader_id);
+        }
+    }
+    // A topic that was created a moment ago may come without partitions.
+    if leaders.is_empty() {
+        TopicState::Failed(ErrorCode::LeaderNotAvailable.code())
+    } else {
+        TopicState::Known(leaders)
+    }
+}
+
+fn limits_in(response: &DescribeConfigsResponse<'_>, topic: &str) -> TopicLimits {
+    let mut limits = TopicLimits::default();
+    let told = |result: &&DescribeConfigsResult<'_>| result.error_code == 0 && result.resource_name == topic;
+    let Some(result) = response.results.iter().find(told) else { return limits };
+    limits.told = true;
+    for config in &result.configs {
+        let Some(value) = config.value else { continue };
+        let time = || value.parse().ok().filter(|ms| *ms < i64::MAX as u64).map(Duration::from_millis);
+        match config.name {
+            "max.message.bytes" => {
+                let told = value.parse().unwrap_or(limits.max_message_bytes);
+                limits.max_message_bytes = told.clamp(BATCH_BYTES_MIN, crate::limits::BATCH_BYTES_MAX);
+            }
+            "message.timestamp.after.max.ms" => limits.ahead_max = time(),
+            "message.timestamp.before.max.ms" => limits.behind_max = time(),
+            "cleanup.policy" => limits.cleanup_policy = Some(value.to_owned()),
+            "compression.type" => limits.compression_type = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+    limits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::describe_configs::DescribeConfigsResourceResult;
+    use crate::kafka::metadata::MetadataResponsePartition;
+
+    #[test]
+    fn leaders_are_taken_by_index_whatever_the_order() {
+        let partition = |index, leader| MetadataResponsePartition {
+            partition_index: index,
+            leader_id: leader,
+            ..Default::default()
+        };
+        let mut topic = MetadataResponseTopic { name: Some("t"), ..Default::default() };
+        assert_eq!(topic_state(&topic), TopicState::Failed(5));
+        topic.partitions = vec![partition(2, 7), partition(0, -1), partition(1, 8), partition(900, 1)];
+        assert_eq!(topic_state(&topic), TopicState::Known(vec![None, Some(8), Some(7), None]));
+        topic.error_code = 29;
+        assert_eq!(topic_state(&topic), TopicState::Failed(29));
+    }
+
+    #[test]
+    fn limits_come_from_the_topic_or_are_kafkas_defaults() {
+        let config = |name, value| DescribeConfigsResourceResult { name, value: Some(value), ..Default::default() };
+        let configs = vec![
+            config("max.message.bytes", "2000"),
+            config("message.timestamp.after.max.ms", "3600000"),
+            config("message.timestamp.before.max.ms", "9223372036854775807"),
+        ];
+        let mut response = DescribeConfigsResponse {
+            results: vec![DescribeConfigsResult { resource_name: "t", configs, ..Default::default() }],
+            ..Default::default()
+        };
+        let limits = limits_in(&response, "t");
+        assert_eq!((limits.max_message_bytes, limits.told), (2_000, true));
+        assert_eq!((limits.ahead_max, limits.behind_max), (Some(Duration::from_secs(3_600)), None));
+        response.results[0].error_code = 29;
+        assert_eq!(limits_in(&response, "t"), TopicLimits::default());
+    }
+}

@@ -1,0 +1,316 @@
+//! One connection to a broker: requests go out in the order of [`Connection::send`], responses come back in that order.
+//!
+//! Invariants: a response's size is bounded before memory is taken for it, and memory grows with what has arrived only; after
+//! an error, a time-out or a response out of order the connection is closed, and everything under way on it fails, none of it
+//! silently. Requests are not bounded here: their sender keeps a window.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender};
+use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt};
+use smol::Task;
+
+use super::options::{LINK_BYTES_PER_SECOND_MIN, RESPONSE_BYTES_MAX};
+use crate::kafka::frame;
+use crate::kafka::header::write_request;
+use crate::kafka::message::Request;
+
+/// What a connection runs over. Plain TCP now; TLS takes its place in `dial.rs`, nothing here changes.
+pub(super) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+
+/// The connection (or the attempt to make one) failed; another attempt may work. The text is for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LinkError(Arc<str>);
+
+impl LinkError {
+    pub(super) fn new(text: impl fmt::Display) -> Self {
+        Self(text.to_string().into())
+    }
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for LinkError {}
+
+/// A connection. Closed when dropped.
+#[derive(Debug)]
+pub(super) struct Connection {
+    shared: Arc<Shared>,
+    outgoing: Sender<Vec<u8>>,
+    client_id: String,
+    timeout: Duration,
+    _driver: Task<()>,
+}
+
+struct Shared {
+    /// `host:port`, for errors.
+    peer: String,
+    state: Mutex<State>,
+    /// Bytes of the requests that are not answered.
+    unanswered_bytes: AtomicU64,
+    /// Closed to close the connection.
+    closer: Sender<()>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    next_correlation_id: i32,
+    /// The requests that are not answered, in order.
+    pending: VecDeque<Pending>,
+    /// Why it is closed, once it is.
+    closed: Option<LinkError>,
+}
+
+struct Pending {
+    correlation_id: i32,
+    bytes: u64,
+    reply: Sender<Vec<u8>>,
+}
+
+impl Connection {
+    /// A connection over a stream that is connected to `peer`. `timeout` is for each request, plus what the slowest link takes
+    /// for the bytes under way.
+    pub(super) fn over(stream: Box<dyn Transport>, peer: String, client_id: String, timeout: Duration) -> Self {
+        let (outgoing, to_write) = async_channel::unbounded();
+        let (closer, closing) = async_channel::bounded(1);
+        let shared = Arc::new(Shared { peer, state: Mutex::default(), unanswered_bytes: AtomicU64::new(0), closer });
+        let driver = smol::spawn(drive(stream, Arc::clone(&shared), to_write, closing));
+        Self { shared, outgoing, client_id, timeout, _driver: driver }
+    }
+
+    /// Puts a request on its way. The reply is awaited separately, so several can be under way.
+    ///
+    /// # Errors
+    /// [`LinkError`], if the connection is closed or the request can't be encoded.
+    pub(super) fn send<'a, M: Request<'a>>(&self, version: i16, body: &M) -> Result<Reply, LinkError> {
+        let mut state = self.shared.state();
+        if let Some(error) = &state.closed {
+            return Err(error.clone());
+        }
+        let correlation_id = state.next_correlation_id;
+        let mut bytes = Vec::new();
+        write_request(&mut bytes, version, correlation_id, Some(&self.client_id), body).map_err(LinkError::new)?;
+        state.next_correlation_id = correlation_id.wrapping_add(1);
+        let size = bytes.len() as u64;
+        let (reply, received) = async_channel::bounded(1);
+        state.pending.push_back(Pending { correlation_id, bytes: size, reply });
+        // Under the lock, so that requests are written in the order of their entries.
+        if self.outgoing.try_send(bytes).is_err() {
+            return Err(LinkError::new("the connection is closed"));
+        }
+        drop(state);
+        let under_way = self.shared.unanswered_bytes.fetch_add(size, Ordering::Relaxed) + size;
+        let allowance = Duration::from_secs(under_way / LINK_BYTES_PER_SECOND_MIN);
+        Ok(Reply { shared: Arc::clone(&self.shared), received, deadline: Instant::now() + self.timeout + allowance })
+    }
+
+    /// Whether it has failed: nothing can be sent any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.shared.state().closed.is_some()
+    }
+
+    /// `host:port` of the broker.
+    pub(super) fn peer(&self) -> &str {
+        &self.shared.peer
+    }
+}
+
+/// A response to come.
+#[derive(Debug)]
+pub(super) struct Reply {
+    shared: Arc<Shared>,
+    received: Receiver<Vec<u8>>,
+    deadline: Instant,
+}
+
+impl Reply {
+    /// The response's frame, without its size.
+    ///
+    /// # Errors
+    /// [`LinkError`], if the connection failed first, or the time is up: the connection is closed then, since all later
+    /// responses stand behind this one.
+    pub(super) async fn frame(self) -> Result<Vec<u8>, LinkError> {
+        let expired = async {
+            smol::Timer::at(self.deadline).await;
+            let peer = &self.shared.peer;
+            self.shared.close(LinkError::new(format_args!("{peer} did not answer in time")));
+            Err(async_channel::RecvError)
+        };
+        self.received.recv().or(expired).await.map_err(|_| self.shared.reason())
+    }
+}
+
+impl Shared {
+    /// A panic elsewhere can't leave the state half changed: every change is whole before anything that could fail.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes the connection, unless it is closed already; all that is under way fails with the first reason.
+    fn close(&self, error: LinkError) {
+        let mut state = self.state();
+        state.closed.get_or_insert(error);
+        state.pending.clear();
+        drop(state);
+        self.closer.close();
+    }
+
+    fn reason(&self) -> LinkError {
+        self.state().closed.clone().unwrap_or_else(|| LinkError::new("the connection was given up"))
+    }
+
+    /// Hands a response to whoever waits for it.
+    fn answer(&self, frame: Vec<u8>) -> io::Result<()> {
+        let mut state = self.state();
+        let pending = state.pending.pop_front().ok_or_else(|| invalid("a response to no request"))?;
+        drop(state);
+        self.unanswered_bytes.fetch_sub(pending.bytes, Ordering::Relaxed);
+        if frame.first_chunk() != Some(&pending.correlation_id.to_be_bytes()) {
+            return Err(invalid("a response out of order"));
+        }
+        // Nobody waits any more: the request was given up.
+        let _ = pending.reply.try_send(frame);
+        Ok(())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.close(LinkError::new("the connection was given up"));
+    }
+}
+
+/// Moves bytes until the connection ends, for whatever reason.
+async fn drive(stream: Box<dyn Transport>, shared: Arc<Shared>, to_write: Receiver<Vec<u8>>, closing: Receiver<()>) {
+    let (mut reader, mut writer) = smol::io::split(stream);
+    let write = async {
+        while let Ok(bytes) = to_write.recv().await {
+            writer.write_all(&bytes).await?;
+            writer.flush().await?;
+        }
+        Ok(())
+    };
+    let read = async {
+        loop {
+            let frame = read_frame(&mut reader).await?;
+            shared.answer(frame)?;
+        }
+    };
+    let closed = async {
+        let _ = closing.recv().await;
+        Ok(())
+    };
+    let ended: io::Result<()> = closed.or(read).or(write).await;
+    let peer = &shared.peer;
+    shared.close(match ended {
+        Ok(()) => LinkError::new("the connection was given up"),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            LinkError::new(format_args!("{peer} closed the connection"))
+        }
+        Err(error) => LinkError::new(format_args!("connection to {peer}: {error}")),
+    });
+}
+
+async fn read_frame(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut prefix = [0; frame::SIZE_BYTES];
+    reader.read_exact(&mut prefix).await?;
+    let size = frame::size(prefix, RESPONSE_BYTES_MAX).map_err(invalid)?;
+    let mut frame = Vec::new();
+    // Grows as bytes arrive, not as they are claimed.
+    reader.take(size as u64).read_to_end(&mut frame).await?;
+    if frame.len() == size { Ok(frame) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+fn invalid(what: impl fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::api_versions::ApiVersionsRequest;
+    use futures_lite::future::block_on;
+    use smol::net::{TcpListener, TcpStream};
+
+    /// A connection and the socket at its other end.
+    async fn pair(timeout: Duration) -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (peer, _) = listener.accept().await.unwrap();
+        (Connection::over(Box::new(stream), "peer:1".into(), "me".into(), timeout), peer)
+    }
+
+    async fn take_request(peer: &mut TcpStream) -> [u8; 4] {
+        let frame = read_frame(peer).await.unwrap();
+        frame[4..8].try_into().unwrap()
+    }
+
+    async fn put_response(peer: &mut TcpStream, correlation_id: [u8; 4], body: &[u8]) {
+        let size = (4 + body.len()) as u32;
+        peer.write_all(&[&size.to_be_bytes()[..], &correlation_id, body].concat()).await.unwrap();
+    }
+
+    #[test]
+    fn several_requests_are_under_way_and_each_gets_its_answer() {
+        block_on(async {
+            let (connection, mut peer) = pair(Duration::from_secs(30)).await;
+            let one = connection.send(0, &ApiVersionsRequest::default()).unwrap();
+            let two = connection.send(0, &ApiVersionsRequest::default()).unwrap();
+            let ids = [take_request(&mut peer).await, take_request(&mut peer).await];
+            put_response(&mut peer, ids[0], b"a").await;
+            put_response(&mut peer, ids[1], b"bc").await;
+            assert_eq!(two.frame().await.unwrap()[4..], *b"bc");
+            assert_eq!(one.frame().await.unwrap()[4..], *b"a");
+            assert!(!connection.is_closed());
+        });
+    }
+
+    #[test]
+    fn all_under_way_fail_when_the_connection_ends() {
+        block_on(async {
+            let (connection, peer) = pair(Duration::from_secs(30)).await;
+            let one = connection.send(0, &ApiVersionsRequest::default()).unwrap();
+            drop(peer);
+            let error = one.frame().await.unwrap_err().to_string();
+            assert!(error.contains("peer:1"), "{error}");
+            assert!(connection.is_closed() && connection.send(0, &ApiVersionsRequest::default()).is_err());
+        });
+    }
+
+    #[test]
+    fn a_hostile_or_silent_broker_ends_the_connection() {
+        block_on(async {
+            let (connection, mut peer) = pair(Duration::from_secs(30)).await;
+            let one = connection.send(0, &ApiVersionsRequest::default()).unwrap();
+            peer.write_all(&0x7fff_ffff_u32.to_be_bytes()).await.unwrap();
+            assert!(one.frame().await.unwrap_err().to_string().contains("allowed"));
+
+            let (other, mut peer) = pair(Duration::from_secs(30)).await;
+            let one = other.send(0, &ApiVersionsRequest::default()).unwrap();
+            put_response(&mut peer, [9; 4], b"").await;
+            assert!(one.frame().await.unwrap_err().to_string().contains("out of order"));
+
+            let (silent, _peer) = pair(Duration::from_millis(20)).await;
+            let one = silent.send(0, &ApiVersionsRequest::default()).unwrap();
+            assert!(one.frame().await.unwrap_err().to_string().contains("in time"));
+            assert!(silent.is_closed() && !connection.peer().is_empty());
+        });
+    }
+}

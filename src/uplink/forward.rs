@@ -1,0 +1,352 @@
+//! Records on their way: read, gathered, sent, acknowledged.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::cluster::{ClusterError, Link};
+use super::connection::LinkError;
+use super::gather::{self, Gathered, Item, Rules};
+use super::options::{SCAN_BYTES, WINDOW_BYTES};
+use super::partitioning::{self, Route};
+use super::producer::{Again, LaneId, Moment, Outcome, Sent};
+use super::status::{count, wall_ms};
+use super::task::{Event, Forwarder};
+use super::upkeep::explain;
+use super::verdict::{Verdict, verdict};
+use crate::kafka::api::ApiKey;
+use crate::kafka::header::read_response;
+use crate::kafka::produce::ProduceResponse;
+use crate::metrics::METRICS;
+use crate::store::{PartitionId, ReadError, ScanChunk, ScannedBatch};
+
+/// The longest a broker is asked to wait for its replicas.
+const REPLICAS_WITHIN: Duration = Duration::from_secs(30);
+/// The longest a broker's wish to be left alone is granted.
+const THROTTLE_MAX: Duration = Duration::from_secs(60);
+
+/// A scanned batch and where it goes; an owned [`Item`].
+struct Planned {
+    scanned: ScannedBatch,
+    topic: Arc<str>,
+    route: Route,
+    wanted: Vec<std::ops::Range<i64>>,
+    upstream_bytes_max: usize,
+}
+
+impl Forwarder {
+    /// Everything that can be done now: one step of each kind.
+    ///
+    /// # Errors
+    /// [`ClusterError`], if the cluster as a whole is out of reach or of no use.
+    pub(super) async fn forward(&mut self) -> Result<(), ClusterError> {
+        self.refresh().await?;
+        self.resume_due().await?;
+        self.read_on().await;
+        if self.producers.wants_identity() {
+            let identity = self.cluster.new_identity().await?;
+            self.producers.set_identity(identity);
+        }
+        self.send_ready();
+        self.stall_blocked();
+        Ok(())
+    }
+
+    /// Reads what fits into the window, and puts it on its lanes.
+    async fn read_on(&mut self) {
+        let lingering = self.reading.not_before.is_some_and(|at| at > Instant::now());
+        let full = self.producers.bytes() + SCAN_BYTES > WINDOW_BYTES && !self.producers.is_empty();
+        if self.reading.at_end || lingering || full || self.settle_counts() {
+            return;
+        }
+        self.listen_for_commits();
+        let Some(step) = self.mirror.scan_step() else {
+            self.reading.at_end = true;
+            return;
+        };
+        let store = self.broker.store().clone();
+        let partitions = step.partitions.clone();
+        let scan = move || store.scan(step.from, &|partition| partitions.contains(&partition), SCAN_BYTES);
+        match smol::unblock(scan).await {
+            Ok(chunk) => self.take_chunk(chunk).await,
+            Err(ReadError::Damaged(_)) => self.find_damage(step.from, step.partitions.into_iter().collect()).await,
+            Err(error) => {
+                self.failed(format!("the store can't be read: {error}"));
+                self.reading.not_before = Some(Instant::now() + self.options.config.backoff_min);
+            }
+        }
+    }
+
+    async fn take_chunk(&mut self, chunk: ScanChunk) {
+        let more = self.mirror.scanned(chunk.next);
+        self.reading.at_end = chunk.at_end && !more;
+        self.busy = !self.reading.at_end;
+        let planned: Vec<Planned> = chunk.batches.into_iter().filter_map(|scanned| self.plan(scanned)).collect();
+        if planned.is_empty() {
+            return;
+        }
+        METRICS.bytes_fetched.add(planned.iter().map(|planned| planned.scanned.bytes.len() as u64).sum());
+        let rules = Rules {
+            compression: self.options.compression(),
+            min_bytes: self.options.config.batch_min_bytes,
+            max_bytes: self.options.config.batch_max_bytes,
+        };
+        // Unpacking and packing takes its time: not where sockets wait.
+        let gathered = smol::unblock(move || gather::gather(planned.iter().map(Planned::item).collect(), rules)).await;
+        self.take_gathered(gathered);
+    }
+
+    fn plan(&mut self, scanned: ScannedBatch) -> Option<Planned> {
+        let partition = scanned.partition;
+        if scanned.base_offset > self.mirror.get(partition)?.gathered_to() {
+            let log_start = self.broker.head(partition).map_or(0, |head| head.log_start);
+            let evicted = self.mirror.evicted(partition, log_start.min(scanned.base_offset));
+            self.count_evicted(partition, evicted);
+        }
+        let wanted = self.mirror.wanted(partition, scanned.base_offset..scanned.next_offset);
+        if wanted.is_empty() {
+            return None;
+        }
+        let names = self.mirror.get(partition)?.names.clone();
+        let Some(upstream) = self.upstreams.get(&names.upstream) else {
+            self.stall_partition(partition, "the topic upstream is not known any more");
+            return None;
+        };
+        let upstream_bytes_max = upstream.limits.max_message_bytes;
+        let config = &self.options.config;
+        match partitioning::route(config.partitioning, &self.options.gateway, names.index, upstream.partitions) {
+            Ok(route) => Some(Planned { scanned, topic: names.upstream, route, wanted, upstream_bytes_max }),
+            Err(error) => {
+                self.stall_partition(partition, &error.to_string());
+                None
+            }
+        }
+    }
+
+    fn take_gathered(&mut self, gathered: Gathered) {
+        let Gathered { ready, pieces, faults } = gathered;
+        let mut parts = vec![0; pieces.len()];
+        for at in ready.iter().flat_map(|ready| &ready.pieces) {
+            if let Some(part) = parts.get_mut(*at) {
+                *part += 1;
+            }
+        }
+        let mut ids = Vec::new();
+        for (piece, parts) in pieces.into_iter().zip(parts) {
+            ids.push(self.mirror.gathered(piece.partition, piece.range, parts, piece.first_timestamp));
+            if parts == 0 {
+                self.publish(piece.partition);
+            }
+        }
+        for batch in ready {
+            let pieces = batch.pieces.iter().filter_map(|at| ids.get(*at).copied()).collect();
+            self.producers.push(batch.lane, batch.bytes, batch.records, pieces);
+        }
+        for (partition, fault) in faults {
+            log::error!("uplink {}: {fault}", self.options.name);
+            self.stall_partition(partition, &fault.to_string());
+        }
+    }
+
+    /// Something in the store can't be read: the partitions it belongs to stall, the others go on.
+    async fn find_damage(&mut self, from: u64, partitions: Vec<PartitionId>) {
+        let store = self.broker.store().clone();
+        let probe = move || {
+            let damage = |partition: &PartitionId| match store.scan(from, &|p| p == *partition, 1) {
+                Err(error @ ReadError::Damaged(_)) => Some((*partition, error.to_string())),
+                _ => None,
+            };
+            partitions.iter().filter_map(damage).collect::<Vec<_>>()
+        };
+        let damaged = smol::unblock(probe).await;
+        self.busy = !damaged.is_empty();
+        if damaged.is_empty() {
+            self.reading.not_before = Some(Instant::now() + self.options.config.backoff_min);
+        }
+        for (partition, why) in damaged {
+            log::error!("uplink {}: {why}; run `brooklet fsck`", self.options.name);
+            self.stall_partition(partition, &format!("{why}; run `brooklet fsck`"));
+        }
+    }
+
+    /// Sends what can be sent, to each broker what it leads.
+    fn send_ready(&mut self) {
+        let lanes: Vec<LaneId> = self.producers.busy().cloned().collect();
+        let mut nodes: Vec<i32> = lanes.iter().filter_map(|lane| self.cluster.leader(&lane.0, lane.1)).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let now = Instant::now();
+        for node in nodes {
+            let waits = self.nodes.get(&node).and_then(|node| node.not_before).is_some_and(|at| at > now);
+            let cluster = &self.cluster;
+            let ready = self.producers.is_ready(node, &|lane| cluster.leader(&lane.0, lane.1), now);
+            if waits || !ready {
+                continue;
+            }
+            match self.cluster.open_link(node).cloned() {
+                Some(link) => while self.send_one(node, &link, now) {},
+                None => self.dial(node),
+            }
+        }
+    }
+
+    /// Sends one Produce request. Whether there may be more to send.
+    fn send_one(&mut self, node: i32, link: &Link, now: Instant) -> bool {
+        let version = match link.versions.pick(ApiKey::Produce) {
+            Ok(version) => version,
+            Err(error) => {
+                self.node_failed(node, &error.to_string());
+                return false;
+            }
+        };
+        let timeout = self.options.config.request_timeout.min(REPLICAS_WITHIN);
+        let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        let cluster = &self.cluster;
+        let leader = |lane: &LaneId| cluster.leader(&lane.0, lane.1);
+        let made =
+            self.producers.request(node, &leader, now, timeout_ms, |request| link.connection.send(version, request));
+        let (sent, reply) = match made {
+            Ok(Some(made)) => made,
+            Ok(None) => return false,
+            Err((lane, why)) => {
+                self.stall_topic(&lane.0, &format!("a batch was damaged in memory: {why}"));
+                return false;
+            }
+        };
+        self.in_flight += 1;
+        let sender = self.sender.clone();
+        let awaited = async move {
+            let answer = match reply {
+                Ok(reply) => reply.frame().await,
+                Err(error) => Err(error),
+            };
+            let _ = sender.send(Event::Answered { node, version, sent, answer }).await;
+        };
+        smol::spawn(awaited).detach();
+        !link.connection.is_closed()
+    }
+
+    fn dial(&mut self, node: i32) {
+        let Some((dialer, address)) = self.cluster.dialling(node) else { return };
+        if self.dialling.insert(node) {
+            let sender = self.sender.clone();
+            let dialled = async move {
+                let link = Link::dial(&dialer, &address).await;
+                let _ = sender.send(Event::Dialled { node, link }).await;
+            };
+            smol::spawn(dialled).detach();
+        }
+    }
+
+    /// The answer to a Produce request.
+    pub(super) fn answered(&mut self, node: i32, version: i16, sent: &[Sent], answer: Result<Vec<u8>, LinkError>) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let decoded = answer.as_ref().map_err(ToString::to_string).and_then(|frame| {
+            read_response::<ProduceResponse<'_>>(version, frame)
+                .map_err(|error| format!("broker {node}: the answer to Produce is not one: {error}"))
+        });
+        let response = match decoded {
+            Ok((_, response)) => response,
+            Err(why) => {
+                self.node_failed(node, &why);
+                for one in sent {
+                    self.judge(one, Verdict::Unanswered, &why);
+                }
+                return;
+            }
+        };
+        self.link_works();
+        let throttled = u64::try_from(response.throttle_time_ms).ok().filter(|ms| *ms > 0);
+        let throttled = throttled.map(|ms| Instant::now() + Duration::from_millis(ms).min(THROTTLE_MAX));
+        let working = self.nodes.entry(node).or_default();
+        working.backoff.succeed();
+        working.not_before = throttled;
+        for one in sent {
+            let topics = response.responses.iter().filter(|topic| *topic.name == *one.lane.0);
+            let partition = topics.flat_map(|topic| &topic.partition_responses).find(|p| p.index == one.lane.1);
+            match partition {
+                Some(told) => {
+                    let text = explain(told.error_code, told.error_message.unwrap_or_default());
+                    self.judge(one, verdict(told.error_code), &text);
+                }
+                None => self.judge(one, Verdict::Retry, "the answer to Produce leaves the partition out"),
+            }
+        }
+    }
+
+    /// What an answer means for one batch, and what follows for the rest.
+    fn judge(&mut self, sent: &Sent, verdict: Verdict, text: &str) {
+        if verdict == Verdict::RetryElsewhere {
+            self.metadata.stale = true;
+        }
+        let moment = Moment {
+            now: Instant::now(),
+            wall_ms: wall_ms(),
+            jitter: fastrand::f64(),
+            backoff: self.bounds(),
+            compression: self.options.compression(),
+            spare_tag: 0,
+        };
+        match self.producers.answered(sent, verdict, text, moment) {
+            Outcome::Acknowledged { pieces, bytes, records } => {
+                METRICS.uplink_records.add(u64::from(records));
+                METRICS.uplink_bytes.add(bytes as u64);
+                let counters = self.report.counters();
+                count(&counters.records, u64::from(records));
+                count(&counters.bytes, bytes as u64);
+                count(&counters.batches, 1);
+                self.metadata.backoff.succeed();
+                for partition in self.mirror.acknowledged(&pieces) {
+                    self.publish(partition);
+                }
+            }
+            Outcome::Again(again) => self.again(sent, again, verdict, text),
+            Outcome::Stalled(why) => self.stall_topic(&sent.lane.0, &why),
+            Outcome::Stray => {}
+        }
+    }
+
+    fn again(&self, sent: &Sent, again: Again, verdict: Verdict, text: &str) {
+        let counters = self.report.counters();
+        count(&counters.resends, 1);
+        if verdict != Verdict::Unanswered {
+            self.failed(format!("{}/{}: {text}", sent.lane.0, sent.lane.1));
+        }
+        let (name, topic, partition) = (&self.options.name, &sent.lane.0, sent.lane.1);
+        match again {
+            Again::AsItWas => log::debug!("uplink {name}: {topic}/{partition}: {text}; sent again"),
+            Again::Cut => count(&counters.cuts, 1),
+            Again::Shifted { by_ms } => {
+                count(&counters.timestamps_shifted, 1);
+                log::warn!(
+                    "uplink {name}: {topic}/{partition}: {text}; the batch's timestamps are shifted by {by_ms} ms"
+                );
+            }
+            Again::NewProducer => {
+                count(&counters.producers_lost, 1);
+                log::warn!(
+                    "uplink {name}: {topic}/{partition}: {text}; sent again as a new producer, records may arrive twice"
+                );
+            }
+        }
+    }
+
+    /// Tells the broker how far a partition has come.
+    fn publish(&self, partition: PartitionId) {
+        if let Some(followed) = self.mirror.get(partition) {
+            self.broker.advance_position(&self.options.name, partition, followed.position().clone());
+        }
+    }
+}
+
+impl Planned {
+    fn item(&self) -> Item<'_> {
+        Item {
+            partition: self.scanned.partition,
+            topic: Arc::clone(&self.topic),
+            route: self.route,
+            batch: &self.scanned.bytes,
+            wanted: self.wanted.clone(),
+            upstream_bytes_max: self.upstream_bytes_max,
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! What of each local partition is forwarded, what is under way, and where to read on. Pure: positions, pieces, and the plan of
+//! the scan; no clock, no I/O.
+//!
+//! What is gathered is cut into *pieces*: ranges of a local partition. A piece is done when every batch that carries a part of it
+//! is acknowledged; only then its range enters the position.
+//!
+//! Invariant: a position holds acknowledged offsets only (and those that were evicted before they could be forwarded).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::backoff::Backoff;
+use super::producer::PieceId;
+use crate::store::{CommitSeq, Intervals, PartitionId};
+
+/// What a local partition is called, here and upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Names {
+    /// The local topic.
+    pub(super) topic: Arc<str>,
+    /// The partition's index in it.
+    pub(super) index: u32,
+    /// The topic upstream.
+    pub(super) upstream: Arc<str>,
+}
+
+/// A local partition that is followed.
+#[derive(Debug)]
+pub(super) struct Followed {
+    pub(super) names: Names,
+    position: Intervals,
+    /// Acknowledged ranges that would have made the position too long; they enter it as gaps close.
+    deferred: BTreeMap<i64, i64>,
+    /// What lies before is gathered, or done.
+    gathered: i64,
+    /// Pieces under way.
+    outstanding: u32,
+    stall: Option<Stall>,
+    backoff: Backoff,
+    unsaved: bool,
+}
+
+/// Why a partition is not forwarded at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stall {
+    /// `None`: it was not begun with yet.
+    pub(super) why: Option<Arc<str>>,
+    /// When it is tried again.
+    pub(super) until: Instant,
+}
+
+#[derive(Debug)]
+struct Piece {
+    partition: PartitionId,
+    range: Range<i64>,
+    /// Batches under way that carry a part of it.
+    parts: u32,
+    first_timestamp: i64,
+}
+
+/// Partitions that lag behind the scan (they were stalled) are read alone until they have caught up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct CatchUp {
+    partitions: BTreeSet<PartitionId>,
+    until: CommitSeq,
+}
+
+/// The next step of the scan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ScanStep {
+    pub(super) from: CommitSeq,
+    pub(super) partitions: BTreeSet<PartitionId>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Mirror {
+    partitions: BTreeMap<PartitionId, Followed>,
+    pieces: BTreeMap<PieceId, Piece>,
+    next_piece: PieceId,
+    /// `None` before the first [`Mirror::rewind`].
+    scan_at: Option<CommitSeq>,
+    catch_up: Option<CatchUp>,
+}
+
+impl Followed {
+    /// Where the next batch to gather is expected.
+    pub(super) fn gathered_to(&self) -> i64 {
+        self.gathered
+    }
+
+    /// What is done, for good.
+    pub(super) fn position(&self) -> &Intervals {
+        &self.position
+    }
+
+    pub(super) fn stall(&self) -> Option<&Stall> {
+        self.stall.as_ref()
+    }
+
+    /// Failures in a row, for the next wait.
+    pub(super) fn backoff(&mut self) -> &mut Backoff {
+        &mut self.backoff
+    }
+
+    fn done(&mut self, range: Range<i64>) {
+        self.deferred.insert(range.start, range.end);
+        // As long as anything melts in, others may follow.
+        loop {
+            let before = self.deferred.len();
+            let position = &mut self.position;
+            self.deferred.retain(|start, end| position.insert(*start..*end).is_err());
+            if self.deferred.len() == before || self.deferred.is_empty() {
+                break;
+            }
+        }
+        self.unsaved = true;
+    }
+}
+
+impl Mirror {
+    /// Follows a partition; it is due at once, and begun with [`Mirror::rewind`].
+    pub(super) fn follow(&mut self, partition: PartitionId, names: Names, position: Intervals, now: Instant) {
+        let gathered = position.first_gap();
+        self.partitions.entry(partition).or_insert(Followed {
+            names,
+            position,
+            deferred: BTreeMap::new(),
+            gathered,
+            outstanding: 0,
+            stall: Some(Stall { why: None, until: now }),
+            backoff: Backoff::default(),
+            unsaved: false,
+        });
+    }
+
+    /// Forgets all partitions but these. What is under way of them is still acknowledged, without effect.
+    pub(super) fn retain(&mut self, keep: impl Fn(PartitionId) -> bool) {
+        self.partitions.retain(|partition, _| keep(*partition));
+    }
+
+    pub(super) fn partitions(&self) -> impl Iterator<Item = (PartitionId, &Followed)> {
+        self.partitions.iter().map(|(partition, followed)| (*partition, followed))
+    }
+
+    pub(super) fn get(&self, partition: PartitionId) -> Option<&Followed> {
+        self.partitions.get(&partition)
+    }
+
+    pub(super) fn get_mut(&mut self, partition: PartitionId) -> Option<&mut Followed> {
+        self.partitions.get_mut(&partition)
+    }
+
+    /// Where the scan goes on, and for which partitions; `None` if there are none.
+    pub(super) fn scan_step(&mut self) -> Option<ScanStep> {
+        let stalled = |p: &PartitionId| self.partitions.get(p).is_none_or(|followed| followed.stall.is_some());
+        // A lagging partition that stalls again comes back by another rewind, and must not hold back the others.
+        if let Some(catch_up) = self.catch_up.take_if(|catch_up| catch_up.partitions.iter().all(stalled)) {
+            self.scan_at = Some(catch_up.until);
+        }
+        let partitions: BTreeSet<PartitionId> = match &self.catch_up {
+            Some(catch_up) => catch_up.partitions.iter().copied().filter(|p| !stalled(p)).collect(),
+            None => self.partitions.keys().copied().filter(|p| !stalled(p)).collect(),
+        };
+        if partitions.is_empty() { None } else { Some(ScanStep { from: self.scan_at?, partitions }) }
+    }
+
+    /// What was scanned up to `next`. Whether the scan goes on from an earlier place than that.
+    pub(super) fn scanned(&mut self, next: CommitSeq) -> bool {
+        self.scan_at = Some(next);
+        match self.catch_up.take_if(|catch_up| next >= catch_up.until) {
+            // The others were not read beyond `until`.
+            Some(catch_up) => self.scan_at = Some(catch_up.until),
+            None => return self.catch_up.is_some(),
+        }
+        true
+    }
+
+    /// The offsets of a batch that are to be forwarded; none if they are under way, done, or stalled.
+    pub(super) fn wanted(&self, partition: PartitionId, range: Range<i64>) -> Vec<Range<i64>> {
+        let going = self.partitions.get(&partition).filter(|followed| followed.stall.is_none());
+        going.map_or_else(Vec::new, |followed| {
+            followed.position.missing_in(range.start.max(followed.gathered)..range.end)
+        })
+    }
+
+    /// A piece that `parts` batches carry; done at once if there are none. What it is called by.
+    pub(super) fn gathered(
+        &mut self,
+        partition: PartitionId,
+        range: Range<i64>,
+        parts: u32,
+        first_timestamp: i64,
+    ) -> PieceId {
+        self.next_piece += 1;
+        if let Some(followed) = self.partitions.get_mut(&partition) {
+            followed.gathered = followed.gathered.max(range.end);
+            if parts == 0 {
+                followed.done(range);
+            } else {
+                followed.outstanding += 1;
+                self.pieces.insert(self.next_piece, Piece { partition, range, parts, first_timestamp });
+            }
+        }
+        self.next_piece
+    }
+
+    /// A batch is acknowledged that carried parts of these pieces. The partitions whose position has grown.
+    pub(super) fn acknowledged(&mut self, pieces: &[PieceId]) -> Vec<PartitionId> {
+        let mut advanced = Vec::new();
+        for id in pieces {
+            let Some(piece) = self.pieces.get_mut(id) else { continue };
+            piece.parts = piece.parts.saturating_sub(1);
+            if piece.parts > 0 {
+                continue;
+            }
+            let Some(piece) = self.pieces.remove(id) else { continue };
+            if let Some(followed) = self.partitions.get_mut(&piece.partition) {
+                followed.outstanding = followed.outstanding.saturating_sub(1);
+                followed.backoff.succeed();
+                followed.done(piece.range);
+                advanced.push(piece.partition);
+            }
+        }
+        advanced
+    }
+
+    /// These pieces' batches were dropped: they are not under way any more, and will be gathered again.
+    pub(super) fn dropped(&mut self, pieces: &[PieceId]) {
+        for id in pieces {
+            let Some(piece) = self.pieces.remove(id) else { continue };
+            if let Some(followed) = self.partitions.get_mut(&piece.partition) {
+                followed.outstanding = followed.outstanding.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Stops forwarding a partition until then.
+    pub(super) fn stall(&mut self, partition: PartitionId, why: Arc<str>, until: Instant) {
+        if let Some(followed) = self.partitions.get_mut(&partition) {
+            followed.stall = Some(Stall { why: Some(why), until });
+        }
+    }
+
+    /// A stall lasts longer, for the same reason.
+    pub(super) fn postpone(&mut self, partition: PartitionId, until: Instant) {
+        if let Some(stall) = self.partitions.get_mut(&partition).and_then(|followed| followed.stall.as_mut()) {
+            stall.until = until;
+        }
+    }
+
+    /// The stalled partitions whose time has come.
+    pub(super) fn due(&self, now: Instant) -> Vec<PartitionId> {
+        let due = |followed: &Followed| followed.stall.as_ref().is_some_and(|stall| stall.until <= now);
+        self.partitions.iter().filter(|(_, followed)| due(followed)).map(|(p, _)| *p).collect()
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.partitions.values().filter_map(|followed| followed.stall.as_ref()).map(|stall| stall.until).min()
+    }
+
+    /// Goes on with a partition (at first, or after a stall) whose first offset to forward lies in commit `from` or later.
+    pub(super) fn rewind(&mut self, partition: PartitionId, from: CommitSeq) {
+        let Some(followed) = self.partitions.get_mut(&partition) else { return };
+        followed.stall = None;
+        if followed.outstanding == 0 {
+            followed.gathered = followed.position.first_gap();
+        }
+        let Some(scan_at) = self.scan_at else {
+            self.scan_at = Some(from);
+            return;
+        };
+        // What the scan has passed is read again, for this partition (and others that lag behind) alone.
+        let until = self.catch_up.as_ref().map_or(scan_at, |catch_up| catch_up.until);
+        if from < until {
+            let catch_up = self.catch_up.get_or_insert(CatchUp { partitions: BTreeSet::new(), until });
+            catch_up.partitions.insert(partition);
+            self.scan_at = Some(from.min(scan_at));
+        }
+    }
+
+    /// The partition begins at `log_start`: what was not gathered before is gone, and not waited for. How many offsets.
+    pub(super) fn evicted(&mut self, partition: PartitionId, log_start: i64) -> u64 {
+        let Some(followed) = self.partitions.get_mut(&partition) else { return 0 };
+        let lost = followed.position.missing_in(followed.gathered..log_start);
+        followed.gathered = followed.gathered.max(log_start);
+        let count = lost.iter().map(|range| range.end.abs_diff(range.start)).sum();
+        for range in lost {
+            followed.done(range);
+        }
+        count
+    }
+
+    /// The positions that have grown since the last call.
+    pub(super) fn take_unsaved(&mut self) -> Vec<(PartitionId, Intervals)> {
+        let mut unsaved = Vec::new();
+        for (partition, followed) in &mut self.partitions {
+            if std::mem::take(&mut followed.unsaved) {
+                unsaved.push((*partition, followed.position.clone()));
+            }
+        }
+        unsaved
+    }
+
+    /// Saving these failed: they are unsaved again.
+    pub(super) fn mark_unsaved(&mut self, partitions: impl IntoIterator<Item = PartitionId>) {
+        for partition in partitions {
+            if let Some(followed) = self.partitions.get_mut(&partition) {
+                followed.unsaved = true;
+            }
+        }
+    }
+
+    pub(super) fn has_unsaved(&self) -> bool {
+        self.partitions.values().any(|followed| followed.unsaved)
+    }
+
+    /// The earliest timestamp among what is under way, ms since 1970.
+    pub(super) fn oldest_timestamp(&self) -> Option<i64> {
+        self.pieces.values().map(|piece| piece.first_timestamp).min()
+    }
+}

@@ -1,0 +1,60 @@
+//! What an uplink is told, and the bounds it works within.
+
+use std::time::Duration;
+
+use crate::config::{self, UplinkConfig};
+use crate::record::Compression;
+
+/// Most bytes of batches that wait for the cluster's acknowledgement, whatever the backlog. One batch larger than that is
+/// taken too, alone.
+pub(super) const WINDOW_BYTES: usize = 1024 * 1024;
+/// Bytes read from the store at a time. A whole commit is read even if it is larger.
+pub(super) const SCAN_BYTES: usize = 256 * 1024;
+/// Largest response taken from a broker: metadata of thousands of partitions stays well below.
+pub(super) const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of batches in one Produce request. One batch larger than that goes alone.
+pub(super) const REQUEST_BYTES: usize = 1024 * 1024;
+/// Requests in flight a partition: an idempotent producer's bound (the broker remembers five batches of each).
+pub(super) const IN_FLIGHT_MAX: usize = 5;
+/// Progress is saved at the latest after this time; a crash sends again what came later.
+pub(super) const SAVE_WITHIN: Duration = Duration::from_secs(5);
+/// Metadata is asked for again after this time, to notice added partitions.
+pub(super) const METADATA_AGE_MAX: Duration = Duration::from_secs(300);
+/// A clean stop waits this long for acknowledgements under way.
+pub(super) const STOP_WITHIN: Duration = Duration::from_millis(1_500);
+/// A partition without acknowledgement for this long gives back the memory it holds, so that others go on.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// The slowest link that is served, bytes per second: what is under way extends a request's time-out by that measure. That
+/// the link is dead is found out by TCP, much sooner.
+pub(super) const LINK_BYTES_PER_SECOND_MIN: u64 = 1_024;
+
+/// What one uplink is told. The gateway fills it from the configuration.
+#[derive(Clone, Debug)]
+pub struct UplinkOptions {
+    /// Name of the uplink: the follower's name in the broker, and part of the durable cursors' keys.
+    pub name: String,
+    /// The gateway's id: names it upstream, and spreads gateways over partitions.
+    pub gateway: String,
+    /// `[uplink.NAME]`.
+    pub config: UplinkConfig,
+}
+
+impl UplinkOptions {
+    /// What is sent as client id with every request.
+    pub(super) fn client_id(&self) -> String {
+        self.config.client_id.clone().unwrap_or_else(|| format!("brooklet-{}", self.gateway))
+    }
+
+    /// The codec of merged batches.
+    pub(super) fn compression(&self) -> Compression {
+        match self.config.compression {
+            config::Compression::None => Compression::None,
+            config::Compression::Gzip => Compression::Gzip,
+            config::Compression::Snappy => Compression::Snappy,
+            config::Compression::Lz4 => Compression::Lz4,
+            config::Compression::Zstd => Compression::Zstd,
+        }
+    }
+}
+
+const _: () = assert!(SCAN_BYTES <= WINDOW_BYTES && REQUEST_BYTES <= WINDOW_BYTES);

@@ -1,0 +1,152 @@
+//! The idempotent producer: the lanes to all partitions upstream, and the Produce requests made of them. Pure.
+//!
+//! A transactional producer (exactly once) takes this place later: it has the same lanes, and puts the positions that
+//! `mirror.rs` advances after the acknowledgement into the transaction instead.
+//!
+//! Invariant: a lane that was dropped starts anew only with a producer id that it never used.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::lane::Lane;
+pub(super) use super::lane::{Again, Identity, Moment, Outcome, PieceId};
+use super::options::REQUEST_BYTES;
+use super::verdict::Verdict;
+use crate::kafka::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+
+/// A partition upstream: topic and index.
+pub(super) type LaneId = (Arc<str>, i32);
+
+/// A batch within a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    pub(super) lane: LaneId,
+    pub(super) tag: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Producers {
+    lanes: BTreeMap<LaneId, Lane>,
+    identity: Option<Identity>,
+    next_tag: u64,
+}
+
+impl Producers {
+    /// Puts a batch behind the others of its lane.
+    pub(super) fn push(&mut self, lane: LaneId, bytes: Vec<u8>, records: u32, pieces: Vec<PieceId>) {
+        self.next_tag += 1;
+        self.lanes.entry(lane).or_default().push(self.next_tag, bytes, records, pieces);
+    }
+
+    /// Memory that unacknowledged batches hold.
+    pub(super) fn bytes(&self) -> usize {
+        self.lanes.values().map(Lane::bytes).sum()
+    }
+
+    /// Whether nothing is unacknowledged.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.values().all(Lane::is_empty)
+    }
+
+    /// Whether nothing of this topic is unacknowledged.
+    pub(super) fn is_topic_empty(&self, topic: &str) -> bool {
+        self.lanes.iter().filter(|((name, _), _)| **name == *topic).all(|(_, lane)| lane.is_empty())
+    }
+
+    /// Whether a producer id must be asked for before something can be sent.
+    pub(super) fn wants_identity(&self) -> bool {
+        self.lanes.values().any(|lane| lane.wants_identity(self.identity))
+    }
+
+    /// A producer id never used before.
+    pub(super) fn set_identity(&mut self, identity: Identity) {
+        self.identity = Some(identity);
+    }
+
+    /// When a lane that waits may be sent again.
+    pub(super) fn next_retry(&self) -> Option<Instant> {
+        self.lanes.values().filter_map(Lane::retry_at).min()
+    }
+
+    /// The lanes with something to send (or in flight), whose leaders matter.
+    pub(super) fn busy(&self) -> impl Iterator<Item = &LaneId> {
+        self.lanes.iter().filter(|(_, lane)| !lane.is_empty() && !lane.is_abandoned()).map(|(id, _)| id)
+    }
+
+    /// Notes that a lane can't be sent (no leader, or the leader is out of reach). Whether that has lasted too long.
+    pub(super) fn blocked(&mut self, lane: &LaneId, now: Instant) -> bool {
+        self.lanes.get_mut(lane).is_some_and(|lane| lane.blocked(now))
+    }
+
+    /// Whether something can be sent to this broker now.
+    pub(super) fn is_ready(&self, node: i32, leader: &dyn Fn(&LaneId) -> Option<i32>, now: Instant) -> bool {
+        self.lanes.iter().any(|(id, lane)| lane.is_ready(node, now, self.identity) && leader(id) == Some(node))
+    }
+
+    /// Makes a request of the next batch of each lane that `node` leads, and hands it to `send`. What it held, and what `send`
+    /// said; `None` if there is nothing to send.
+    ///
+    /// # Errors
+    /// The lane, and why it can't go on.
+    pub(super) fn request<T>(
+        &mut self,
+        node: i32,
+        leader: &dyn Fn(&LaneId) -> Option<i32>,
+        now: Instant,
+        timeout_ms: i32,
+        send: impl FnOnce(&ProduceRequest<'_>) -> T,
+    ) -> Result<Option<(Vec<Sent>, T)>, (LaneId, String)> {
+        let mut request = ProduceRequest { acks: -1, timeout_ms, ..Default::default() };
+        let (mut sent, mut bytes) = (Vec::new(), 0);
+        for (id, lane) in &mut self.lanes {
+            if !lane.is_ready(node, now, self.identity) || leader(id) != Some(node) {
+                continue;
+            }
+            if bytes >= REQUEST_BYTES {
+                break;
+            }
+            let Some(batch) = lane.next(node, self.identity).map_err(|text| (id.clone(), text))? else { continue };
+            bytes += batch.bytes.len();
+            sent.push(Sent { lane: id.clone(), tag: batch.tag });
+            let data = PartitionProduceData { index: id.1, records: Some(batch.bytes) };
+            match request.topic_data.last_mut().filter(|topic| *topic.name == *id.0) {
+                Some(topic) => topic.partition_data.push(data),
+                None => request.topic_data.push(TopicProduceData { name: &id.0, partition_data: vec![data] }),
+            }
+        }
+        if sent.is_empty() {
+            return Ok(None);
+        }
+        let said = send(&request);
+        Ok(Some((sent, said)))
+    }
+
+    /// The answer to one batch.
+    pub(super) fn answered(&mut self, sent: &Sent, verdict: Verdict, text: &str, mut moment: Moment) -> Outcome {
+        self.next_tag += 1;
+        moment.spare_tag = self.next_tag;
+        let Some(lane) = self.lanes.get_mut(&sent.lane) else { return Outcome::Stray };
+        let outcome = lane.answered(sent.tag, verdict, text, &moment);
+        if lane.is_abandoned() && lane.is_empty() {
+            self.lanes.remove(&sent.lane);
+        }
+        outcome
+    }
+
+    /// Drops what is unacknowledged of a topic: the pieces it carried parts of. To be gathered again only when
+    /// [`Producers::is_topic_empty`].
+    pub(super) fn abandon_topic(&mut self, topic: &str) -> Vec<PieceId> {
+        let mut pieces = Vec::new();
+        self.lanes.retain(|(name, _), lane| {
+            if **name == *topic {
+                pieces.extend(lane.abandon());
+            }
+            !(lane.is_abandoned() && lane.is_empty())
+        });
+        // What upstream has of the dropped batches isn't known: sequences must not go on where they might have ended.
+        self.identity = None;
+        pieces
+    }
+}

@@ -1,0 +1,227 @@
+//! What an uplink tells about itself, and how it is told to pause and stop.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use event_listener::{Event, EventListener};
+use futures_lite::FutureExt;
+use serde::Serialize;
+
+use crate::store::PartitionId;
+
+/// What an uplink is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UplinkState {
+    /// On the way to the first answer of the cluster.
+    #[default]
+    Connecting,
+    /// Records are on their way, or wait to be.
+    Forwarding,
+    /// All that is committed and followed is acknowledged upstream.
+    CaughtUp,
+    /// Paused by an operator.
+    Paused,
+    /// The cluster could not be reached (or used); it is tried again then, Unix ms.
+    Backoff { until_ms: i64 },
+    /// What there is to forward can't be: see `stalls`.
+    Stalled,
+    /// It has ended.
+    Stopped,
+}
+
+/// A partition that is not forwarded until someone changes something (or a passing trouble has passed).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StallStatus {
+    pub topic: String,
+    pub partition: u32,
+    /// The topic upstream.
+    pub upstream: String,
+    /// What is wrong and what to do.
+    pub why: String,
+}
+
+/// How far a local partition is forwarded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PartitionStatus {
+    pub topic: String,
+    pub partition: u32,
+    /// First offset not yet acknowledged upstream.
+    pub position: i64,
+    /// One past the last committed offset.
+    pub end: i64,
+    /// Records in between that are not acknowledged.
+    pub lag_records: u64,
+}
+
+/// A failure, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LastError {
+    pub text: String,
+    /// Unix ms, by the gateway's clock.
+    pub at_ms: i64,
+}
+
+/// Everything an uplink counts, since the process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct UplinkCounts {
+    /// Records and bytes of batches acknowledged.
+    pub records: u64,
+    pub bytes: u64,
+    pub batches: u64,
+    /// Batches sent again, for whatever reason.
+    pub resends: u64,
+    /// Batches cut because the topic upstream takes smaller ones.
+    pub cuts: u64,
+    /// Batches whose timestamps were shifted because upstream would not take them.
+    pub timestamps_shifted: u64,
+    /// Producer ids that upstream had forgotten: what was in flight may have arrived twice.
+    pub producers_lost: u64,
+    /// Records that were evicted before they could be forwarded; the loss ledger has the details.
+    pub evicted: u64,
+    /// Failed attempts and lost connections.
+    pub failures: u64,
+}
+
+/// A snapshot of an uplink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UplinkStatus {
+    pub name: String,
+    /// `host:port` of the bootstrap brokers.
+    pub bootstrap: Vec<String>,
+    pub state: UplinkState,
+    /// Versions spoken with the cluster, once known.
+    pub versions: Option<String>,
+    pub last_error: Option<LastError>,
+    pub stalls: Vec<StallStatus>,
+    pub partitions: Vec<PartitionStatus>,
+    /// Records not acknowledged upstream, over all partitions.
+    pub lag_records: u64,
+    /// Their bytes, estimated by what was forwarded so far; `None` before anything was.
+    pub lag_bytes_estimate: Option<u64>,
+    /// Timestamp of the oldest record under way, Unix ms; `None` if none is under way.
+    pub oldest_unforwarded_ms: Option<i64>,
+    pub counts: UplinkCounts,
+}
+
+/// What the running uplink writes and [`super::Uplink::status`] reads.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    live: Mutex<Live>,
+    counters: Counters,
+}
+
+/// The part of the status that only the running uplink knows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Live {
+    pub(super) state: UplinkState,
+    pub(super) versions: Option<String>,
+    pub(super) last_error: Option<LastError>,
+    pub(super) stalls: BTreeMap<PartitionId, StallStatus>,
+    pub(super) oldest_unforwarded_ms: Option<i64>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) records: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    pub(super) batches: AtomicU64,
+    pub(super) resends: AtomicU64,
+    pub(super) cuts: AtomicU64,
+    pub(super) timestamps_shifted: AtomicU64,
+    pub(super) producers_lost: AtomicU64,
+    pub(super) evicted: AtomicU64,
+    pub(super) failures: AtomicU64,
+}
+
+/// Adds to one of the [`Counters`].
+pub(super) fn count(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+impl Report {
+    /// A panic elsewhere can't leave it half changed.
+    pub(super) fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(super) fn counts(&self) -> UplinkCounts {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let c = &self.counters;
+        UplinkCounts {
+            records: get(&c.records),
+            bytes: get(&c.bytes),
+            batches: get(&c.batches),
+            resends: get(&c.resends),
+            cuts: get(&c.cuts),
+            timestamps_shifted: get(&c.timestamps_shifted),
+            producers_lost: get(&c.producers_lost),
+            evicted: get(&c.evicted),
+            failures: get(&c.failures),
+        }
+    }
+
+    pub(super) fn failed(&self, text: String) {
+        count(&self.counters.failures, 1);
+        self.live().last_error = Some(LastError { text, at_ms: wall_ms() });
+    }
+}
+
+/// What the uplink is told from outside.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    paused: AtomicBool,
+    stopping: AtomicBool,
+    changed: Event,
+}
+
+impl Control {
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::SeqCst);
+        self.changed.notify(usize::MAX);
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.changed.notify(usize::MAX);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Resolves at the next change. Take it, look, then await it.
+    pub(super) fn changed(&self) -> EventListener {
+        self.changed.listen()
+    }
+
+    /// What `future` gives, or `None` as soon as the uplink is to stop.
+    pub(super) async fn unless_stopping<T>(self: &Arc<Self>, future: impl Future<Output = T>) -> Option<T> {
+        let stopped = async {
+            loop {
+                let changed = self.changed();
+                if self.is_stopping() {
+                    return None;
+                }
+                changed.await;
+            }
+        };
+        async { Some(future.await) }.or(stopped).await
+    }
+}
+
+/// Unix ms by the machine's clock, believed or not.
+pub(super) fn wall_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

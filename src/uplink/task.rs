@@ -1,0 +1,443 @@
+//! The loop of one uplink: take what has happened, do what can be done, wait for more.
+//!
+//! Invariant: everything mutable belongs to this one task. What runs beside it (answers, dialling, saving) reports by an event.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender};
+use event_listener::EventListener;
+use futures_lite::FutureExt;
+
+use super::backoff::{Backoff, Bounds, Outage};
+use super::cluster::{Cluster, ClusterError, Link, TopicLimits};
+use super::connection::LinkError;
+use super::dial::Dialer;
+use super::mirror::{Mirror, Names};
+use super::naming;
+use super::options::{SAVE_WITHIN, STOP_WITHIN, UplinkOptions};
+use super::producer::{Producers, Sent};
+use super::status::{Control, Report, StallStatus, UplinkState, count, wall_ms};
+use crate::broker::{Broker, CommitError, Registration};
+use crate::metrics::METRICS;
+use crate::store::{Intervals, PartitionId};
+
+/// Positions are saved this often at most, each riding with another commit if one comes in time.
+const SAVE_EVERY: Duration = Duration::from_secs(2);
+/// After a clean stop, saving the positions may take this long.
+const LAST_SAVE_WITHIN: Duration = Duration::from_millis(400);
+
+/// What happened beside the loop.
+pub(super) enum Event {
+    /// The answer to a Produce request, or why there is none.
+    Answered { node: i32, version: i16, sent: Vec<Sent>, answer: Result<Vec<u8>, LinkError> },
+    /// A broker was dialled.
+    Dialled { node: i32, link: Result<Link, LinkError> },
+    /// Positions were saved, or not.
+    Saved { positions: Vec<(PartitionId, Intervals)>, result: Result<(), CommitError> },
+}
+
+/// A topic upstream, as it is used.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    /// The number of partitions that records are spread over.
+    pub(super) partitions: u32,
+    /// Another number that was heard of: it takes effect when nothing of the topic is under way.
+    pub(super) heard: Option<u32>,
+    pub(super) limits: TopicLimits,
+}
+
+/// A broker that failed lately.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    pub(super) backoff: Backoff,
+    pub(super) not_before: Option<Instant>,
+}
+
+/// What is known of the cluster, and when to ask again.
+#[derive(Debug, Default)]
+pub(super) struct Freshness {
+    pub(super) at: Option<Instant>,
+    /// Something has shown that it is out of date.
+    pub(super) stale: bool,
+    pub(super) backoff: Backoff,
+    pub(super) not_before: Option<Instant>,
+}
+
+/// Whether there is something to read.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// All that is committed has been read.
+    pub(super) at_end: bool,
+    /// New records may wait for company until then.
+    pub(super) not_before: Option<Instant>,
+}
+
+/// See the module.
+pub(super) struct Forwarder {
+    pub(super) broker: Broker,
+    pub(super) options: Arc<UplinkOptions>,
+    pub(super) control: Arc<Control>,
+    pub(super) report: Arc<Report>,
+    pub(super) cluster: Cluster,
+    pub(super) producers: Producers,
+    pub(super) mirror: Mirror,
+    pub(super) upstreams: BTreeMap<Arc<str>, Upstream>,
+    pub(super) nodes: BTreeMap<i32, Node>,
+    pub(super) dialling: BTreeSet<i32>,
+    pub(super) metadata: Freshness,
+    pub(super) reading: Reading,
+    pub(super) in_flight: usize,
+    pub(super) events: Receiver<Event>,
+    pub(super) sender: Sender<Event>,
+    /// There is more to do at once.
+    pub(super) busy: bool,
+    /// `None` once the topics have changed.
+    topics_changed: Option<EventListener>,
+    /// `None` once something was committed that is to be read.
+    committed: Option<EventListener>,
+    link_backoff: Backoff,
+    link_not_before: Option<Instant>,
+    outage: Outage,
+    watch: Option<Registration>,
+    saving: bool,
+    save_not_before: Option<Instant>,
+}
+
+/// What ended a wait.
+enum Woken {
+    Event(Event),
+    Commit,
+    /// Something else has changed; the next round sees it.
+    Other,
+}
+
+/// Resolves when the listener is notified, and takes it away then; never, if there is none.
+async fn heard(listener: &mut Option<EventListener>) {
+    match listener {
+        Some(event) => event.await,
+        None => std::future::pending().await,
+    }
+    *listener = None;
+}
+
+impl Forwarder {
+    pub(super) fn new(broker: Broker, options: Arc<UplinkOptions>, control: Arc<Control>, report: Arc<Report>) -> Self {
+        let dialer = Dialer {
+            client_id: options.client_id(),
+            connect_timeout: options.config.connect_timeout,
+            request_timeout: options.config.request_timeout,
+        };
+        let cluster = Cluster::new(dialer, options.config.bootstrap.clone());
+        // Bounded by what is under way: a handful of requests, dials and one save.
+        let (sender, events) = async_channel::unbounded();
+        Self {
+            broker,
+            options,
+            control,
+            report,
+            cluster,
+            producers: Producers::default(),
+            mirror: Mirror::default(),
+            upstreams: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            dialling: BTreeSet::new(),
+            metadata: Freshness { stale: true, ..Freshness::default() },
+            reading: Reading::default(),
+            in_flight: 0,
+            events,
+            sender,
+            busy: false,
+            topics_changed: None,
+            committed: None,
+            link_backoff: Backoff::default(),
+            link_not_before: None,
+            outage: Outage::default(),
+            watch: None,
+            saving: false,
+            save_not_before: None,
+        }
+    }
+
+    /// Forwards until told to stop.
+    pub(super) async fn run(mut self) {
+        self.broker.add_follower(&self.options.name, naming::follows(&self.options));
+        loop {
+            // The listener first, then the look: what happens in between is not missed.
+            let control = self.control.changed();
+            if self.control.is_stopping() {
+                break;
+            }
+            self.follow_topics();
+            while let Ok(event) = self.events.try_recv() {
+                self.take(event);
+            }
+            let round = Instant::now();
+            self.advance().await;
+            self.save();
+            self.tell();
+            if !std::mem::take(&mut self.busy) {
+                let woken = self.wait(control, round).await;
+                self.woken(woken);
+            }
+        }
+        self.finish().await;
+    }
+
+    /// Does all that can be done now.
+    async fn advance(&mut self) {
+        if self.control.is_paused() || self.link_not_before.is_some_and(|at| at > Instant::now()) {
+            return;
+        }
+        let control = Arc::clone(&self.control);
+        if let Some(Err(error)) = control.unless_stopping(self.forward()).await {
+            self.link_failed(&error);
+        }
+    }
+
+    /// The whole cluster is out of reach, or of no use: everything waits.
+    fn link_failed(&mut self, error: &ClusterError) {
+        let now = Instant::now();
+        let bounds = self.bounds();
+        let wait = self.link_backoff.fail(bounds, fastrand::f64());
+        self.link_not_before = Some(now + wait);
+        self.metadata.stale = true;
+        self.metadata.not_before = None;
+        self.failed(error.to_string());
+        if self.outage.fail(now, bounds.max) {
+            let (name, attempts) = (&self.options.name, self.link_backoff.failures());
+            log::warn!(
+                "uplink {name}: {error}; attempt {attempts}, next in {:.1} s; records are kept",
+                wait.as_secs_f32()
+            );
+        }
+    }
+
+    /// The cluster has answered.
+    pub(super) fn link_works(&mut self) {
+        self.link_backoff.succeed();
+        self.link_not_before = None;
+        if let Some(recovery) = self.outage.recover(Instant::now()) {
+            let (name, seconds) = (&self.options.name, recovery.lasted.as_secs());
+            log::info!("uplink {name}: works again after {seconds} s and {} failures", recovery.failures);
+        }
+    }
+
+    pub(super) fn failed(&self, text: String) {
+        METRICS.uplink_errors.add(1);
+        self.report.failed(text);
+    }
+
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds { min: self.options.config.backoff_min, max: self.options.config.backoff_max }
+    }
+
+    /// Follows what there is to follow now.
+    fn follow_topics(&mut self) {
+        if self.topics_changed.is_some() {
+            return;
+        }
+        // The listener first, then the look.
+        self.topics_changed = Some(self.broker.topics_changed());
+        let now = Instant::now();
+        let follows = naming::follows(&self.options);
+        let mut followed = BTreeSet::new();
+        for topic in self.broker.topics().iter().filter(|topic| follows(topic)) {
+            let upstream = match naming::upstream_name(&self.options, &topic.name) {
+                Ok(name) => name,
+                Err(why) => {
+                    self.failed(why);
+                    continue;
+                }
+            };
+            let local: Arc<str> = topic.name.as_str().into();
+            for (index, partition) in topic.partitions.iter().enumerate() {
+                let names = Names { topic: Arc::clone(&local), index: index as u32, upstream: Arc::clone(&upstream) };
+                let position = self.broker.position(&self.options.name, *partition);
+                self.mirror.follow(*partition, names, position, now);
+                followed.insert(*partition);
+            }
+        }
+        self.mirror.retain(|partition| followed.contains(&partition));
+        self.watch = Some(self.broker.watch(followed));
+        self.reading.at_end = false;
+    }
+
+    /// Starts to save the positions that have grown, if it is time.
+    fn save(&mut self) {
+        let due = self.save_not_before.is_none_or(|at| at <= Instant::now());
+        if self.saving || !due || !self.mirror.has_unsaved() {
+            return;
+        }
+        self.saving = true;
+        self.save_not_before = Some(Instant::now() + SAVE_EVERY);
+        let positions = self.mirror.take_unsaved();
+        let (broker, name, sender) = (self.broker.clone(), self.options.name.clone(), self.sender.clone());
+        let saved = async move {
+            let result = broker.save_positions(&name, positions.clone(), SAVE_WITHIN - SAVE_EVERY).await;
+            let _ = sender.send(Event::Saved { positions, result }).await;
+        };
+        smol::spawn(saved).detach();
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Answered { node, version, sent, answer } => self.answered(node, version, &sent, answer),
+            Event::Dialled { node, link } => self.dialled(node, link),
+            Event::Saved { positions, result } => {
+                self.saving = false;
+                if let Err(error) = result {
+                    self.mirror.mark_unsaved(positions.into_iter().map(|(partition, _)| partition));
+                    self.failed(format!("positions were not saved: {error}"));
+                }
+            }
+        }
+    }
+
+    /// Waits until there may be something to do that was not done in the round that began at `round`.
+    async fn wait(&mut self, control: EventListener, round: Instant) -> Woken {
+        let next_time = self.next_time(round);
+        let Self { events, topics_changed, committed, reading, .. } = self;
+        let event = async { events.recv().await.map_or(Woken::Other, Woken::Event) };
+        let control = async {
+            control.await;
+            Woken::Other
+        };
+        let topics = async {
+            heard(topics_changed).await;
+            Woken::Other
+        };
+        let commits = async {
+            if !reading.at_end {
+                std::future::pending::<()>().await;
+            }
+            heard(committed).await;
+            Woken::Commit
+        };
+        let timer = async {
+            match next_time {
+                Some(at) => smol::Timer::at(at).await,
+                None => std::future::pending().await,
+            };
+            Woken::Other
+        };
+        event.or(control).or(topics).or(commits).or(timer).await
+    }
+
+    fn woken(&mut self, woken: Woken) {
+        match woken {
+            Woken::Event(event) => self.take(event),
+            Woken::Commit => {
+                self.reading.at_end = false;
+                self.reading.not_before = Some(Instant::now() + self.options.config.linger);
+            }
+            Woken::Other => {}
+        }
+    }
+
+    /// Listens for commits from now on: before a scan, so that none behind it is missed.
+    pub(super) fn listen_for_commits(&mut self) {
+        self.committed = self.watch.as_ref().map(Registration::listen);
+    }
+
+    /// When to look again, whatever happens. What was due at the beginning of this round has had its chance, and now waits for
+    /// something else.
+    fn next_time(&self, round: Instant) -> Option<Instant> {
+        let save = self.save_not_before.filter(|_| self.mirror.has_unsaved() && !self.saving);
+        let link = self.link_not_before.filter(|at| *at > round);
+        if self.control.is_paused() || link.is_some() {
+            return [save, link.filter(|_| !self.control.is_paused())].into_iter().flatten().min();
+        }
+        let linger = self.reading.not_before.filter(|_| !self.reading.at_end);
+        let nodes = self.nodes.values().filter_map(|node| node.not_before);
+        let times = [linger, self.producers.next_retry(), self.mirror.next_due()];
+        let to_come = times.into_iter().flatten().chain(nodes).filter(|at| *at > round);
+        // Asking for metadata moves its own date, so that one may lie in the past.
+        to_come.chain(save).chain(self.metadata_due()).min()
+    }
+
+    /// Tells the state to whoever asks for the status.
+    fn tell(&self) {
+        let stalls = self.mirror.partitions().filter_map(|(partition, followed)| {
+            let names = &followed.names;
+            let why = followed.stall()?.why.as_ref()?.to_string();
+            let (topic, upstream) = (names.topic.to_string(), names.upstream.to_string());
+            Some((partition, StallStatus { topic, partition: names.index, upstream, why }))
+        });
+        let stalls: BTreeMap<PartitionId, StallStatus> = stalls.collect();
+        let mut live = self.report.live();
+        live.state = self.state(&stalls);
+        live.stalls = stalls;
+        live.oldest_unforwarded_ms = self.mirror.oldest_timestamp();
+        if let Some(versions) = self.cluster.versions() {
+            live.versions = Some(versions);
+        }
+    }
+
+    fn state(&self, stalls: &BTreeMap<PartitionId, StallStatus>) -> UplinkState {
+        if self.control.is_paused() {
+            return UplinkState::Paused;
+        }
+        let now = Instant::now();
+        if let Some(at) = self.link_not_before.filter(|at| *at > now) {
+            let wait = i64::try_from((at - now).as_millis()).unwrap_or(i64::MAX);
+            return UplinkState::Backoff { until_ms: wall_ms().saturating_add(wait) };
+        }
+        if self.metadata.at.is_none() {
+            return UplinkState::Connecting;
+        }
+        if !self.producers.is_empty() || !self.reading.at_end && stalls.is_empty() {
+            return UplinkState::Forwarding;
+        }
+        if stalls.is_empty() { UplinkState::CaughtUp } else { UplinkState::Stalled }
+    }
+
+    /// The end: what is in flight may still be acknowledged, then the positions are made durable.
+    async fn finish(mut self) {
+        let deadline = Instant::now() + STOP_WITHIN;
+        while self.in_flight > 0 || self.saving {
+            let next = async { self.events.recv().await.ok() };
+            let late = async {
+                smol::Timer::at(deadline).await;
+                None
+            };
+            match next.or(late).await {
+                Some(event) => self.take(event),
+                None => break,
+            }
+        }
+        let positions = self.mirror.take_unsaved();
+        if !positions.is_empty() {
+            let save = async {
+                let saved = self.broker.save_positions(&self.options.name, positions, Duration::ZERO).await;
+                saved.map_err(|error| error.to_string())
+            };
+            let late = async {
+                smol::Timer::after(LAST_SAVE_WITHIN).await;
+                Err("the store did not answer in time".to_owned())
+            };
+            if let Err(why) = save.or(late).await {
+                let name = &self.options.name;
+                log::warn!(
+                    "uplink {name}: its last positions were not saved: {why}; the last records will be sent again"
+                );
+            }
+        }
+        self.report.live().state = UplinkState::Stopped;
+    }
+
+    pub(super) fn count_evicted(&self, partition: PartitionId, records: u64) {
+        if records == 0 {
+            return;
+        }
+        count(&self.report.counters().evicted, records);
+        let name = &self.options.name;
+        if let Some(followed) = self.mirror.get(partition) {
+            let (topic, index) = (&followed.names.topic, followed.names.index);
+            log::warn!(
+                "uplink {name}: {records} records of {topic}/{index} were evicted before they could be forwarded"
+            );
+        }
+    }
+}
