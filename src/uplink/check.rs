@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use smol::Executor;
 
 use super::cluster::{Cluster, ClusterError, TopicLimits, TopicState};
 use super::dial::{self, Dialer};
@@ -18,8 +18,7 @@ use crate::kafka::error_code::{ErrorCode, Shown};
 use crate::store::clock::WALL_FLOOR_MS;
 
 /// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// As it should be.
     Ok,
@@ -30,7 +29,7 @@ pub enum Severity {
 }
 
 /// One line of the check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub severity: Severity,
     /// What was looked at: `dns`, `connect`, `versions`, …
@@ -63,11 +62,22 @@ impl Findings {
 /// Checks what `options` say, for these local topics (those it doesn't follow are passed over). `wall_ms` is the gateway's wall
 /// time (Unix ms). Ends at the first step that makes the following ones pointless.
 pub async fn check(options: &UplinkOptions, topics: &[Arc<Topic>], wall_ms: i64) -> Vec<Finding> {
+    let executor = Arc::new(Executor::new());
+    executor.run(examine(&executor, options, topics, wall_ms)).await
+}
+
+async fn examine(
+    executor: &Arc<Executor<'static>>,
+    options: &UplinkOptions,
+    topics: &[Arc<Topic>],
+    wall_ms: i64,
+) -> Vec<Finding> {
     let mut findings = Findings::default();
     if !reach(options, &mut findings).await {
         return findings.0;
     }
     let dialer = Dialer {
+        executor: Arc::clone(executor),
         client_id: options.client_id(),
         connect_timeout: options.config.connect_timeout,
         request_timeout: options.config.request_timeout,
@@ -151,7 +161,11 @@ fn names<'t>(
 async fn speak(cluster: &mut Cluster, findings: &mut Findings) {
     match cluster.versions() {
         Some(versions) if versions.contains("none") => {
-            findings.add(Severity::Fail, "versions", format_args!("{versions}: brokers from Apache Kafka 2.1 on are needed"));
+            findings.add(
+                Severity::Fail,
+                "versions",
+                format_args!("{versions}: brokers from Apache Kafka 2.1 on are needed"),
+            );
         }
         Some(versions) => findings.add(Severity::Ok, "versions", versions),
         None => findings.add(Severity::Fail, "versions", "no broker told what it speaks"),
@@ -188,13 +202,19 @@ fn topic(
     let partitions = match cluster.topic(name) {
         Some(TopicState::Known(leaders)) => leaders.len() as u32,
         Some(TopicState::Failed(code)) if is_missing(*code) && options.config.create_topics => {
-            return findings.add(Severity::Ok, "topics", format_args!("{name} is missing upstream and will be created"));
+            return findings.add(
+                Severity::Ok,
+                "topics",
+                format_args!("{name} is missing upstream and will be created"),
+            );
         }
         Some(TopicState::Failed(code)) => {
             let text = format!("{name}: {}: {}", Shown(*code), remedy(*code));
             return findings.add(Severity::Fail, "topics", text);
         }
-        None => return findings.add(Severity::Fail, "topics", format_args!("{name}: the cluster says nothing about it")),
+        None => {
+            return findings.add(Severity::Fail, "topics", format_args!("{name}: the cluster says nothing about it"));
+        }
     };
     let highest = local.partition_count().saturating_sub(1);
     match partitioning::route(options.config.partitioning, &options.gateway, highest, partitions) {
@@ -226,7 +246,8 @@ fn settings(local: &Topic, name: &str, limits: &TopicLimits, findings: &mut Find
         findings.add(Severity::Ok, "limits", format_args!("{name}: batches up to {theirs} bytes"));
     }
     if let Some(ahead) = limits.ahead_max.filter(|ahead| *ahead < Duration::from_secs(24 * 3_600)) {
-        let text = format!("{name}: timestamps more than {} s ahead of the broker's clock are shifted", ahead.as_secs());
+        let text =
+            format!("{name}: timestamps more than {} s ahead of the broker's clock are shifted", ahead.as_secs());
         findings.add(Severity::Ok, "clock", text);
     }
     if let Some(behind) = limits.behind_max {
@@ -250,6 +271,10 @@ fn settings(local: &Topic, name: &str, limits: &TopicLimits, findings: &mut Find
 /// Kafka has no request that tells a broker's time; so only what is impossible is found.
 fn clock(wall_ms: i64, findings: &mut Findings) {
     if wall_ms < WALL_FLOOR_MS {
-        findings.add(Severity::Warn, "clock", "the gateway's clock is in the past: records it stamps carry wrong times");
+        findings.add(
+            Severity::Warn,
+            "clock",
+            "the gateway's clock is in the past: records it stamps carry wrong times",
+        );
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt};
-use smol::Task;
+use smol::{Executor, Task};
 
 use super::options::{LINK_BYTES_PER_SECOND_MIN, RESPONSE_BYTES_MAX};
 use crate::kafka::frame;
@@ -87,11 +87,17 @@ struct Pending {
 impl Connection {
     /// A connection over a stream that is connected to `peer`. `timeout` is for each request, plus what the slowest link takes
     /// for the bytes under way.
-    pub(super) fn over(stream: Box<dyn Transport>, peer: String, client_id: String, timeout: Duration) -> Self {
+    pub(super) fn over(
+        executor: &Executor<'static>,
+        stream: Box<dyn Transport>,
+        peer: String,
+        client_id: String,
+        timeout: Duration,
+    ) -> Self {
         let (outgoing, to_write) = async_channel::unbounded();
         let (closer, closing) = async_channel::bounded(1);
         let shared = Arc::new(Shared { peer, state: Mutex::default(), unanswered_bytes: AtomicU64::new(0), closer });
-        let driver = smol::spawn(drive(stream, Arc::clone(&shared), to_write, closing));
+        let driver = executor.spawn(drive(stream, Arc::clone(&shared), to_write, closing));
         Self { shared, outgoing, client_id, timeout, _driver: driver }
     }
 
@@ -250,11 +256,11 @@ mod tests {
     use smol::net::{TcpListener, TcpStream};
 
     /// A connection and the socket at its other end.
-    async fn pair(timeout: Duration) -> (Connection, TcpStream) {
+    async fn pair(executor: &Executor<'static>, timeout: Duration) -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (peer, _) = listener.accept().await.unwrap();
-        (Connection::over(Box::new(stream), "peer:1".into(), "me".into(), timeout), peer)
+        (Connection::over(executor, Box::new(stream), "peer:1".into(), "me".into(), timeout), peer)
     }
 
     async fn take_request(peer: &mut TcpStream) -> [u8; 4] {
@@ -269,8 +275,9 @@ mod tests {
 
     #[test]
     fn several_requests_are_under_way_and_each_gets_its_answer() {
-        block_on(async {
-            let (connection, mut peer) = pair(Duration::from_secs(30)).await;
+        let executor = Executor::new();
+        block_on(executor.run(async {
+            let (connection, mut peer) = pair(&executor, Duration::from_secs(30)).await;
             let one = connection.send(0, &ApiVersionsRequest::default()).unwrap();
             let two = connection.send(0, &ApiVersionsRequest::default()).unwrap();
             let ids = [take_request(&mut peer).await, take_request(&mut peer).await];
@@ -279,38 +286,40 @@ mod tests {
             assert_eq!(two.frame().await.unwrap()[4..], *b"bc");
             assert_eq!(one.frame().await.unwrap()[4..], *b"a");
             assert!(!connection.is_closed());
-        });
+        }));
     }
 
     #[test]
     fn all_under_way_fail_when_the_connection_ends() {
-        block_on(async {
-            let (connection, peer) = pair(Duration::from_secs(30)).await;
+        let executor = Executor::new();
+        block_on(executor.run(async {
+            let (connection, peer) = pair(&executor, Duration::from_secs(30)).await;
             let one = connection.send(0, &ApiVersionsRequest::default()).unwrap();
             drop(peer);
             let error = one.frame().await.unwrap_err().to_string();
             assert!(error.contains("peer:1"), "{error}");
             assert!(connection.is_closed() && connection.send(0, &ApiVersionsRequest::default()).is_err());
-        });
+        }));
     }
 
     #[test]
     fn a_hostile_or_silent_broker_ends_the_connection() {
-        block_on(async {
-            let (connection, mut peer) = pair(Duration::from_secs(30)).await;
+        let executor = Executor::new();
+        block_on(executor.run(async {
+            let (connection, mut peer) = pair(&executor, Duration::from_secs(30)).await;
             let one = connection.send(0, &ApiVersionsRequest::default()).unwrap();
             peer.write_all(&0x7fff_ffff_u32.to_be_bytes()).await.unwrap();
             assert!(one.frame().await.unwrap_err().to_string().contains("allowed"));
 
-            let (other, mut peer) = pair(Duration::from_secs(30)).await;
+            let (other, mut peer) = pair(&executor, Duration::from_secs(30)).await;
             let one = other.send(0, &ApiVersionsRequest::default()).unwrap();
             put_response(&mut peer, [9; 4], b"").await;
             assert!(one.frame().await.unwrap_err().to_string().contains("out of order"));
 
-            let (silent, _peer) = pair(Duration::from_millis(20)).await;
+            let (silent, _peer) = pair(&executor, Duration::from_millis(20)).await;
             let one = silent.send(0, &ApiVersionsRequest::default()).unwrap();
             assert!(one.frame().await.unwrap_err().to_string().contains("in time"));
             assert!(silent.is_closed() && !connection.peer().is_empty());
-        });
+        }));
     }
 }

@@ -1,8 +1,10 @@
 //! From an address to a [`Connection`] whose versions are negotiated. The place where TLS and SASL come in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_lite::FutureExt;
+use smol::Executor;
 use smol::net::{SocketAddr, TcpStream};
 
 use super::connection::{Connection, LinkError, Transport};
@@ -16,6 +18,8 @@ use crate::metrics::METRICS;
 /// How brokers are called.
 #[derive(Clone, Debug)]
 pub(super) struct Dialer {
+    /// Runs the connections.
+    pub(super) executor: Arc<Executor<'static>>,
     pub(super) client_id: String,
     /// For resolving, connecting and the first answer together.
     pub(super) connect_timeout: Duration,
@@ -32,8 +36,8 @@ impl Dialer {
         let attempt = async {
             let candidates = resolve(address).await?;
             let stream = connect(address, &candidates, self.request_timeout).await?;
-            let connection =
-                Connection::over(stream, address.to_string(), self.client_id.clone(), self.request_timeout);
+            let (peer, client_id) = (address.to_string(), self.client_id.clone());
+            let connection = Connection::over(&self.executor, stream, peer, client_id, self.request_timeout);
             let versions = negotiate(&connection).await?;
             Ok((connection, versions))
         };

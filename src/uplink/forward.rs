@@ -8,7 +8,7 @@ use super::connection::LinkError;
 use super::gather::{self, Gathered, Item, Rules};
 use super::options::{SCAN_BYTES, WINDOW_BYTES};
 use super::partitioning::{self, Route};
-use super::producer::{Again, LaneId, Moment, Outcome, Sent};
+use super::producer::{Again, Broken, LaneId, Moment, Outcome, Sent};
 use super::status::{count, wall_ms};
 use super::task::{Event, Forwarder};
 use super::upkeep::explain;
@@ -207,7 +207,7 @@ impl Forwarder {
         let (sent, reply) = match made {
             Ok(Some(made)) => made,
             Ok(None) => return false,
-            Err((lane, why)) => {
+            Err(Broken { lane, why }) => {
                 self.stall_topic(&lane.0, &format!("a batch was damaged in memory: {why}"));
                 return false;
             }
@@ -221,7 +221,7 @@ impl Forwarder {
             };
             let _ = sender.send(Event::Answered { node, version, sent, answer }).await;
         };
-        smol::spawn(awaited).detach();
+        self.executor.spawn(awaited).detach();
         !link.connection.is_closed()
     }
 
@@ -233,7 +233,7 @@ impl Forwarder {
                 let link = Link::dial(&dialer, &address).await;
                 let _ = sender.send(Event::Dialled { node, link }).await;
             };
-            smol::spawn(dialled).detach();
+            self.executor.spawn(dialled).detach();
         }
     }
 

@@ -73,6 +73,14 @@ pub(super) enum Fault {
     TooLarge { offset: i64, bytes: usize, bytes_max: usize },
 }
 
+impl Fault {
+    fn offset(&self) -> i64 {
+        match self {
+            Self::Damaged { offset, .. } | Self::TooLarge { offset, .. } => *offset,
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -200,7 +208,9 @@ impl<'a> Gatherer<'a> {
         }
         let mut open = Open::default();
         for item in &run {
-            if !self.gathered.faults.contains_key(&item.partition) {
+            // What lies before the fault goes on.
+            let fault = self.gathered.faults.get(&item.partition);
+            if fault.is_none_or(|fault| item.first_wanted() < fault.offset()) {
                 self.merge(lane, item, &mut open);
             }
         }

@@ -41,7 +41,8 @@ mod versions;
 
 use std::sync::Arc;
 
-use smol::Task;
+use async_channel::Receiver;
+use smol::{Executor, Task};
 
 pub use check::{Finding, Severity, check};
 pub use options::UplinkOptions;
@@ -57,18 +58,30 @@ pub struct Uplink {
     options: Arc<UplinkOptions>,
     control: Arc<Control>,
     report: Arc<Report>,
-    task: Task<()>,
+    /// Closed when it has ended.
+    ended: Receiver<()>,
+    _task: Task<()>,
 }
 
 impl Uplink {
-    /// Starts forwarding in the background, on smol's global executor. Never fails: an unreachable cluster is the normal case
+    /// Starts forwarding in the background, on `executor`. Never fails: an unreachable cluster is the normal case
     /// at the edge.
-    pub fn spawn(broker: Broker, options: UplinkOptions) -> Self {
+    pub fn spawn(executor: &Arc<Executor<'static>>, broker: Broker, options: UplinkOptions) -> Self {
         let options = Arc::new(options);
         let (control, report) = (Arc::<Control>::default(), Arc::<Report>::default());
-        let task =
-            task::Forwarder::new(broker.clone(), Arc::clone(&options), Arc::clone(&control), Arc::clone(&report));
-        Self { broker, options, control, report, task: smol::spawn(task.run()) }
+        let forwarder = task::Forwarder::new(
+            Arc::clone(executor),
+            broker.clone(),
+            Arc::clone(&options),
+            Arc::clone(&control),
+            Arc::clone(&report),
+        );
+        let (alive, ended) = async_channel::bounded(1);
+        let task = executor.spawn(async move {
+            forwarder.run().await;
+            drop(alive);
+        });
+        Self { broker, options, control, report, ended, _task: task }
     }
 
     /// The uplink's name, as configured.
@@ -87,9 +100,10 @@ impl Uplink {
     }
 
     /// Ends it cleanly, within 2 s: waits for acknowledgements under way, and makes the positions durable.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         self.control.stop();
-        self.task.await;
+        // Nobody sends: this ends when the task does.
+        let _ = self.ended.recv().await;
     }
 
     /// How it is doing.

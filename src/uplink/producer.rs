@@ -25,6 +25,13 @@ pub(super) struct Sent {
     pub(super) tag: u64,
 }
 
+/// A lane whose next batch was damaged in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Broken {
+    pub(super) lane: LaneId,
+    pub(super) why: String,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Producers {
@@ -89,7 +96,7 @@ impl Producers {
     /// said; `None` if there is nothing to send.
     ///
     /// # Errors
-    /// The lane, and why it can't go on.
+    /// [`Broken`]: a lane can't go on.
     pub(super) fn request<T>(
         &mut self,
         node: i32,
@@ -97,7 +104,7 @@ impl Producers {
         now: Instant,
         timeout_ms: i32,
         send: impl FnOnce(&ProduceRequest<'_>) -> T,
-    ) -> Result<Option<(Vec<Sent>, T)>, (LaneId, String)> {
+    ) -> Result<Option<(Vec<Sent>, T)>, Broken> {
         let mut request = ProduceRequest { acks: -1, timeout_ms, ..Default::default() };
         let (mut sent, mut bytes) = (Vec::new(), 0);
         for (id, lane) in &mut self.lanes {
@@ -107,7 +114,9 @@ impl Producers {
             if bytes >= REQUEST_BYTES {
                 break;
             }
-            let Some(batch) = lane.next(node, self.identity).map_err(|text| (id.clone(), text))? else { continue };
+            let Some(batch) = lane.next(node, self.identity).map_err(|why| Broken { lane: id.clone(), why })? else {
+                continue;
+            };
             bytes += batch.bytes.len();
             sent.push(Sent { lane: id.clone(), tag: batch.tag });
             let data = PartitionProduceData { index: id.1, records: Some(batch.bytes) };

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use async_channel::{Receiver, Sender};
 use event_listener::EventListener;
 use futures_lite::FutureExt;
+use smol::Executor;
 
 use super::backoff::{Backoff, Bounds, Outage};
 use super::cluster::{Cluster, ClusterError, Link, TopicLimits};
@@ -76,6 +77,7 @@ pub(super) struct Reading {
 
 /// See the module.
 pub(super) struct Forwarder {
+    pub(super) executor: Arc<Executor<'static>>,
     pub(super) broker: Broker,
     pub(super) options: Arc<UplinkOptions>,
     pub(super) control: Arc<Control>,
@@ -123,8 +125,15 @@ async fn heard(listener: &mut Option<EventListener>) {
 }
 
 impl Forwarder {
-    pub(super) fn new(broker: Broker, options: Arc<UplinkOptions>, control: Arc<Control>, report: Arc<Report>) -> Self {
+    pub(super) fn new(
+        executor: Arc<Executor<'static>>,
+        broker: Broker,
+        options: Arc<UplinkOptions>,
+        control: Arc<Control>,
+        report: Arc<Report>,
+    ) -> Self {
         let dialer = Dialer {
+            executor: Arc::clone(&executor),
             client_id: options.client_id(),
             connect_timeout: options.config.connect_timeout,
             request_timeout: options.config.request_timeout,
@@ -133,6 +142,7 @@ impl Forwarder {
         // Bounded by what is under way: a handful of requests, dials and one save.
         let (sender, events) = async_channel::unbounded();
         Self {
+            executor,
             broker,
             options,
             control,
@@ -278,7 +288,7 @@ impl Forwarder {
             let result = broker.save_positions(&name, positions.clone(), SAVE_WITHIN - SAVE_EVERY).await;
             let _ = sender.send(Event::Saved { positions, result }).await;
         };
-        smol::spawn(saved).detach();
+        self.executor.spawn(saved).detach();
     }
 
     fn take(&mut self, event: Event) {

@@ -1,0 +1,457 @@
+//! The uplink over a real store, into a Kafka cluster in this process that fails in every way it is told to.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod fake;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use brooklet::broker::{Acks, Broker, BrokerOptions, NewTopic, Topic};
+use brooklet::config::{HostPort, Partitioning, UplinkConfig};
+use brooklet::record::{BatchBuilder, Compression, NO_HEADERS};
+use brooklet::store::clock::{RealClock, WallTrust};
+use brooklet::store::disk::RealDisk;
+use brooklet::store::{EngineHandle, Store, StoreOptions};
+use brooklet::uplink::{Uplink, UplinkOptions, UplinkState, UplinkStatus, check};
+use fake::{Fake, Fault};
+use smol::{Executor, block_on};
+
+/// A gateway without listeners.
+struct Edge {
+    dir: tempfile::TempDir,
+    broker: Broker,
+    engine: Option<EngineHandle>,
+    executor: Arc<Executor<'static>>,
+    stop: async_channel::Sender<()>,
+}
+
+impl Edge {
+    fn start() -> Self {
+        Self::on(tempfile::tempdir().unwrap())
+    }
+
+    fn on(dir: tempfile::TempDir) -> Self {
+        let mut options = StoreOptions::new(dir.path());
+        options.max_bytes = Some(64 << 20);
+        options.commit_window = Duration::from_millis(1);
+        let clock = Arc::new(RealClock::new(WallTrust::Always));
+        let (store, engine) = Store::open(options, Arc::new(RealDisk::new()), clock).unwrap();
+        let engine = engine.spawn().unwrap();
+        let broker = Broker::new(store, BrokerOptions::default()).unwrap();
+        let executor = Arc::new(Executor::new());
+        let (stop, stopped) = async_channel::bounded::<()>(1);
+        let on_thread = Arc::clone(&executor);
+        thread::spawn(move || block_on(on_thread.run(stopped.recv())));
+        Self { dir, broker, engine: Some(engine), executor, stop }
+    }
+
+    fn topic(&self, name: &str, partitions: u32) -> Arc<Topic> {
+        let new = NewTopic { name: name.to_owned(), partitions: Some(partitions), ..NewTopic::default() };
+        block_on(self.broker.create_topic(new)).unwrap()
+    }
+
+    /// Appends a batch with these values, each its own key.
+    fn produce(&self, topic: &Topic, partition: i32, values: &[String], timestamp: i64) {
+        let mut builder = BatchBuilder::new();
+        for value in values {
+            builder.push(timestamp, Some(value.as_bytes()), Some(value.as_bytes()), NO_HEADERS).unwrap();
+        }
+        let batch = builder.finish(Compression::Lz4);
+        block_on(async { self.broker.produce(topic, partition, batch, Acks::Flash).await.unwrap().wait().await })
+            .unwrap();
+    }
+
+    /// `count` batches of three records in each partition; their values, by partition.
+    fn fill(&self, topic: &Topic, count: usize) -> Vec<Vec<String>> {
+        let mut all = vec![Vec::new(); topic.partitions.len()];
+        for at in 0..count {
+            for (partition, sent) in all.iter_mut().enumerate() {
+                let values: Vec<String> =
+                    (0..3).map(|i| format!("{}-{partition}-{}", topic.name, at * 3 + i)).collect();
+                self.produce(topic, partition as i32, &values, 1_700_000_000_000);
+                sent.extend(values);
+            }
+        }
+        all
+    }
+
+    fn uplink(&self, fake: &Fake, change: impl FnOnce(&mut UplinkConfig)) -> Uplink {
+        let options = options(fake, change);
+        Uplink::spawn(&self.executor, self.broker.clone(), options)
+    }
+
+    /// Closes the store as a clean stop does, and opens it again.
+    fn restart(mut self) -> Self {
+        self.close();
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        drop(self);
+        Self::on(dir)
+    }
+
+    fn close(&mut self) {
+        self.stop.close();
+        self.broker.store().shutdown();
+        if let Some(engine) = self.engine.take() {
+            engine.join();
+        }
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn options(fake: &Fake, change: impl FnOnce(&mut UplinkConfig)) -> UplinkOptions {
+    let address = fake.bootstrap();
+    let mut config = UplinkConfig::to(vec![HostPort { host: address.ip().to_string(), port: address.port() }]);
+    config.linger = Duration::from_millis(5);
+    config.backoff_min = Duration::from_millis(20);
+    config.backoff_max = Duration::from_millis(200);
+    change(&mut config);
+    UplinkOptions { name: "centre".into(), gateway: "gw-1".into(), config }
+}
+
+fn wait_until(uplink: &Uplink, what: impl Fn(&UplinkStatus) -> bool) -> UplinkStatus {
+    let begin = Instant::now();
+    loop {
+        let status = uplink.status();
+        if what(&status) {
+            return status;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "waited in vain: {}", status.to_json());
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn wait_caught_up(uplink: &Uplink) -> UplinkStatus {
+    wait_until(uplink, |status| status.lag_records == 0 && status.state == UplinkState::CaughtUp)
+}
+
+/// What arrived of one local partition, in the order of arrival, repetitions left out; and how many there were.
+fn first_arrivals(fake: &Fake, topic: &str, partitions: usize, of: &[String]) -> (Vec<String>, usize) {
+    let wanted: BTreeSet<&String> = of.iter().collect();
+    let (mut seen, mut arrived, mut repeated) = (BTreeSet::new(), Vec::new(), 0);
+    for partition in 0..partitions {
+        for value in fake.values(topic, partition).into_iter().filter(|value| wanted.contains(value)) {
+            if seen.insert(value.clone()) { arrived.push(value) } else { repeated += 1 }
+        }
+    }
+    (arrived, repeated)
+}
+
+#[test]
+fn a_backlog_and_live_records_arrive_once_and_in_order() {
+    for (local, upstream) in [(1, 1), (4, 1), (1, 6), (4, 48)] {
+        let fake = Fake::start(&[("t", upstream)]);
+        let edge = Edge::start();
+        let topic = edge.topic("t", local);
+        let mut sent = edge.fill(&topic, 20);
+        let uplink = edge.uplink(&fake, |_| {});
+        wait_caught_up(&uplink);
+        for (partition, more) in edge.fill(&topic, 5).into_iter().enumerate() {
+            let more = more.into_iter().map(|value| format!("live-{value}")).collect::<Vec<_>>();
+            edge.produce(&topic, partition as i32, &more, 1_700_000_000_000);
+            sent[partition].extend(edge_values(&edge, &topic, partition, sent[partition].len()));
+        }
+        let status = wait_caught_up(&uplink);
+        for of in &sent {
+            assert_eq!(first_arrivals(&fake, "t", upstream, of), (of.clone(), 0), "{local} to {upstream}");
+        }
+        assert_eq!(status.counts.records as usize, sent.iter().map(Vec::len).sum::<usize>());
+        assert_eq!((status.counts.resends, status.counts.failures), (0, 0), "{}", status.to_json());
+        block_on(uplink.stop());
+    }
+}
+
+/// What lies in a local partition after the first `skip` records.
+fn edge_values(edge: &Edge, topic: &Topic, partition: usize, skip: usize) -> Vec<String> {
+    use brooklet::record::{BatchView, VerifyLimits, decompress, records};
+    let mut values = Vec::new();
+    let read = block_on(edge.broker.fetch(topic.partitions[partition], skip as i64, 1 << 24)).unwrap();
+    let mut rest = read.bytes.as_slice();
+    while !rest.is_empty() {
+        let (view, after) = BatchView::parse(rest).unwrap();
+        let payload = decompress(&view, &VerifyLimits::default()).unwrap();
+        values.extend(
+            records(&view, &payload)
+                .flatten()
+                .filter(|r| r.offset >= skip as i64)
+                .map(|r| String::from_utf8(r.value.unwrap().to_vec()).unwrap()),
+        );
+        rest = after;
+    }
+    values
+}
+
+#[test]
+fn every_fault_that_a_broker_survives_costs_neither_records_nor_order() {
+    let faults = [
+        Fault::ReplyLost,
+        Fault::Cut,
+        Fault::Code(7),
+        Fault::LeaderMoves,
+        Fault::None,
+        Fault::Code(20),
+        Fault::Slow(Duration::from_millis(50)),
+        Fault::ReplyLost,
+        Fault::LeaderMoves,
+        Fault::ReplyLost,
+    ];
+    for partitioning in [Partitioning::ByGateway, Partitioning::ByKey, Partitioning::Same] {
+        let fake = Fake::start(&[("t", 6)]);
+        fake.fail(&faults);
+        let edge = Edge::start();
+        let topic = edge.topic("t", 4);
+        let sent = edge.fill(&topic, 60);
+        let uplink = edge.uplink(&fake, |config| {
+            config.partitioning = partitioning;
+            config.batch_max_bytes = 1_024;
+        });
+        let status = wait_caught_up(&uplink);
+        for of in &sent {
+            let (mut arrived, repeated) = first_arrivals(&fake, "t", 6, of);
+            let mut expected = of.clone();
+            if partitioning == Partitioning::ByKey {
+                // Keys are spread, and each occurs once.
+                arrived.sort();
+                expected.sort();
+            }
+            assert_eq!((arrived, repeated), (expected, 0), "{partitioning:?}");
+        }
+        assert!(status.counts.resends > 0 && fake.state().faults.is_empty());
+        block_on(uplink.stop());
+    }
+}
+
+#[test]
+fn a_lost_producer_repeats_but_loses_nothing() {
+    let fake = Fake::start(&[("t", 1)]);
+    let edge = Edge::start();
+    let topic = edge.topic("t", 1);
+    let uplink = edge.uplink(&fake, |_| {});
+    let mut sent = edge.fill(&topic, 10).remove(0);
+    wait_caught_up(&uplink);
+    fake.fail(&[Fault::ProducersForgotten]);
+    let more: Vec<String> = (0..5).map(|i| format!("more-{i}")).collect();
+    edge.produce(&topic, 0, &more, 1_700_000_000_000);
+    sent.extend(more);
+    let status = wait_caught_up(&uplink);
+    assert_eq!(first_arrivals(&fake, "t", 1, &sent).0, sent);
+    assert_eq!(status.counts.producers_lost, 1);
+    block_on(uplink.stop());
+}
+
+#[test]
+fn positions_outlive_a_restart() {
+    let fake = Fake::start(&[("t", 3)]);
+    let edge = Edge::start();
+    let topic = edge.topic("t", 2);
+    let mut sent = edge.fill(&topic, 10);
+    let uplink = edge.uplink(&fake, |_| {});
+    wait_caught_up(&uplink);
+    let begin = Instant::now();
+    block_on(uplink.stop());
+    assert!(begin.elapsed() < Duration::from_secs(2));
+    drop(uplink);
+
+    let edge = edge.restart();
+    let topic = edge.broker.topic("t").unwrap();
+    let more = vec!["after".to_owned()];
+    edge.produce(&topic, 1, &more, 1_700_000_000_000);
+    sent[1].extend(more);
+    let uplink = edge.uplink(&fake, |_| {});
+    let status = wait_caught_up(&uplink);
+    assert_eq!(status.counts.records, 1);
+    for of in &sent {
+        assert_eq!(first_arrivals(&fake, "t", 3, of), (of.clone(), 0));
+    }
+    block_on(uplink.stop());
+}
+
+#[test]
+fn an_absent_cluster_is_waited_for_and_found_again() {
+    let fake = Fake::start(&[("t", 1)]);
+    fake.state().refuses = true;
+    let edge = Edge::start();
+    let topic = edge.topic("t", 1);
+    let uplink = edge.uplink(&fake, |_| {});
+    let sent = edge.fill(&topic, 10).remove(0);
+    let status = wait_until(&uplink, |status| status.counts.failures >= 3);
+    assert!(matches!(status.state, UplinkState::Backoff { .. }) && status.lag_records == 30, "{}", status.to_json());
+    // At most one attempt a backoff.
+    let before = fake.state().connections;
+    thread::sleep(Duration::from_millis(500));
+    assert!(fake.state().connections - before <= 8);
+    fake.state().refuses = false;
+    wait_caught_up(&uplink);
+    assert_eq!(first_arrivals(&fake, "t", 1, &sent), (sent, 0));
+    block_on(uplink.stop());
+}
+
+#[test]
+fn one_topic_stalls_with_a_reason_and_the_others_go_on() {
+    let fake = Fake::start(&[("good", 1), ("denied", 1)]);
+    fake.state().denied.push("denied".into());
+    let edge = Edge::start();
+    let (good, denied, missing) = (edge.topic("good", 1), edge.topic("denied", 1), edge.topic("missing", 1));
+    let sent: Vec<_> = [&good, &denied, &missing].map(|topic| edge.fill(topic, 5).remove(0)).to_vec();
+    let uplink = edge.uplink(&fake, |_| {});
+    let status = wait_until(&uplink, |status| status.lag_records == 30 && status.stalls.len() == 2);
+    assert!(
+        status.stalls.iter().any(|stall| stall.topic == "denied" && stall.why.contains("TOPIC_AUTHORIZATION_FAILED"))
+    );
+    assert!(status.stalls.iter().any(|stall| stall.topic == "missing" && stall.why.contains("create_topics")));
+    assert_eq!(first_arrivals(&fake, "good", 1, &sent[0]), (sent[0].clone(), 0));
+    fake.state().denied.clear();
+    fake.state().topics.insert("missing".into(), vec![fake::Partition::default()]);
+    wait_caught_up(&uplink);
+    for (name, of) in ["good", "denied", "missing"].iter().zip(&sent) {
+        assert_eq!(first_arrivals(&fake, name, 1, of), (of.clone(), 0));
+    }
+    block_on(uplink.stop());
+}
+
+#[test]
+fn missing_topics_are_created_only_if_allowed() {
+    let fake = Fake::start(&[]);
+    let edge = Edge::start();
+    let topic = edge.topic("t", 1);
+    let sent = edge.fill(&topic, 2).remove(0);
+    let uplink = edge.uplink(&fake, |config| {
+        config.create_topics = true;
+        config.create_partitions = Some(3);
+    });
+    wait_caught_up(&uplink);
+    assert_eq!(fake.state().topics["t"].len(), 3);
+    assert_eq!(first_arrivals(&fake, "t", 3, &sent), (sent, 0));
+    block_on(uplink.stop());
+}
+
+#[test]
+fn batches_are_cut_to_what_upstream_takes_told_or_found_out() {
+    for tells in [true, false] {
+        let fake = Fake::start(&[("t", 1)]);
+        fake.state().max_message_bytes = 2_000;
+        fake.state().tells_limits = tells;
+        let edge = Edge::start();
+        let topic = edge.topic("t", 1);
+        let values: Vec<String> = (0..100).map(|i| format!("{i}-{}", fastrand_text(i, 100))).collect();
+        edge.produce(&topic, 0, &values, 1_700_000_000_000);
+        let uplink = edge.uplink(&fake, |_| {});
+        let status = wait_caught_up(&uplink);
+        assert_eq!(first_arrivals(&fake, "t", 1, &values), (values, 0));
+        assert_eq!(status.counts.cuts > 0, !tells);
+        block_on(uplink.stop());
+    }
+}
+
+/// Text that doesn't compress.
+fn fastrand_text(seed: u64, length: usize) -> String {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'!' + (state >> 40) as u8 % 90)
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+#[test]
+fn a_clock_ahead_shifts_timestamps_and_blocks_nothing() {
+    let fake = Fake::start(&[("t", 1)]);
+    fake.state().newest_timestamp = 1_900_000_000_000;
+    let edge = Edge::start();
+    let topic = edge.topic("t", 1);
+    let values = vec!["from 2096".to_owned()];
+    edge.produce(&topic, 0, &values, 4_000_000_000_000);
+    let uplink = edge.uplink(&fake, |_| {});
+    let status = wait_caught_up(&uplink);
+    assert_eq!(first_arrivals(&fake, "t", 1, &values), (values, 0));
+    assert_eq!(status.counts.timestamps_shifted, 1);
+    block_on(uplink.stop());
+}
+
+#[test]
+fn partitions_added_upstream_are_used_and_order_is_kept() {
+    let fake = Fake::start(&[("t", 1)]);
+    let edge = Edge::start();
+    let topic = edge.topic("t", 4);
+    let uplink = edge.uplink(&fake, |_| {});
+    let mut sent = edge.fill(&topic, 5);
+    wait_caught_up(&uplink);
+    fake.state().topics.get_mut("t").unwrap().extend((1..8).map(|_| fake::Partition::default()));
+    // A leader that moves makes the uplink look at the metadata.
+    fake.fail(&[Fault::LeaderMoves]);
+    for (partition, of) in sent.iter_mut().enumerate() {
+        for at in 0..20 {
+            let values = vec![format!("later-{partition}-{at}")];
+            edge.produce(&topic, partition as i32, &values, 1_700_000_000_000);
+            of.extend(values);
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    wait_caught_up(&uplink);
+    let used = (0..8).filter(|partition| !fake.values("t", *partition).is_empty()).count();
+    assert!(used > 1, "{used}");
+    for of in &sent {
+        let (mut arrived, repeated) = first_arrivals(&fake, "t", 8, of);
+        // Over the change, order is one of time; within a partition upstream it is that of the list.
+        assert_eq!(repeated, 0);
+        for partition in 0..8 {
+            let here: Vec<String> =
+                fake.values("t", partition).into_iter().filter(|value| of.contains(value)).collect();
+            let expected: Vec<String> = of.iter().filter(|value| here.contains(value)).cloned().collect();
+            assert_eq!(here, expected);
+        }
+        let mut expected = of.clone();
+        arrived.sort();
+        expected.sort();
+        assert_eq!(arrived, expected);
+    }
+    block_on(uplink.stop());
+}
+
+#[test]
+fn pause_and_resume() {
+    let fake = Fake::start(&[("t", 1)]);
+    let edge = Edge::start();
+    let topic = edge.topic("t", 1);
+    let uplink = edge.uplink(&fake, |_| {});
+    wait_caught_up(&uplink);
+    uplink.pause();
+    wait_until(&uplink, |status| status.state == UplinkState::Paused);
+    let sent = edge.fill(&topic, 3).remove(0);
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(uplink.status().lag_records, 9);
+    uplink.resume();
+    wait_caught_up(&uplink);
+    assert_eq!(first_arrivals(&fake, "t", 1, &sent), (sent, 0));
+    block_on(uplink.stop());
+}
+
+#[test]
+fn the_check_names_what_is_wrong_and_what_to_do() {
+    let fake = Fake::start(&[("good", 1)]);
+    let edge = Edge::start();
+    let topics = [edge.topic("good", 1), edge.topic("missing", 1)];
+    let findings = block_on(check(&options(&fake, |_| {}), &topics, 1_900_000_000_000));
+    let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
+    assert!(text.contains("ok    versions  Produce 11, Metadata 12"), "{text}");
+    assert!(text.contains("ok    topics    good (1 partitions) goes to good (1)"), "{text}");
+    assert!(text.contains("FAIL  topics    missing: UNKNOWN_TOPIC_OR_PARTITION"), "{text}");
+    fake.state().refuses = true;
+    let findings = block_on(check(&options(&fake, |_| {}), &topics, 0));
+    assert!(findings.iter().any(|finding| finding.to_string().contains("FAIL  metadata")), "{findings:?}");
+}
