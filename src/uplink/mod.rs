@@ -117,6 +117,7 @@ impl Uplink {
             name: self.options.name.clone(),
             bootstrap: self.options.config.bootstrap.iter().map(ToString::to_string).collect(),
             state: live.state,
+            retry_at_ms: live.retry_at_ms,
             versions: live.versions,
             last_error: live.last_error,
             stalls: live.stalls.into_values().collect(),

@@ -1,4 +1,6 @@
 //! What an uplink tells about itself, and how it is told to pause and stop.
+//!
+//! Invariant: fields of the status are added, never renamed: the command line reads it as JSON from gateways of any version.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,12 +9,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use event_listener::{Event, EventListener};
 use futures_lite::FutureExt;
+use serde::{Deserialize, Serialize};
 
-use crate::json::{self, JsonObject};
 use crate::store::PartitionId;
 
 /// What an uplink is doing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum UplinkState {
     /// On the way to the first answer of the cluster.
     #[default]
@@ -23,8 +26,8 @@ pub enum UplinkState {
     CaughtUp,
     /// Paused by an operator.
     Paused,
-    /// The cluster could not be reached (or used); it is tried again then, Unix ms.
-    Backoff { until_ms: i64 },
+    /// The cluster could not be reached (or used); see `retry_at_ms`.
+    Backoff,
     /// What there is to forward can't be: see `stalls`.
     Stalled,
     /// It has ended.
@@ -32,7 +35,8 @@ pub enum UplinkState {
 }
 
 /// A partition that is not forwarded until someone changes something (or a passing trouble has passed).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StallStatus {
     pub topic: String,
     pub partition: u32,
@@ -43,7 +47,8 @@ pub struct StallStatus {
 }
 
 /// How far a local partition is forwarded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PartitionStatus {
     pub topic: String,
     pub partition: u32,
@@ -56,7 +61,8 @@ pub struct PartitionStatus {
 }
 
 /// A failure, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LastError {
     pub text: String,
     /// Unix ms, by the gateway's clock.
@@ -64,7 +70,8 @@ pub struct LastError {
 }
 
 /// Everything an uplink counts, since the process started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct UplinkCounts {
     /// Records and bytes of batches acknowledged.
     pub records: u64,
@@ -85,12 +92,15 @@ pub struct UplinkCounts {
 }
 
 /// A snapshot of an uplink.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct UplinkStatus {
     pub name: String,
     /// `host:port` of the bootstrap brokers.
     pub bootstrap: Vec<String>,
     pub state: UplinkState,
+    /// When the cluster is tried again, Unix ms by the gateway's clock; only in `Backoff`.
+    pub retry_at_ms: Option<i64>,
     /// Versions spoken with the cluster, once known.
     pub versions: Option<String>,
     pub last_error: Option<LastError>,
@@ -105,85 +115,11 @@ pub struct UplinkStatus {
     pub counts: UplinkCounts,
 }
 
-impl UplinkState {
-    /// Its name, as in the JSON.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Connecting => "connecting",
-            Self::Forwarding => "forwarding",
-            Self::CaughtUp => "caught-up",
-            Self::Paused => "paused",
-            Self::Backoff { .. } => "backoff",
-            Self::Stalled => "stalled",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
 impl UplinkStatus {
-    /// As a JSON object; what isn't known is `null`.
+    /// On one line.
     pub fn to_json(&self) -> String {
-        let mut object = JsonObject::new();
-        object.text("name", &self.name).text("state", self.state.name());
-        object.raw("bootstrap", &json::array(self.bootstrap.iter().map(|address| json::string(address))));
-        let retry_at = if let UplinkState::Backoff { until_ms } = self.state { Some(until_ms) } else { None };
-        number_or_null(&mut object, "retry_at_ms", retry_at);
-        match &self.versions {
-            Some(versions) => object.text("versions", versions),
-            None => object.null("versions"),
-        };
-        match &self.last_error {
-            Some(error) => {
-                let mut nested = JsonObject::new();
-                object.raw("last_error", &nested.text("text", &error.text).number("at_ms", error.at_ms).finish())
-            }
-            None => object.null("last_error"),
-        };
-        object.number("lag_records", self.lag_records);
-        number_or_null(&mut object, "lag_bytes_estimate", self.lag_bytes_estimate);
-        number_or_null(&mut object, "oldest_unforwarded_ms", self.oldest_unforwarded_ms);
-        object.raw("stalls", &json::array(self.stalls.iter().map(StallStatus::to_json)));
-        object.raw("partitions", &json::array(self.partitions.iter().map(PartitionStatus::to_json)));
-        object.raw("counts", &self.counts.to_json());
-        object.finish()
-    }
-}
-
-fn number_or_null(object: &mut JsonObject, key: &str, number: Option<impl Into<i128>>) {
-    match number {
-        Some(number) => object.number(key, number),
-        None => object.null(key),
-    };
-}
-
-impl StallStatus {
-    fn to_json(&self) -> String {
-        let mut object = JsonObject::new();
-        object.text("topic", &self.topic).number("partition", self.partition);
-        object.text("upstream", &self.upstream).text("why", &self.why).finish()
-    }
-}
-
-impl PartitionStatus {
-    fn to_json(&self) -> String {
-        let mut object = JsonObject::new();
-        object.text("topic", &self.topic).number("partition", self.partition);
-        object
-            .number("position", self.position)
-            .number("end", self.end)
-            .number("lag_records", self.lag_records)
-            .finish()
-    }
-}
-
-impl UplinkCounts {
-    fn to_json(self) -> String {
-        let mut object = JsonObject::new();
-        object.number("records", self.records).number("bytes", self.bytes).number("batches", self.batches);
-        object.number("resends", self.resends).number("cuts", self.cuts);
-        object.number("timestamps_shifted", self.timestamps_shifted);
-        object.number("producers_lost", self.producers_lost);
-        object.number("evicted", self.evicted).number("failures", self.failures).finish()
+        // Nothing in it can fail: names are strings, numbers are finite.
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 
@@ -198,6 +134,7 @@ pub(super) struct Report {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Live {
     pub(super) state: UplinkState,
+    pub(super) retry_at_ms: Option<i64>,
     pub(super) versions: Option<String>,
     pub(super) last_error: Option<LastError>,
     pub(super) stalls: BTreeMap<PartitionId, StallStatus>,

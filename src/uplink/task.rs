@@ -377,7 +377,10 @@ impl Forwarder {
         });
         let stalls: BTreeMap<PartitionId, StallStatus> = stalls.collect();
         let mut live = self.report.live();
-        live.state = self.state(&stalls);
+        let now = Instant::now();
+        let retry_at = self.link_not_before.filter(|at| *at > now);
+        live.state = self.state(&stalls, retry_at.is_some());
+        live.retry_at_ms = retry_at.map(|at| wall_ms().saturating_add_unsigned((at - now).as_millis() as u64));
         live.stalls = stalls;
         live.oldest_unforwarded_ms = self.mirror.oldest_timestamp();
         if let Some(versions) = self.cluster.versions() {
@@ -385,14 +388,12 @@ impl Forwarder {
         }
     }
 
-    fn state(&self, stalls: &BTreeMap<PartitionId, StallStatus>) -> UplinkState {
+    fn state(&self, stalls: &BTreeMap<PartitionId, StallStatus>, waits: bool) -> UplinkState {
         if self.control.is_paused() {
             return UplinkState::Paused;
         }
-        let now = Instant::now();
-        if let Some(at) = self.link_not_before.filter(|at| *at > now) {
-            let wait = i64::try_from((at - now).as_millis()).unwrap_or(i64::MAX);
-            return UplinkState::Backoff { until_ms: wall_ms().saturating_add(wait) };
+        if waits {
+            return UplinkState::Backoff;
         }
         if self.metadata.at.is_none() {
             return UplinkState::Connecting;

@@ -151,22 +151,29 @@ impl Forwarder {
     }
 
     /// Whether a topic can be written to: not yet, if it is being created or still settles.
+    ///
+    /// # Errors
+    /// Why it can't be.
     fn usable(&self, upstream: &str, index: u32) -> Result<bool, String> {
-        match self.cluster.topic(upstream) {
-            None => Ok(false),
-            Some(TopicState::Failed(code)) => match verdict(*code) {
-                Verdict::RetryElsewhere | Verdict::Retry if !self.is_missing(upstream) => Ok(false),
-                _ if self.is_missing(upstream) && self.options.config.create_topics => Ok(false),
-                _ => Err(explain(*code, "")),
-            },
-            Some(TopicState::Known(_)) => {
-                let Some(known) = self.upstreams.get(upstream) else { return Ok(false) };
-                let config = &self.options.config;
-                partitioning::route(config.partitioning, &self.options.gateway, index, known.partitions)
-                    .map_err(|error| error.to_string())?;
-                Ok(self.producers.is_topic_empty(upstream) || known.heard.is_none())
-            }
-        }
+        self.refusal(upstream)?;
+        let (Some(TopicState::Known(_)), Some(known)) = (self.cluster.topic(upstream), self.upstreams.get(upstream)) else {
+            return Ok(false);
+        };
+        let config = &self.options.config;
+        partitioning::route(config.partitioning, &self.options.gateway, index, known.partitions)
+            .map_err(|error| error.to_string())?;
+        Ok(self.producers.is_topic_empty(upstream) || known.heard.is_none())
+    }
+
+    /// Whether metadata says that a topic can't be written to, for a reason that does not pass by itself.
+    fn refusal(&self, upstream: &str) -> Result<(), String> {
+        let Some(TopicState::Failed(code)) = self.cluster.topic(upstream) else { return Ok(()) };
+        let passes = if self.is_missing(upstream) {
+            self.options.config.create_topics
+        } else {
+            matches!(verdict(*code), Verdict::RetryElsewhere | Verdict::Retry)
+        };
+        if passes { Ok(()) } else { Err(explain(*code, "")) }
     }
 
     async fn rewind(&mut self, ready: Vec<(PartitionId, i64)>) -> Result<(), ClusterError> {
@@ -253,6 +260,10 @@ impl Forwarder {
         let lanes: Vec<_> = self.producers.busy().cloned().collect();
         let mut given_up: BTreeMap<Arc<str>, String> = BTreeMap::new();
         for lane in lanes {
+            if let Err(why) = self.refusal(&lane.0) {
+                given_up.insert(lane.0, why);
+                continue;
+            }
             let why = match self.cluster.leader(&lane.0, lane.1) {
                 None => format!("partition {} has no leader upstream", lane.1),
                 Some(node) if self.is_out_of_reach(node) => format!("broker {node} can't be reached"),

@@ -288,7 +288,7 @@ fn an_absent_cluster_is_waited_for_and_found_again() {
     let uplink = edge.uplink(&fake, |_| {});
     let sent = edge.fill(&topic, 10).remove(0);
     let status = wait_until(&uplink, |status| status.counts.failures >= 3);
-    assert!(matches!(status.state, UplinkState::Backoff { .. }) && status.lag_records == 30, "{}", status.to_json());
+    assert!(matches!(status.state, UplinkState::Backoff) && status.lag_records == 30, "{}", status.to_json());
     // At most one attempt a backoff.
     let before = fake.state().connections;
     thread::sleep(Duration::from_millis(500));
