@@ -3,9 +3,11 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::status::{Follower, GatewayStatus, Loss, PartitionFigures, StoreFigures, TopicFigures};
+use super::uplinks::Uplinks;
 use crate::broker::{Broker, Topic};
 use crate::frame::UplinkAction;
 use crate::listen::native::Administration;
@@ -16,14 +18,21 @@ use crate::store::{LossEntry, PartitionId, Store};
 pub(super) struct GatewayAdministration {
     id: String,
     broker: Broker,
+    uplinks: Arc<Uplinks>,
     native: Option<SocketAddr>,
     kafka: Option<SocketAddr>,
     started: Instant,
 }
 
 impl GatewayAdministration {
-    pub(super) fn new(id: &str, broker: Broker, native: Option<SocketAddr>, kafka: Option<SocketAddr>) -> Self {
-        Self { id: id.to_owned(), broker, native, kafka, started: Instant::now() }
+    pub(super) fn new(
+        id: &str,
+        broker: Broker,
+        uplinks: Arc<Uplinks>,
+        native: Option<SocketAddr>,
+        kafka: Option<SocketAddr>,
+    ) -> Self {
+        Self { id: id.to_owned(), broker, uplinks, native, kafka, started: Instant::now() }
     }
 }
 
@@ -50,10 +59,10 @@ impl Administration for GatewayAdministration {
 
     fn uplink<'a>(
         &'a self,
-        _: UplinkAction,
-        _: &'a str,
+        action: UplinkAction,
+        name: &'a str,
     ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>> {
-        Box::pin(async { Err("no uplink is configured".to_owned()) })
+        Box::pin(self.uplinks.act(&self.broker, action, name))
     }
 }
 

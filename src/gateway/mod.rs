@@ -7,6 +7,7 @@ mod administration;
 mod local;
 mod settings;
 pub mod status;
+mod uplinks;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ use crate::source::publish_host;
 use crate::store::clock::RealClock;
 use crate::store::disk::{Disk, RealDisk};
 use crate::store::{EngineHandle, Store};
+
+use uplinks::Uplinks;
 
 pub use local::SOCKET_NAME;
 
@@ -88,7 +91,15 @@ impl Gateway {
         let (alive, ended) = async_channel::bounded::<()>(1);
         let shutdown = Shutdown::default();
         let mut parts = Parts { executor: &executor, shutdown: &shutdown, alive };
-        let bound = future::block_on(parts.listen(config, &id, &broker))?;
+        let uplinks = Arc::new(Uplinks::start(&executor, config, &id, &broker));
+        let bound = future::block_on(parts.listen(config, &id, &broker, Arc::clone(&uplinks)))?;
+        parts.spawn({
+            let shutdown = shutdown.clone();
+            async move {
+                shutdown.wait().await;
+                uplinks.stop().await;
+            }
+        });
         parts.spawn({
             let (broker, shutdown) = (broker.clone(), shutdown.clone());
             async move {
@@ -195,7 +206,13 @@ impl Parts<'_> {
     }
 
     /// Binds all listeners, then serves them: a gateway that cannot listen as told does not start.
-    async fn listen(&mut self, config: &Config, id: &str, broker: &Broker) -> Result<Bound, String> {
+    async fn listen(
+        &mut self,
+        config: &Config,
+        id: &str,
+        broker: &Broker,
+        uplinks: Arc<Uplinks>,
+    ) -> Result<Bound, String> {
         let native = &config.listen.native;
         let native_listener = bind(native.enabled, native.addr, "listen.native.addr").await?;
         let kafka = &config.listen.kafka;
@@ -203,8 +220,13 @@ impl Parts<'_> {
         let (socket, local_listener) = local::bind(&config.data_dir)?;
         let bound = Bound { native: address(&native_listener)?, kafka: address(&kafka_listener)?, socket };
 
-        let administration =
-            Arc::new(administration::GatewayAdministration::new(id, broker.clone(), bound.native, bound.kafka));
+        let administration = Arc::new(administration::GatewayAdministration::new(
+            id,
+            broker.clone(),
+            uplinks,
+            bound.native,
+            bound.kafka,
+        ));
         let serving = Native::new(
             broker.clone(),
             settings::native(native, id),

@@ -414,7 +414,7 @@ mod tests {
             topic: "up".into(),
             route,
             batch,
-            wanted: vec![view.base_offset()..view.next_offset()],
+            wanted: std::iter::once(view.base_offset()..view.next_offset()).collect(),
             upstream_bytes_max: 100_000,
         }
     }

@@ -69,6 +69,8 @@ impl Uplink {
     pub fn spawn(executor: &Arc<Executor<'static>>, broker: Broker, options: UplinkOptions) -> Self {
         let options = Arc::new(options);
         let (control, report) = (Arc::<Control>::default(), Arc::<Report>::default());
+        // At once, not when the task comes to it: from now on, what is not forwarded is protected.
+        broker.add_follower(&options.name, naming::follows(&options));
         let forwarder = task::Forwarder::new(
             Arc::clone(executor),
             broker.clone(),
@@ -89,6 +91,11 @@ impl Uplink {
         &self.options.name
     }
 
+    /// What it was told.
+    pub fn options(&self) -> &UplinkOptions {
+        &self.options
+    }
+
     /// Stops reading and sending until [`Uplink::resume`]. What is in flight is still acknowledged. Not remembered over a restart.
     pub fn pause(&self) {
         self.control.set_paused(true);
@@ -99,9 +106,14 @@ impl Uplink {
         self.control.set_paused(false);
     }
 
+    /// Tells it to end, without waiting.
+    pub fn begin_stop(&self) {
+        self.control.stop();
+    }
+
     /// Ends it cleanly, within 2 s: waits for acknowledgements under way, and makes the positions durable.
     pub async fn stop(&self) {
-        self.control.stop();
+        self.begin_stop();
         // Nobody sends: this ends when the task does.
         let _ = self.ended.recv().await;
     }

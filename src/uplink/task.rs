@@ -172,7 +172,6 @@ impl Forwarder {
 
     /// Forwards until told to stop.
     pub(super) async fn run(mut self) {
-        self.broker.add_follower(&self.options.name, naming::follows(&self.options));
         loop {
             // The listener first, then the look: what happens in between is not missed.
             let control = self.control.changed();

@@ -156,7 +156,8 @@ impl Forwarder {
     /// Why it can't be.
     fn usable(&self, upstream: &str, index: u32) -> Result<bool, String> {
         self.refusal(upstream)?;
-        let (Some(TopicState::Known(_)), Some(known)) = (self.cluster.topic(upstream), self.upstreams.get(upstream)) else {
+        let (Some(TopicState::Known(_)), Some(known)) = (self.cluster.topic(upstream), self.upstreams.get(upstream))
+        else {
             return Ok(false);
         };
         let config = &self.options.config;

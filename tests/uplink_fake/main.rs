@@ -11,6 +11,7 @@
 mod fake;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -70,10 +71,10 @@ impl Edge {
             .unwrap();
     }
 
-    /// `count` batches of three records in each partition; their values, by partition.
-    fn fill(&self, topic: &Topic, count: usize) -> Vec<Vec<String>> {
+    /// Batches of three records in each partition, as many as `numbers` has; their values, by partition.
+    fn fill(&self, topic: &Topic, numbers: Range<usize>) -> Vec<Vec<String>> {
         let mut all = vec![Vec::new(); topic.partitions.len()];
-        for at in 0..count {
+        for at in numbers {
             for (partition, sent) in all.iter_mut().enumerate() {
                 let values: Vec<String> =
                     (0..3).map(|i| format!("{}-{partition}-{}", topic.name, at * 3 + i)).collect();
@@ -156,13 +157,11 @@ fn a_backlog_and_live_records_arrive_once_and_in_order() {
         let fake = Fake::start(&[("t", upstream)]);
         let edge = Edge::start();
         let topic = edge.topic("t", local);
-        let mut sent = edge.fill(&topic, 20);
+        let mut sent = edge.fill(&topic, 0..20);
         let uplink = edge.uplink(&fake, |_| {});
         wait_caught_up(&uplink);
-        for (partition, more) in edge.fill(&topic, 5).into_iter().enumerate() {
-            let more = more.into_iter().map(|value| format!("live-{value}")).collect::<Vec<_>>();
-            edge.produce(&topic, partition as i32, &more, 1_700_000_000_000);
-            sent[partition].extend(edge_values(&edge, &topic, partition, sent[partition].len()));
+        for (sent, more) in sent.iter_mut().zip(edge.fill(&topic, 20..25)) {
+            sent.extend(more);
         }
         let status = wait_caught_up(&uplink);
         for of in &sent {
@@ -172,26 +171,6 @@ fn a_backlog_and_live_records_arrive_once_and_in_order() {
         assert_eq!((status.counts.resends, status.counts.failures), (0, 0), "{}", status.to_json());
         block_on(uplink.stop());
     }
-}
-
-/// What lies in a local partition after the first `skip` records.
-fn edge_values(edge: &Edge, topic: &Topic, partition: usize, skip: usize) -> Vec<String> {
-    use brooklet::record::{BatchView, VerifyLimits, decompress, records};
-    let mut values = Vec::new();
-    let read = block_on(edge.broker.fetch(topic.partitions[partition], skip as i64, 1 << 24)).unwrap();
-    let mut rest = read.bytes.as_slice();
-    while !rest.is_empty() {
-        let (view, after) = BatchView::parse(rest).unwrap();
-        let payload = decompress(&view, &VerifyLimits::default()).unwrap();
-        values.extend(
-            records(&view, &payload)
-                .flatten()
-                .filter(|r| r.offset >= skip as i64)
-                .map(|r| String::from_utf8(r.value.unwrap().to_vec()).unwrap()),
-        );
-        rest = after;
-    }
-    values
 }
 
 #[test]
@@ -213,7 +192,7 @@ fn every_fault_that_a_broker_survives_costs_neither_records_nor_order() {
         fake.fail(&faults);
         let edge = Edge::start();
         let topic = edge.topic("t", 4);
-        let sent = edge.fill(&topic, 60);
+        let sent = edge.fill(&topic, 0..60);
         let uplink = edge.uplink(&fake, |config| {
             config.partitioning = partitioning;
             config.batch_max_bytes = 1_024;
@@ -240,7 +219,7 @@ fn a_lost_producer_repeats_but_loses_nothing() {
     let edge = Edge::start();
     let topic = edge.topic("t", 1);
     let uplink = edge.uplink(&fake, |_| {});
-    let mut sent = edge.fill(&topic, 10).remove(0);
+    let mut sent = edge.fill(&topic, 0..10).remove(0);
     wait_caught_up(&uplink);
     fake.fail(&[Fault::ProducersForgotten]);
     let more: Vec<String> = (0..5).map(|i| format!("more-{i}")).collect();
@@ -257,7 +236,7 @@ fn positions_outlive_a_restart() {
     let fake = Fake::start(&[("t", 3)]);
     let edge = Edge::start();
     let topic = edge.topic("t", 2);
-    let mut sent = edge.fill(&topic, 10);
+    let mut sent = edge.fill(&topic, 0..10);
     let uplink = edge.uplink(&fake, |_| {});
     wait_caught_up(&uplink);
     let begin = Instant::now();
@@ -286,7 +265,7 @@ fn an_absent_cluster_is_waited_for_and_found_again() {
     let edge = Edge::start();
     let topic = edge.topic("t", 1);
     let uplink = edge.uplink(&fake, |_| {});
-    let sent = edge.fill(&topic, 10).remove(0);
+    let sent = edge.fill(&topic, 0..10).remove(0);
     let status = wait_until(&uplink, |status| status.counts.failures >= 3);
     assert!(matches!(status.state, UplinkState::Backoff) && status.lag_records == 30, "{}", status.to_json());
     // At most one attempt a backoff.
@@ -305,7 +284,7 @@ fn one_topic_stalls_with_a_reason_and_the_others_go_on() {
     fake.state().denied.push("denied".into());
     let edge = Edge::start();
     let (good, denied, missing) = (edge.topic("good", 1), edge.topic("denied", 1), edge.topic("missing", 1));
-    let sent: Vec<_> = [&good, &denied, &missing].map(|topic| edge.fill(topic, 5).remove(0)).to_vec();
+    let sent: Vec<_> = [&good, &denied, &missing].map(|topic| edge.fill(topic, 0..5).remove(0)).to_vec();
     let uplink = edge.uplink(&fake, |_| {});
     let status = wait_until(&uplink, |status| status.lag_records == 30 && status.stalls.len() == 2);
     assert!(
@@ -327,7 +306,7 @@ fn missing_topics_are_created_only_if_allowed() {
     let fake = Fake::start(&[]);
     let edge = Edge::start();
     let topic = edge.topic("t", 1);
-    let sent = edge.fill(&topic, 2).remove(0);
+    let sent = edge.fill(&topic, 0..2).remove(0);
     let uplink = edge.uplink(&fake, |config| {
         config.create_topics = true;
         config.create_partitions = Some(3);
@@ -389,7 +368,7 @@ fn partitions_added_upstream_are_used_and_order_is_kept() {
     let edge = Edge::start();
     let topic = edge.topic("t", 4);
     let uplink = edge.uplink(&fake, |_| {});
-    let mut sent = edge.fill(&topic, 5);
+    let mut sent = edge.fill(&topic, 0..5);
     wait_caught_up(&uplink);
     fake.state().topics.get_mut("t").unwrap().extend((1..8).map(|_| fake::Partition::default()));
     // A leader that moves makes the uplink look at the metadata.
@@ -432,7 +411,7 @@ fn pause_and_resume() {
     wait_caught_up(&uplink);
     uplink.pause();
     wait_until(&uplink, |status| status.state == UplinkState::Paused);
-    let sent = edge.fill(&topic, 3).remove(0);
+    let sent = edge.fill(&topic, 0..3).remove(0);
     thread::sleep(Duration::from_millis(100));
     assert_eq!(uplink.status().lag_records, 9);
     uplink.resume();
