@@ -133,11 +133,12 @@ impl Identity for Named {
 impl Publisher {
     /// Connects for the first time, so that a wrong address is told at once, and publishes from then on.
     pub async fn open(address: &Address, options: PublisherOptions) -> Result<Self, ClientError> {
-        let frame = vec![0; options.record_bytes_max + 64];
+        // Zeroed memory of its own each: pages that nothing was written to take no room.
+        let frame = || vec![0; options.record_bytes_max + 64];
         let session = Session::new(
             Named { client_id: options.client_id, topics: Vec::new(), in_flight_max: options.in_flight_max },
             Ring::over(vec![0; options.waiting_bytes_max]),
-            Buffers::new(frame.clone(), frame),
+            Buffers::new(frame(), frame()),
         );
         let shared = Arc::new(Shared {
             address: address.clone(),

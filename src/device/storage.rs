@@ -176,6 +176,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Storage for Ring<B> {
         self.head = (self.head + bytes).checked_rem(self.buffer.as_ref().len()).unwrap_or(0);
         self.used -= bytes;
         self.count -= count;
+        if self.count == 0 {
+            // From the start again: of a large ring that is seldom full most is never touched.
+            self.head = 0;
+        }
         self.cursor = (0, 0);
         if let Some(numbering) = &mut self.numbering {
             numbering.oldest += u64::from(count);
