@@ -73,6 +73,20 @@ impl Defaults {
     }
 }
 
+/// The topics in the rows of `Space::Topic`, by name: for those who look at a store without a broker.
+///
+/// # Errors
+/// A text that names a topic that cannot be read.
+pub fn stored_topics(rows: &[(Vec<u8>, Vec<u8>)], defaults: &Defaults) -> Result<Vec<Topic>, String> {
+    let read = |(key, value): &(Vec<u8>, Vec<u8>)| {
+        decode(key, value, defaults).ok_or_else(|| {
+            let name = String::from_utf8_lossy(key);
+            format!("the entry of topic {name:?} cannot be read; a newer version may have written it")
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
 /// The topics as of the last commit, by name, id and partition.
 #[derive(Debug, Default)]
 pub(super) struct Catalog {
@@ -93,11 +107,7 @@ impl Catalog {
     /// A text that names a topic that cannot be read.
     pub(super) fn load(store: &Store, defaults: &Defaults) -> Result<Self, String> {
         let catalog = Self::default();
-        for (key, value) in store.entries(Space::Topic, &[]) {
-            let topic = decode(&key, &value, defaults).ok_or_else(|| {
-                let name = String::from_utf8_lossy(&key);
-                format!("the entry of topic {name:?} cannot be read; a newer version may have written it")
-            })?;
+        for topic in stored_topics(&store.entries(Space::Topic, &[]), defaults)? {
             catalog.publish(Arc::new(topic));
         }
         Ok(catalog)

@@ -29,7 +29,7 @@ use event_listener::{Event, EventListener};
 use smol::lock::Semaphore;
 
 pub use admin::NewTopic;
-pub use catalog::Defaults;
+pub use catalog::{Defaults, stored_topics};
 pub use devices::DeviceSession;
 pub use error::{CommitError, FetchError, OffsetError, ProduceError, TopicError};
 pub use followers::Follows;

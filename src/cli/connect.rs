@@ -100,7 +100,8 @@ pub async fn topic_error(connection: &mut Connection, topic: &str, error: Client
     CliError::Failed(no_such_topic(topic, &names))
 }
 
-fn no_such_topic(topic: &str, names: &[&str]) -> String {
+/// That there is no such topic, with the names that may have been meant.
+pub(super) fn no_such_topic(topic: &str, names: &[&str]) -> String {
     let lower = topic.to_lowercase();
     let mut meant: Vec<&str> = names.iter().filter(|name| name.to_lowercase().contains(&lower)).copied().collect();
     if let Some(near) = nearest(topic, names.iter().copied()).filter(|near| !meant.contains(near)) {

@@ -37,6 +37,7 @@ mod publishing;
 mod serve;
 mod signals;
 mod status;
+mod status_view;
 mod topic;
 mod uplink;
 

@@ -220,8 +220,9 @@ impl<'a> Publishing<'a> {
         }
         match self.args.timeout {
             Some(timeout) if self.progressed.elapsed() > timeout => {
+                let missed = if now.settled < now.accepted { "was acknowledged" } else { "came upstream" };
                 let seconds = timeout.as_secs_f64();
-                Err(CliError::Failed(format!("nothing was acknowledged for {seconds} s (--timeout); given up")))
+                Err(CliError::Failed(format!("nothing {missed} for {seconds} s (--timeout); given up")))
             }
             _ => Ok(()),
         }

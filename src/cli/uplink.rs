@@ -7,8 +7,18 @@ use super::{
     error::CliError,
     parse::Parsed,
     spec::{JSON, Opt, Positional, Spec},
+    status_view,
+    table::Table,
+    term::{self, human_count},
+    when,
 };
-use crate::config::{Config, Layers};
+use crate::{
+    client::Connection,
+    config::{Config, Layers},
+    frame::UplinkAction,
+    json::{self, JsonObject},
+    uplink::{self, UplinkOptions, UplinkStatus},
+};
 
 const NAME: &[Positional] = &[Positional { name: "NAME", required: true, help: "Name of the uplink" }];
 const ANY_NAME: &[Positional] = &[Positional { name: "NAME", required: false, help: "Only this uplink" }];
@@ -26,10 +36,11 @@ pub(super) static CHECK: Spec = Spec {
     name: "uplink check",
     summary: "Try the way to the centre step by step, and say what to do",
     positionals: ANY_NAME,
-    options: &[Opt::value("config", "FILE", "Configuration in place of that in /etc/brooklet").short('c')],
-    shared: &[JSON],
-    details: "Resolves, connects, compares versions, topics, size limits and clocks, from the configuration; the gateway\n\
-              need not run. Exits 1 if an uplink would not work.",
+    options: &[Opt::value("config", "FILE", "Check from here what this configuration says, without a gateway").short('c')],
+    shared: &[connect::OPTIONS, JSON],
+    details: "Resolves, connects, compares versions, topics, size limits and clocks. The running gateway does it, which\n\
+              knows its topics; where none answers, or with --config, this command does what it can from the\n\
+              configuration. Exits 1 if an uplink would not work.",
 };
 
 pub(super) static PAUSE: Spec = Spec {
@@ -62,6 +73,7 @@ pub(super) struct StatusArgs {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CheckArgs {
     pub name: Option<String>,
+    pub target: Target,
     pub config: Option<PathBuf>,
     pub json: bool,
 }
@@ -85,11 +97,16 @@ impl StatusArgs {
 
 impl CheckArgs {
     pub(super) fn parse(args: &mut Parsed) -> Result<CheckArgs, CliError> {
-        Ok(CheckArgs {
+        let parsed = CheckArgs {
             name: args.optional_positional("NAME")?,
+            target: Target::parse(args)?,
             config: args.path("config"),
             json: args.switch("json"),
-        })
+        };
+        if parsed.config.is_some() && parsed.target != Target::default() {
+            return Err(args.usage("--config needs no gateway; give it or --broker or --data"));
+        }
+        Ok(parsed)
     }
 
     /// The system's layers, with `--config` in its place.
@@ -106,25 +123,186 @@ impl NameArgs {
 }
 
 /// Runs `uplink status`.
-pub(super) fn status(_args: &StatusArgs) -> Result<(), CliError> {
-    Err(CliError::Failed("uplink status is not built yet".to_owned()))
+///
+/// # Errors
+/// No gateway, or no such uplink.
+pub(super) fn status(args: &StatusArgs) -> Result<(), CliError> {
+    let name = args.name.as_deref().unwrap_or_default();
+    let (json, now_ms) = smol::block_on(async {
+        let mut connection = args.target.connect().await?;
+        let json = connection.uplink(UplinkAction::Status, name).await?;
+        Ok::<_, CliError>((json, connection.gateway().time_ms))
+    })?;
+    if args.json {
+        return term::print(&format!("{json}\n"));
+    }
+    let uplinks: Vec<UplinkStatus> =
+        serde_json::from_str(&json).map_err(|error| CliError::failed("the gateway's answer cannot be read", error))?;
+    if uplinks.is_empty() {
+        term::note("no uplink is configured; [uplink.NAME] with bootstrap = [\"HOST:PORT\"] is one");
+        return Ok(());
+    }
+    let mut out = status_view::uplinks(&uplinks, now_ms);
+    for uplink in &uplinks {
+        out.push_str(&details(uplink));
+    }
+    term::print(&out)
+}
+
+/// Where an uplink speaks to, what stands in its way, and how far each partition is.
+fn details(uplink: &UplinkStatus) -> String {
+    let versions = uplink.versions.as_ref().map_or(String::new(), |versions| format!(" ({versions})"));
+    let mut out = format!("\n{} to {}{versions}\n", uplink.name, uplink.bootstrap.join(", "));
+    if let Some(error) = &uplink.last_error {
+        out.push_str(&format!("last error, {}: {}\n", when::format_time(error.at_ms), error.text));
+    }
+    for stall in status_view::stalls(uplink) {
+        out.push_str(&format!("{stall}\n"));
+    }
+    let mut table = Table::new(&["TOPIC", ">PARTITION", ">FORWARDED UP TO", ">END", ">BEHIND"]);
+    for partition in &uplink.partitions {
+        table.row([
+            partition.topic.clone(),
+            partition.partition.to_string(),
+            partition.position.to_string(),
+            partition.end.to_string(),
+            human_count(partition.lag_records),
+        ]);
+    }
+    if table.is_empty() {
+        out.push_str("it follows no topic yet\n");
+    } else {
+        out.push_str(&table.render());
+    }
+    out
 }
 
 /// Runs `uplink check`.
+///
+/// # Errors
+/// An uplink would not work, or there is none.
 pub(super) fn check(args: &CheckArgs) -> Result<(), CliError> {
-    let loaded = Config::load(&args.layers())?;
-    if let Some(unknown) = args.name.as_ref().filter(|name| !loaded.config.uplinks.contains_key(*name)) {
+    let text = smol::block_on(async {
+        if args.config.is_some() {
+            return check_from_here(args).await;
+        }
+        match args.target.connect().await {
+            Ok(connection) => check_by_gateway(connection, args.name.as_deref().unwrap_or_default()).await,
+            Err(error) if args.target != Target::default() => Err(error),
+            Err(_) => {
+                term::note("no gateway answers; checked from here, without its topics");
+                check_from_here(args).await
+            }
+        }
+    })?;
+    let lines = read_check(&text);
+    if lines.is_empty() {
+        return Err(CliError::Failed("no uplink is configured; nothing to check".to_owned()));
+    }
+    if args.json {
+        term::print(&format!("{}\n", json::array(lines.iter().map(Line::to_json))))?;
+    } else {
+        term::print(&text)?;
+    }
+    if lines.iter().any(|line| line.severity == "FAIL") { Err(CliError::FailedAsShown) } else { Ok(()) }
+}
+
+async fn check_by_gateway(mut connection: Connection, name: &str) -> Result<String, CliError> {
+    Ok(connection.uplink(UplinkAction::Check, name).await?)
+}
+
+async fn check_from_here(args: &CheckArgs) -> Result<String, CliError> {
+    let config = Config::load(&args.layers())?.config;
+    if let Some(unknown) = args.name.as_ref().filter(|name| !config.uplinks.contains_key(*name)) {
         return Err(CliError::failed(unknown, "no uplink of this name is configured"));
     }
-    Err(CliError::Failed("uplink check is not built yet".to_owned()))
+    let mut text = String::new();
+    for (name, uplink) in config.uplinks.iter().filter(|(name, _)| args.name.as_ref().is_none_or(|only| only == *name)) {
+        let gateway = config.gateway.id.clone().unwrap_or_else(|| "brooklet".to_owned());
+        let options = UplinkOptions { name: name.clone(), gateway, config: uplink.clone() };
+        text.push_str(&format!("{name}:\n"));
+        for finding in uplink::check(&options, &[], when::now_ms()).await {
+            text.push_str(&format!("{finding}\n"));
+        }
+    }
+    Ok(text)
+}
+
+/// A line of a check: `SEVERITY WHAT TEXT`, below the uplink's name.
+#[derive(Debug, PartialEq, Eq)]
+struct Line<'a> {
+    uplink: &'a str,
+    /// `ok`, `warn` or `FAIL`.
+    severity: &'a str,
+    what: &'a str,
+    text: &'a str,
+}
+
+impl Line<'_> {
+    fn to_json(&self) -> String {
+        let mut object = JsonObject::new();
+        object.text("uplink", self.uplink).text("severity", &self.severity.to_lowercase());
+        object.text("what", self.what).text("text", self.text);
+        object.finish()
+    }
+}
+
+fn read_check(text: &str) -> Vec<Line<'_>> {
+    let mut uplink = "";
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let word = |text: &'_ str| text.trim_start().find(' ').unwrap_or(text.trim_start().len());
+        if let Some(name) = line.strip_suffix(':').filter(|name| !name.contains(' ')) {
+            uplink = name;
+            continue;
+        }
+        let line = line.trim_start();
+        let (severity, rest) = line.split_at(word(line));
+        let rest = rest.trim_start();
+        let (what, rest) = rest.split_at(word(rest));
+        lines.push(Line { uplink, severity, what, text: rest.trim_start() });
+    }
+    lines
 }
 
 /// Runs `uplink pause`.
-pub(super) fn pause(_args: &NameArgs) -> Result<(), CliError> {
-    Err(CliError::Failed("uplink pause is not built yet".to_owned()))
+///
+/// # Errors
+/// No gateway, or no such uplink.
+pub(super) fn pause(args: &NameArgs) -> Result<(), CliError> {
+    steer(args, UplinkAction::Pause)
 }
 
 /// Runs `uplink resume`.
-pub(super) fn resume(_args: &NameArgs) -> Result<(), CliError> {
-    Err(CliError::Failed("uplink resume is not built yet".to_owned()))
+///
+/// # Errors
+/// No gateway, or no such uplink.
+pub(super) fn resume(args: &NameArgs) -> Result<(), CliError> {
+    steer(args, UplinkAction::Resume)
+}
+
+fn steer(args: &NameArgs, action: UplinkAction) -> Result<(), CliError> {
+    let said = smol::block_on(async {
+        let mut connection = args.target.connect().await?;
+        Ok::<_, CliError>(connection.uplink(action, &args.name).await?)
+    })?;
+    term::note(said.trim_end());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_read_as_it_is_printed() {
+        let text = "centre:\nok    dns       kafka is 127.0.0.1\nFAIL  connect   refused: is it up?\n";
+        let line = |severity, what, text| Line { uplink: "centre", severity, what, text };
+        assert_eq!(
+            read_check(text),
+            [line("ok", "dns", "kafka is 127.0.0.1"), line("FAIL", "connect", "refused: is it up?")]
+        );
+        assert!(read_check("").is_empty());
+        assert_eq!(read_check("x").len(), 1);
+    }
 }

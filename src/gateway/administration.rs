@@ -51,6 +51,7 @@ impl Administration for GatewayAdministration {
             kafka: self.kafka.map(|address| address.to_string()),
             store: store_figures(store),
             topics: self.broker.topics().iter().map(|topic| self.topic(topic)).collect(),
+            uplinks: self.uplinks.statuses(),
             losses: store.losses().iter().map(|loss| self.loss(loss)).collect(),
             metrics: metrics.iter().map(|reading| (reading.name.to_owned(), reading.value)).collect(),
         };

@@ -36,6 +36,7 @@ use crate::store::{EngineHandle, Store};
 use uplinks::Uplinks;
 
 pub use local::SOCKET_NAME;
+pub use settings::STORE_DIR;
 
 /// Threads that run sessions and uplinks; the store has its own.
 const IO_THREADS: usize = 2;

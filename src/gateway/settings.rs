@@ -14,7 +14,7 @@ use crate::store::disk::Disk;
 use crate::store::{self, Store, StoreOptions};
 
 /// Where the store lies within the data directory.
-pub(super) const STORE_DIR: &str = "store";
+pub const STORE_DIR: &str = "store";
 
 pub(super) fn store(config: &Config, disk: &dyn Disk) -> Result<StoreOptions, String> {
     let of = &config.store;

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::uplink::UplinkStatus;
+
 /// A gateway as of now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -27,6 +29,8 @@ pub struct GatewayStatus {
     pub store: StoreFigures,
     /// By name.
     pub topics: Vec<TopicFigures>,
+    /// By name.
+    pub uplinks: Vec<UplinkStatus>,
     /// The loss ledger: what went before an uplink had forwarded it.
     pub losses: Vec<Loss>,
     /// Everything counted, by name (see [`crate::metrics`]).

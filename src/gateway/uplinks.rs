@@ -32,6 +32,11 @@ impl Uplinks {
         }
     }
 
+    /// How each is.
+    pub(super) fn statuses(&self) -> Vec<UplinkStatus> {
+        self.0.iter().map(Uplink::status).collect()
+    }
+
     /// What `action` tells of the uplink `name` ("" for all): JSON for the status, lines for the others.
     ///
     /// # Errors

@@ -1,0 +1,301 @@
+//! A gateway's status for people: what they look for first comes first, what is wrong is said in words.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    table::Table,
+    term::{human_bytes, human_count, human_duration},
+    topic::followers,
+    when,
+};
+use crate::{
+    gateway::status::{GatewayStatus, Loss},
+    uplink::{UplinkState, UplinkStatus},
+};
+
+const BAR_CELLS: u64 = 20;
+/// Longest text of an error in a table, characters.
+const ERROR_CHARS_MAX: usize = 60;
+/// Rows of a table; what is beyond is counted.
+const ROWS_MAX: usize = 200;
+/// Partitions that are named with a problem.
+const NAMED_MAX: usize = 6;
+
+/// Everything a person needs. `earlier` is an earlier status of the same gateway: then rates are of the time between.
+pub(super) fn render(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
+    let mut out = summary(status, earlier);
+    for problem in problems(status) {
+        out.push_str(&format!("problem      {problem}\n"));
+    }
+    out.push('\n');
+    out.push_str(&topics(status));
+    if !status.uplinks.is_empty() {
+        out.push('\n');
+        out.push_str(&uplinks(&status.uplinks, status.time_ms));
+    }
+    if !status.losses.is_empty() {
+        out.push('\n');
+        out.push_str(&losses(&status.losses));
+    }
+    out
+}
+
+fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
+    let store = &status.store;
+    let up = seconds(status.uptime_s);
+    let mut out = format!("gateway      {}, Brooklet {}, up {up}\n", status.gateway, status.version);
+    let trust = if status.time_trusted { "trusted" } else { "not trusted: records it stamps may bear a wrong time" };
+    out.push_str(&format!("clock        {}, {trust}\n", when::format_time(status.time_ms)));
+    let address = |address: &Option<String>| address.clone().unwrap_or_else(|| "off".to_owned());
+    out.push_str(&format!("listens      native {}, Kafka {}\n", address(&status.native), address(&status.kafka)));
+    let (used, most) = (human_bytes(store.disk_bytes), human_bytes(store.max_bytes));
+    let segments = format!("{} of {}", counted(store.segments, "segment"), human_bytes(store.segment_bytes));
+    out.push_str(&format!("disk         {} {used} of {most}, {segments}\n", bar(store.disk_bytes, store.max_bytes)));
+    let figure = |name: &str| status.metrics.get(name).copied().unwrap_or(0).max(0).unsigned_abs();
+    let before = |name: &str| earlier.and_then(|earlier| earlier.metrics.get(name)).copied().unwrap_or(0);
+    // Without an earlier status all rates are means since the start.
+    let ms = earlier.map_or(status.uptime_s as i64 * 1_000, |earlier| status.time_ms - earlier.time_ms).max(1);
+    let rate = |now: u64, before: u64| format!("{:.1}/s", now.saturating_sub(before) as f64 * 1_000.0 / ms as f64);
+    let counter_rate = |name: &str| rate(figure(name), before(name).unsigned_abs());
+    let commits = rate(store.commits, earlier.map_or(0, |earlier| earlier.store.commits));
+    out.push_str(&format!("commits      {} ({commits}), ", human_count(store.commits)));
+    out.push_str(&format!("{} of batches, {} waiting\n", human_bytes(store.payload_bytes), store.queued_operations));
+    let (records, forwarded) = (figure("records_in"), figure("uplink_records"));
+    out.push_str(&format!("records      {} in ({}), ", human_count(records), counter_rate("records_in")));
+    out.push_str(&format!("{} forwarded ({})\n", human_count(forwarded), counter_rate("uplink_records")));
+    out.push_str(&format!(
+        "connections  {} native, {} Kafka; {} accepted, {} refused\n",
+        figure("connections_native"),
+        figure("connections_kafka"),
+        human_count(figure("connections_accepted")),
+        human_count(figure("connections_refused"))
+    ));
+    let rest = others(&status.metrics);
+    if !rest.is_empty() {
+        out.push_str(&format!("counters     {rest}\n"));
+    }
+    out
+}
+
+/// The counters that have no line of their own and are not zero.
+fn others(metrics: &BTreeMap<String, i64>) -> String {
+    const SHOWN: [&str; 6] = [
+        "connections_accepted",
+        "connections_kafka",
+        "connections_native",
+        "connections_refused",
+        "records_in",
+        "uplink_records",
+    ];
+    let rest = metrics.iter().filter(|(name, value)| **value != 0 && !SHOWN.contains(&name.as_str()));
+    let one = |(name, value): (&String, &i64)| format!("{} {}", name.replace('_', " "), human_count(value.unsigned_abs()));
+    rest.map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// What someone should look at.
+fn problems(status: &GatewayStatus) -> Vec<String> {
+    let mut problems = Vec::new();
+    if let Some(why) = &status.store.stopped {
+        problems.push(format!("the store has stopped: {why}"));
+    }
+    if status.store.damaged_segments > 0 {
+        let count = counted(status.store.damaged_segments, "segment");
+        problems.push(format!("{count} cannot be read; stop the gateway and run `brooklet fsck`"));
+    }
+    status.uplinks.iter().for_each(|uplink| problems.extend(stalls(uplink)));
+    let unfollowed = status.topics.iter().filter(|topic| !topic.internal && topic.followed_by.is_empty()).count();
+    if unfollowed > 0 && !status.uplinks.is_empty() {
+        problems.push(format!("{} without an uplink that follows (see below)", counted(unfollowed as u64, "topic")));
+    }
+    problems
+}
+
+/// What stands in an uplink's way, each reason once with the partitions it holds up.
+pub(super) fn stalls(uplink: &UplinkStatus) -> Vec<String> {
+    let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for stall in &uplink.stalls {
+        by_reason.entry(&stall.why).or_default().push(format!("{}/{}", stall.topic, stall.partition));
+    }
+    let one = |(why, partitions): (&str, Vec<String>)| {
+        let mut named = partitions.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+        if partitions.len() > NAMED_MAX {
+            named.push_str(&format!(" and {} more", partitions.len() - NAMED_MAX));
+        }
+        format!("uplink {} is held up: {named}: {why}", uplink.name)
+    };
+    by_reason.into_iter().map(one).collect()
+}
+
+fn topics(status: &GatewayStatus) -> String {
+    if status.topics.is_empty() {
+        return "no topics yet\n".to_owned();
+    }
+    let mut table = Table::new(&["TOPIC", ">PARTITIONS", ">RECORDS", ">KEPT", "END", "FOLLOWED BY"]);
+    for topic in status.topics.iter().take(ROWS_MAX) {
+        // Heads one by one while they are few, else their sum.
+        let ends: Vec<i64> = topic.partitions.iter().map(|partition| partition.high_watermark).collect();
+        let end = match ends.as_slice() {
+            few if few.len() <= 4 => few.iter().map(i64::to_string).collect::<Vec<_>>().join(" "),
+            many => format!("{} in all", many.iter().sum::<i64>()),
+        };
+        table.row([
+            topic.name.clone(),
+            topic.partitions.len().to_string(),
+            human_count(topic.records()),
+            human_bytes(topic.bytes()),
+            end,
+            followers(topic),
+        ]);
+    }
+    with_rest(table.render(), status.topics.len())
+}
+
+/// The uplinks, a row each.
+pub(super) fn uplinks(uplinks: &[UplinkStatus], now_ms: i64) -> String {
+    let mut table = Table::new(&["UPLINK", "STATE", ">BEHIND", ">OLDEST", ">FORWARDED", ">FAILURES", "LAST ERROR"]);
+    for uplink in uplinks.iter().take(ROWS_MAX) {
+        let ago = |ms: i64| seconds(now_ms.saturating_sub(ms).max(0).unsigned_abs() / 1_000);
+        let error = uplink.last_error.as_ref().map_or(String::new(), |error| {
+            let text: String = error.text.chars().take(ERROR_CHARS_MAX).collect();
+            format!("{} ago: {text}", ago(error.at_ms))
+        });
+        table.row([
+            uplink.name.clone(),
+            state(uplink, now_ms),
+            human_count(uplink.lag_records),
+            uplink.oldest_unforwarded_ms.map_or("-".to_owned(), ago),
+            human_count(uplink.counts.records),
+            human_count(uplink.counts.failures),
+            error,
+        ]);
+    }
+    with_rest(table.render(), uplinks.len())
+}
+
+fn state(uplink: &UplinkStatus, now_ms: i64) -> String {
+    match uplink.state {
+        UplinkState::Connecting => "connecting".to_owned(),
+        UplinkState::Forwarding => "forwarding".to_owned(),
+        UplinkState::CaughtUp => "caught up".to_owned(),
+        UplinkState::Paused => "paused".to_owned(),
+        UplinkState::Backoff => match uplink.retry_at_ms.map(|at| at - now_ms).filter(|ms| *ms > 0) {
+            Some(ms) => format!("down, again in {} s", (ms + 999) / 1_000),
+            None => "down".to_owned(),
+        },
+        UplinkState::Stalled => format!("stalled ({})", uplink.stalls.len()),
+        UplinkState::Stopped => "stopped".to_owned(),
+    }
+}
+
+fn losses(losses: &[Loss]) -> String {
+    let mut table = Table::new(&["LOST TO", "TOPIC", ">PARTITION", ">RECORDS", "OFFSETS", "REASON", "WHEN"]);
+    for loss in losses.iter().take(ROWS_MAX) {
+        table.row([
+            loss.uplink.clone(),
+            loss.topic.clone().unwrap_or_else(|| "(deleted)".to_owned()),
+            loss.partition.map_or("-".to_owned(), |partition| partition.to_string()),
+            human_count(loss.records),
+            format!("{}-{}", loss.first_offset, loss.last_offset),
+            loss.reason.clone(),
+            when::format_time(loss.time_ms),
+        ]);
+    }
+    with_rest(table.render(), losses.len())
+}
+
+fn with_rest(mut table: String, rows: usize) -> String {
+    if rows > ROWS_MAX {
+        table.push_str(&format!("… and {} more; --json shows all\n", rows - ROWS_MAX));
+    }
+    table
+}
+
+/// Whole seconds and more, for people.
+fn seconds(seconds: u64) -> String {
+    if seconds < 60 { format!("{seconds} s") } else { human_duration(Duration::from_secs(seconds)) }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", human_count(count), if count == 1 { "" } else { "s" })
+}
+
+/// `[####····]  42 %`
+fn bar(used: u64, most: u64) -> String {
+    let percent = (u128::from(used) * 100 / u128::from(most.max(1))) as u64;
+    let full = (percent.min(100) * BAR_CELLS).div_ceil(100) as usize;
+    format!("[{}{}] {percent} %", "#".repeat(full), "·".repeat(BAR_CELLS as usize - full))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::status::{Follower, PartitionFigures, StoreFigures, TopicFigures};
+    use crate::uplink::{LastError, StallStatus};
+
+    fn status() -> GatewayStatus {
+        let topic = |name: &str, followed_by: Vec<Follower>| TopicFigures {
+            name: name.to_owned(),
+            followed_by,
+            partitions: vec![PartitionFigures { high_watermark: 1_200, ..PartitionFigures::default() }],
+            ..TopicFigures::default()
+        };
+        GatewayStatus {
+            gateway: "gw-1".to_owned(),
+            uptime_s: 100,
+            time_ms: 1_000_000,
+            store: StoreFigures { disk_bytes: 50, max_bytes: 100, commits: 200, ..StoreFigures::default() },
+            topics: vec![
+                topic("humidity", vec![]),
+                topic("temp", vec![Follower { uplink: "centre".to_owned(), lag_records: 7 }]),
+            ],
+            uplinks: vec![UplinkStatus {
+                name: "centre".to_owned(),
+                state: UplinkState::Backoff,
+                retry_at_ms: Some(1_004_200),
+                last_error: Some(LastError { text: "no route".to_owned(), at_ms: 940_000 }),
+                stalls: vec![StallStatus { topic: "temp".to_owned(), why: "too large".to_owned(), ..Default::default() }],
+                ..UplinkStatus::default()
+            }],
+            losses: vec![Loss { uplink: "centre".to_owned(), records: 5, last_offset: 4, ..Loss::default() }],
+            metrics: BTreeMap::from([("records_in".to_owned(), 1_000), ("protocol_errors".to_owned(), 3)]),
+            ..GatewayStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_person_finds_what_they_look_for() {
+        let text = render(&status(), None);
+        for expected in [
+            "[##########··········] 50 %",
+            "200 (2.0/s)",
+            "1,000 in (10.0/s)",
+            "protocol errors 3",
+            "no uplink",
+            "centre (7 behind)",
+            "down, again in 5 s",
+            "1 min 0 s ago: no route",
+            "uplink centre is held up: temp/0: too large",
+            "1 topic without an uplink that follows",
+            "not trusted",
+        ] {
+            assert!(text.contains(expected), "{expected:?} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn rates_are_of_the_time_between() {
+        let earlier = status();
+        let mut later = status();
+        later.time_ms += 2_000;
+        later.store.commits += 10;
+        later.metrics.insert("records_in".to_owned(), 1_500);
+        let text = render(&later, Some(&earlier));
+        assert!(text.contains("210 (5.0/s)") && text.contains("1,500 in (250.0/s)"), "{text}");
+    }
+
+    #[test]
+    fn a_bar_never_overflows() {
+        assert_eq!(bar(300, 100).matches('#').count(), BAR_CELLS as usize);
+        assert!(bar(u64::MAX, 0).contains('%'));
+    }
+}
