@@ -116,7 +116,8 @@ fn run_writer(shared: &Shared, writer: &mut Writer) {
         let time = step.due_ms.map(|due| Duration::from_millis(due.saturating_sub(shared.env.clock.mono_ms())));
         // Too early by less than the clock's grain isn't worth a sleep, but mustn't spin either.
         let time = time.map(|time| time.max(Duration::from_micros(500)));
-        shared.queue.wait(time, step.due_ms.is_some());
+        // Riders wait for company: whatever comes then decides when the commit is due.
+        shared.queue.wait(time, step.due_ms.is_some() && !step.riders_only);
     }
 }
 

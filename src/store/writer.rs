@@ -36,6 +36,8 @@ pub struct WriterStep {
     pub committed: Option<CommitSeq>,
     /// The open commit is due at this moment of the monotonic clock; `None` if there is none.
     pub due_ms: Option<u64>,
+    /// All that is in the open commit rides: it is due so late only because nothing else has come yet.
+    pub riders_only: bool,
 }
 
 /// The writer.
@@ -44,6 +46,8 @@ pub(super) struct Writer {
     pending: Pending,
     /// When the open commit must begin.
     due_ms: Option<u64>,
+    /// Whether an operation in the open commit wants the next one, and doesn't just ride.
+    wanted: bool,
     /// When the last commit began.
     began_ms: Option<u64>,
     room: Room,
@@ -65,6 +69,7 @@ impl Writer {
             shared,
             pending: Pending::default(),
             due_ms: None,
+            wanted: false,
             began_ms: None,
             room: Room::default(),
             full: false,
@@ -85,7 +90,8 @@ impl Writer {
         if due || self.shared.queue.is_closed() {
             self.commit();
         }
-        WriterStep { committed: self.committed, due_ms: self.due_ms }
+        let riders_only = self.due_ms.is_some() && !self.wanted;
+        WriterStep { committed: self.committed, due_ms: self.due_ms, riders_only }
     }
 
     /// Whether all that was queued is committed, or failed.
@@ -113,6 +119,7 @@ impl Writer {
                 let next = self.began_ms.map_or(0, |began| began.saturating_add(self.shared.window_ms));
                 let due = rides_until_ms.unwrap_or_else(|| next.max(clock.mono_ms()));
                 self.due_ms = Some(self.due_ms.map_or(due, |other| other.min(due)));
+                self.wanted |= rides_until_ms.is_none();
                 self.pending.ops.push(op);
             }
             // Refused by a commit in which it would be alone: it can't ever be applied.
@@ -128,6 +135,7 @@ impl Writer {
     /// Ends the open commit: makes it durable, shows it to readers, **then** tells its operations.
     fn commit(&mut self) {
         self.due_ms = None;
+        self.wanted = false;
         let mut pending = std::mem::take(&mut self.pending);
         if pending.ops.is_empty() {
             return;

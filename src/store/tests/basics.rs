@@ -57,3 +57,32 @@ fn lookups_by_time_see_no_record_before_the_log_start() {
     store.run(|draft| draft.set_log_start(P, 4)).unwrap();
     assert_eq!(highest(&store), None);
 }
+
+/// On the real threads: what rides waits for company, and company does not wait for what rides.
+#[test]
+fn an_open_commit_of_riders_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let Stepped { store, engine, .. } =
+        Stepped::open_on(options(dir.path()), Arc::new(RealDisk::new()), Arc::default());
+    let engine = engine.spawn().unwrap();
+    let put = |key: u8| {
+        let outcome = Outcome::default();
+        let op = move |draft: &mut Draft<'_>| draft.put(Space::Device, &[key], b"1");
+        (Box::new(TestOp(op, Arc::clone(&outcome))), outcome)
+    };
+    let (rider, rode) = put(1);
+    futures_lite::future::block_on(store.submit_lazy(rider, Duration::from_secs(600))).unwrap();
+    // Time for the writer to take the rider in and fall asleep over it.
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(rode.lock().unwrap().is_none());
+    let (op, told) = put(2);
+    store.try_submit(op).unwrap();
+    let begun = std::time::Instant::now();
+    while told.lock().unwrap().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it waits for the rider's time");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(rode.lock().unwrap().is_some(), "in the same commit");
+    store.shutdown();
+    engine.join();
+}
