@@ -7,7 +7,7 @@
 //! | `connect` | which gateway a command speaks to |
 //! | `term`, `table`, `when`, `format` | progress, figures and tables for people, times, records |
 //! | `logging` | the log on standard error |
-//! | `signals` | SIGTERM and SIGINT |
+//! | `signals`, `scratch` | SIGTERM and SIGINT; directories for a while |
 //! | the rest | one command each: its declaration, its arguments as a struct, and what it does |
 //!
 //! Invariants: standard output carries only what was asked for; everything else goes to standard error. A command
@@ -34,6 +34,7 @@ mod help;
 mod lines;
 mod produce;
 mod publishing;
+mod scratch;
 mod serve;
 mod signals;
 mod status;
@@ -72,8 +73,8 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &check::SPEC, run: |args| check::run(&check::CheckArgs::parse(args)?) },
     Command { spec: &fsck::SPEC, run: |args| fsck::run(&fsck::FsckArgs::parse(args)?) },
     Command { spec: &export::SPEC, run: |args| export::run(&export::ExportArgs::parse(args)?) },
-    Command { spec: &bench::STORE, run: |args| bench::store(&bench::StoreArgs::parse(args)?) },
-    Command { spec: &bench::PUBLISH, run: |args| bench::publish(&bench::PublishArgs::parse(args)?) },
+    Command { spec: &bench::STORE, run: |args| bench::run_store(&bench::StoreArgs::parse(args)?) },
+    Command { spec: &bench::PUBLISH, run: |args| bench::run_publish(&bench::PublishArgs::parse(args)?) },
 ];
 
 /// Runs the command line of this process.

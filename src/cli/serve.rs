@@ -86,9 +86,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     }
     // Before the start: a signal that comes while the store recovers is not to be lost.
     let stop = signals::watch(|| {})?;
-    let first_start = !Gateway::has_store(config);
     let gateway = Gateway::start(config).map_err(CliError::Failed)?;
-    introduce(&gateway, &start.loaded, first_start);
+    introduce(&gateway, &start.loaded);
     if start.refused.is_none()
         && let Err(error) = save_last_good(&config.data_dir, &start.loaded)
     {
@@ -102,7 +101,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
 }
 
 /// Says what a person needs to know who has just started it.
-fn introduce(gateway: &Gateway, loaded: &Loaded, first_start: bool) {
+fn introduce(gateway: &Gateway, loaded: &Loaded) {
     let config = &loaded.config;
     log::info!("Brooklet {}, gateway {}", env!("CARGO_PKG_VERSION"), gateway.id());
     match loaded.files.as_slice() {
@@ -111,7 +110,7 @@ fn introduce(gateway: &Gateway, loaded: &Loaded, first_start: bool) {
     }
     let store = gateway.broker().store().status();
     let dir = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
-    if first_start {
+    if store.last_commit == 0 {
         log::info!("data: {}, a new store", dir.display());
         // Without the filesystem's size the bound stands alone.
         let share = RealDisk::new()

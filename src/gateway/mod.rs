@@ -61,11 +61,6 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Whether the data directory holds a store already.
-    pub fn has_store(config: &Config) -> bool {
-        config.data_dir.join(settings::STORE_DIR).exists()
-    }
-
     /// Starts a gateway: when this returns, it serves.
     ///
     /// # Errors
