@@ -88,7 +88,8 @@ fn others(metrics: &BTreeMap<String, i64>) -> String {
         "uplink_records",
     ];
     let rest = metrics.iter().filter(|(name, value)| **value != 0 && !SHOWN.contains(&name.as_str()));
-    let one = |(name, value): (&String, &i64)| format!("{} {}", name.replace('_', " "), human_count(value.unsigned_abs()));
+    let one =
+        |(name, value): (&String, &i64)| format!("{} {}", name.replace('_', " "), human_count(value.unsigned_abs()));
     rest.map(one).collect::<Vec<_>>().join(", ")
 }
 
@@ -253,7 +254,11 @@ mod tests {
                 state: UplinkState::Backoff,
                 retry_at_ms: Some(1_004_200),
                 last_error: Some(LastError { text: "no route".to_owned(), at_ms: 940_000 }),
-                stalls: vec![StallStatus { topic: "temp".to_owned(), why: "too large".to_owned(), ..Default::default() }],
+                stalls: vec![StallStatus {
+                    topic: "temp".to_owned(),
+                    why: "too large".to_owned(),
+                    ..Default::default()
+                }],
                 ..UplinkStatus::default()
             }],
             losses: vec![Loss { uplink: "centre".to_owned(), records: 5, last_offset: 4, ..Loss::default() }],

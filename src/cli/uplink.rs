@@ -36,7 +36,9 @@ pub(super) static CHECK: Spec = Spec {
     name: "uplink check",
     summary: "Try the way to the centre step by step, and say what to do",
     positionals: ANY_NAME,
-    options: &[Opt::value("config", "FILE", "Check from here what this configuration says, without a gateway").short('c')],
+    options: &[
+        Opt::value("config", "FILE", "Check from here what this configuration says, without a gateway").short('c')
+    ],
     shared: &[connect::OPTIONS, JSON],
     details: "Resolves, connects, compares versions, topics, size limits and clocks. The running gateway does it, which\n\
               knows its topics; where none answers, or with --config, this command does what it can from the\n\
@@ -217,7 +219,8 @@ async fn check_from_here(args: &CheckArgs) -> Result<String, CliError> {
         return Err(CliError::failed(unknown, "no uplink of this name is configured"));
     }
     let mut text = String::new();
-    for (name, uplink) in config.uplinks.iter().filter(|(name, _)| args.name.as_ref().is_none_or(|only| only == *name)) {
+    for (name, uplink) in config.uplinks.iter().filter(|(name, _)| args.name.as_ref().is_none_or(|only| only == *name))
+    {
         let gateway = config.gateway.id.clone().unwrap_or_else(|| "brooklet".to_owned());
         let options = UplinkOptions { name: name.clone(), gateway, config: uplink.clone() };
         text.push_str(&format!("{name}:\n"));

@@ -1,5 +1,9 @@
 //! `brooklet bench …`: what this machine and its disk give.
 
+mod latencies;
+mod publish;
+mod store;
+
 use std::{path::PathBuf, time::Duration};
 
 use super::{
@@ -21,7 +25,7 @@ pub(super) static STORE: Spec = Spec {
         Opt::value(
             "dir",
             "DIR",
-            "Where to write (default: a new directory beside ./brooklet-data); removed afterwards",
+            "Where to write, on the disk to measure (default: here); a directory there, removed afterwards",
         ),
         Opt::value("seconds", "N", "Time for each case (default 3)"),
         Opt::switch("sweep", "Also sweep the batch size, 4,096, 16,384 and 65,536 among them"),
@@ -39,11 +43,12 @@ pub(super) static PUBLISH: Spec = Spec {
         Opt::value("devices", "N,N,…", "How many devices publish at once, case by case (default 1,10,100)"),
         Opt::value("acks", "LEVEL,…", "Acknowledgement levels, case by case (default memory,flash)"),
         Opt::value("bytes", "N", "Size of a record's value (default 100)"),
+        Opt::value("window", "N", "Records that each device keeps on the way, 1 to 4096 (default 32)"),
         Opt::value("duration", "TIME", "Time for each case (default 5s)"),
         Opt::value("dir", "DIR", "Where its own gateway writes (default: the system's temporary directory)"),
     ],
     shared: &[JSON],
-    details: "",
+    details: "With --broker, records go to the topic brooklet-bench there. The level upstream needs an uplink.",
 };
 
 /// Arguments of `bench store`.
@@ -64,6 +69,8 @@ pub(super) struct PublishArgs {
     /// Not empty.
     pub acks: Vec<AckLevel>,
     pub value_bytes: usize,
+    /// Records that each device keeps on the way, 1 to 4,096.
+    pub window: usize,
     pub duration: Duration,
     pub dir: Option<PathBuf>,
     pub json: bool,
@@ -93,6 +100,7 @@ impl PublishArgs {
                 .read("acks", |text| list(text, acks, "must be of memory, flash and upstream, as in memory,flash"))?
                 .unwrap_or_else(|| vec![AckLevel::Memory, AckLevel::Flash]),
             value_bytes: args.number("bytes", 0, BATCH_BYTES_MAX as u64 / 2)?.unwrap_or(100) as usize,
+            window: args.number("window", 1, 4_096)?.unwrap_or(32) as usize,
             duration: args.read("duration", parse_duration)?.unwrap_or(Duration::from_secs(5)),
             dir: args.path("dir"),
             json: args.switch("json"),
@@ -105,11 +113,17 @@ fn list<V>(text: &str, read: impl Fn(&str) -> Option<V>, allowed: &str) -> Resul
 }
 
 /// Runs `bench store`.
-pub(super) fn store(_args: &StoreArgs) -> Result<(), CliError> {
-    Err(CliError::Failed("bench store is not built yet".to_owned()))
+///
+/// # Errors
+/// As [`store::run`].
+pub(super) fn run_store(args: &StoreArgs) -> Result<(), CliError> {
+    store::run(args)
 }
 
 /// Runs `bench publish`.
-pub(super) fn publish(_args: &PublishArgs) -> Result<(), CliError> {
-    Err(CliError::Failed("bench publish is not built yet".to_owned()))
+///
+/// # Errors
+/// As [`publish::run`].
+pub(super) fn run_publish(args: &PublishArgs) -> Result<(), CliError> {
+    publish::run(args)
 }

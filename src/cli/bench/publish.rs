@@ -1,0 +1,245 @@
+//! `brooklet bench publish`: records a second and latency by the native protocol, case by case.
+//!
+//! Each device is a client of its own with its own connection. It keeps a window of records on the way: the next is
+//! published when the oldest is acknowledged. A latency is from handing a record over to seeing its acknowledgement.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::PublishArgs;
+use super::latencies::Latencies;
+use crate::cli::error::CliError;
+use crate::cli::scratch::ScratchDir;
+use crate::cli::signals;
+use crate::cli::table::Table;
+use crate::cli::term::{Progress, human_count, human_duration, print};
+use crate::client::{Address, ClientError, Publisher, PublisherOptions};
+use crate::config::{Config, DiskBudget};
+use crate::device::Reading;
+use crate::frame::AckLevel;
+use crate::gateway::Gateway;
+use crate::json::{self, JsonObject};
+
+/// Where records go. Made by the first run; nobody else's.
+const TOPIC: &str = "brooklet-bench";
+/// Bound of its own gateway's store.
+const STORE_BYTES: u64 = 256 << 20;
+/// Room for a record's own overhead in a client's memory, bytes.
+const RECORD_SLACK: usize = 256;
+
+/// What came out of a case.
+#[derive(Clone, Debug)]
+struct Outcome {
+    acks: AckLevel,
+    devices: usize,
+    latencies: Latencies,
+    time: Duration,
+}
+
+impl Outcome {
+    fn rate(&self) -> f64 {
+        self.latencies.count() as f64 / self.time.as_secs_f64().max(1e-9)
+    }
+}
+
+/// A gateway of its own, gone with the value.
+struct OwnGateway {
+    gateway: Option<Gateway>,
+    _dir: ScratchDir,
+}
+
+impl OwnGateway {
+    fn start(args: &PublishArgs) -> Result<OwnGateway, CliError> {
+        let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
+        let dir = ScratchDir::new(&parent, "brooklet-bench")?;
+        let mut config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
+        config.store.max_bytes = DiskBudget::Bytes(STORE_BYTES);
+        config.listen.native.addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        config.listen.native.max_connections = config.listen.native.max_connections.max(most_devices(args) + 16);
+        config.listen.kafka.enabled = false;
+        let gateway = Gateway::start(&config).map_err(CliError::Failed)?;
+        Ok(OwnGateway { gateway: Some(gateway), _dir: dir })
+    }
+
+    fn address(&self) -> Option<Address> {
+        Some(Address::Tcp(self.gateway.as_ref()?.native_addr()?.to_string()))
+    }
+}
+
+impl Drop for OwnGateway {
+    fn drop(&mut self) {
+        if let Some(gateway) = self.gateway.take() {
+            gateway.stop();
+        }
+    }
+}
+
+/// Runs `bench publish`.
+///
+/// # Errors
+/// [`CliError::Usage`] for level `upstream` without a gateway that has an uplink; [`CliError::Failed`] when a device is
+/// refused, or a signal ends it.
+pub(super) fn run(args: &PublishArgs) -> Result<(), CliError> {
+    if args.broker.is_none() && args.acks.contains(&AckLevel::Upstream) {
+        let problem = "--acks upstream needs a gateway with an uplink: name it with --broker";
+        return Err(CliError::usage(super::PUBLISH.name, problem));
+    }
+    let stop = signals::watch(|| {})?;
+    let own = if args.broker.is_none() { Some(OwnGateway::start(args)?) } else { None };
+    let named = args.broker.as_ref().map(|broker| Address::Tcp(broker.to_string()));
+    let address = named.or_else(|| own.as_ref()?.address());
+    let address = address.ok_or_else(|| CliError::Failed("the gateway has no native listener".to_owned()))?;
+
+    let cases: Vec<(AckLevel, usize)> =
+        args.acks.iter().flat_map(|acks| args.devices.iter().map(move |devices| (*acks, *devices))).collect();
+    let mut progress = Progress::new("measuring", Some(cases.len() as u64));
+    let mut outcomes = Vec::new();
+    for (acks, devices) in cases {
+        let measured = stop.unless(Box::pin(measure(args, &address, acks, devices)));
+        let outcome = smol::block_on(measured).ok_or_else(|| CliError::Failed("interrupted".to_owned()))?;
+        outcomes.push(outcome.map_err(|error| CliError::failed(format!("{devices} devices, {acks}"), error))?);
+        progress.advance(1);
+    }
+    progress.finish();
+    if args.json { print(&format!("{}\n", as_json(args, &outcomes))) } else { print(&as_table(args, &outcomes)) }
+}
+
+fn most_devices(args: &PublishArgs) -> usize {
+    args.devices.iter().copied().max().unwrap_or(0)
+}
+
+/// One case: all devices connect, then publish at once.
+async fn measure(
+    args: &PublishArgs,
+    address: &Address,
+    acks: AckLevel,
+    devices: usize,
+) -> Result<Outcome, ClientError> {
+    let mut publishers = Vec::new();
+    for number in 0..devices {
+        let mut options = PublisherOptions::new(format!("bench-{acks}-{number}"));
+        options.level = acks;
+        options.record_bytes_max = args.value_bytes + RECORD_SLACK;
+        options.waiting_bytes_max = (options.record_bytes_max * (args.window + 1)).max(4 * 1024);
+        options.in_flight_max = u16::try_from(args.window).unwrap_or(u16::MAX);
+        publishers.push(Publisher::open(address, options).await?);
+    }
+    let value: Arc<[u8]> = std::iter::repeat_with(|| fastrand::u8(..)).take(args.value_bytes).collect();
+    let begun = Instant::now();
+    let end = begun + args.duration;
+    let window = args.window;
+    let tasks: Vec<_> = publishers
+        .into_iter()
+        .map(|publisher| {
+            let value = Arc::clone(&value);
+            smol::spawn(async move { publish(&publisher, acks, &value, window, end).await })
+        })
+        .collect();
+    let mut latencies = Latencies::default();
+    for task in tasks {
+        latencies.merge(&task.await?);
+    }
+    Ok(Outcome { acks, devices, latencies, time: begun.elapsed() })
+}
+
+/// One device, until the time is up and everything is acknowledged.
+async fn publish(
+    publisher: &Publisher,
+    acks: AckLevel,
+    value: &[u8],
+    window: usize,
+    end: Instant,
+) -> Result<Latencies, ClientError> {
+    let topic = publisher.topic(TOPIC)?;
+    let mut latencies = Latencies::default();
+    let mut waiting: VecDeque<(u64, Instant)> = VecDeque::new();
+    loop {
+        while waiting.len() < window && Instant::now() < end {
+            let handed_over = Instant::now();
+            waiting.push_back((publisher.publish(&Reading::new(topic, value)).await?, handed_over));
+        }
+        let Some((oldest, _)) = waiting.front() else { break };
+        match acks {
+            AckLevel::Upstream => publisher.upstream(*oldest).await?,
+            AckLevel::Memory | AckLevel::Flash => publisher.settled(*oldest).await?,
+        }
+        let (progress, now) = (publisher.progress(), Instant::now());
+        if progress.refused > 0 {
+            let why = publisher.take_trouble().unwrap_or_else(|| "records were refused".to_owned());
+            return Err(ClientError::Invalid(why));
+        }
+        let reached = if acks == AckLevel::Upstream { progress.upstream } else { progress.settled };
+        while let Some((_, handed_over)) = waiting.front().filter(|(number, _)| *number <= reached) {
+            latencies.record(now - *handed_over);
+            waiting.pop_front();
+        }
+    }
+    Ok(latencies)
+}
+
+fn as_table(args: &PublishArgs, outcomes: &[Outcome]) -> String {
+    let mut table = Table::new(&["ACKS", ">DEVICES", ">RECORDS/S", ">P50", ">P95", ">P99", ">MAX"]);
+    for outcome in outcomes {
+        let percentile = |percent| human_duration(outcome.latencies.percentile(percent));
+        table.row([
+            outcome.acks.to_string(),
+            human_count(outcome.devices as u64),
+            human_count(outcome.rate() as u64),
+            percentile(50.0),
+            percentile(95.0),
+            percentile(99.0),
+            human_duration(outcome.latencies.max()),
+        ]);
+    }
+    format!(
+        "{}\nValues of {} B; each device keeps {} records on the way. Latency: from handing a record over to its \
+         acknowledgement.\n",
+        table.render(),
+        args.value_bytes,
+        args.window,
+    )
+}
+
+fn as_json(args: &PublishArgs, outcomes: &[Outcome]) -> String {
+    json::array(outcomes.iter().map(|outcome| {
+        let micros = |latency: Duration| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        let percentile = |percent| micros(outcome.latencies.percentile(percent));
+        let mut object = JsonObject::new();
+        object.text("acks", &outcome.acks.to_string()).number("devices", outcome.devices as u64);
+        object.number("value_bytes", args.value_bytes as u64).number("window", args.window as u64);
+        object.number("records", outcome.latencies.count()).fraction("records_per_s", outcome.rate());
+        object.number("p50_us", percentile(50.0)).number("p95_us", percentile(95.0));
+        object.number("p99_us", percentile(99.0)).number("max_us", micros(outcome.latencies.max()));
+        object.finish()
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_own_gateway_is_measured_and_gone_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let args = PublishArgs {
+            broker: None,
+            devices: vec![3],
+            acks: vec![AckLevel::Flash],
+            value_bytes: 50,
+            window: 4,
+            duration: Duration::from_millis(100),
+            dir: Some(dir.path().to_owned()),
+            json: false,
+        };
+        let own = OwnGateway::start(&args).unwrap();
+        let address = own.address().unwrap();
+        let outcome = smol::block_on(measure(&args, &address, AckLevel::Flash, 3)).unwrap();
+        assert!(outcome.latencies.count() >= 3 && outcome.rate() > 0.0);
+        assert!(as_table(&args, std::slice::from_ref(&outcome)).contains("flash"));
+        assert!(as_json(&args, &[outcome]).contains("\"devices\":3"));
+        drop(own);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

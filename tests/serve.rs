@@ -1,0 +1,83 @@
+//! `brooklet serve` from outside: what it says, what it refuses, how it ends.
+#![cfg(all(feature = "gateway", target_os = "linux"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests may stop where the program may not"
+)]
+
+mod common;
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use common::gateway::{Gateway, binary, run};
+
+fn serve(data: &Path, native: &str, kafka: &str) -> Output {
+    let args = ["--data".as_ref(), data.as_os_str(), "--native".as_ref(), native.as_ref(), "--kafka".as_ref()];
+    run(Command::new(binary()).arg("serve").args(args).arg(kafka), b"")
+}
+
+#[test]
+fn it_says_what_a_person_needs_and_ends_in_order() {
+    let mut gateway = Gateway::start("store.max_bytes = \"64MiB\"\n");
+    let log = gateway.log();
+    for said in [
+        &format!("Brooklet {}", env!("CARGO_PKG_VERSION")),
+        "a new store",
+        "the store takes at most 64.0 MiB, ",
+        "% of the filesystem",
+        &format!("devices connect to {}", gateway.native),
+        &format!("Kafka clients connect to {}", gateway.kafka),
+        "no uplink",
+        "ready",
+    ] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
+    assert!(gateway.data_dir().join("last-good.toml").exists());
+    gateway.cli_ok(&["produce", "readings"], "21.5\n");
+    gateway.stop();
+    assert!(gateway.log().contains("SIGTERM") && gateway.log().contains("everything acknowledged is kept"));
+
+    gateway.launch();
+    assert!(gateway.log().contains("of at most 64.0 MiB"), "{}", gateway.log());
+    assert_eq!(gateway.cli_ok(&["consume", "readings"], ""), "21.5\n");
+}
+
+#[test]
+fn a_second_process_is_told_what_is_in_its_way() {
+    let gateway = Gateway::start("");
+    let (native, kafka) = (gateway.native.to_string(), gateway.kafka.to_string());
+    let same_data = serve(&gateway.data_dir(), "127.0.0.1:0", "127.0.0.1:0");
+    let said = String::from_utf8_lossy(&same_data.stderr).into_owned();
+    assert_eq!(same_data.status.code(), Some(1), "{said}");
+    assert!(said.contains("in use by another process"), "{said}");
+
+    let other = tempfile::tempdir().unwrap();
+    let same_port = serve(other.path(), &native, &kafka);
+    let said = String::from_utf8_lossy(&same_port.stderr).into_owned();
+    assert_eq!(same_port.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("{native} is in use")) && said.contains("listen.native.addr"), "{said}");
+
+    let file = other.path().join("file");
+    fs::write(&file, "").unwrap();
+    let no_dir = serve(&file, "127.0.0.1:0", "127.0.0.1:0");
+    let said = String::from_utf8_lossy(&no_dir.stderr).into_owned();
+    assert_eq!(no_dir.status.code(), Some(1), "{said}");
+    assert!(said.contains("data directory"), "{said}");
+}
+
+#[test]
+fn the_machines_own_readings_are_published() {
+    let gateway = Gateway::start("source.host.enabled = true\nsource.host.interval = \"100ms\"\n");
+    let text = gateway.cli_ok(&["consume", "host", "--count", "30", "--follow", "--format", "%k %v\\n"], "");
+    for metric in ["memory", "load", "uptime"] {
+        let start = format!("{metric} {{\"gateway\":\"gw-");
+        assert!(text.lines().any(|line| line.starts_with(&start)), "{metric}: {text}");
+    }
+}
