@@ -223,6 +223,15 @@ impl Run {
         (acked, under_way.map_or(self.last().steps, |ack| ack.step))
     }
 
+    /// What the store held before its last commit.
+    pub fn before_last_commit(&self) -> Option<&Arc<Model>> {
+        let log = self.log();
+        let last = log.acks.last()?.commit;
+        let step = log.acks.iter().rfind(|ack| ack.commit < last)?.step;
+        drop(log);
+        self.after(step)
+    }
+
     pub fn log(&self) -> std::sync::MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
