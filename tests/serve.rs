@@ -10,17 +10,13 @@
 
 mod common;
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+use std::{fs, path::Path, process::Output};
 
-use common::gateway::{Gateway, binary, run};
+use common::gateway::{Gateway, brooklet, run};
 
 fn serve(data: &Path, native: &str, kafka: &str) -> Output {
     let args = ["--data".as_ref(), data.as_os_str(), "--native".as_ref(), native.as_ref(), "--kafka".as_ref()];
-    run(Command::new(binary()).arg("serve").args(args).arg(kafka), b"")
+    run(brooklet().arg("serve").args(args).arg(kafka), b"")
 }
 
 #[test]

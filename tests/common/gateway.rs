@@ -135,7 +135,7 @@ impl Drop for Gateway {
 
 /// The binary under test: the one that cargo built for the tests, or another that the environment names. Without the
 /// variables that would configure it.
-fn brooklet() -> Command {
+pub fn brooklet() -> Command {
     let built = || Path::new(env!("CARGO_BIN_EXE_brooklet")).into();
     let mut command = Command::new(env::var_os("BROOKLET_TEST_BINARY").map_or_else(built, PathBuf::from));
     for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"BROOKLET_")) {
