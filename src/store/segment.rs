@@ -105,6 +105,21 @@ pub(super) struct SegmentFile {
 enum Db {
     Write(Database),
     Read(ReadOnlyDatabase),
+    Closed,
+}
+
+impl Drop for SegmentFile {
+    /// redb closes a database that is dropped, and where it has panicked before, it may panic again.
+    fn drop(&mut self) {
+        let db = std::mem::replace(&mut self.db, Db::Closed);
+        let dropped = guarded(|| {
+            drop(db);
+            Ok(())
+        });
+        if let Err(error) = dropped {
+            log::warn!("closing {:?}: {error}", self.file);
+        }
+    }
 }
 
 impl fmt::Debug for SegmentFile {
@@ -176,10 +191,12 @@ impl SegmentFile {
     }
 
     /// Closes the file so that it can be opened just for reading.
-    pub(super) fn close(self) -> Result<(), SegmentError> {
-        guarded(|| match self.db {
+    pub(super) fn close(mut self) -> Result<(), SegmentError> {
+        let db = std::mem::replace(&mut self.db, Db::Closed);
+        guarded(|| match db {
             Db::Write(db) => db.close().map_err(fail),
             Db::Read(db) => db.close().map_err(fail),
+            Db::Closed => Ok(()),
         })
     }
 
@@ -409,6 +426,7 @@ impl SegmentFile {
             let txn = match &self.db {
                 Db::Write(db) => db.begin_read(),
                 Db::Read(db) => db.begin_read(),
+                Db::Closed => return Err(SegmentError::Unclean),
             };
             read(&txn.map_err(fail)?)
         })

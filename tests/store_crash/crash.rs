@@ -16,17 +16,17 @@ use crate::scene::{ROOMY, Scene, TIGHT, with_random_seeds, with_seeds};
 
 #[test]
 fn a_power_cut_anywhere_loses_nothing() {
-    with_seeds(0..2, cut_everywhere);
+    with_seeds(0..3, cut_everywhere);
 }
 
 #[test]
 fn a_power_cut_anywhere_loses_nothing_while_the_oldest_is_evicted() {
-    with_seeds(10..12, cut_while_evicting);
+    with_seeds(10..13, cut_while_evicting);
 }
 
 #[test]
 fn closed_killed_and_cut_off_again_and_again() {
-    with_seeds(20..26, many_lives);
+    with_seeds(20..30, many_lives);
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn what_a_killed_process_left_unsynced_is_safe_before_it_is_shown() {
 
 #[test]
 fn a_failing_disk_stops_the_store_and_nothing_acknowledged_is_lost() {
-    with_seeds(40..42, fail_somewhere);
+    with_seeds(40..43, fail_somewhere);
 }
 
 #[test]
