@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::cluster::{ClusterError, Link};
 use super::connection::LinkError;
 use super::gather::{self, Gathered, Item, Rules};
+use super::mirror::ScanStep;
 use super::options::{SCAN_BYTES, WINDOW_BYTES};
 use super::partitioning::{self, Route};
 use super::producer::{Again, Broken, LaneId, Moment, Outcome, Sent};
@@ -17,7 +18,8 @@ use crate::kafka::api::ApiKey;
 use crate::kafka::header::read_response;
 use crate::kafka::produce::ProduceResponse;
 use crate::metrics::METRICS;
-use crate::store::{PartitionId, ReadError, ScanChunk, ScannedBatch};
+use crate::record::BatchView;
+use crate::store::{CommitSeq, PartitionId, ReadError, ScanChunk, ScannedBatch, Store};
 
 /// The longest a broker is asked to wait for its replicas.
 const REPLICAS_WITHIN: Duration = Duration::from_secs(30);
@@ -41,7 +43,10 @@ impl Forwarder {
     pub(super) async fn forward(&mut self) -> Result<(), ClusterError> {
         self.refresh().await?;
         self.resume_due().await?;
-        self.read_on().await;
+        // A changed count waits until its topic is empty, and everything new waits for that.
+        if !self.settle_counts() {
+            self.read_on().await;
+        }
         if self.producers.wants_identity() {
             let identity = self.cluster.new_identity().await?;
             self.producers.set_identity(identity);
@@ -55,7 +60,7 @@ impl Forwarder {
     async fn read_on(&mut self) {
         let lingering = self.reading.not_before.is_some_and(|at| at > Instant::now());
         let full = self.producers.bytes() + SCAN_BYTES > WINDOW_BYTES && !self.producers.is_empty();
-        if self.reading.at_end || lingering || full || self.settle_counts() {
+        if self.reading.at_end || lingering || full {
             return;
         }
         self.listen_for_commits();
@@ -64,11 +69,19 @@ impl Forwarder {
             return;
         };
         let store = self.broker.store().clone();
-        let partitions = step.partitions.clone();
-        let scan = move || store.scan(step.from, &|partition| partitions.contains(&partition), SCAN_BYTES);
+        let (partitions, careful) = (step.partitions.clone(), self.reading.careful);
+        // Carefully: one commit at a time, whatever is in it.
+        let scan = move || match careful {
+            true => store.scan(step.from, &|_| true, 1),
+            false => store.scan(step.from, &|partition| partitions.contains(&partition), SCAN_BYTES),
+        };
         match smol::unblock(scan).await {
             Ok(chunk) => self.take_chunk(chunk).await,
-            Err(ReadError::Damaged(_)) => self.find_damage(step.from, step.partitions.into_iter().collect()).await,
+            Err(ReadError::Damaged(_)) if !careful => {
+                self.reading.careful = true;
+                self.busy = true;
+            }
+            Err(ReadError::Damaged(_)) => self.step_over(step).await,
             Err(error) => {
                 self.failed(format!("the store can't be read: {error}"));
                 self.reading.not_before = Some(Instant::now() + self.options.config.backoff_min);
@@ -80,7 +93,11 @@ impl Forwarder {
         let more = self.mirror.scanned(chunk.next);
         self.reading.at_end = chunk.at_end && !more;
         self.busy = !self.reading.at_end;
-        let planned: Vec<Planned> = chunk.batches.into_iter().filter_map(|scanned| self.plan(scanned)).collect();
+        self.take_batches(chunk.batches).await;
+    }
+
+    async fn take_batches(&mut self, batches: Vec<ScannedBatch>) {
+        let planned: Vec<Planned> = batches.into_iter().filter_map(|scanned| self.plan(scanned)).collect();
         if planned.is_empty() {
             return;
         }
@@ -142,30 +159,31 @@ impl Forwarder {
             self.producers.push(batch.lane, batch.bytes, batch.records, pieces);
         }
         for (partition, fault) in faults {
-            log::error!("uplink {}: {fault}", self.options.name);
-            self.stall_partition(partition, &fault.to_string());
+            self.alarm_partition(partition, &fault.to_string());
         }
     }
 
-    /// Something in the store can't be read: the partitions it belongs to stall, the others go on.
-    async fn find_damage(&mut self, from: u64, partitions: Vec<PartitionId>) {
-        let store = self.broker.store().clone();
-        let probe = move || {
-            let damage = |partition: &PartitionId| match store.scan(from, &|p| p == *partition, 1) {
-                Err(error @ ReadError::Damaged(_)) => Some((*partition, error.to_string())),
-                _ => None,
-            };
-            partitions.iter().filter_map(damage).collect::<Vec<_>>()
+    /// Something in the commit at which `step` begins is damaged. Each partition's part of it is read for itself: the one that is
+    /// damaged stalls, the others go on.
+    async fn step_over(&mut self, step: ScanStep) {
+        self.reading.careful = false;
+        let gathered_to = |p: &PartitionId| Some((*p, self.mirror.get(*p)?.gathered_to()));
+        let wanted: Vec<(PartitionId, i64)> = step.partitions.iter().filter_map(gathered_to).collect();
+        let (store, commit) = (self.broker.store().clone(), step.from);
+        let salvage = move || {
+            let parts = wanted.into_iter().map(|(p, offset)| (p, salvage(&store, p, offset, commit)));
+            parts.collect::<Vec<_>>()
         };
-        let damaged = smol::unblock(probe).await;
-        self.busy = !damaged.is_empty();
-        if damaged.is_empty() {
-            self.reading.not_before = Some(Instant::now() + self.options.config.backoff_min);
+        let mut batches = Vec::new();
+        for (partition, part) in smol::unblock(salvage).await {
+            match part {
+                Ok(part) => batches.extend(part),
+                Err(error) => self.alarm_partition(partition, &format!("{error}; run `brooklet fsck`")),
+            }
         }
-        for (partition, why) in damaged {
-            log::error!("uplink {}: {why}; run `brooklet fsck`", self.options.name);
-            self.stall_partition(partition, &format!("{why}; run `brooklet fsck`"));
-        }
+        self.mirror.scanned(commit + 1);
+        self.busy = true;
+        self.take_batches(batches).await;
     }
 
     /// Sends what can be sent, to each broker what it leads.
@@ -336,6 +354,41 @@ impl Forwarder {
             self.broker.advance_position(&self.options.name, partition, followed.position().clone());
         }
     }
+}
+
+/// The batches of a partition from `offset` on that lie in `commit`, or before it. Blocks.
+fn salvage(
+    store: &Store,
+    partition: PartitionId,
+    mut offset: i64,
+    commit: CommitSeq,
+) -> Result<Vec<ScannedBatch>, ReadError> {
+    let mut batches = Vec::new();
+    while let Some(head) = store.head(partition).filter(|head| offset < head.readable_end()) {
+        offset = offset.max(head.log_start);
+        if store.scan_start(partition, offset)? > commit {
+            break;
+        }
+        let read = store.read(partition, offset, 1)?;
+        let mut rest = read.bytes.as_slice();
+        while let Ok((view, after)) = BatchView::parse(rest) {
+            rest = after;
+            batches.push(ScannedBatch {
+                commit,
+                partition,
+                base_offset: view.base_offset(),
+                next_offset: view.next_offset(),
+                bytes: view.bytes().into(),
+                gateway_stamped: false,
+                epoch: view.leader_epoch().unsigned_abs(),
+            });
+        }
+        if read.next_offset <= offset {
+            break;
+        }
+        offset = read.next_offset;
+    }
+    Ok(batches)
 }
 
 impl Planned {

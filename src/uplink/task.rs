@@ -71,6 +71,8 @@ pub(super) struct Freshness {
 pub(super) struct Reading {
     /// All that is committed has been read.
     pub(super) at_end: bool,
+    /// Something can't be read: commits are looked at one by one until it is found.
+    pub(super) careful: bool,
     /// New records may wait for company until then.
     pub(super) not_before: Option<Instant>,
 }

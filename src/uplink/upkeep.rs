@@ -18,6 +18,8 @@ use crate::store::{CommitSeq, PartitionId, ReadError, Store};
 const TOPICS_PER_REQUEST: usize = 100;
 /// A topic that was just created, or still settles, is looked at again after this time.
 const NOT_YET: Duration = Duration::from_millis(200);
+/// A stall that lasts is told at every so many attempts: some three times a day at the longest backoff.
+const TELL_EVERY: u32 = 100;
 /// Metadata is not asked for more often than this once it has not helped.
 const METADATA_BACKOFF: Bounds = Bounds { min: Duration::from_millis(100), max: Duration::from_secs(30) };
 
@@ -136,6 +138,7 @@ impl Forwarder {
         if due.iter().any(|p| stalled(p) || unknown(p)) {
             self.metadata.stale = true;
             self.refresh().await?;
+            self.settle_counts();
         }
         let mut ready = Vec::new();
         for partition in due {
@@ -216,19 +219,26 @@ impl Forwarder {
 
     /// Gives up for a while on one partition; what is under way of it goes on.
     pub(super) fn stall_partition(&mut self, partition: PartitionId, why: &str) {
+        self.stall_telling(partition, why, log::Level::Warn);
+    }
+
+    /// As [`Forwarder::stall_partition`], for what only an operator can repair: data that is damaged.
+    pub(super) fn alarm_partition(&mut self, partition: PartitionId, why: &str) {
+        self.stall_telling(partition, why, log::Level::Error);
+    }
+
+    fn stall_telling(&mut self, partition: PartitionId, why: &str, level: log::Level) {
         let bounds = self.bounds();
         let Some(followed) = self.mirror.get_mut(partition) else { return };
         let wait = followed.backoff().fail(bounds, fastrand::f64());
         // The first time, and then rarely.
-        let tell = followed.backoff().failures() == 1 || wait * 2 >= bounds.max;
+        let failures = followed.backoff().failures();
+        let tell = failures == 1 || failures.is_multiple_of(TELL_EVERY);
         let text = format!("{}/{} to {}: {why}", followed.names.topic, followed.names.index, followed.names.upstream);
         self.mirror.stall(partition, why.into(), Instant::now() + wait);
         if tell {
-            log::warn!(
-                "uplink {}: {text}; tried again in {:.0} s, other topics go on",
-                self.options.name,
-                wait.as_secs_f32()
-            );
+            let (name, seconds) = (&self.options.name, wait.as_secs_f32());
+            log::log!(level, "uplink {name}: {text}; tried again in {seconds:.0} s, the others go on");
         }
         self.failed(text);
     }
