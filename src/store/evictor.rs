@@ -78,7 +78,6 @@ pub(super) fn step(shared: &Shared) -> Result<bool, SegmentError> {
             shared.ring.remove(&doomed).map_err(SegmentError::Io)?;
         } else {
             shared.ring.prepare_spare(next_id, Some(&doomed))?;
-            shared.ring.undoom(&doomed);
         }
         return Ok(true);
     }

@@ -189,6 +189,9 @@ pub(super) struct Ring {
     /// Open sealed segments, the least recently used first.
     open: Mutex<VecDeque<Arc<Segment>>>,
     spare: Mutex<Option<Spare>>,
+    /// Held by whoever makes, recycles or removes a file, writer or maintenance: one at a time. The highest id of a
+    /// spare that was ever taken: its name belongs to a segment in use.
+    files: Mutex<u32>,
     /// Evicted in a durable commit; their files are still there.
     doomed: Mutex<Vec<Arc<Segment>>>,
 }
@@ -209,6 +212,7 @@ impl Ring {
             sealed_cache_bytes,
             open: Mutex::default(),
             spare: Mutex::default(),
+            files: Mutex::default(),
             doomed: Mutex::default(),
         }
     }
@@ -321,19 +325,29 @@ impl Ring {
         lock(&self.spare).is_some()
     }
 
-    /// Takes the spare with this id; makes one if there is none.
+    /// Takes the spare with this id; makes one if there is none. If one is being made, waits for that.
     pub(super) fn take_spare(&self, id: u32) -> Result<Spare, SegmentError> {
-        let spare = lock(&self.spare).take();
-        match spare {
-            Some(spare) if spare.id == id => Ok(spare),
-            _ => self.make_spare(id, None),
-        }
+        let mut taken = lock(&self.files);
+        let spare = match lock(&self.spare).take() {
+            Some(spare) if spare.id == id => spare,
+            _ => self.make_spare(id, None)?,
+        };
+        *taken = id;
+        Ok(spare)
     }
 
-    /// Makes the spare for segment `id` ahead of its time; out of the file of an evicted segment, if given.
-    pub(super) fn prepare_spare(&self, id: u32, recycled: Option<&Segment>) -> Result<(), SegmentError> {
-        let spare = self.make_spare(id, recycled)?;
+    /// Makes the spare for segment `id` ahead of its time; out of the file of an evicted segment, if given. Does nothing
+    /// if that id was taken, or that file has gone, since the caller looked.
+    pub(super) fn prepare_spare(&self, id: u32, recycled: Option<&Arc<Segment>>) -> Result<(), SegmentError> {
+        let taken = lock(&self.files);
+        if id <= *taken || recycled.is_some_and(|segment| !self.is_doomed(segment)) {
+            return Ok(());
+        }
+        let spare = self.make_spare(id, recycled.map(|segment| &**segment))?;
         *lock(&self.spare) = Some(spare);
+        if let Some(segment) = recycled {
+            self.undoom(segment);
+        }
         Ok(())
     }
 
@@ -381,13 +395,21 @@ impl Ring {
         lock(&self.doomed).first().cloned()
     }
 
+    fn is_doomed(&self, segment: &Arc<Segment>) -> bool {
+        lock(&self.doomed).iter().any(|other| Arc::ptr_eq(other, segment))
+    }
+
     /// Says that the file of an evicted segment is gone or has become something else.
-    pub(super) fn undoom(&self, segment: &Arc<Segment>) {
+    fn undoom(&self, segment: &Arc<Segment>) {
         lock(&self.doomed).retain(|other| !Arc::ptr_eq(other, segment));
     }
 
-    /// Removes the file of an evicted segment.
+    /// Removes the file of an evicted segment, unless someone else has meanwhile.
     pub(super) fn remove(&self, segment: &Arc<Segment>) -> io::Result<()> {
+        let _one_at_a_time = lock(&self.files);
+        if !self.is_doomed(segment) {
+            return Ok(());
+        }
         match self.disk.remove(&segment.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => self.disk.sync_dir(&self.dir)?,

@@ -2,6 +2,7 @@
 
 mod basics;
 mod ring;
+mod threads;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
