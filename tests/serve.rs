@@ -10,9 +10,12 @@
 
 mod common;
 
-use std::{fs, path::Path, process::Output};
+use std::{fs, path::Path, process::Output, time::Duration};
 
-use common::gateway::{Gateway, brooklet, run};
+use common::{
+    gateway::{Gateway, brooklet, run},
+    wait_for,
+};
 
 fn serve(data: &Path, native: &str, kafka: &str) -> Output {
     let args = ["--data".as_ref(), data.as_os_str(), "--native".as_ref(), native.as_ref(), "--kafka".as_ref()];
@@ -71,7 +74,12 @@ fn a_second_process_is_told_what_is_in_its_way() {
 #[test]
 fn the_machines_own_readings_are_published() {
     let gateway = Gateway::start("source.host.enabled = true\nsource.host.interval = \"100ms\"\n");
-    let text = gateway.cli_ok(&["consume", "host", "--count", "30", "--follow", "--format", "%k %v\\n"], "");
+    // The topic comes with the first readings.
+    let text = wait_for("two intervals' readings", Duration::from_secs(15), || {
+        let output = gateway.cli(&["consume", "host", "--format", "%k %v\\n"], "");
+        let text = String::from_utf8(output.stdout).unwrap();
+        Some(text).filter(|text| text.matches("uptime {").count() >= 2)
+    });
     for metric in ["memory", "load", "uptime"] {
         let start = format!("{metric} {{\"gateway\":\"gw-");
         assert!(text.lines().any(|line| line.starts_with(&start)), "{metric}: {text}");

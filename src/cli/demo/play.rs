@@ -365,7 +365,7 @@ mod tests {
     fn the_verdict_follows_the_ledger() {
         let promise = |acknowledged| vec![Promise { device: "a".to_owned(), acknowledged }];
         let arrival = Arrival { partition: 0, offset: 0, value: br#"{"device":"a","n":1}"#.to_vec() };
-        let kept = report(&Ledger::compare(&promise(1), &[arrival.clone()]));
+        let kept = report(&Ledger::compare(&promise(1), std::slice::from_ref(&arrival)));
         assert!(kept.contains("\naccepted=1 delivered=1 pending=0 lost=0 duplicates=0\n"), "{kept}");
         assert!(kept.contains("Nothing acknowledged was lost"), "{kept}");
         let lost = report(&Ledger::compare(&promise(2), &[arrival]));
