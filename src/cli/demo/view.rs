@@ -63,7 +63,9 @@ impl View {
         if self.terminal {
             self.drawn = true;
             let mut out = std::io::stdout().lock();
-            let drawn = write!(out, "\r\x1b[K{:5.1} s  {line}", self.begun.elapsed().as_secs_f64());
+            // Without wrapping (DECAWM): a line that is cut off can be drawn over, a wrapped one can't.
+            let seconds = self.begun.elapsed().as_secs_f64();
+            let drawn = write!(out, "\r\x1b[K\x1b[?7l{seconds:5.1} s  {line}\x1b[?7h");
             return drawn.and_then(|()| out.flush()).map_err(output_error);
         }
         if self.last_plain.is_none_or(|last| last.elapsed() >= PLAIN_EVERY) {
@@ -80,7 +82,7 @@ fn line(figures: &Figures) -> String {
     let waiting = figures.waiting.map_or_else(|| "?".to_owned(), human_count);
     let at_devices = figures.totals.made.saturating_sub(figures.totals.acknowledged);
     format!(
-        "{gateway}, {link} | acknowledged {}, waiting: at devices {}, on the gateway {waiting} | at the centre {}",
+        "{gateway}, {link} | {} acknowledged | waiting: {} at devices, {waiting} on the gateway | {} at the centre",
         human_count(figures.totals.acknowledged),
         human_count(at_devices),
         human_count(figures.centre),
@@ -97,7 +99,7 @@ mod tests {
         let figures = Figures { totals, waiting: None, centre: 900, link_cut: true, gateway_up: false };
         assert_eq!(
             line(&figures),
-            "gateway KILLED, link CUT | acknowledged 1,234, waiting: at devices 6, on the gateway ? | at the centre 900"
+            "gateway KILLED, link CUT | 1,234 acknowledged | waiting: 6 at devices, ? on the gateway | 900 at the centre"
         );
     }
 }
