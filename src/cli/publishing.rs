@@ -210,6 +210,10 @@ impl<'a> Publishing<'a> {
             self.print_json();
         }
         self.tell_trouble(now.connections, now.refused, now.accepted - now.settled);
+        // While standard input is awaited nobody else would notice.
+        if let Some(error) = self.publisher.ended() {
+            return Err(self.ended(error));
+        }
         if let Some((code, _, text)) = self.publisher.refusals().into_iter().find(|(code, ..)| is_final(*code)) {
             return Err(CliError::Failed(if text.is_empty() { code.to_string() } else { text }));
         }

@@ -78,7 +78,13 @@ impl Connection {
             token: None,
         };
         connection.send(&ClientMessage::Hello(hello)).await?;
-        let body = connection.body_within(ANSWER_MAX).await?;
+        let body = connection.body_within(ANSWER_MAX).await.map_err(|error| match error {
+            // A gateway that just ends does that too; but mostly it is another service.
+            ClientError::Lost(address, why) => {
+                ClientError::Lost(address, format!("{why} before its welcome; is it a native listener's port?"))
+            }
+            error => error,
+        })?;
         connection.gateway = match connection.decode(&body)? {
             GatewayMessage::Welcome(welcome) => Gateway {
                 id: welcome.gateway_id.to_owned(),

@@ -250,6 +250,11 @@ impl Publisher {
         self.shared.lock().trouble.take()
     }
 
+    /// Why it has ended, if it has: no record goes on.
+    pub fn ended(&self) -> Option<ClientError> {
+        self.shared.check(&self.shared.lock()).err()
+    }
+
     /// What was refused for good: why, how many records, and the newest text that came with it.
     pub fn refusals(&self) -> Vec<(ErrorCode, u64, String)> {
         let state = self.shared.lock();
