@@ -47,7 +47,7 @@ pub struct BatchBuilder {
 
 /// Where a builder stood; see [`BatchBuilder::mark`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mark {
+pub struct Mark {
     bytes: usize,
     count: i32,
     max_timestamp: i64,
@@ -197,12 +197,12 @@ impl BatchBuilder {
     }
 
     /// Where the builder stands, to return to with [`rewind`](BatchBuilder::rewind).
-    pub(super) fn mark(&self) -> Mark {
+    pub fn mark(&self) -> Mark {
         Mark { bytes: self.size(), count: self.count, max_timestamp: self.max_timestamp }
     }
 
     /// Drops the records added since `mark`.
-    pub(super) fn rewind(&mut self, mark: Mark) {
+    pub fn rewind(&mut self, mark: Mark) {
         self.buffer.truncate(mark.bytes);
         self.count = mark.count;
         self.max_timestamp = mark.max_timestamp;

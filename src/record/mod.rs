@@ -29,7 +29,7 @@ mod walk;
 
 pub use self::attributes::{Attributes, Compression, TimestampType, UnknownCompression};
 pub use self::batch::{BatchView, HEADER_BYTES};
-pub use self::builder::{BatchBuilder, NO_HEADERS, Producer};
+pub use self::builder::{BatchBuilder, Mark, NO_HEADERS, Producer};
 pub use self::error::BatchError;
 pub use self::records::{Headers, RecordIter, RecordRef, decompress, records};
 pub use self::reencode::{append_records, append_records_where};

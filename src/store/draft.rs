@@ -9,21 +9,18 @@ use std::sync::{Arc, Mutex};
 
 use super::clock::Clock;
 use super::error::DraftError;
-use super::format::{CHUNK_BYTES, ENTRY_HEADER_BYTES};
+use super::format::ENTRY_HEADER_BYTES;
 use super::heads::Partition;
 use super::intervals::{Intervals, cursor_key};
 use super::ledger::{self, Followers};
-use super::pending::{Gather, Pending, PendingBatch, PendingPartition};
+use super::pending::{NewRecord, Pending, PendingPartition};
 use super::ring::lock;
 use super::state::{KEY_BYTES_MAX, ROW_BYTES};
 use super::status::{LossEntry, LossReason};
 use super::types::{BootEpoch, CommitSeq, PartitionHead, PartitionId, Space, Stamp};
 use super::view::{META_EVICTED, META_NEXT_PARTITION, View};
 use crate::limits::BATCH_BYTES_MAX;
-use crate::record::{BatchView, header};
-
-/// A gathered batch is closed before it outgrows one chunk.
-const GATHER_BYTES_MAX: usize = CHUNK_BYTES[0] - ENTRY_HEADER_BYTES;
+use crate::record::{BatchView, HEADER_BYTES, header};
 
 /// What drafts need besides the view.
 #[derive(Debug)]
@@ -62,16 +59,13 @@ impl<'a> Draft<'a> {
             return Err(DraftError::Invalid);
         }
         let records = i64::from(view.last_offset_delta()) + 1;
-        let epoch = self.env.epoch.ordinal;
-        let pending = partition_mut(self.view, self.pending, partition)?;
+        let pending = self.partition_mut(partition)?;
         let base_offset = pending.next_offset;
         let next_offset = base_offset.checked_add(records).ok_or(DraftError::Invalid)?;
-        pending.close_gather(epoch);
         let mut bytes = batch.to_vec();
         header::set_base_offset(&mut bytes, base_offset);
-        header::set_leader_epoch(&mut bytes, epoch as i32);
-        pending.batches.push(PendingBatch { bytes, gateway_stamped: false });
-        pending.next_offset = next_offset;
+        header::set_leader_epoch(&mut bytes, self.env.epoch.ordinal as i32);
+        self.partition_mut(partition)?.push_batch(bytes, next_offset);
         self.pending.bytes += batch.len() + ENTRY_HEADER_BYTES;
         Ok(base_offset)
     }
@@ -95,32 +89,18 @@ impl<'a> Draft<'a> {
         self.check_room(bytes)?;
         let gateway_stamped = timestamp_ms.is_none();
         let timestamp_ms = timestamp_ms.unwrap_or_else(|| self.env.clock.wall_ms());
-        let epoch = self.env.epoch.ordinal;
-        let pending = partition_mut(self.view, self.pending, partition)?;
+        let pending = self.partition_mut(partition)?;
         let offset = pending.next_offset;
         let next_offset = offset.checked_add(1).ok_or(DraftError::Invalid)?;
-        let fits = |gather: &Gather| {
-            gather.gateway_stamped == gateway_stamped
-                && gather
-                    .builder
-                    .size_with(timestamp_ms, key, value, headers.iter().copied())
-                    .is_ok_and(|size| size <= GATHER_BYTES_MAX)
-        };
-        let mut opened = 0;
-        if !pending.gather.as_ref().is_some_and(fits) {
-            pending.close_gather(epoch);
-            opened = crate::record::HEADER_BYTES + ENTRY_HEADER_BYTES;
-        }
-        let gather = pending.gather.get_or_insert_with(|| Gather::new(offset, gateway_stamped));
-        gather.builder.push(timestamp_ms, key, value, headers.iter().copied()).map_err(|_| DraftError::Invalid)?;
-        pending.next_offset = next_offset;
-        self.pending.bytes += bytes + opened;
+        let record = NewRecord { timestamp_ms, gateway_stamped, key, value, headers };
+        let began = pending.push_record(&record, next_offset).map_err(|_| DraftError::Invalid)?;
+        self.pending.bytes += bytes + if began { HEADER_BYTES + ENTRY_HEADER_BYTES } else { 0 };
         Ok(offset)
     }
 
     /// A value of the keyed state, as of all earlier operations.
     pub fn get(&self, space: Space, key: &[u8]) -> Option<&[u8]> {
-        match self.pending.state.get(&space).and_then(|rows| rows.get(key)) {
+        match self.pending.rows(space).and_then(|rows| rows.get(key)) {
             Some(changed) => changed.as_deref(),
             None => self.view.state.get(space, key),
         }
@@ -130,8 +110,7 @@ impl<'a> Draft<'a> {
     pub fn entries(&self, space: Space, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
         let committed = self.view.state.range(space, prefix);
         let mut rows: BTreeMap<&[u8], &[u8]> = committed.collect();
-        let changed = self.pending.state.get(&space);
-        let changed = changed.into_iter().flat_map(|rows| {
+        let changed = self.pending.rows(space).into_iter().flat_map(|rows| {
             let from = (Bound::Included(prefix), Bound::Unbounded);
             rows.range::<[u8], _>(from).take_while(|(key, _)| key.starts_with(prefix))
         });
@@ -194,8 +173,7 @@ impl<'a> Draft<'a> {
             return Err(DraftError::Invalid);
         }
         self.check_bytes(64)?;
-        let created = PendingPartition { created: true, ..PendingPartition::default() };
-        self.pending.partitions.insert(partition, created);
+        self.pending.create_partition(partition);
         self.pending.bytes += ENTRY_HEADER_BYTES;
         self.set(Space::Meta, META_NEXT_PARTITION, Some(&next.to_le_bytes()));
         Ok(())
@@ -207,12 +185,9 @@ impl<'a> Draft<'a> {
     /// See [`DraftError`]; nothing is changed then.
     pub fn drop_partition(&mut self, partition: PartitionId) -> Result<(), DraftError> {
         self.check_bytes(64)?;
-        let end = partition_mut(self.view, self.pending, partition)?.next_offset;
+        let end = self.partition_mut(partition)?.next_offset;
         self.lose(partition, end, LossReason::Deleted);
-        let pending = partition_mut(self.view, self.pending, partition)?;
-        pending.dropped = true;
-        pending.batches.clear();
-        pending.gather = None;
+        self.partition_mut(partition)?.flags.dropped = true;
         self.pending.bytes += ENTRY_HEADER_BYTES;
         Ok(())
     }
@@ -228,13 +203,13 @@ impl<'a> Draft<'a> {
     /// As [`Draft::set_log_start`], for any reason.
     pub(super) fn trim(&mut self, partition: PartitionId, offset: i64, reason: LossReason) -> Result<(), DraftError> {
         self.check_bytes(64)?;
-        let pending = partition_mut(self.view, self.pending, partition)?;
+        let pending = self.partition_mut(partition)?;
         let offset = offset.min(pending.next_offset);
         if offset > pending.log_start {
             self.lose(partition, offset, reason);
-            let pending = partition_mut(self.view, self.pending, partition)?;
+            let pending = self.partition_mut(partition)?;
             pending.log_start = offset;
-            pending.trimmed = true;
+            pending.flags.trimmed = true;
             self.pending.bytes += ENTRY_HEADER_BYTES + 8;
         }
         Ok(())
@@ -283,8 +258,8 @@ impl<'a> Draft<'a> {
 
     /// The head as of all earlier operations: its high watermark is the next offset to be assigned.
     pub fn head(&self, partition: PartitionId) -> Option<PartitionHead> {
-        match self.pending.partitions.get(&partition) {
-            Some(pending) if pending.dropped => None,
+        match self.pending.partition(partition) {
+            Some(pending) if pending.flags.dropped => None,
             Some(pending) => Some(PartitionHead {
                 log_start: pending.log_start,
                 high_watermark: pending.next_offset,
@@ -309,11 +284,10 @@ impl<'a> Draft<'a> {
         self.view.last_commit + 1
     }
 
-    /// Whether appends and puts of `bytes` bytes altogether will fit: an operation that makes several asks first, and
-    /// passes the error on, so that it never stops half done.
+    /// Whether changes of `bytes` bytes altogether will fit.
     ///
     /// # Errors
-    /// `Full` (return `Err(Refused)`) or `TooLarge`.
+    /// `Full` (the operation returns `Err(Refused)`) or `TooLarge`.
     pub fn check_bytes(&self, bytes: usize) -> Result<(), DraftError> {
         if bytes > self.env.commit_bytes_max {
             return Err(DraftError::TooLarge);
@@ -337,32 +311,15 @@ impl<'a> Draft<'a> {
         let growth = value.map_or(0, row) - self.get(space, key).map_or(0, row);
         self.pending.state_growth += growth;
         self.pending.bytes += ENTRY_HEADER_BYTES + 2 + key.len() + value.map_or(0, <[u8]>::len);
-        let rows = self.pending.state.entry(space).or_default();
-        rows.insert(key.to_vec(), value.map(<[u8]>::to_vec));
+        self.pending.set_row(space, key, value);
+    }
+
+    fn partition_mut(&mut self, partition: PartitionId) -> Result<&mut PendingPartition, DraftError> {
+        self.pending.partition_mut(self.view, partition).ok_or(DraftError::UnknownPartition)
     }
 }
 
 /// The moment by these clocks.
 pub(super) fn now(clock: &dyn Clock) -> Stamp {
     Stamp { mono_ms: clock.mono_ms(), wall_ms: clock.wall_ms(), wall_trusted: clock.wall_trusted() }
-}
-
-/// The pending side of a partition that exists.
-fn partition_mut<'p>(
-    view: &View,
-    pending: &'p mut Pending,
-    partition: PartitionId,
-) -> Result<&'p mut PendingPartition, DraftError> {
-    let entry = match pending.partitions.entry(partition) {
-        std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-        std::collections::btree_map::Entry::Vacant(entry) => {
-            let head = view.partitions.get(&partition).ok_or(DraftError::UnknownPartition)?;
-            entry.insert(PendingPartition {
-                log_start: head.log_start,
-                next_offset: head.next_offset,
-                ..PendingPartition::default()
-            })
-        }
-    };
-    if entry.dropped { Err(DraftError::UnknownPartition) } else { Ok(entry) }
 }

@@ -118,8 +118,9 @@ impl Sizes {
             max_bytes,
             segment_bytes,
             draft_bytes_max,
-            // An operation begins below the draft's bound and may go on to this one.
-            commit_bytes_max: eighth * 4,
+            // An operation begins below the draft's bound and may go on to this one. A batch of the size that Kafka
+            // allows by default must fit, where segments are as large as they are by default.
+            commit_bytes_max: eighth * 2,
             state_bytes_max: options.state_bytes_max.unwrap_or_else(|| (max_bytes / 16).clamp(256 << 10, 16 << 20)),
         })
     }

@@ -1,93 +1,232 @@
-//! The changes of the open commit, and their form as a stream.
+//! The changes of the open commit, how to undo those of one operation, and their form as a stream.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use super::format::{CommitHeader, Room, Stream, StreamWriter};
+use super::format::{CHUNK_BYTES, CommitHeader, ENTRY_HEADER_BYTES, Room, Stream, StreamWriter};
 use super::types::{Operation, PartitionId, Space};
-use crate::record::{BatchBuilder, Compression, header};
+use super::view::View;
+use crate::record::{BatchBuilder, BatchError, Mark, Producer, header};
+
+/// A gathered batch is closed before it outgrows one chunk.
+const GATHER_BYTES_MAX: usize = CHUNK_BYTES[0] - ENTRY_HEADER_BYTES;
+
+/// Changed rows; `None` is deleted.
+type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// The open commit.
 #[derive(Default)]
 pub(super) struct Pending {
     /// Who is told of the outcome, in order.
     pub ops: Vec<Box<dyn Operation>>,
-    pub partitions: BTreeMap<PartitionId, PendingPartition>,
-    /// Changed rows; `None` is deleted.
-    pub state: BTreeMap<Space, BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
+    partitions: BTreeMap<PartitionId, PendingPartition>,
+    state: BTreeMap<Space, Rows>,
     /// By how much the state grows.
     pub state_growth: i64,
     /// About the length of the stream.
     pub bytes: usize,
+    undo: Undo,
+}
+
+/// What the operation being applied found where it made changes.
+#[derive(Default)]
+struct Undo {
+    partitions: BTreeMap<PartitionId, Option<Saved>>,
+    rows: Vec<SavedRow>,
+    state_growth: i64,
+    bytes: usize,
+}
+
+struct SavedRow {
+    space: Space,
+    key: Vec<u8>,
+    /// The change that was there, if any.
+    before: Option<Option<Vec<u8>>>,
+}
+
+struct Saved {
+    flags: Flags,
+    log_start: i64,
+    next_offset: i64,
+    batches: usize,
+    /// Where the last batch stood, if it was still gathering.
+    gathered: Option<Mark>,
 }
 
 /// The changes of a partition.
 #[derive(Debug, Default)]
 pub(super) struct PendingPartition {
-    pub created: bool,
-    pub dropped: bool,
-    /// Whether `log_start` differs from the committed one.
-    pub trimmed: bool,
+    pub flags: Flags,
     pub log_start: i64,
     pub next_offset: i64,
-    pub batches: Vec<PendingBatch>,
-    pub gather: Option<Gather>,
+    batches: Vec<PendingBatch>,
 }
 
-/// A batch that only needs storing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flags {
+    pub created: bool,
+    pub dropped: bool,
+    /// `log_start` differs from the committed one.
+    pub trimmed: bool,
+}
+
 #[derive(Debug)]
-pub(super) struct PendingBatch {
-    pub bytes: Vec<u8>,
-    pub gateway_stamped: bool,
+enum PendingBatch {
+    /// As it will be stored.
+    Whole(Vec<u8>),
+    /// Put together out of single records; the last of a partition still takes some.
+    Gathered { builder: BatchBuilder, base_offset: i64, gateway_stamped: bool },
 }
 
-/// A batch that still takes records.
-#[derive(Debug)]
-pub(super) struct Gather {
-    base_offset: i64,
+/// A record to be gathered.
+pub(super) struct NewRecord<'a> {
+    pub timestamp_ms: i64,
     pub gateway_stamped: bool,
-    pub builder: BatchBuilder,
-}
-
-impl Gather {
-    pub(super) fn new(base_offset: i64, gateway_stamped: bool) -> Self {
-        Self { base_offset, gateway_stamped, builder: BatchBuilder::new() }
-    }
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub headers: &'a [(&'a [u8], Option<&'a [u8]>)],
 }
 
 impl PendingPartition {
-    /// Turns the gathered records into a batch.
-    pub(super) fn close_gather(&mut self, epoch: u32) {
-        let Some(mut gather) = self.gather.take() else { return };
-        if gather.builder.is_empty() {
-            return;
+    pub(super) fn push_batch(&mut self, bytes: Vec<u8>, next_offset: i64) {
+        self.batches.push(PendingBatch::Whole(bytes));
+        self.next_offset = next_offset;
+    }
+
+    /// Adds a record to the gathering batch, or begins one; whether it began one.
+    pub(super) fn push_record(&mut self, record: &NewRecord<'_>, next_offset: i64) -> Result<bool, BatchError> {
+        let NewRecord { timestamp_ms, key, value, .. } = *record;
+        let headers = || record.headers.iter().copied();
+        if let Some(PendingBatch::Gathered { builder, gateway_stamped, .. }) = self.batches.last_mut()
+            && *gateway_stamped == record.gateway_stamped
+            && builder.size_with(timestamp_ms, key, value, headers()).is_ok_and(|size| size <= GATHER_BYTES_MAX)
+        {
+            builder.push(timestamp_ms, key, value, headers())?;
+            self.next_offset = next_offset;
+            return Ok(false);
         }
-        let mut bytes = gather.builder.finish(Compression::None);
-        header::set_base_offset(&mut bytes, gather.base_offset);
-        header::set_leader_epoch(&mut bytes, epoch as i32);
-        self.batches.push(PendingBatch { bytes, gateway_stamped: gather.gateway_stamped });
+        let mut builder = BatchBuilder::new();
+        builder.push(timestamp_ms, key, value, headers())?;
+        let (base_offset, gateway_stamped) = (self.next_offset, record.gateway_stamped);
+        self.batches.push(PendingBatch::Gathered { builder, base_offset, gateway_stamped });
+        self.next_offset = next_offset;
+        Ok(true)
+    }
+
+    fn save(&self) -> Saved {
+        let gathered = match self.batches.last() {
+            Some(PendingBatch::Gathered { builder, .. }) => Some(builder.mark()),
+            _ => None,
+        };
+        Saved {
+            flags: self.flags,
+            log_start: self.log_start,
+            next_offset: self.next_offset,
+            batches: self.batches.len(),
+            gathered,
+        }
+    }
+
+    fn restore(&mut self, saved: &Saved) {
+        self.flags = saved.flags;
+        self.log_start = saved.log_start;
+        self.next_offset = saved.next_offset;
+        self.batches.truncate(saved.batches);
+        if let (Some(PendingBatch::Gathered { builder, .. }), Some(mark)) = (self.batches.last_mut(), saved.gathered) {
+            builder.rewind(mark);
+        }
     }
 }
 
 impl Pending {
+    /// Remembers how things stand before an operation.
+    pub(super) fn begin_operation(&mut self) {
+        self.undo = Undo { state_growth: self.state_growth, bytes: self.bytes, ..Undo::default() };
+    }
+
+    /// Undoes what was changed since.
+    pub(super) fn undo_operation(&mut self) {
+        let undo = std::mem::take(&mut self.undo);
+        for (id, saved) in undo.partitions {
+            match (saved, self.partitions.get_mut(&id)) {
+                (Some(saved), Some(partition)) => partition.restore(&saved),
+                _ => drop(self.partitions.remove(&id)),
+            }
+        }
+        // The first remembered of a row is the one to return to.
+        for SavedRow { space, key, before } in undo.rows.into_iter().rev() {
+            let rows = self.state.entry(space).or_default();
+            match before {
+                Some(before) => rows.insert(key, before),
+                None => rows.remove(&key),
+            };
+        }
+        self.state_growth = undo.state_growth;
+        self.bytes = undo.bytes;
+    }
+
+    pub(super) fn partition(&self, id: PartitionId) -> Option<&PendingPartition> {
+        self.partitions.get(&id)
+    }
+
+    /// The pending side of a partition, to change it; as committed if there are no changes yet. `None` if there is no
+    /// such partition.
+    pub(super) fn partition_mut(&mut self, view: &View, id: PartitionId) -> Option<&mut PendingPartition> {
+        let entry = self.partitions.entry(id);
+        if let Entry::Vacant(_) = &entry
+            && !view.partitions.contains_key(&id)
+        {
+            return None;
+        }
+        let undo = self.undo.partitions.entry(id);
+        let partition = match entry {
+            Entry::Occupied(entry) => {
+                undo.or_insert_with(|| Some(entry.get().save()));
+                entry.into_mut()
+            }
+            Entry::Vacant(entry) => {
+                let head = view.partitions.get(&id)?;
+                undo.or_insert(None);
+                let (log_start, next_offset) = (head.log_start, head.next_offset);
+                entry.insert(PendingPartition { log_start, next_offset, ..PendingPartition::default() })
+            }
+        };
+        (!partition.flags.dropped).then_some(partition)
+    }
+
+    pub(super) fn create_partition(&mut self, id: PartitionId) {
+        self.undo.partitions.entry(id).or_insert(None);
+        let flags = Flags { created: true, ..Flags::default() };
+        self.partitions.insert(id, PendingPartition { flags, ..PendingPartition::default() });
+    }
+
+    /// The changed rows of a space.
+    pub(super) fn rows(&self, space: Space) -> Option<&Rows> {
+        self.state.get(&space)
+    }
+
+    pub(super) fn set_row(&mut self, space: Space, key: &[u8], value: Option<&[u8]>) {
+        let rows = self.state.entry(space).or_default();
+        let before = rows.insert(key.to_vec(), value.map(<[u8]>::to_vec));
+        self.undo.rows.push(SavedRow { space, key: key.to_vec(), before });
+    }
+
     /// Whether there is nothing to store.
     pub(super) fn is_unchanged(&self) -> bool {
-        let untouched =
-            |p: &PendingPartition| !p.created && !p.dropped && !p.trimmed && p.batches.is_empty() && p.gather.is_none();
+        let untouched = |p: &PendingPartition| p.flags == Flags::default() && p.batches.is_empty();
         self.state.values().all(BTreeMap::is_empty) && self.partitions.values().all(untouched)
     }
 
     /// Its stream, in the order that can be replayed.
     pub(super) fn encode(&mut self, header: CommitHeader, room: Room) -> Stream {
-        for partition in self.partitions.values_mut() {
-            partition.close_gather(header.epoch_ordinal);
-        }
+        let epoch = header.epoch_ordinal;
         let mut out = StreamWriter::new(header, self.bytes);
-        for (&id, _) in self.partitions.iter().filter(|(_, p)| p.created) {
+        for (&id, _) in self.partitions.iter().filter(|(_, p)| p.flags.created) {
             out.partition_created(id);
         }
-        for (&id, partition) in &self.partitions {
-            for batch in &partition.batches {
-                out.batch(id, batch.gateway_stamped, &batch.bytes);
+        for (&id, partition) in self.partitions.iter_mut().filter(|(_, p)| !p.flags.dropped) {
+            for batch in &mut partition.batches {
+                batch.write(id, epoch, &mut out);
             }
         }
         for (&space, rows) in &self.state {
@@ -98,12 +237,26 @@ impl Pending {
                 }
             }
         }
-        for (&id, partition) in self.partitions.iter().filter(|(_, p)| p.trimmed && !p.dropped) {
+        for (&id, partition) in self.partitions.iter().filter(|(_, p)| p.flags.trimmed && !p.flags.dropped) {
             out.log_start(id, partition.log_start);
         }
-        for (&id, _) in self.partitions.iter().filter(|(_, p)| p.dropped) {
+        for (&id, _) in self.partitions.iter().filter(|(_, p)| p.flags.dropped) {
             out.partition_dropped(id);
         }
         out.finish(room)
+    }
+}
+
+impl PendingBatch {
+    fn write(&mut self, partition: PartitionId, epoch: u32, out: &mut StreamWriter) {
+        match self {
+            Self::Whole(bytes) => out.batch(partition, false, bytes),
+            Self::Gathered { builder, base_offset, gateway_stamped } => {
+                let bytes = builder.seal(Producer::NONE);
+                header::set_base_offset(bytes, *base_offset);
+                header::set_leader_epoch(bytes, epoch as i32);
+                out.batch(partition, *gateway_stamped, bytes)
+            }
+        };
     }
 }

@@ -127,7 +127,8 @@ pub(super) fn commit_of(shared: &Shared, partition: PartitionId, offset: i64) ->
             (Place::of_offset(&view, partition, offset.max(head.log_start)), view.last_commit + 1)
         };
         while let Some(at) = place {
-            if let Some(batch) = at.batches(shared, partition, offset, Want::First)?.first() {
+            let kept = shared.view().partitions.get(&partition).map_or(offset, |p| p.log_start);
+            if let Some(batch) = at.batches(shared, partition, offset.max(kept), Want::First)?.first() {
                 return Ok(batch.location.commit);
             }
             place = Place::after(&shared.view(), partition, at.segment.id);

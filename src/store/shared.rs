@@ -140,6 +140,8 @@ impl Shared {
             (self.ring.segment_bytes.saturating_sub(allocated), cold)
         };
         let cold = cold.saturating_sub(self.cold_bytes.load(Ordering::Relaxed));
-        self.disk_bytes() + growth + cold + 2 * RESERVE_BYTES
+        // The writer wants to have room for the largest commit before it begins any.
+        let commit = self.env.commit_bytes_max as u64;
+        self.disk_bytes() + growth + cold + commit + commit / 8 + 3 * RESERVE_BYTES
     }
 }

@@ -23,7 +23,7 @@ use super::ring::{Segment, lock};
 use super::sealer;
 use super::segment::{Activation, SegmentError};
 use super::shared::{COMMIT_OVERHEAD_BYTES, RESERVE_BYTES, Shared};
-use super::types::{CommitSeq, Committed, EpochRow, Refused, Space};
+use super::types::{CommitSeq, Committed, EpochRow, Operation, Refused, Space};
 use super::view::{Known, encode_epoch};
 
 /// Most operations in a commit: what is told at the end of it.
@@ -65,7 +65,7 @@ impl std::fmt::Debug for Writer {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let mut writer = Self {
+        Self {
             shared,
             pending: Pending::default(),
             due_ms: None,
@@ -75,9 +75,7 @@ impl Writer {
             full: false,
             epoch_written: false,
             committed: None,
-        };
-        writer.full = writer.is_full();
-        writer
+        }
     }
 
     /// Takes in what waits, and commits if that is due; `now` commits in any case.
@@ -127,9 +125,17 @@ impl Writer {
         }
     }
 
-    fn apply(&mut self, op: &mut dyn super::types::Operation) -> Result<(), Refused> {
+    fn apply(&mut self, op: &mut dyn Operation) -> Result<(), Refused> {
+        if self.pending.ops.is_empty() {
+            self.full = !self.make_room();
+        }
         let view = self.shared.view();
-        op.apply(&mut Draft::new(&view, &self.shared.env, &mut self.pending, self.full))
+        self.pending.begin_operation();
+        let applied = op.apply(&mut Draft::new(&view, &self.shared.env, &mut self.pending, self.full));
+        if applied.is_err() {
+            self.pending.undo_operation();
+        }
+        applied
     }
 
     /// Ends the open commit: makes it durable, shows it to readers, **then** tells its operations.
@@ -147,7 +153,6 @@ impl Writer {
             observers.iter().for_each(|observer| observer.committed(committed));
         }
         pending.ops.into_iter().for_each(|op| op.done(outcome.as_ref()));
-        self.full = self.is_full();
     }
 
     /// Makes a commit durable and visible. One that changes nothing isn't written: what its operations saw is durable.
@@ -159,7 +164,9 @@ impl Writer {
             return Ok(Committed { seq: self.shared.view().last_commit, ..Committed::default() });
         }
         let bytes = pages_bytes(pending.bytes) + COMMIT_OVERHEAD_BYTES;
-        self.make_room(bytes + RESERVE_BYTES)?;
+        if !self.has_room(bytes) {
+            return Err(StoreError::Full);
+        }
         let roll = self.must_roll(bytes);
         self.append(pending, roll)
     }
@@ -174,25 +181,38 @@ impl Writer {
         used.saturating_add(bytes + view.active_index.sealed_bytes()) > cap || active.allocated() > cap + cap / 8
     }
 
-    /// Frees room by evicting until a commit of `bytes` fits, within `max_bytes` and on the filesystem.
+    /// Sees to it that the largest commit has room, within `max_bytes` and on the filesystem; whether that is so. It is
+    /// done before a commit is begun, because an eviction is a commit of its own.
     ///
     /// Maintenance does so ahead of need; this is for when it has not caught up.
-    fn make_room(&mut self, bytes: u64) -> Result<(), StoreError> {
+    fn make_room(&mut self) -> bool {
+        let bytes = pages_bytes(self.shared.env.commit_bytes_max) + COMMIT_OVERHEAD_BYTES + RESERVE_BYTES;
         while !self.has_room(bytes) {
+            if self.shared.poisoned().is_some() {
+                return false;
+            }
             if let Some(doomed) = self.shared.ring.doomed() {
-                self.shared.ring.remove(&doomed).map_err(|error| self.shared.poison(&error.to_string()))?;
+                if let Err(error) = self.shared.ring.remove(&doomed) {
+                    log::warn!("removing an evicted segment: {error}");
+                    return false;
+                }
                 continue;
             }
             if self.shared.on_full == OnFull::Refuse {
-                return Err(StoreError::Full);
+                return false;
             }
-            let Some(evict) = evictor::oldest(&self.shared) else { return Err(StoreError::Full) };
-            sealer::step(&self.shared).map_err(|error| self.shared.poison(&error.to_string()))?;
+            let Some(evict) = evictor::oldest(&self.shared) else { return false };
+            if let Err(error) = sealer::step(&self.shared) {
+                let _poisoned = self.fail(&error);
+                return false;
+            }
             let mut pending = Pending::default();
             evict.enter(&mut Draft::new(&self.shared.view(), &self.shared.env, &mut pending, true));
-            self.append(&mut pending, false)?;
+            if self.append(&mut pending, false).is_err() {
+                return false;
+            }
         }
-        Ok(())
+        true
     }
 
     fn has_room(&self, bytes: u64) -> bool {
@@ -201,11 +221,6 @@ impl Writer {
             return false;
         }
         shared.ring.disk.space(&shared.ring.dir).is_ok_and(|space| space.free >= bytes)
-    }
-
-    fn is_full(&self) -> bool {
-        self.shared.on_full == OnFull::Refuse
-            && self.shared.planned_bytes() + self.shared.draft_bytes_max as u64 > self.shared.max_bytes
     }
 
     /// Writes a commit, into the active segment or as the first one of the next, and moves the view.

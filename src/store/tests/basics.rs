@@ -86,3 +86,157 @@ fn an_open_commit_of_riders_holds_nobody_up() {
     store.shutdown();
     engine.join();
 }
+
+#[test]
+#[test]
+fn a_refused_operation_leaves_nothing_and_is_applied_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Stepped::open(options(dir.path()));
+    store.create(1);
+    let seq = |outcome: &Outcome| outcome.lock().unwrap().clone().unwrap().unwrap().seq;
+    // Two of these fit into a commit, but only one begins below the draft's bound with room for itself left.
+    let outcomes: Vec<Outcome> = (0..3u8)
+        .map(|n| {
+            let batch = batch(1, 100_000, 0);
+            store.queue(move |draft| {
+                draft.append_record(P, None, None, Some(&[n]), &[])?;
+                draft.put(Space::Device, b"n", &[n])?;
+                draft.append_batch(P, &batch)?;
+                draft.append_record(P, None, None, Some(&[n]), &[])?;
+                Ok(())
+            })
+        })
+        .collect();
+    store.engine.step_writer(true);
+    assert_eq!(outcomes.iter().map(seq).collect::<Vec<_>>(), [2, 2, 3]);
+    assert_eq!(store.store.get(Space::Device, b"n"), Some(vec![2]));
+    let end = read_all(&store.store, 1, 1 << 20).last().unwrap().1;
+    assert_eq!(end, store.store.head(P).unwrap().high_watermark);
+    assert_eq!(end, 9);
+}
+
+#[test]
+fn records_are_gathered_by_partition_and_by_who_stamped_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Stepped::open(options(dir.path()));
+    store.create(1);
+    store.create(2);
+    for n in 0..6i64 {
+        let timestamp = (n >= 3).then_some(n);
+        let partition = PartitionId(1 + (n % 2) as u32);
+        store.queue(move |draft| {
+            let offset = draft.append_record(partition, timestamp, Some(b"k"), None, &[(b"h", Some(b"v"))])?;
+            assert_eq!(offset, n / 2);
+            Ok(())
+        });
+    }
+    store.engine.step_writer(true);
+    // Records 0, 2 | 4 and 1 | 3, 5.
+    assert_eq!(read_all(&store.store, 1, 1), [(0, 2), (2, 3)]);
+    assert_eq!(read_all(&store.store, 2, 1), [(0, 1), (1, 3)]);
+    let scanned = store.store.scan(1, &|_| true, 1 << 20).unwrap();
+    assert!(scanned.at_end);
+    let stamped: Vec<_> = scanned.batches.iter().map(|b| (b.partition.0, b.base_offset, b.gateway_stamped)).collect();
+    assert_eq!(stamped, [(1, 0, true), (1, 2, false), (2, 0, true), (2, 1, false)]);
+}
+
+#[test]
+fn commits_wait_for_company_but_not_longer_than_the_window() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Stepped::open(options(dir.path()));
+    let put = |draft: &mut Draft<'_>| draft.put(Space::User, b"k", b"v");
+    let told = |outcome: &Outcome| outcome.lock().unwrap().is_some();
+
+    let first = store.queue(put);
+    assert_eq!(store.engine.step_writer(false).committed, Some(1), "at once after a pause");
+    assert!(told(&first));
+    store.clock.advance_ms(4);
+    let second = store.queue(put);
+    let step = store.engine.step_writer(false);
+    assert_eq!((step.committed, step.due_ms), (None, Some(1_010)));
+    store.clock.advance_ms(6);
+    assert_eq!(store.engine.step_writer(false).committed, Some(2));
+    assert!(told(&second));
+
+    // A lazy one rides along, or waits for its own time.
+    let lazy = |store: &Stepped| {
+        let outcome = Outcome::default();
+        let op = Box::new(TestOp(put, Arc::clone(&outcome)));
+        smol::block_on(store.store.submit_lazy(op, Duration::from_millis(500))).unwrap();
+        outcome
+    };
+    let rider = lazy(&store);
+    store.clock.advance_ms(100);
+    assert_eq!(store.engine.step_writer(false).committed, None);
+    store.queue(put);
+    assert_eq!(store.engine.step_writer(false).committed, Some(3));
+    assert!(told(&rider));
+    let alone = lazy(&store);
+    store.clock.advance_ms(499);
+    assert_eq!(store.engine.step_writer(false).committed, None);
+    store.clock.advance_ms(1);
+    assert_eq!(store.engine.step_writer(false).committed, Some(4));
+    assert!(told(&alone));
+}
+
+#[test]
+fn operations_see_earlier_ones_of_the_same_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Stepped::open(options(dir.path()));
+    store.run(|draft| draft.put(Space::Group, b"a/1", b"old")).unwrap();
+    store.queue(|draft| {
+        draft.put(Space::Group, b"a/2", b"new")?;
+        draft.delete(Space::Group, b"a/1")?;
+        draft.create_partition(P)?;
+        assert_eq!(draft.create_partition(P), Err(DraftError::Invalid));
+        assert_eq!(draft.unused_partition(), PartitionId(2));
+        assert_eq!(draft.append_batch(P, &batch(2, 1, 0))?, 0);
+        Ok(())
+    });
+    let seen = store.run(|draft| {
+        assert_eq!(draft.entries(Space::Group, b"a/"), [(b"a/2".to_vec(), b"new".to_vec())]);
+        assert_eq!((draft.get(Space::Group, b"a/1"), draft.seq()), (None, 2));
+        assert_eq!(draft.head(P).unwrap().high_watermark, 2);
+        assert_eq!(draft.append_batch(PartitionId(9), &batch(1, 1, 0)), Err(DraftError::UnknownPartition));
+        assert_eq!(draft.append_batch(P, b"junk"), Err(DraftError::Invalid));
+        let twice = [batch(1, 1, 0), batch(1, 1, 0)].concat();
+        assert_eq!(draft.append_batch(P, &twice), Err(DraftError::Invalid));
+        assert_eq!(draft.put(Space::Head, b"k", b""), Err(DraftError::Invalid));
+        assert_eq!(draft.put(Space::User, &[0; 1_025], b""), Err(DraftError::Invalid));
+        assert_eq!(draft.put(Space::User, b"k", &vec![0; 300_000]), Err(DraftError::TooLarge));
+        Ok(())
+    });
+    assert_eq!(seen.unwrap().advanced, [(P, 2)]);
+    // One that changes nothing makes no commit, but is told with what is durable.
+    assert_eq!(store.run(|_| Ok(())).unwrap().seq, 2);
+    // Dropped: gone with all its records, its id never used again.
+    store.run(|draft| draft.drop_partition(P)).unwrap();
+    assert!(matches!(store.store.read(P, 0, 1), Err(ReadError::UnknownPartition)));
+    assert!(store.store.scan(1, &|_| true, 1 << 20).unwrap().batches.is_empty());
+    drop(store);
+    let mut store = Stepped::open(options(dir.path()));
+    assert_eq!(store.store.head(P), None);
+    store.run(|draft| Ok(assert_eq!(draft.create_partition(P), Err(DraftError::Invalid)))).unwrap();
+}
+
+#[test]
+fn records_are_found_by_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Stepped::open(options(dir.path()));
+    store.create(1);
+    for (records, timestamp) in [(3, 1_000), (3, 3_000), (3, 2_000), (2, 3_001)] {
+        store.append(1, batch(records, 10, timestamp));
+    }
+    let at = |timestamp| store.store.offset_for_time(P, timestamp).unwrap();
+    assert_eq!(
+        [0, 1_001, 1_003, 3_002, 3_003].map(at),
+        [Some((0, 1_000)), Some((1, 1_001)), Some((3, 3_000)), Some((5, 3_002)), None]
+    );
+    assert_eq!(store.store.max_timestamp(P).unwrap(), Some((5, 3_002)));
+    store.run(|draft| draft.set_log_start(P, 4)).unwrap();
+    let at = |timestamp| store.store.offset_for_time(P, timestamp).unwrap();
+    assert_eq!(at(0), Some((4, 3_001)));
+    assert_eq!(store.store.scan_start(P, 4).unwrap(), 3);
+    assert_eq!(store.store.scan_start(P, 0).unwrap(), 3);
+    assert_eq!(store.store.scan_start(P, 100).unwrap(), 7);
+}
