@@ -10,7 +10,8 @@
 
 use std::collections::BTreeMap;
 
-use super::format::{Location, Malformed};
+use super::chunks::Location;
+use super::format::Malformed;
 use super::intervals::{put_leb128, take_leb128};
 use super::types::PartitionId;
 

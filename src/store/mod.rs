@@ -1,4 +1,18 @@
-//! The store: the only code that names redb.
+//! The store: a ring of segment files, each a small redb database. The only code that names redb.
+//!
+//! | file | job |
+//! |---|---|
+//! | `types`, `error`, `options`, `status`, `intervals` | the vocabulary |
+//! | `disk`, `clock`, `backend`, `sim` | the world: files and time, real or simulated |
+//! | `format`, `chunks` | bytes of a commit, and how they are cut into pages |
+//! | `segment`, `ring`, `cold` | files: one segment, all of them, the cold state |
+//! | `index`, `state`, `heads`, `tail`, `view` | what is known in memory, moved by one commit at a time |
+//! | `queue`, `draft`, `pending`, `writer` | the way in |
+//! | `sealer`, `evictor`, `retention`, `ledger`, `engine` | maintenance |
+//! | `read`, `scan` | the way out |
+//! | `open`, `recovery`, `overlay`, `reader`, `fsck` | opening, and looking without changing |
+//!
+//! ARCHITECTURE.md tells the layout on disk byte by byte.
 
 pub mod backend;
 pub mod clock;
@@ -6,21 +20,25 @@ pub mod disk;
 #[cfg(debug_assertions)]
 pub mod sim;
 
+mod chunks;
 mod cold;
 mod draft;
 mod engine;
 mod error;
 mod evictor;
 mod format;
+mod fsck;
 mod heads;
 mod index;
 mod intervals;
 mod ledger;
 mod open;
 mod options;
+mod overlay;
 mod pending;
 mod queue;
 mod read;
+mod reader;
 mod recovery;
 mod retention;
 mod ring;
@@ -45,8 +63,10 @@ use std::time::Duration;
 pub use draft::Draft;
 pub use engine::{Engine, EngineHandle};
 pub use error::{Closed, DraftError, OpenError, ReadError, StoreError, TrySubmitError};
+pub use fsck::{Finding, FsckReport, fsck};
 pub use intervals::{Intervals, InvalidIntervals, TooManyIntervals, cursor_key};
 pub use options::{OnFull, SEALED_OPEN_MAX, StoreOptions, max_bytes_default, segment_bytes_for};
+pub use reader::Reader;
 pub use status::{LossEntry, LossReason, StoreStatus};
 pub use types::{
     BootEpoch, CommitObserver, CommitSeq, Committed, EpochRow, Operation, PartitionHead, PartitionId, ReadBatches,

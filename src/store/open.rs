@@ -10,46 +10,70 @@ use super::disk::Disk;
 use super::draft::DraftEnv;
 use super::error::OpenError;
 use super::options::{StoreOptions, max_bytes_default, segment_bytes_for};
+use super::overlay::OverlayDisk;
 use super::queue::Queue;
 use super::recovery::{self, Access, io_error, segment_error};
 use super::ring::{Ring, lock};
 use super::sealer;
 use super::shared::{RESERVE_BYTES, Shared};
-use super::types::{BootEpoch, EpochRow};
+use super::types::{BootEpoch, EpochRow, Space};
 
 /// The least segment: below it, redb's own pages leave no room.
 const SEGMENT_BYTES_MIN: u64 = 512 * 1_024;
 /// The least number of segments that the budget must hold: active, spare, one being sealed, one to give up.
 const SEGMENTS_MIN: u64 = 4;
 
+/// Opens a store to run it.
 pub(super) fn open(options: StoreOptions, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<Shared, OpenError> {
     let dir = &options.dir;
     disk.create_dir_all(dir).map_err(|error| io_error(dir, error))?;
+    let sizes = Sizes::settle(&options, &*disk)?;
+    let (shared, cold_behind) = build(&options, sizes, disk, clock, Access::Write)?;
+    // What a crash kept the sealer from doing.
+    if !cold_behind.is_empty() {
+        let last_commit = shared.view().last_commit;
+        *lock(&shared.cold_changes) = Some(sealer::changes(&shared, &cold_behind, last_commit));
+    }
+    sealer::step(&shared).map_err(|error| segment_error(&shared.ring.dir, error))?;
+    Ok(shared)
+}
+
+/// Opens a store to look at it: no file is changed.
+pub(super) fn inspect(options: StoreOptions, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<Shared, OpenError> {
+    // No budget binds who doesn't write.
+    let sizes = Sizes::settle(&StoreOptions { max_bytes: Some(1 << 30), ..options.clone() }, &*disk)?;
+    build(&options, sizes, Arc::new(OverlayDisk::new(disk)), clock, Access::Inspect).map(|(shared, _)| shared)
+}
+
+/// Claims the directory and recovers. Also returns the spaces of which `state.redb` may lack changes.
+fn build(
+    options: &StoreOptions,
+    sizes: Sizes,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    access: Access,
+) -> Result<(Shared, Vec<Space>), OpenError> {
+    let dir = &options.dir;
     let dir_lock = disk.lock(dir).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => OpenError::InUse(dir.clone()),
         _ => io_error(dir, error),
     })?;
-    let sizes = Sizes::settle(&options, &*disk)?;
-    let ring = Ring::new(
-        Arc::clone(&disk),
-        dir.clone(),
-        sizes.segment_bytes,
-        options.active_cache_bytes,
-        options.sealed_cache_bytes,
-    );
-    let found = recovery::recover(&ring, options.tail_bytes_max, Access::Write)?;
+    let caches = (options.active_cache_bytes, options.sealed_cache_bytes);
+    let ring = Ring::new(Arc::clone(&disk), dir.clone(), sizes.segment_bytes, caches.0, caches.1);
+    let found = recovery::recover(&ring, options.tail_bytes_max, access)?;
     let incarnation = found.incarnation.map_or_else(|| random(dir), Ok)?;
     let last = found.view.epochs().last().map_or(0, |row: &EpochRow| row.epoch.ordinal);
     let epoch = BootEpoch { ordinal: last + 1, id: u64::from_le_bytes(random(dir)?) };
     let cold = ColdFile::new(disk, dir.clone(), incarnation);
+    let env = DraftEnv {
+        clock,
+        followers: Mutex::default(),
+        epoch,
+        commit_bytes_max: sizes.commit_bytes_max,
+        state_bytes_max: sizes.state_bytes_max,
+    };
     let shared = Shared {
-        env: DraftEnv {
-            clock,
-            followers: Mutex::default(),
-            epoch,
-            commit_bytes_max: sizes.commit_bytes_max,
-            state_bytes_max: sizes.state_bytes_max,
-        },
+        env,
         ring,
         view: RwLock::new(found.view),
         queue: Queue::new(options.queue_ops_max, options.queue_bytes_max),
@@ -72,13 +96,7 @@ pub(super) fn open(options: StoreOptions, disk: Arc<dyn Disk>, clock: Arc<dyn Cl
         poison: Mutex::new(None),
         dir_lock: Mutex::new(Some(dir_lock)),
     };
-    // What a crash kept the sealer from doing.
-    if !found.cold_behind.is_empty() {
-        let last_commit = shared.view().last_commit;
-        *lock(&shared.cold_changes) = Some(sealer::changes(&shared, &found.cold_behind, last_commit));
-    }
-    sealer::step(&shared).map_err(|error| segment_error(&shared.ring.dir, error))?;
-    Ok(shared)
+    Ok((shared, found.cold_behind))
 }
 
 /// The sizes that follow from the options.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::format::{CHUNK_BYTES, CommitHeader, ENTRY_HEADER_BYTES, Room, Stream, StreamWriter};
+use super::chunks::{CHUNK_BYTES, Room, Stream};
+use super::format::{CommitHeader, ENTRY_HEADER_BYTES, StreamWriter};
 use super::types::{Operation, PartitionId, Space};
 use super::view::View;
 use crate::record::{BatchBuilder, BatchError, Mark, Producer, header};

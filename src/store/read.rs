@@ -137,6 +137,24 @@ pub(super) fn commit_of(shared: &Shared, partition: PartitionId, offset: i64) ->
     })
 }
 
+/// The base offset of the first batch behind the one that holds `offset`.
+pub(super) fn next_batch(shared: &Shared, partition: PartitionId, offset: i64) -> Result<Option<i64>, ReadError> {
+    retry(|| {
+        let mut place = Place::of_offset(&shared.view(), partition, offset);
+        let mut from = offset;
+        while let Some(at) = place {
+            while let Some(batch) = at.batches(shared, partition, from, Want::First)?.first() {
+                if batch.base_offset > offset {
+                    return Ok(Some(batch.base_offset));
+                }
+                from = batch.next_offset;
+            }
+            place = Place::after(&shared.view(), partition, at.segment.id);
+        }
+        Ok(None)
+    })
+}
+
 /// The first record at or behind the log start whose timestamp is at least `timestamp_ms`.
 pub(super) fn offset_for_time(
     shared: &Shared,

@@ -41,7 +41,6 @@ pub(super) struct Recovered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     Write,
-    #[expect(dead_code, reason = "for fsck and export, which are being written")]
     /// What repair would write stays in memory: the ring's disk is an overlay. Nothing is removed.
     Inspect,
 }

@@ -236,7 +236,11 @@ impl Ring {
         match self.open_sealed_clean(path) {
             Err(SegmentError::Unclean) => {
                 SegmentFile::open_write(&*self.disk, path, self.sealed_cache_bytes)?.close()?;
-                self.open_sealed_clean(path)
+                match self.open_sealed_clean(path) {
+                    // Over an overlay nothing stays closed.
+                    Err(SegmentError::Unclean) => SegmentFile::open_write(&*self.disk, path, self.sealed_cache_bytes),
+                    opened => opened,
+                }
             }
             opened => opened,
         }

@@ -23,8 +23,9 @@ use std::sync::Arc;
 use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, TableDefinition};
 
 use super::backend::{Backend, Usage};
+use super::chunks::{Stream, cut_plain};
 use super::disk::{Disk, DiskFile, OpenMode};
-use super::format::{self, FORMAT_VERSION, READER_VERSION_MIN, Stream, cut_plain, u32_at, u64_at};
+use super::format::{self, FORMAT_VERSION, READER_VERSION_MIN, u32_at, u64_at};
 use super::index::{BatchRef, PartitionSummary, SegmentIndex};
 use super::state::State;
 use super::types::{CommitSeq, PartitionId, Space};
@@ -201,7 +202,6 @@ impl SegmentFile {
     }
 
     /// Checks every page against redb's checksums: whether all were right. Repairs what it can.
-    #[expect(dead_code, reason = "for fsck, which is being written")]
     pub(super) fn check_pages(&mut self) -> Result<bool, SegmentError> {
         let Db::Write(db) = &mut self.db else { return Err(read_only()) };
         guarded(|| db.check_integrity().map_err(fail))

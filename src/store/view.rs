@@ -9,7 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::format::{self, Entry, Malformed, Stream};
+use super::chunks::{Location, Stream};
+use super::format::{self, Entry, Malformed};
 use super::heads::{Mark, Marks, Partition, head_key, head_partition};
 use super::index::{BatchRef, SegmentIndex};
 use super::ring::Segment;
@@ -133,7 +134,7 @@ impl View {
     fn apply_entry(
         &mut self,
         entry: Entry<'_>,
-        location: format::Location,
+        location: Location,
         known: &Known,
         changes: &mut Changes,
     ) -> Result<(), Malformed> {
@@ -177,7 +178,7 @@ impl View {
         gateway_stamped: bool,
         epoch: u32,
         bytes: &[u8],
-        location: format::Location,
+        location: Location,
         head_known: bool,
     ) -> Result<(), Malformed> {
         let (view, rest) = BatchView::parse(bytes).map_err(|_| "a stored batch is malformed")?;

@@ -12,10 +12,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::chunks::{Room, Stream};
 use super::draft::{self, Draft};
 use super::error::StoreError;
 use super::evictor;
-use super::format::{CommitHeader, Room, Stream};
+use super::format::CommitHeader;
 use super::options::OnFull;
 use super::pending::Pending;
 use super::queue::Queued;

@@ -216,7 +216,12 @@ fn operations_see_earlier_ones_of_the_same_commit() {
     drop(store);
     let mut store = Stepped::open(options(dir.path()));
     assert_eq!(store.store.head(P), None);
-    store.run(|draft| Ok(assert_eq!(draft.create_partition(P), Err(DraftError::Invalid)))).unwrap();
+    store
+        .run(|draft| {
+            assert_eq!(draft.create_partition(P), Err(DraftError::Invalid));
+            Ok(())
+        })
+        .unwrap();
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Tests of the whole store, on a real directory and driven step by step.
 
 mod basics;
+mod faults;
+mod looking;
+mod loss;
+mod model;
 mod ring;
 mod threads;
 
