@@ -74,7 +74,7 @@ pub(super) fn step(shared: &Shared) -> Result<bool, SegmentError> {
     };
     let has_spare = shared.ring.has_spare();
     if let Some(doomed) = shared.ring.doomed() {
-        if has_spare || over || doomed.is_damaged() {
+        if has_spare || over {
             shared.ring.remove(&doomed).map_err(SegmentError::Io)?;
         } else {
             shared.ring.prepare_spare(next_id, Some(&doomed))?;

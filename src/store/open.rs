@@ -61,6 +61,7 @@ fn build(
     let caches = (options.active_cache_bytes, options.sealed_cache_bytes);
     let ring = Ring::new(Arc::clone(&disk), dir.clone(), sizes.segment_bytes, caches.0, caches.1);
     let found = recovery::recover(&ring, options.tail_bytes_max, access)?;
+    ring.set_newest_file(found.view.active().map_or(0, |active| active.id));
     let incarnation = found.incarnation.map_or_else(|| random(dir), Ok)?;
     let last = found.view.epochs().last().map_or(0, |row: &EpochRow| row.epoch.ordinal);
     let epoch = BootEpoch { ordinal: last + 1, id: u64::from_le_bytes(random(dir)?) };
@@ -136,9 +137,8 @@ impl Sizes {
             max_bytes,
             segment_bytes,
             draft_bytes_max,
-            // An operation begins below the draft's bound and may go on to this one. A batch of the size that Kafka
-            // allows by default must fit, where segments are as large as they are by default.
-            commit_bytes_max: eighth * 2,
+            // An operation begins below the draft's bound and may go on to this one.
+            commit_bytes_max: eighth * 4,
             state_bytes_max: options.state_bytes_max.unwrap_or_else(|| (max_bytes / 16).clamp(256 << 10, 16 << 20)),
         })
     }

@@ -203,7 +203,7 @@ fn operations_see_earlier_ones_of_the_same_commit() {
         assert_eq!(draft.append_batch(P, &twice), Err(DraftError::Invalid));
         assert_eq!(draft.put(Space::Head, b"k", b""), Err(DraftError::Invalid));
         assert_eq!(draft.put(Space::User, &[0; 1_025], b""), Err(DraftError::Invalid));
-        assert_eq!(draft.put(Space::User, b"k", &vec![0; 300_000]), Err(DraftError::TooLarge));
+        assert_eq!(draft.put(Space::User, b"k", &vec![0; 600_000]), Err(DraftError::TooLarge));
         Ok(())
     });
     assert_eq!(seen.unwrap().advanced, [(P, 2)]);

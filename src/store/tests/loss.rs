@@ -156,18 +156,21 @@ fn large_spaces_live_in_a_file_of_their_own() {
     let rows = store.store.entries(Space::Device, &[]);
     assert_eq!(rows.len(), 940);
     assert_eq!(rows.iter().filter(|(_, value)| value == b"changed").count(), 60);
+    // The state has a bound too: a 16th of the budget.
     let large = vec![0; 200_000];
-    let full = store.run(move |draft| {
-        for n in 0..3u8 {
-            draft.check_bytes(200_000)?;
-            let put = draft.put(Space::User, &[n + 1], &large);
-            if put == Err(DraftError::StateFull) {
-                return Ok(());
-            }
-            put?;
-            return Ok(());
-        }
-        Ok(())
-    });
-    full.unwrap();
+    let mut refused = 0;
+    for n in 0..5u8 {
+        let large = large.clone();
+        let put = Arc::new(Mutex::new(Ok(())));
+        let told = Arc::clone(&put);
+        store
+            .run(move |draft| {
+                draft.check_bytes(large.len() + 1)?;
+                *told.lock().unwrap() = draft.put(Space::User, &[n + 1], &large);
+                Ok(())
+            })
+            .unwrap();
+        refused += i32::from(*put.lock().unwrap() == Err(DraftError::StateFull));
+    }
+    assert_eq!(refused, 3, "{:?}", store.store.status());
 }

@@ -130,6 +130,7 @@ fn readers_and_scans_race_with_rolls_and_evictions() {
         let status = store.status();
         assert!(status.disk_bytes <= status.max_bytes, "{status:?}");
     }
+    drop(done);
     for _ in 0..records {
         acked.recv_blocking().unwrap();
     }
@@ -147,7 +148,9 @@ fn readers_and_scans_race_with_rolls_and_evictions() {
     handle.join();
 
     let (store, handle) = run(tiny);
-    assert_eq!(store.head(P).unwrap(), head);
+    // An eviction may have been on its way.
+    assert!(store.head(P).unwrap().log_start >= head.log_start);
+    assert_eq!(store.head(P).unwrap().high_watermark, head.high_watermark);
     assert_eq!(head.high_watermark, 2 * records);
     store.shutdown();
     handle.join();

@@ -30,7 +30,7 @@ fn used(batch_bytes: usize, per_commit: usize, total: usize) -> (u64, u64, u64, 
         }
         store.engine.step_writer(true);
     };
-    for _ in 0..2 {
+    for _ in 0..12 {
         commit(&mut store);
     }
     let (before, written) = (in_use(&store.store), disk.counters().bytes_written);
@@ -75,7 +75,7 @@ fn page_waste_stays_within_six_percent() {
         (1_000_000, 1),
         (1_048_588, 1),
     ] {
-        let total = (batch_bytes * per_commit * 8).max(3 << 20);
+        let total = (batch_bytes * per_commit * 8).max(1 << 20);
         let (file, stream, written, commits) = used(batch_bytes, per_commit, total);
         let ratio = file as f64 / stream as f64;
         println!("{batch_bytes:>9} × {per_commit:<3} {ratio:.3}  {:>6} B", (written.saturating_sub(stream)) / commits);
