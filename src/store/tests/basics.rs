@@ -88,7 +88,6 @@ fn an_open_commit_of_riders_holds_nobody_up() {
 }
 
 #[test]
-#[test]
 fn a_refused_operation_leaves_nothing_and_is_applied_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Stepped::open(options(dir.path()));
