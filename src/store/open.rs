@@ -61,7 +61,6 @@ fn build(
     let caches = (options.active_cache_bytes, options.sealed_cache_bytes);
     let ring = Ring::new(Arc::clone(&disk), dir.clone(), sizes.segment_bytes, caches.0, caches.1);
     let found = recovery::recover(&ring, options.tail_bytes_max, access)?;
-    ring.set_newest_file(found.view.active().map_or(0, |active| active.id));
     let incarnation = found.incarnation.map_or_else(|| random(dir), Ok)?;
     let last = found.view.epochs().last().map_or(0, |row: &EpochRow| row.epoch.ordinal);
     let epoch = BootEpoch { ordinal: last + 1, id: u64::from_le_bytes(random(dir)?) };

@@ -355,14 +355,9 @@ impl Ring {
         Ok(())
     }
 
-    fn make_spare(&self, id: u32, recycled: Option<&Arc<Segment>>, newest: &mut u32) -> Result<Spare, SegmentError> {
+    fn make_spare(&self, id: u32, recycled: Option<&Segment>) -> Result<Spare, SegmentError> {
         let io = SegmentError::Io;
         let new = self.dir.join(SPARE_NEW);
-        let path = self.path(id);
-        if self.disk.open(&path, OpenMode::Read).is_ok() {
-            // A rename would replace it.
-            return Err(io(io::Error::new(io::ErrorKind::AlreadyExists, "there is a segment where the spare belongs")));
-        }
         let file = match recycled {
             Some(segment) => {
                 let file = self.disk.open(&segment.path, OpenMode::ReadWrite).map_err(io)?;
@@ -373,9 +368,9 @@ impl Ring {
             None => self.create_new(&new).map_err(io)?,
         };
         let file = SegmentFile::create(file, self.active_cache_bytes)?;
+        let path = self.path(id);
         self.disk.rename(&new, &path).map_err(io)?;
         self.disk.sync_dir(&self.dir).map_err(io)?;
-        *newest = id;
         Ok(Spare { id, path, file })
     }
 
