@@ -1,8 +1,67 @@
 //! The writer and maintenance on their real threads, meeting at the ring: segments so small that they roll, seal, evict
 //! and recycle all the time.
 
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
 use super::*;
 use crate::store::clock::{RealClock, WallTrust};
+use crate::store::disk::{DirLock, DiskCounters, DiskFile, FileEntry, OpenMode, Space as DiskSpace};
+
+/// A real disk on which what is done to names takes its time, so that whoever comes in between does.
+#[derive(Debug)]
+struct SlowNames(RealDisk);
+
+impl SlowNames {
+    fn pause() {
+        std::thread::sleep(Duration::from_millis(15));
+    }
+}
+
+impl Disk for SlowNames {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.0.open(path, mode);
+        if mode == OpenMode::CreateNew {
+            Self::pause();
+        }
+        file
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Self::pause();
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Self::pause();
+        self.0.remove(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<FileEntry>> {
+        self.0.list(dir)
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.0.create_dir_all(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.sync_dir(dir)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        self.0.space(path)
+    }
+
+    fn lock(&self, dir: &Path) -> io::Result<Box<dyn DirLock>> {
+        self.0.lock(dir)
+    }
+
+    fn counters(&self) -> DiskCounters {
+        self.0.counters()
+    }
+}
 
 struct Append(PartitionId, Vec<u8>, async_channel::Sender<Result<(), StoreError>>);
 
@@ -25,9 +84,9 @@ impl Operation for Append {
 #[test]
 fn rolling_all_the_time_beside_maintenance_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let options = StoreOptions { commit_window: std::time::Duration::ZERO, ..options(dir.path()) };
+    let options = StoreOptions { commit_window: Duration::ZERO, ..options(dir.path()) };
     let clock = Arc::new(RealClock::new(WallTrust::Always));
-    let (store, engine) = Store::open(options, Arc::new(RealDisk::new()), clock).unwrap();
+    let (store, engine) = Store::open(options, Arc::new(SlowNames(RealDisk::new())), clock).unwrap();
     let engine = engine.spawn().unwrap();
     let create = TestOp(|draft: &mut Draft<'_>| draft.create_partition(PartitionId(1)), Outcome::default());
     smol::block_on(store.submit(Box::new(create))).unwrap();
