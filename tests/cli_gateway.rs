@@ -349,3 +349,48 @@ fn an_uplink_is_steered_and_what_it_has_not_brought_is_said() {
     assert!(lines.as_array().unwrap().iter().any(|line| line["severity"] == "fail" && line["what"] == "connect"));
     refused(&gateway.cli(&["uplink", "pause", "center"], ""), 1, "there is centre");
 }
+
+#[test]
+fn a_stopped_store_is_verified_and_exported() {
+    let mut gateway = Gateway::start("");
+    let data = gateway.data_dir();
+    let dir = data.to_str().unwrap();
+    gateway.cli_ok(&["produce", "t", "-K", "="], "a=21.5\nb=a value to be found in the file\n");
+    refused(&brooklet(&["fsck", dir]), 1, "a gateway runs on this directory");
+    refused(&brooklet(&["export", dir, "--topic", "t"]), 1, "a gateway runs on this directory");
+    gateway.kill();
+
+    let whole = expect_ok("fsck", &brooklet(&["fsck", dir]));
+    assert!(whole.contains("2 records") && whole.ends_with("nothing is wrong\n"), "{whole}");
+    let json: Value = serde_json::from_str(&stdout(&brooklet(&["fsck", dir, "--json"]))).unwrap();
+    assert_eq!((&json["ok"], &json["records"]), (&Value::Bool(true), &Value::from(2)));
+    let format = ["--format", r"%p %o %k %v\n"];
+    let export = |more: &[&str]| brooklet(&[&["export", dir, "--topic", "t"], &format[..], more].concat());
+    assert_eq!(stdout(&export(&[])), "0 0 a 21.5\n0 1 b a value to be found in the file\n");
+    assert_eq!(stdout(&export(&["--from", "1", "--count", "5"])), "0 1 b a value to be found in the file\n");
+    refused(&export(&["--partition", "1"]), 1, "there is no 1");
+    refused(&brooklet(&["export", dir, "--topic", "tt"]), 1, "there is no topic tt");
+    refused(&brooklet(&["fsck", "/nowhere/at/all"]), 1, "No such file");
+    refused(&brooklet(&["fsck", data.parent().unwrap().parent().unwrap().to_str().unwrap()]), 1, "no store here");
+    gateway.launch();
+    assert_eq!(gateway.cli_ok(&["consume", "t"], "").lines().count(), 2, "looking has changed nothing");
+    gateway.stop();
+
+    // One bit of a record.
+    let mut damaged = false;
+    for entry in std::fs::read_dir(data.join("store")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(17).position(|window| window == b"a value to be fou") {
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            damaged = true;
+        }
+    }
+    assert!(damaged);
+    let output = brooklet(&["fsck", dir]);
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert!(stdout(&output).contains(".seg: "), "{}", stdout(&output));
+    let output = export(&[]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+}

@@ -1,15 +1,29 @@
 //! `brooklet fsck DIR`: is a data directory whole?
 
-use std::path::PathBuf;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     error::CliError,
     parse::Parsed,
     spec::{JSON, Positional, Spec},
+    term::{self, human_bytes, human_count},
+};
+use crate::{
+    broker::{Defaults, Topic, stored_topics},
+    gateway::STORE_DIR,
+    json::{self, JsonObject},
+    store::{Finding, FsckReport, OpenError, PartitionId, Reader, Space, disk::RealDisk, fsck},
 };
 
-const DIR: &[Positional] =
-    &[Positional { name: "DIR", required: true, help: "Data directory of a gateway that does not run" }];
+const DIR: &[Positional] = &[Positional {
+    name: "DIR",
+    required: true,
+    help: "Data directory of a gateway that does not run, or the store in it",
+}];
 
 pub(super) static SPEC: Spec = Spec {
     name: "fsck",
@@ -17,7 +31,8 @@ pub(super) static SPEC: Spec = Spec {
     positionals: DIR,
     options: &[],
     shared: &[JSON],
-    details: "Reads only; nothing is repaired. Says what is wrong and where, and exits 1 if anything is.",
+    details: "Reads everything, changes nothing and repairs nothing. Says what is wrong and where, and exits 1 if\n\
+              anything is. A gateway that runs on the directory must be stopped first.",
 };
 
 /// Arguments of `fsck`.
@@ -35,6 +50,123 @@ impl FsckArgs {
 }
 
 /// Runs `fsck`.
-pub(super) fn run(_args: &FsckArgs) -> Result<(), CliError> {
-    Err(CliError::Failed("fsck is not built yet".to_owned()))
+///
+/// # Errors
+/// Something is wrong, a gateway runs on the directory, or there is no store.
+pub(super) fn run(args: &FsckArgs) -> Result<(), CliError> {
+    let dir = store_dir(&args.dir)?;
+    let mut bar: Option<term::Progress> = None;
+    let mut progress = |_done: u64, total: u64| {
+        bar.get_or_insert_with(|| term::Progress::new("verifying", Some(total))).advance(1);
+    };
+    let report = fsck(&dir, Arc::new(RealDisk::new()), &mut progress).map_err(|error| not_opened(&args.dir, error))?;
+    drop(bar);
+    if args.json {
+        term::print(&format!("{}\n", as_json(&report)))?;
+    } else {
+        term::print(&as_text(&report, &names(&dir, &report)))?;
+    }
+    if report.findings_total > 0 { Err(CliError::FailedAsShown) } else { Ok(()) }
+}
+
+/// The store that a person means by a directory: the one within it if it is a data directory, else itself.
+pub(super) fn store_dir(dir: &Path) -> Result<PathBuf, CliError> {
+    let within = dir.join(STORE_DIR);
+    if within.is_dir() {
+        return Ok(within);
+    }
+    // Claiming a directory leaves a lock file: not in one that was never a store.
+    let entries = std::fs::read_dir(dir).map_err(|error| CliError::failed(dir.display(), error))?;
+    let is_segment = |path: PathBuf| path.extension().is_some_and(|extension| extension == "seg");
+    if entries.filter_map(Result::ok).any(|entry| is_segment(entry.path())) {
+        Ok(dir.to_owned())
+    } else {
+        Err(CliError::failed(dir.display(), "there is no store here"))
+    }
+}
+
+/// Why a store cannot be looked at.
+pub(super) fn not_opened(dir: &Path, error: OpenError) -> CliError {
+    match error {
+        OpenError::InUse(_) => CliError::failed(dir.display(), "a gateway runs on this directory; stop it first"),
+        error => CliError::Failed(error.to_string()),
+    }
+}
+
+/// What people call the partitions, if something is wrong with one and the store can tell.
+fn names(dir: &Path, report: &FsckReport) -> Names {
+    if report.findings.iter().all(|finding| finding.batch.is_none()) {
+        return Names::new();
+    }
+    let Ok(reader) = Reader::open(dir, Arc::new(RealDisk::new())) else { return Names::new() };
+    let topics = stored_topics(&reader.entries(Space::Topic, &[]), &Defaults::default()).unwrap_or_default();
+    let of_topic = |topic: &Topic| {
+        let name = topic.name.clone();
+        let each = topic.partitions.iter().enumerate();
+        each.map(|(index, id)| (*id, format!("topic {name} partition {index}"))).collect::<Vec<_>>()
+    };
+    topics.iter().flat_map(of_topic).collect()
+}
+
+type Names = HashMap<PartitionId, String>;
+
+fn as_text(report: &FsckReport, names: &Names) -> String {
+    let mut out = String::new();
+    for finding in &report.findings {
+        out.push_str(&format!("{}: {}\n", finding.file.display(), describe(finding, names)));
+    }
+    let told = report.findings.len() as u64;
+    if report.findings_total > told {
+        out.push_str(&format!("… and {} more\n", human_count(report.findings_total - told)));
+    }
+    out.push_str(&format!(
+        "{} segments, {} commits, {} batches, {} records, {}: ",
+        human_count(report.segments),
+        human_count(report.commits),
+        human_count(report.batches),
+        human_count(report.records),
+        human_bytes(report.batch_bytes)
+    ));
+    out.push_str(&match report.findings_total {
+        0 => "nothing is wrong\n".to_owned(),
+        1 => "1 finding\n".to_owned(),
+        count => format!("{} findings\n", human_count(count)),
+    });
+    out
+}
+
+fn describe(finding: &Finding, names: &Names) -> String {
+    let mut place = String::new();
+    if let Some(commit) = finding.commit {
+        place.push_str(&format!("commit {commit}: "));
+    }
+    if let Some((partition, offset)) = finding.batch {
+        let name = names.get(&partition).cloned().unwrap_or_else(|| format!("partition {partition} of the store"));
+        place.push_str(&format!("{name}, batch at offset {offset}: "));
+    }
+    place + &finding.what
+}
+
+fn as_json(report: &FsckReport) -> String {
+    let findings = report.findings.iter().map(|finding| {
+        let mut object = JsonObject::new();
+        object.text("file", &finding.file.display().to_string());
+        match finding.commit {
+            Some(commit) => object.number("commit", commit),
+            None => object.null("commit"),
+        };
+        match finding.batch {
+            Some((partition, offset)) => object.number("partition", partition.0).number("base_offset", offset),
+            None => object.null("partition").null("base_offset"),
+        };
+        object.text("what", &finding.what);
+        object.finish()
+    });
+    let mut out = JsonObject::new();
+    out.boolean("ok", report.findings_total == 0);
+    out.number("segments", report.segments).number("blank_files", report.blank_files);
+    out.number("commits", report.commits).number("batches", report.batches).number("records", report.records);
+    out.number("batch_bytes", report.batch_bytes).number("findings_total", report.findings_total);
+    out.raw("findings", &json::array(findings));
+    out.finish()
 }
