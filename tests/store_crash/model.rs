@@ -92,9 +92,13 @@ impl Model {
         self.steps += 1;
         let mut actions = Vec::new();
         for _ in 0..1 + rng.usize(0..4).min(shape.actions - 1) * rng.usize(0..2) {
-            if let Some(action) = self.invent(rng, shape) {
-                self.take(&action);
-                actions.push(action);
+            let Some(action) = self.invent(rng, shape) else { continue };
+            self.take(&action);
+            let large = matches!(&action, Action::Append { what: What::Batch(bytes), .. } if bytes.len() > 40_000);
+            actions.push(action);
+            // A commit takes 256 KiB at the smallest segment size.
+            if large {
+                break;
             }
         }
         let (space, key) = STEP_KEY;
