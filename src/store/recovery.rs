@@ -245,7 +245,7 @@ fn load_sealed(ring: &Ring, files: &Files, below: u32, view: &mut View) -> u64 {
                 }
                 let from = found.first_commit;
                 first_commit = found.last_commit + 1;
-                Segment::sealed(id, from, path, found.marks, allocated)
+                Segment::sealed(id, from, path, found.marks, found.allocated)
             }
             Err(error) => {
                 log::error!("{}: damaged, its records are lost: {error}", path.display());
@@ -263,6 +263,8 @@ struct Sealed {
     last_commit: CommitSeq,
     marks: Marks,
     summaries: Vec<(PartitionId, PartitionSummary)>,
+    /// Occupied bytes: closing a file that a crash left open changes them.
+    allocated: u64,
 }
 
 fn read_sealed(ring: &Ring, path: &Path, id: u32) -> Result<Sealed, SegmentError> {
@@ -271,12 +273,14 @@ fn read_sealed(ring: &Ring, path: &Path, id: u32) -> Result<Sealed, SegmentError
     let activation = activation.ok_or_else(|| SegmentError::damaged("it isn't the segment that its name says"))?;
     let seal = file.sealed()?.ok_or_else(|| SegmentError::damaged("it was never sealed"))?;
     let summaries = file.summaries()?;
+    let allocated = file.file.allocated().map_err(SegmentError::Io)?;
     file.close()?;
     Ok(Sealed {
         first_commit: activation.first_commit,
         last_commit: seal.last_commit,
         marks: Marks::decode(&seal.marks),
         summaries,
+        allocated,
     })
 }
 

@@ -87,6 +87,12 @@ fn cut_while_evicting(seed: u64) -> Verdict {
     for moment in rng.choose_multiple(&moments, 250) {
         scene.cut(&run, moment, rng.u64(..))?;
     }
+    // Files change hands at these.
+    let handovers = [OpKind::Rename, OpKind::Remove, OpKind::SyncDir];
+    let handovers: Vec<_> = moments.iter().filter(|moment| handovers.contains(&moment.at.0)).collect();
+    for moment in rng.choose_multiple(&handovers, 15) {
+        scene.cut_and_refill(&run, moment, rng.u64(..))?;
+    }
     Ok(())
 }
 
