@@ -44,6 +44,7 @@ pub(super) static PUBLISH: Spec = Spec {
         Opt::value("acks", "LEVEL,…", "Acknowledgement levels, case by case (default memory,flash)"),
         Opt::value("bytes", "N", "Size of a record's value (default 100)"),
         Opt::value("window", "N", "Records that each device keeps on the way, 1 to 4096 (default 32)"),
+        Opt::value("rate", "N", "Records a second, all devices together (default: as fast as they are acknowledged)"),
         Opt::value("duration", "TIME", "Time for each case (default 5s)"),
         Opt::value("dir", "DIR", "Where its own gateway writes (default: the system's temporary directory)"),
     ],
@@ -71,6 +72,8 @@ pub(super) struct PublishArgs {
     pub value_bytes: usize,
     /// Records that each device keeps on the way, 1 to 4,096.
     pub window: usize,
+    /// Records a second, all devices together, 1 to 1,000,000.
+    pub rate: Option<u64>,
     pub duration: Duration,
     pub dir: Option<PathBuf>,
     pub json: bool,
@@ -101,6 +104,7 @@ impl PublishArgs {
                 .unwrap_or_else(|| vec![AckLevel::Memory, AckLevel::Flash]),
             value_bytes: args.number("bytes", 0, BATCH_BYTES_MAX as u64 / 2)?.unwrap_or(100) as usize,
             window: args.number("window", 1, 4_096)?.unwrap_or(32) as usize,
+            rate: args.number("rate", 1, 1_000_000)?,
             duration: args.read("duration", parse_duration)?.unwrap_or(Duration::from_secs(5)),
             dir: args.path("dir"),
             json: args.switch("json"),

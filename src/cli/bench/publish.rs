@@ -129,12 +129,14 @@ async fn measure(
     let value: Arc<[u8]> = std::iter::repeat_with(|| fastrand::u8(..)).take(args.value_bytes).collect();
     let begun = Instant::now();
     let end = begun + args.duration;
+    let every = args.rate.map(|rate| Duration::from_secs_f64(devices as f64 / rate as f64));
     let window = args.window;
     let tasks: Vec<_> = publishers
         .into_iter()
         .map(|publisher| {
+            let pace = Pace { next: begun + every.unwrap_or_default().mul_f64(fastrand::f64()), every, end };
             let value = Arc::clone(&value);
-            smol::spawn(async move { publish(&publisher, acks, &value, window, end).await })
+            smol::spawn(async move { publish(&publisher, acks, &value, window, pace).await })
         })
         .collect();
     let mut latencies = Latencies::default();
@@ -144,19 +146,40 @@ async fn measure(
     Ok(Outcome { acks, devices, latencies, time: begun.elapsed() })
 }
 
+/// When a device publishes: as fast as it may, or at an even rate.
+struct Pace {
+    next: Instant,
+    every: Option<Duration>,
+    end: Instant,
+}
+
+impl Pace {
+    /// Whether the next record is due; waits for it where nothing else is to be done.
+    async fn is_due(&mut self, nothing_else: bool) -> bool {
+        let now = Instant::now();
+        let Some(every) = self.every else { return now < self.end };
+        if self.next >= self.end || (self.next > now && !nothing_else) {
+            return false;
+        }
+        smol::Timer::at(self.next).await;
+        self.next += every;
+        true
+    }
+}
+
 /// One device, until the time is up and everything is acknowledged.
 async fn publish(
     publisher: &Publisher,
     acks: AckLevel,
     value: &[u8],
     window: usize,
-    end: Instant,
+    mut pace: Pace,
 ) -> Result<Latencies, ClientError> {
     let topic = publisher.topic(TOPIC)?;
     let mut latencies = Latencies::default();
     let mut waiting: VecDeque<(u64, Instant)> = VecDeque::new();
     loop {
-        while waiting.len() < window && Instant::now() < end {
+        while waiting.len() < window && pace.is_due(waiting.is_empty()).await {
             let handed_over = Instant::now();
             waiting.push_back((publisher.publish(&Reading::new(topic, value)).await?, handed_over));
         }
@@ -229,6 +252,7 @@ mod tests {
             acks: vec![AckLevel::Flash],
             value_bytes: 50,
             window: 4,
+            rate: None,
             duration: Duration::from_millis(100),
             dir: Some(dir.path().to_owned()),
             json: false,
