@@ -8,6 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_lite::FutureExt;
+
 use super::PublishArgs;
 use super::latencies::Latencies;
 use crate::cli::error::CliError;
@@ -26,6 +28,8 @@ use crate::json::{self, JsonObject};
 const TOPIC: &str = "brooklet-bench";
 /// Bound of its own gateway's store.
 const STORE_BYTES: u64 = 256 << 20;
+/// How long an acknowledgement may take.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Room for a record's own overhead in a client's memory, bytes.
 const RECORD_SLACK: usize = 256;
 
@@ -184,10 +188,19 @@ async fn publish(
             waiting.push_back((publisher.publish(&Reading::new(topic, value)).await?, handed_over));
         }
         let Some((oldest, _)) = waiting.front() else { break };
-        match acks {
-            AckLevel::Upstream => publisher.upstream(*oldest).await?,
-            AckLevel::Memory | AckLevel::Flash => publisher.settled(*oldest).await?,
-        }
+        let acknowledged = async {
+            match acks {
+                AckLevel::Upstream => publisher.upstream(*oldest).await,
+                AckLevel::Memory | AckLevel::Flash => publisher.settled(*oldest).await,
+            }
+        };
+        // A publisher waits for its gateway for ever; a measurement doesn't.
+        let late = async {
+            smol::Timer::after(ANSWER_MAX).await;
+            let why = publisher.take_trouble().unwrap_or_else(|| "is the uplink up?".to_owned());
+            Err(ClientError::Invalid(format!("no acknowledgement within {} s: {why}", ANSWER_MAX.as_secs())))
+        };
+        acknowledged.or(late).await?;
         let (progress, now) = (publisher.progress(), Instant::now());
         if progress.refused > 0 {
             let why = publisher.take_trouble().unwrap_or_else(|| "records were refused".to_owned());

@@ -329,7 +329,7 @@ fn report(ledger: &Ledger) -> String {
         ("lost", "of those not found, nowhere"),
         (
             "duplicates",
-            "found again: sent twice because a crash or the cut link hid that it had arrived (at least once)",
+            "found again: a killed gateway forwards anew from the place it saved last, at most seconds before (at least once)",
         ),
     ] {
         text.push_str(&format!("  {name:<10}  {meaning}\n"));
