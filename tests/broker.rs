@@ -13,7 +13,7 @@ use brooklet::broker::{
 use brooklet::record::{BatchBuilder, BatchView, Compression, NO_HEADERS, Producer, decompress, records};
 use brooklet::store::clock::{RealClock, WallTrust};
 use brooklet::store::disk::RealDisk;
-use brooklet::store::{EngineHandle, Intervals, PartitionId, Store, StoreOptions};
+use brooklet::store::{EngineHandle, Intervals, PartitionId, Space, Store, StoreOptions};
 use smol::block_on;
 
 /// A broker and what keeps it running.
@@ -302,8 +302,18 @@ fn followers_positions_decide_what_is_upstream_and_live_through_a_restart() {
     let running = Running::open(dir.path());
     running.broker.add_follower("a", Arc::new(|_: &Topic| true));
     assert_eq!(running.broker.position("a", p).first_gap(), 5);
+    let committed = CommittedOffset { offset: 1, leader_epoch: -1, metadata: String::new() };
+    block_on(running.broker.commit_offsets("reader", vec![(t.id, 0, committed)])).unwrap();
+    let id = block_on(running.broker.new_producer_id()).unwrap();
+    let from = |sequence| batch(&["a"], Some(Producer { id, epoch: 0, base_sequence: sequence }));
+    for topic in [&t, &other] {
+        block_on(async { running.broker.produce(topic, 0, from(0), Acks::Flash).await?.wait().await }).unwrap();
+    }
     block_on(running.broker.delete_topic("t")).unwrap();
     assert_eq!(running.broker.upstream_offset(p), None);
+    let kept = |space| running.broker.store().entries(space, &[]).len();
+    assert_eq!([Space::Cursor, Space::Group].map(kept), [0, 0], "nothing is kept about a topic that is gone");
+    assert_eq!(kept(Space::Producer), 2, "the next id, and the producer's state in the other topic");
     running.close();
 }
 

@@ -6,7 +6,7 @@ use super::call::call;
 use super::catalog;
 use super::error::TopicError;
 use super::topic::{self, Topic, TopicId};
-use super::{Broker, Shared};
+use super::{Broker, Shared, offsets, producers};
 use crate::limits;
 use crate::store::{Draft, DraftError, PartitionId, Space};
 
@@ -156,6 +156,7 @@ impl Broker {
                 for partition in &topic.partitions {
                     draft.drop_partition(*partition)?;
                 }
+                forget(draft, &topic)?;
                 Ok(Ok(()))
             },
             move |result| {
@@ -230,6 +231,24 @@ impl Broker {
 fn current(draft: &Draft<'_>, shared: &Shared, topic: &Topic) -> Option<Topic> {
     let value = draft.get(Space::Topic, topic.name.as_bytes())?;
     catalog::decode(topic.name.as_bytes(), value, &shared.options.defaults).filter(|now| now.id == topic.id)
+}
+
+/// On the writer: deletes what is kept about a topic's partitions: positions of followers, offsets of readers, states of
+/// producers. None of their numbers is ever used again, so nobody would.
+fn forget(draft: &mut Draft<'_>, topic: &Topic) -> Result<(), DraftError> {
+    let is_of_topic = |space: Space, key: &[u8]| match space {
+        Space::Cursor => topic.partitions.iter().any(|p| key.ends_with(&p.0.to_be_bytes())),
+        Space::Group => offsets::is_of(key, topic.id),
+        _ => topic.partitions.iter().any(|p| producers::is_of(key, *p)),
+    };
+    for space in [Space::Cursor, Space::Group, Space::Producer] {
+        for (key, _) in draft.entries(space, &[]) {
+            if is_of_topic(space, &key) {
+                draft.delete(space, &key)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// On the writer: creates `wanted` with fresh partitions, unless its name was taken meanwhile.

@@ -89,6 +89,13 @@ fn key(reader: &str, topic: TopicId, partition: i32) -> Vec<u8> {
     key
 }
 
+/// Whether a key of `Space::Group` is of this topic.
+pub(super) fn is_of(key: &[u8], topic: TopicId) -> bool {
+    let Some(([high, low], rest)) = key.split_first_chunk() else { return false };
+    let name_bytes = usize::from(u16::from_be_bytes([*high, *low]));
+    rest.get(name_bytes..).is_some_and(|rest| rest.starts_with(&topic.0))
+}
+
 fn encode(committed: &CommittedOffset) -> Vec<u8> {
     // Serializing owned values into a growing vector has nothing that can fail.
     postcard::to_extend(committed, vec![FORMAT]).unwrap_or_default()

@@ -140,6 +140,10 @@ impl Operation for Append {
         let _ = self.reply.try_send(answer);
     }
 
+    fn is_urgent(&self) -> bool {
+        self.acks == Acks::Memory
+    }
+
     fn queued_bytes(&self) -> usize {
         self.batch.len()
     }

@@ -108,6 +108,11 @@ pub(super) fn key(partition: PartitionId, producer_id: i64) -> [u8; KEY_BYTES] {
     key
 }
 
+/// Whether a key of `Space::Producer` is that of a producer's state in this partition.
+pub(super) fn is_of(key: &[u8], partition: PartitionId) -> bool {
+    key.len() == KEY_BYTES && key.starts_with(&partition.0.to_be_bytes())
+}
+
 /// The keys of those producers among `entries` of `Space::Producer` that are to be forgotten.
 pub(super) fn expired(entries: Vec<(Vec<u8>, Vec<u8>)>, now_ms: Option<i64>) -> Vec<Vec<u8>> {
     let seen = |(key, value): (Vec<u8>, Vec<u8>)| {

@@ -179,6 +179,10 @@ impl Operation for Publish {
         let _ = self.reply.try_send(answer);
     }
 
+    fn is_urgent(&self) -> bool {
+        self.acks == Acks::Memory
+    }
+
     fn queued_bytes(&self) -> usize {
         self.bytes
     }

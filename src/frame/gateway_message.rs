@@ -97,7 +97,8 @@ pub struct AckAt {
     pub offset: i64,
 }
 
-/// Every `upstream` record up to this sequence is in the central cluster of every uplink that follows its topic.
+/// Every `upstream` record up to this sequence is in the central cluster of every uplink that follows its topic, or was
+/// evicted before it could be forwarded, and is in the loss ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upstream {
     /// The last sequence.

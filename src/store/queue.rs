@@ -33,6 +33,8 @@ pub(super) struct Queue {
 struct Inner {
     ops: VecDeque<Queued>,
     bytes: usize,
+    /// How many of `ops` are urgent.
+    urgent: usize,
     closed: bool,
 }
 
@@ -102,6 +104,7 @@ impl Queue {
         let mut inner = lock(&self.inner);
         let queued = inner.ops.pop_front()?;
         inner.bytes = inner.bytes.saturating_sub(queued.bytes);
+        inner.urgent -= usize::from(queued.op.is_urgent());
         drop(inner);
         self.room.notify_additional(1);
         Some(queued)
@@ -109,13 +112,13 @@ impl Queue {
 
     /// Waits until something arrives, the queue closes, or the time is over.
     ///
-    /// While a commit is `open`, arrivals alone don't end the wait before the time, unless the queue is half full: they
-    /// are taken in when the commit is due, all at once.
+    /// While a commit is `open`, arrivals alone don't end the wait before the time, unless one is urgent or the queue is
+    /// half full: they are taken in when the commit is due, all at once.
     pub(super) fn wait(&self, time: Option<Duration>, open: bool) {
         let inner = lock(&self.inner);
         let quiet = |inner: &mut Inner| {
             let enough = if open { self.ops_max / 2 } else { 0 };
-            let busy = inner.ops.len() > enough || (open && inner.bytes > self.bytes_max / 2);
+            let busy = inner.ops.len() > enough || inner.urgent > 0 || (open && inner.bytes > self.bytes_max / 2);
             !inner.closed && !busy
         };
         match time {
@@ -143,6 +146,7 @@ impl Queue {
 impl Inner {
     fn push(&mut self, queued: Queued) {
         self.bytes = self.bytes.saturating_add(queued.bytes);
+        self.urgent += usize::from(queued.op.is_urgent());
         self.ops.push_back(queued);
     }
 }
@@ -184,6 +188,37 @@ mod tests {
         queue.close();
         assert!(matches!(queue.try_push(Box::new(Op(0)), None), Err(TrySubmitError::Closed(_))));
         assert_eq!(std::iter::from_fn(|| queue.pop()).count(), 4);
+    }
+
+    struct Urgent;
+
+    impl Operation for Urgent {
+        fn apply(&mut self, _draft: &mut Draft<'_>) -> Result<(), Refused> {
+            Ok(())
+        }
+
+        fn done(self: Box<Self>, _outcome: Result<&Committed, &StoreError>) {}
+
+        fn is_urgent(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn only_an_urgent_arrival_ends_the_wait_of_an_open_commit() {
+        let queue = Queue::new(100, 100_000);
+        let long = Duration::from_secs(60);
+        queue.try_push(Box::new(Op(1)), None).unwrap();
+        let begun = std::time::Instant::now();
+        queue.wait(Some(Duration::from_millis(50)), true);
+        assert!(begun.elapsed() >= Duration::from_millis(50));
+        queue.try_push(Box::new(Urgent), None).unwrap();
+        queue.wait(Some(long), true);
+        assert!(begun.elapsed() < long);
+        while queue.pop().is_some() {}
+        let begun = std::time::Instant::now();
+        queue.wait(Some(Duration::from_millis(20)), true);
+        assert!(begun.elapsed() >= Duration::from_millis(20), "taken, it is urgent no more");
     }
 
     #[test]

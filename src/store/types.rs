@@ -163,6 +163,12 @@ pub trait Operation: Send {
     fn queued_bytes(&self) -> usize {
         256
     }
+
+    /// Whether somebody waits for [`Operation::apply`] rather than for the commit: then the writer is woken for it,
+    /// where it would else take it in when the open commit is due.
+    fn is_urgent(&self) -> bool {
+        false
+    }
 }
 
 /// How long and how much of a partition is kept, besides the store's own bound.
