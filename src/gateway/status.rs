@@ -128,6 +128,10 @@ impl GatewayStatus {
     /// # Errors
     /// Where it is no such object.
     pub fn parse(json: &str) -> Result<Self, String> {
+        // An array would be read as well, field by field.
+        if !json.trim_start().starts_with('{') {
+            return Err("the gateway's status cannot be read: it is no JSON object".to_owned());
+        }
         serde_json::from_str(json).map_err(|error| format!("the gateway's status cannot be read: {error}"))
     }
 
