@@ -19,6 +19,7 @@ mod produce;
 mod producer_ids;
 mod producers;
 mod publish;
+mod ticket;
 mod topic;
 mod waiters;
 
@@ -35,8 +36,9 @@ pub use error::{CommitError, FetchError, OffsetError, ProduceError, TopicError};
 pub use followers::Follows;
 pub use offsets::CommittedOffset;
 pub use partitioner::{murmur2, partition_for_key};
-pub use produce::{Acks, Appended, Ticket};
+pub use produce::{Acks, Appended};
 pub use publish::{NewRecord, Published};
+pub use ticket::Ticket;
 pub use topic::{KeyDefault, TimestampType, Topic, TopicConfig, TopicId, validate_name};
 pub use waiters::Registration;
 

@@ -1,11 +1,10 @@
 //! Record batches of Kafka producers on their way in: checked whole, deduplicated on the writer, appended as they came.
 
-use async_channel::{Receiver, Sender};
-
 use super::Broker;
 use super::call::unless_full;
 use super::error::ProduceError;
 use super::producers::{self, ProducerState, Verdict};
+use super::ticket::{Answer, Ticket};
 use super::topic::{TimestampType, Topic};
 use crate::limits;
 use crate::metrics::METRICS;
@@ -36,36 +35,25 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
-/// The answer to come. The order of tickets is the order of appends.
-#[derive(Debug)]
-pub struct Ticket<T = Appended> {
-    pub(super) answer: Receiver<Result<T, ProduceError>>,
-}
-
-impl<T> Ticket<T> {
-    /// Waits for the answer.
-    ///
-    /// # Errors
-    /// Why the records were not taken; none of them were.
-    pub async fn wait(self) -> Result<T, ProduceError> {
-        self.answer.recv().await.unwrap_or(Err(StoreError::Closed.into()))
-    }
-}
-
 impl Broker {
     /// Checks a batch whole and queues it for `partition` of `topic`. Returns once it has its place in the order of
     /// appends, which is also the back-pressure; the ticket has the outcome.
     ///
     /// # Errors
     /// [`ProduceError::UnknownPartition`], `TooLarge`, `Corrupt`, or the store's. Later ones come by the ticket.
-    pub async fn produce(&self, topic: &Topic, index: i32, batch: Vec<u8>, acks: Acks) -> Result<Ticket, ProduceError> {
+    pub async fn produce(
+        &self,
+        topic: &Topic,
+        index: i32,
+        batch: Vec<u8>,
+        acks: Acks,
+    ) -> Result<Ticket<Appended>, ProduceError> {
         let partition = topic.partition(index).ok_or(ProduceError::UnknownPartition)?;
         let batch = self.check_batch(topic, batch).inspect_err(|_| METRICS.batches_refused.add(1))?;
-        let (reply, answer) = async_channel::bounded(1);
+        let (answer, ticket) = Answer::new(acks);
         let stamp = topic.config.timestamp_type == TimestampType::LogAppendTime;
-        let append = Append { partition, batch, stamp, acks, reply, result: None };
-        self.shared.store.submit(Box::new(append)).await?;
-        Ok(Ticket { answer })
+        self.shared.store.submit(Box::new(Append { partition, batch, stamp, answer })).await?;
+        Ok(ticket)
     }
 
     /// Every check that would otherwise fail only at the centre, weeks later.
@@ -110,38 +98,25 @@ struct Append {
     partition: PartitionId,
     batch: Vec<u8>,
     stamp: bool,
-    acks: Acks,
-    reply: Sender<Result<Appended, ProduceError>>,
-    result: Option<Result<Appended, ProduceError>>,
+    answer: Answer<Appended>,
 }
 
 impl Operation for Append {
     fn apply(&mut self, draft: &mut Draft<'_>) -> Result<(), Refused> {
         let result = unless_full(self.append(draft))?;
-        if self.acks == Acks::Memory {
-            // A producer that has gone does not wait.
-            let _ = self.reply.try_send(result.clone());
-        }
-        self.result = Some(result);
+        self.answer.applied(result);
         Ok(())
     }
 
     fn done(self: Box<Self>, outcome: Result<&Committed, &StoreError>) {
-        let answer = match (outcome, self.result) {
-            (Ok(_), Some(result)) => result,
-            (Ok(_), None) => Err(StoreError::Closed.into()),
-            (Err(error), _) => Err(error.clone().into()),
-        };
-        if let Ok(appended) = &answer {
+        if let Some(appended) = self.answer.committed(outcome) {
             let counter = if appended.duplicate { &METRICS.duplicates_dropped } else { &METRICS.batches_appended };
             counter.add(1);
         }
-        // With `memory` the answer has gone out already, and the channel holds one.
-        let _ = self.reply.try_send(answer);
     }
 
     fn is_urgent(&self) -> bool {
-        self.acks == Acks::Memory
+        self.answer.acks() == Acks::Memory
     }
 
     fn queued_bytes(&self) -> usize {

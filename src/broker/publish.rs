@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
-use async_channel::Sender;
-
 use super::Broker;
 use super::call::unless_full;
 use super::devices::{DeviceSession, DeviceState};
 use super::error::ProduceError;
 use super::partitioner::partition_for_key;
-use super::produce::{Acks, Ticket};
+use super::produce::Acks;
+use super::ticket::{Answer, Ticket};
 use super::topic::{KeyDefault, Topic};
 use crate::metrics::METRICS;
 use crate::record::HEADER_BYTES;
@@ -80,7 +79,7 @@ impl Broker {
         }
         records.iter().try_for_each(|record| topic.check_size(record))?;
         let records: Vec<_> = records.into_iter().map(|record| place(session, topic, record)).collect();
-        let (reply, answer) = async_channel::bounded(1);
+        let (answer, ticket) = Answer::new(acks);
         let bytes = records.iter().map(|(_, record)| record.bytes()).sum();
         let publish = Publish {
             client_id: Arc::clone(session.client_id()),
@@ -90,12 +89,10 @@ impl Broker {
             count: records.len() as u64,
             records,
             bytes,
-            acks,
-            reply,
-            result: None,
+            answer,
         };
         self.shared.store.submit(Box::new(publish)).await?;
-        Ok(Ticket { answer })
+        Ok(ticket)
     }
 
     /// Uses up `count` sequences from `first_sequence` on for records that were refused for good (an unknown topic,
@@ -109,7 +106,7 @@ impl Broker {
         first_sequence: u64,
         count: u64,
     ) -> Result<Ticket<Published>, ProduceError> {
-        let (reply, answer) = async_channel::bounded(1);
+        let (answer, ticket) = Answer::new(Acks::Flash);
         let skip = Publish {
             client_id: Arc::clone(session.client_id()),
             epoch: session.epoch(),
@@ -118,12 +115,10 @@ impl Broker {
             count,
             records: Vec::new(),
             bytes: 0,
-            acks: Acks::Flash,
-            reply,
-            result: None,
+            answer,
         };
         self.shared.store.submit(Box::new(skip)).await?;
-        Ok(Ticket { answer })
+        Ok(ticket)
     }
 }
 
@@ -148,39 +143,26 @@ struct Publish {
     count: u64,
     records: Vec<(PartitionId, NewRecord)>,
     bytes: usize,
-    acks: Acks,
-    reply: Sender<Result<Published, ProduceError>>,
-    result: Option<Result<Published, ProduceError>>,
+    answer: Answer<Published>,
 }
 
 impl Operation for Publish {
     fn apply(&mut self, draft: &mut Draft<'_>) -> Result<(), Refused> {
         let result = unless_full(self.append(draft))?;
-        if self.acks == Acks::Memory {
-            // A client that has gone does not wait.
-            let _ = self.reply.try_send(result.clone());
-        }
-        self.result = Some(result);
+        self.answer.applied(result);
         Ok(())
     }
 
     fn done(self: Box<Self>, outcome: Result<&Committed, &StoreError>) {
-        let records = self.records.len();
-        let answer = match (outcome, self.result) {
-            (Ok(_), Some(result)) => result,
-            (Ok(_), None) => Err(StoreError::Closed.into()),
-            (Err(error), _) => Err(error.clone().into()),
-        };
-        if let Ok(published) = &answer {
-            METRICS.records_in.add((records as u64).saturating_sub(published.duplicates));
+        let records = self.records.len() as u64;
+        if let Some(published) = self.answer.committed(outcome) {
+            METRICS.records_in.add(records.saturating_sub(published.duplicates));
             METRICS.duplicates_dropped.add(published.duplicates);
         }
-        // With `memory` the answer has gone out already, and the channel holds one.
-        let _ = self.reply.try_send(answer);
     }
 
     fn is_urgent(&self) -> bool {
-        self.acks == Acks::Memory
+        self.answer.acks() == Acks::Memory
     }
 
     fn queued_bytes(&self) -> usize {
@@ -214,7 +196,7 @@ impl Publish {
             let (key, value) = (record.key.as_deref(), record.value.as_deref());
             let offset = draft.append_record(*partition, record.timestamp_ms, key, value, &headers)?;
             last = Some((*partition, offset));
-            if self.acks == Acks::Upstream {
+            if self.answer.acks() == Acks::Upstream {
                 state.wants_upstream(*partition, offset + 1);
             }
         }
@@ -228,7 +210,7 @@ impl Publish {
 
     /// What the client wants to see upstream: of everything so far, so that resends are covered as well.
     fn upstream(&self, state: &DeviceState) -> Vec<(PartitionId, i64)> {
-        match self.acks {
+        match self.answer.acks() {
             Acks::Upstream => state.upstream.iter().map(|(partition, next)| (PartitionId(*partition), *next)).collect(),
             Acks::Memory | Acks::Flash => Vec::new(),
         }

@@ -21,7 +21,7 @@ pub(super) fn handle(
 /// What became of one partition's batch so far.
 enum Queued {
     /// It is in the order of appends; the ticket will tell.
-    Ticket(Ticket),
+    Ticket(Ticket<Appended>),
     /// It was refused.
     Refused(ErrorCode, String),
 }
@@ -66,7 +66,7 @@ async fn append(
     index: i32,
     records: Option<&[u8]>,
     acks: Acks,
-) -> Result<Ticket, ProduceError> {
+) -> Result<Ticket<Appended>, ProduceError> {
     let topic = context.broker.topic(topic).ok_or(ProduceError::UnknownPartition)?;
     context.broker.produce(&topic, index, records.unwrap_or_default().to_vec(), acks).await
 }
