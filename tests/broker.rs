@@ -256,6 +256,29 @@ fn native_records_go_by_key_and_without_one_by_client() {
 }
 
 #[test]
+fn a_topic_may_stamp_everything_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::open(dir.path());
+    let configs = vec![("message.timestamp.type".to_owned(), "LogAppendTime".to_owned())];
+    let new = NewTopic { name: "t".to_owned(), partitions: None, configs };
+    let t = block_on(running.broker.create_topic(new)).unwrap();
+    let session = block_on(running.broker.open_session("device", None, 0)).unwrap();
+    let before = running.broker.store().now().wall_ms;
+    block_on(async { running.broker.publish(&session, &t, 1, vec![record("n")], Acks::Flash).await?.wait().await })
+        .unwrap();
+    let kafka = batch(&["k"], None);
+    let appended = block_on(async { running.broker.produce(&t, 0, kafka, Acks::Flash).await?.wait().await }).unwrap();
+    assert!(appended.log_append_time_ms >= before);
+    let read = block_on(running.broker.fetch(t.partitions[0], 0, 1 << 20)).unwrap();
+    let (native, rest) = BatchView::parse(&read.bytes).unwrap();
+    let (kafka, _) = BatchView::parse(rest).unwrap();
+    assert!(native.max_timestamp() >= before && kafka.max_timestamp() == appended.log_append_time_ms);
+    assert!(native.crc_matches() && kafka.crc_matches());
+    drop(session);
+    running.close();
+}
+
+#[test]
 fn readers_offsets_live_through_a_restart_and_an_unchanged_commit_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::open(dir.path());

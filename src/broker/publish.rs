@@ -10,7 +10,7 @@ use super::error::ProduceError;
 use super::partitioner::partition_for_key;
 use super::produce::Acks;
 use super::ticket::{Answer, Ticket};
-use super::topic::{KeyDefault, Topic};
+use super::topic::{KeyDefault, TimestampType, Topic};
 use crate::metrics::METRICS;
 use crate::record::HEADER_BYTES;
 use crate::store::{Committed, Draft, Operation, PartitionId, Refused, Space, StoreError};
@@ -122,10 +122,14 @@ impl Broker {
     }
 }
 
-/// Chooses the partition of a record, and its key where the topic gives one.
+/// Chooses the partition of a record, and its key and whose time it carries where the topic says so.
 fn place(session: &DeviceSession, topic: &Topic, mut record: NewRecord) -> (PartitionId, NewRecord) {
     let client = session.client_id().as_bytes();
     let index = partition_for_key(record.key.as_deref().unwrap_or(client), topic.partition_count());
+    if topic.config.timestamp_type == TimestampType::LogAppendTime {
+        // The gateway stamps what has no time of its own.
+        record.timestamp_ms = None;
+    }
     if record.key.is_none() && topic.config.key == KeyDefault::ClientId {
         record.key = Some(client.to_vec());
     }

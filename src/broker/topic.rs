@@ -4,10 +4,8 @@
 //! Invariants: a UUID and a [`PartitionId`] are never used again, so a topic deleted and made again is another topic.
 
 use std::fmt;
-use std::str::FromStr;
 
 use crate::limits;
-use crate::record::Compression;
 use crate::store::PartitionId;
 
 /// A topic's identity for life (RFC 9562 version 4).
@@ -107,8 +105,6 @@ pub struct TopicConfig {
     pub retention_bytes: Option<u64>,
     /// `max.message.bytes`: largest batch accepted, 64 B to 8 MiB.
     pub max_message_bytes: usize,
-    /// `compression.type`: `None` is `producer`, the batch is kept as it came.
-    pub compression: Option<Compression>,
     /// `message.timestamp.type`.
     pub timestamp_type: TimestampType,
     /// `brooklet.key`: the key of native records without one.
@@ -121,7 +117,6 @@ impl Default for TopicConfig {
             retention_ms: None,
             retention_bytes: None,
             max_message_bytes: limits::BATCH_BYTES_DEFAULT,
-            compression: None,
             timestamp_type: TimestampType::CreateTime,
             key: KeyDefault::ClientId,
         }
@@ -153,14 +148,10 @@ impl TopicConfig {
                     format!("{key}={value}: a number of bytes from 64 to {}", limits::BATCH_BYTES_MAX)
                 })?;
             }
+            // Batches are kept as they come; that is also what lets them pass through an uplink untouched.
+            "compression.type" if value == "producer" => {}
             "compression.type" => {
-                self.compression = match value {
-                    "producer" => None,
-                    "uncompressed" => Some(Compression::None),
-                    other => Some(Compression::from_str(other).map_err(|_| {
-                        format!("{key}={value}: one of producer, uncompressed, gzip, snappy, lz4, zstd")
-                    })?),
-                };
+                return Err(format!("{key}={value}: only producer is available in this version"));
             }
             "message.timestamp.type" => {
                 self.timestamp_type = match value {
@@ -190,11 +181,7 @@ impl TopicConfig {
             "retention.ms" => unbounded(self.retention_ms),
             "retention.bytes" => unbounded(self.retention_bytes),
             "max.message.bytes" => self.max_message_bytes.to_string(),
-            "compression.type" => match self.compression {
-                None => "producer".to_owned(),
-                Some(Compression::None) => "uncompressed".to_owned(),
-                Some(codec) => codec.to_string(),
-            },
+            "compression.type" => "producer".to_owned(),
             "message.timestamp.type" => match self.timestamp_type {
                 TimestampType::CreateTime => "CreateTime".to_owned(),
                 TimestampType::LogAppendTime => "LogAppendTime".to_owned(),
@@ -275,7 +262,7 @@ mod tests {
             ("retention.bytes", "1GiB"),
             ("max.message.bytes", "0"),
             ("max.message.bytes", "99999999999"),
-            ("compression.type", "brotli"),
+            ("compression.type", "gzip"),
             ("message.timestamp.type", "now"),
             ("cleanup.policy", "compact"),
             ("brooklet.key", "x"),

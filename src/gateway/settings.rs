@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::broker::{Acks, BrokerOptions, Defaults, KeyDefault, TimestampType, TopicConfig};
 use crate::config::{
     AcksOne, ClockTrust, Config, DefaultKey, DiskBudget, KafkaListenConfig, NativeListenConfig, OnFull,
-    TimestampType as ConfigTimestampType, TopicCompression, TopicSettings,
+    TimestampType as ConfigTimestampType, TopicSettings,
 };
 use crate::listen::kafka::KafkaOptions;
 use crate::listen::native::NativeOptions;
@@ -64,9 +64,6 @@ fn topic(settings: &TopicSettings) -> TopicConfig {
         retention_ms: settings.retention.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         retention_bytes: settings.retention_bytes,
         max_message_bytes: settings.max_message_bytes,
-        compression: match settings.compression {
-            TopicCompression::Producer => None,
-        },
         timestamp_type: match settings.timestamp_type {
             ConfigTimestampType::CreateTime => TimestampType::CreateTime,
             ConfigTimestampType::LogAppendTime => TimestampType::LogAppendTime,
