@@ -43,12 +43,9 @@ pub const CONFIG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 pub const FETCH_BYTES_MAX: usize = 1024 * 1024;
 /// Longest time a fetch waits for records, ms.
 pub const FETCH_WAIT_MS_MAX: u64 = 30_000;
-/// Memory that requests and answers of all connections together may take, bytes; beyond it they wait.
-pub const LISTEN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most rows of the store's boot-epoch table.
 pub const EPOCHS_MAX: usize = 256;
 
-const _: () = assert!(BATCH_BYTES_MAX < LISTEN_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_DEFAULT <= BATCH_BYTES_MAX);
 const _: () = assert!((BATCH_BYTES_MAX as u64) < BATCH_DECOMPRESSED_BYTES_MAX);
 const _: () = assert!(KAFKA_ELEMENTS_MAX >= 8 * PARTITIONS_MAX);

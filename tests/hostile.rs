@@ -64,6 +64,44 @@ fn hostile_peers_end_alone() {
     gateway.stop();
 }
 
+/// A consumer that waits ahead of its own large requests, which fill the memory of all requests: it is answered all the
+/// same, and so are they.
+#[test]
+fn a_waiting_fetch_is_not_held_up_by_the_requests_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
+    config.listen.native.enabled = false;
+    config.listen.kafka.addr = ([127, 0, 0, 1], 0).into();
+    config.listen.kafka.max_inflight_bytes = 64 * 1024;
+    let gateway = Gateway::start(&config).unwrap();
+    let mut client = GoodClient::new(gateway.kafka_addr().unwrap());
+    client.create("t");
+
+    let mut builder = BatchBuilder::new();
+    builder.push(0, None, Some(&[7; 40_000]), NO_HEADERS).unwrap();
+    let batch = builder.finish(Compression::None);
+    let partition = FetchPartition { partition: 0, partition_max_bytes: 1 << 20, ..Default::default() };
+    let fetch = FetchRequest {
+        max_wait_ms: 300,
+        min_bytes: 1 << 20,
+        topics: vec![FetchTopic { topic: "t", partitions: vec![partition] }],
+        ..Default::default()
+    };
+    let mut requests = Vec::new();
+    write_request(&mut requests, 12, 1, None, &fetch).unwrap();
+    for correlation_id in 2..5 {
+        write_request(&mut requests, 9, correlation_id, None, &produce_request("t", &batch)).unwrap();
+    }
+    let mut sending = client.stream.try_clone().unwrap();
+    let sender = thread::spawn(move || sending.write_all(&requests).unwrap());
+    for correlation_id in 1..5i32 {
+        let answer = client.answer();
+        assert_eq!(answer[..4], correlation_id.to_be_bytes());
+    }
+    sender.join().unwrap();
+    gateway.stop();
+}
+
 /// Every way in which `addr` is attacked; each connection must end, or answer, in bounded time.
 fn attack(addr: SocketAddr, salt: u64, valid: &[Vec<u8>]) {
     let mut random = fastrand::Rng::with_seed(salt);
@@ -233,6 +271,10 @@ impl GoodClient {
 
     fn ask(&mut self, request: &[u8]) -> Vec<u8> {
         self.stream.write_all(request).unwrap();
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Vec<u8> {
         let mut size = [0; 4];
         self.stream.read_exact(&mut size).unwrap();
         let mut answer = vec![0; u32::from_be_bytes(size) as usize];

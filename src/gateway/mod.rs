@@ -23,7 +23,6 @@ use smol::{Executor, future};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::listen::accept::{self, Acceptor};
-use crate::listen::budget::ByteBudget;
 use crate::listen::kafka;
 use crate::listen::native::Native;
 use crate::metrics::METRICS;
@@ -223,12 +222,7 @@ impl Parts<'_> {
             bound.native,
             bound.kafka,
         ));
-        let serving = Native::new(
-            broker.clone(),
-            settings::native(native, id),
-            ByteBudget::new(settings::bytes(native.max_inflight_bytes)),
-            administration,
-        );
+        let serving = Native::new(broker.clone(), settings::native(native, id), administration);
         let native_acceptor = self.acceptor(native.max_connections, &METRICS.connections_native);
         self.spawn(local::serve(local_listener, serving.clone(), native_acceptor.clone()));
         if let Some(listener) = native_listener {
@@ -236,8 +230,7 @@ impl Parts<'_> {
         }
         if let Some(listener) = kafka_listener {
             let acceptor = self.acceptor(kafka.max_connections, &METRICS.connections_kafka);
-            let budget = ByteBudget::new(settings::bytes(kafka.max_inflight_bytes));
-            self.spawn(kafka::serve(listener, acceptor, broker.clone(), budget, settings::kafka(kafka)));
+            self.spawn(kafka::serve(listener, acceptor, broker.clone(), settings::kafka(kafka)));
         }
         Ok(bound)
     }

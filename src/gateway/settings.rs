@@ -84,6 +84,7 @@ pub(super) fn native(config: &NativeListenConfig, gateway_id: &str) -> NativeOpt
     NativeOptions {
         gateway_id: gateway_id.to_owned(),
         frame_bytes_max: config.max_frame_bytes,
+        in_flight_bytes_max: bytes(config.max_inflight_bytes),
         idle: config.idle_timeout,
         frame_time: config.frame_timeout,
     }
@@ -98,6 +99,7 @@ pub(super) fn kafka(config: &KafkaListenConfig) -> KafkaOptions {
         },
         request_bytes_max: config.max_request_bytes,
         in_flight_max: config.max_in_flight,
+        in_flight_bytes_max: bytes(config.max_inflight_bytes),
         idle: config.idle_timeout,
         frame_time: config.frame_timeout,
     }

@@ -100,6 +100,16 @@ pub struct Permit {
     bytes: usize,
 }
 
+impl Permit {
+    /// Gives back all but `bytes` of it.
+    pub fn keep(&mut self, bytes: usize) {
+        let back = self.bytes.saturating_sub(bytes);
+        self.bytes -= back;
+        self.inner.state().free += back;
+        self.inner.freed.notify(usize::MAX);
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.inner.state().free += self.bytes;
@@ -145,6 +155,18 @@ mod tests {
             drop(held);
             assert!(poll_once(&mut next).await.is_some());
         });
+    }
+
+    #[test]
+    fn what_is_not_kept_comes_back_at_once() {
+        let budget = ByteBudget::new(10);
+        let mut held = block_on(budget.take(8));
+        held.keep(3);
+        assert_eq!(budget.free(), 7);
+        held.keep(5);
+        assert_eq!(budget.free(), 7, "a permit does not grow");
+        drop(held);
+        assert_eq!(budget.free(), 10);
     }
 
     #[test]

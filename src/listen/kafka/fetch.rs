@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Context;
 use super::errors::of_fetch;
-use super::request::{Answer, Failed, Later, Request};
+use super::request::{Answer, Failed, Later, Reply, Request};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::fetch::{
     EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
@@ -47,7 +47,7 @@ async fn finish(context: Arc<Context>, request: Request) -> Answer {
     let wanted: Vec<_> =
         body.topics.iter().flat_map(|topic| topic.partitions.iter().map(|p| (topic.topic, p))).collect();
     let shares = loop {
-        let permit = context.budget.take(bytes_max).await;
+        let permit = context.answers.take(bytes_max).await;
         let shares = read(&context, &wanted, bytes_max).await;
         let bytes: usize = shares.iter().map(|share| share.records.len()).sum();
         let left = deadline.saturating_duration_since(Instant::now());
@@ -59,7 +59,7 @@ async fn finish(context: Arc<Context>, request: Request) -> Answer {
         drop((shares, permit));
         context.broker.wait_for_records(&waiting, left).await;
     };
-    let (shares, _permit) = shares;
+    let (shares, mut permit) = shares;
     let mut shares = shares.iter();
     let responses = body
         .topics
@@ -70,7 +70,9 @@ async fn finish(context: Arc<Context>, request: Request) -> Answer {
             partitions: topic.partitions.iter().zip(&mut shares).map(|(p, share)| partition(p, share)).collect(),
         })
         .collect();
-    Ok(Some(request.answer(&FetchResponse { responses, ..Default::default() })?))
+    let bytes = request.answer(&FetchResponse { responses, ..Default::default() })?;
+    permit.keep(bytes.len());
+    Ok(Some(Reply { bytes, _permit: Some(permit) }))
 }
 
 /// Reads every partition once, in the order asked, until `bytes_max` is reached; the first batch comes whatever its size.

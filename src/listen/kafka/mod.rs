@@ -42,6 +42,8 @@ pub struct KafkaOptions {
     pub request_bytes_max: usize,
     /// Most requests of a connection that are not answered yet.
     pub in_flight_max: usize,
+    /// Memory of the requests of all connections that are not answered yet, bytes; and as much for answers.
+    pub in_flight_bytes_max: usize,
     /// A connection without a request for this long is closed; `None`: never.
     pub idle: Option<Duration>,
     /// Time for a begun request to come whole, and for an answer to be taken.
@@ -55,6 +57,7 @@ impl Default for KafkaOptions {
             acks_1: Acks::Flash,
             request_bytes_max: 2 * 1024 * 1024,
             in_flight_max: 16,
+            in_flight_bytes_max: 8 * 1024 * 1024,
             idle: Some(Duration::from_secs(600)),
             frame_time: Duration::from_secs(30),
         }
@@ -65,20 +68,20 @@ impl Default for KafkaOptions {
 struct Context {
     broker: Broker,
     options: KafkaOptions,
-    budget: ByteBudget,
+    /// Memory of requests, until they are answered.
+    requests: ByteBudget,
+    /// Memory of records on their way to consumers, until they are sent. Apart from that of requests: an answer that
+    /// waited for memory which the requests behind it hold would wait for ever.
+    answers: ByteBudget,
     cluster_id: String,
 }
 
 /// Serves Kafka clients until shutdown.
-pub async fn serve(
-    listener: TcpListener,
-    acceptor: Acceptor,
-    broker: Broker,
-    budget: ByteBudget,
-    options: KafkaOptions,
-) {
+pub async fn serve(listener: TcpListener, acceptor: Acceptor, broker: Broker, options: KafkaOptions) {
     let cluster_id = base64url(&broker.store().incarnation());
-    let context = Arc::new(Context { broker, options, budget, cluster_id });
+    let requests = ByteBudget::new(options.in_flight_bytes_max);
+    let answers = ByteBudget::new(options.in_flight_bytes_max);
+    let context = Arc::new(Context { broker, options, requests, answers, cluster_id });
     let shutdown = acceptor.shutdown.clone();
     acceptor
         .run(listener, move |stream, peer: SocketAddr| {

@@ -98,7 +98,7 @@ async fn finish(request: Request, queued: Vec<Queued>, wants_answer: bool) -> An
                 .collect(),
         })
         .collect();
-    Ok(Some(request.answer(&ProduceResponse { responses, ..Default::default() })?))
+    Ok(Some(request.answer(&ProduceResponse { responses, ..Default::default() })?.into()))
 }
 
 fn response<'a>(index: i32, outcome: &'a Result<Appended, (ErrorCode, String)>) -> PartitionProduceResponse<'a> {

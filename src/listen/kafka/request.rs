@@ -21,12 +21,12 @@ pub(super) struct Request {
     frame: Vec<u8>,
     body_at: usize,
     /// The memory of `frame`, until the request is answered.
-    _permit: Permit,
+    _permit: Option<Permit>,
 }
 
 impl Request {
     /// Reads the header of a frame.
-    pub(super) fn new(frame: Vec<u8>, local: SocketAddr, permit: Permit) -> Result<Self, DecodeError> {
+    pub(super) fn new(frame: Vec<u8>, local: SocketAddr, permit: Option<Permit>) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(&frame);
         let header = RequestHeader::decode(&mut reader)?;
         let (api_key, version, correlation_id) = (header.api_key, header.api_version, header.correlation_id);
@@ -83,8 +83,20 @@ impl std::fmt::Display for Failed {
     }
 }
 
-/// The bytes of an answer, or that there is none.
-pub(super) type Answer = Result<Option<Vec<u8>>, Failed>;
+/// The bytes of an answer, and the memory they take until they are sent.
+pub(super) struct Reply {
+    pub(super) bytes: Vec<u8>,
+    pub(super) _permit: Option<Permit>,
+}
+
+impl From<Vec<u8>> for Reply {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, _permit: None }
+    }
+}
+
+/// An answer, or that there is none.
+pub(super) type Answer = Result<Option<Reply>, Failed>;
 /// An answer to come; it is awaited in the order of the requests.
 pub(super) type Later = Pin<Box<dyn Future<Output = Answer> + Send>>;
 /// Serves an API: what must happen in the order of the requests happens before it resolves; the rest in [`Later`].
@@ -92,5 +104,5 @@ pub(super) type Handler = fn(Arc<Context>, Request) -> Pin<Box<dyn Future<Output
 
 /// A [`Later`] that is there already.
 pub(super) fn ready(answer: Vec<u8>) -> Later {
-    Box::pin(async move { Ok(Some(answer)) })
+    Box::pin(async move { Ok(Some(answer.into())) })
 }

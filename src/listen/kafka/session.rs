@@ -20,6 +20,8 @@ use crate::kafka::frame::{self, FrameError, SIZE_BYTES};
 use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
 
+/// Requests up to this size need no permit: what asks for little is not held up by what sends much.
+const FREE_BYTES: usize = 4 * 1024;
 /// Bytes allocated for a frame at first; it grows as it comes.
 const FRAME_BYTES_FIRST: usize = 64 * 1024;
 
@@ -93,7 +95,10 @@ async fn read_requests(
             Some(Ok(true)) => {}
         }
         let size = frame::size(prefix, context.options.request_bytes_max)?;
-        let permit = context.budget.take(size).await;
+        let permit = match size {
+            ..=FREE_BYTES => None,
+            large => Some(context.requests.take(large).await),
+        };
         let frame = within(Some(context.options.frame_time), read_frame(&mut stream, size)).await?;
         METRICS.requests_kafka.add(1);
         let request = Request::new(frame, local, permit).map_err(Failed::from)?;
@@ -139,7 +144,7 @@ async fn begin(context: &Arc<Context>, request: Request) -> Result<Later, Failed
 async fn write_answers(mut stream: TcpStream, answers: &Receiver<Later>, time: Duration) -> Result<(), End> {
     while let Ok(later) = answers.recv().await {
         if let Some(answer) = later.await? {
-            within(Some(time), stream.write_all(&answer)).await?;
+            within(Some(time), stream.write_all(&answer.bytes)).await?;
         }
     }
     Ok(())

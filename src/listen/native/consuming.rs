@@ -56,7 +56,7 @@ pub(super) async fn fetch(call: Call, topic: Arc<Topic>, wanted: Wanted) -> Told
     };
     let deadline = Instant::now() + wanted.wait;
     loop {
-        let permit = call.context.budget.take(wanted.bytes_max).await;
+        let permit = call.context.answers.take(wanted.bytes_max).await;
         let set = match read(&call, partition, offset, wanted.bytes_max).await {
             Ok(set) => set,
             Err(failure) => return Ok(Err(failure)),
@@ -81,7 +81,7 @@ pub(super) async fn push(call: Call, topic: Arc<Topic>, index: u32, from: Positi
     loop {
         call.context.broker.wait_for_records(&[(partition, offset)], WAIT).await;
         let bytes_max = credit.available().await.min(limits::FETCH_BYTES_MAX);
-        let _permit = call.context.budget.take(bytes_max).await;
+        let _permit = call.context.answers.take(bytes_max).await;
         let set = match read(&call, partition, offset, bytes_max).await {
             Ok(set) => set,
             Err(failure) => return Ok(Err(failure)),

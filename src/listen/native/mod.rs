@@ -41,6 +41,8 @@ pub struct NativeOptions {
     pub gateway_id: String,
     /// Largest frame body that is taken, bytes.
     pub frame_bytes_max: usize,
+    /// Memory of frames of all connections on their way in, bytes; and as much for answers.
+    pub in_flight_bytes_max: usize,
     /// A connection on which nothing is received for this long is closed; `None`: never.
     pub idle: Option<Duration>,
     /// Time for a begun frame to come whole, and for what is sent to be taken.
@@ -52,6 +54,7 @@ impl Default for NativeOptions {
         Self {
             gateway_id: "gateway".to_owned(),
             frame_bytes_max: 1024 * 1024,
+            in_flight_bytes_max: 8 * 1024 * 1024,
             idle: Some(Duration::from_secs(600)),
             frame_time: Duration::from_secs(30),
         }
@@ -78,7 +81,10 @@ pub trait Administration: Send + Sync {
 struct Context {
     broker: Broker,
     options: NativeOptions,
-    budget: ByteBudget,
+    /// Memory of large frames on their way in.
+    frames: ByteBudget,
+    /// Memory of records on their way to consumers.
+    answers: ByteBudget,
     administration: Arc<dyn Administration>,
 }
 
@@ -90,13 +96,10 @@ pub struct Native {
 
 impl Native {
     /// A listener that serves `broker`.
-    pub fn new(
-        broker: Broker,
-        options: NativeOptions,
-        budget: ByteBudget,
-        administration: Arc<dyn Administration>,
-    ) -> Self {
-        Self { context: Arc::new(Context { broker, options, budget, administration }) }
+    pub fn new(broker: Broker, options: NativeOptions, administration: Arc<dyn Administration>) -> Self {
+        let frames = ByteBudget::new(options.in_flight_bytes_max);
+        let answers = ByteBudget::new(options.in_flight_bytes_max);
+        Self { context: Arc::new(Context { broker, options, frames, answers, administration }) }
     }
 
     /// Serves clients that come by TCP, until shutdown.

@@ -104,7 +104,7 @@ impl<S: Stream> FrameReader<S> {
                 }
             };
             if missing > FREE_BYTES && self.permit.is_none() {
-                self.permit = Some(self.context.budget.take(missing).await);
+                self.permit = Some(self.context.frames.take(missing).await);
             }
             let read = async { Ok(self.stream.read(decoder.room()).await?) };
             match within(self.context.options.frame_time, read).await? {
