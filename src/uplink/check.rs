@@ -10,7 +10,7 @@ use super::cluster::{Cluster, ClusterError, TopicLimits, TopicState};
 use super::dial::{self, Dialer};
 use super::naming;
 use super::options::UplinkOptions;
-use super::partitioning;
+use super::partitioning::{self, Local};
 use super::upkeep::explain;
 use super::verdict::remedy;
 use crate::broker::Topic;
@@ -216,10 +216,11 @@ fn topic(
             return findings.add(Severity::Fail, "topics", format_args!("{name}: the cluster says nothing about it"));
         }
     };
-    let highest = local.partition_count().saturating_sub(1);
-    match partitioning::route(options.config.partitioning, &options.gateway, highest, partitions) {
+    let count = local.partition_count();
+    let first = Local { index: 0, count };
+    match partitioning::route(options.config.partitioning, &options.gateway, first, partitions) {
         Ok(_) => {
-            let text = format!("{} ({} partitions) goes to {name} ({partitions})", local.name, highest + 1);
+            let text = format!("{} ({} partitions) goes to {name} ({partitions})", local.name, count);
             findings.add(Severity::Ok, "topics", text);
         }
         Err(error) => findings.add(Severity::Fail, "topics", format_args!("{name}: {error}")),

@@ -130,7 +130,8 @@ impl Forwarder {
         };
         let upstream_bytes_max = upstream.limits.max_message_bytes;
         let config = &self.options.config;
-        match partitioning::route(config.partitioning, &self.options.gateway, names.index, upstream.partitions) {
+        let local = self.local(&names.topic, names.index);
+        match partitioning::route(config.partitioning, &self.options.gateway, local, upstream.partitions) {
             Ok(route) => Some(Planned { scanned, topic: names.upstream, route, wanted, upstream_bytes_max }),
             Err(error) => {
                 self.stall_partition(partition, &error.to_string());

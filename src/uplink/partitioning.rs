@@ -27,7 +27,17 @@ impl Route {
     }
 }
 
-/// `partitioning = "same"`, and upstream has no partition of that number.
+/// A local partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Local {
+    /// Its index in its topic.
+    pub(super) index: u32,
+    /// Partitions of that topic.
+    pub(super) count: u32,
+}
+
+/// `partitioning = "same"`, and the topic upstream has fewer partitions than the local one. None of the topic is
+/// forwarded then: a part of it would look like all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooFewPartitions {
     pub(super) local: u32,
@@ -38,11 +48,9 @@ impl fmt::Display for TooFewPartitions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "partitioning = \"same\", but the topic upstream has {} partitions and local partition {} needs {}: add \
-             partitions upstream, or choose another partitioning",
-            self.upstream,
-            self.local,
-            self.local + 1
+            "partitioning = \"same\", but the topic upstream has {} partitions and the one here {}: add partitions \
+             upstream, or choose another partitioning",
+            self.upstream, self.local
         )
     }
 }
@@ -56,18 +64,18 @@ impl fmt::Display for TooFewPartitions {
 pub(super) fn route(
     partitioning: Partitioning,
     gateway: &str,
-    local: u32,
+    local: Local,
     upstream: u32,
 ) -> Result<Route, TooFewPartitions> {
     let mut seed = gateway.as_bytes().to_vec();
     seed.push(0);
-    seed.extend_from_slice(&local.to_be_bytes());
+    seed.extend_from_slice(&local.index.to_be_bytes());
     let by_gateway = partition_for_key(&seed, upstream) as i32;
     match partitioning {
         Partitioning::ByGateway => Ok(Route::One(by_gateway)),
         Partitioning::ByKey => Ok(Route::ByKey { partitions: upstream, keyless: by_gateway }),
-        Partitioning::Same if local < upstream => Ok(Route::One(local as i32)),
-        Partitioning::Same => Err(TooFewPartitions { local, upstream }),
+        Partitioning::Same if local.count.max(local.index + 1) <= upstream => Ok(Route::One(local.index as i32)),
+        Partitioning::Same => Err(TooFewPartitions { local: local.count, upstream }),
     }
 }
 
@@ -76,9 +84,13 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
+    const FIRST: Local = Local { index: 0, count: 1 };
+
     #[test]
     fn gateways_spread_over_the_partitions_and_stay_where_they_are() {
-        let of = |gateway: &str, local, upstream| route(Partitioning::ByGateway, gateway, local, upstream).unwrap();
+        let of = |gateway: &str, index, upstream| {
+            route(Partitioning::ByGateway, gateway, Local { index, count: 4 }, upstream).unwrap()
+        };
         for upstream in [1, 6, 48] {
             let used: BTreeSet<i32> =
                 (0..500).map(|g| of(&format!("gw-{g}"), 0, upstream).partition_for(Some(b"any"))).collect();
@@ -92,15 +104,20 @@ mod tests {
 
     #[test]
     fn keys_go_where_a_kafka_producer_sends_them() {
-        let by_key = route(Partitioning::ByKey, "gw", 0, 6).unwrap();
+        let by_key = route(Partitioning::ByKey, "gw", FIRST, 6).unwrap();
         assert_eq!(by_key.partition_for(Some(b"device-7")), partition_for_key(b"device-7", 6) as i32);
-        assert_eq!(by_key.partition_for(None), route(Partitioning::ByGateway, "gw", 0, 6).unwrap().partition_for(None));
+        assert_eq!(
+            by_key.partition_for(None),
+            route(Partitioning::ByGateway, "gw", FIRST, 6).unwrap().partition_for(None)
+        );
     }
 
     #[test]
     fn the_same_number_must_exist() {
-        assert_eq!(route(Partitioning::Same, "gw", 3, 4), Ok(Route::One(3)));
-        let text = route(Partitioning::Same, "gw", 3, 2).unwrap_err().to_string();
-        assert!(text.contains("has 2 partitions") && text.contains("needs 4"), "{text}");
+        let of = |index, upstream| route(Partitioning::Same, "gw", Local { index, count: 4 }, upstream);
+        assert_eq!([of(0, 4), of(3, 4), of(3, 5)], [Ok(Route::One(0)), Ok(Route::One(3)), Ok(Route::One(3))]);
+        assert_eq!(of(0, 2), of(3, 2), "those that would fit are refused with the others");
+        let text = of(0, 2).unwrap_err().to_string();
+        assert!(text.contains("has 2 partitions") && text.contains("here 4"), "{text}");
     }
 }

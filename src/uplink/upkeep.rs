@@ -8,7 +8,7 @@ use super::backoff::Bounds;
 use super::cluster::{ClusterError, Link, TopicState};
 use super::connection::LinkError;
 use super::options::METADATA_AGE_MAX;
-use super::partitioning;
+use super::partitioning::{self, Local};
 use super::task::{Forwarder, Upstream};
 use super::verdict::{Verdict, remedy, verdict};
 use crate::kafka::error_code::Shown;
@@ -143,8 +143,9 @@ impl Forwarder {
         let mut ready = Vec::new();
         for partition in due {
             let Some(followed) = self.mirror.get(partition) else { continue };
-            let (upstream, index) = (Arc::clone(&followed.names.upstream), followed.names.index);
-            match self.usable(&upstream, index) {
+            let (upstream, local) =
+                (Arc::clone(&followed.names.upstream), self.local(&followed.names.topic, followed.names.index));
+            match self.usable(&upstream, local) {
                 Ok(true) => ready.push((partition, followed.position().first_gap())),
                 Ok(false) => self.mirror.postpone(partition, Instant::now() + NOT_YET),
                 Err(why) => self.stall_partition(partition, &why),
@@ -153,18 +154,24 @@ impl Forwarder {
         self.rewind(ready).await
     }
 
+    /// A partition of a local topic, among as many as that has now.
+    pub(super) fn local(&self, topic: &str, index: u32) -> Local {
+        let count = self.broker.topic(topic).map_or(index + 1, |topic| topic.partition_count());
+        Local { index, count }
+    }
+
     /// Whether a topic can be written to: not yet, if it is being created or still settles.
     ///
     /// # Errors
     /// Why it can't be.
-    fn usable(&self, upstream: &str, index: u32) -> Result<bool, String> {
+    fn usable(&self, upstream: &str, local: Local) -> Result<bool, String> {
         self.refusal(upstream)?;
         let (Some(TopicState::Known(_)), Some(known)) = (self.cluster.topic(upstream), self.upstreams.get(upstream))
         else {
             return Ok(false);
         };
         let config = &self.options.config;
-        partitioning::route(config.partitioning, &self.options.gateway, index, known.partitions)
+        partitioning::route(config.partitioning, &self.options.gateway, local, known.partitions)
             .map_err(|error| error.to_string())?;
         Ok(self.producers.is_topic_empty(upstream) || known.heard.is_none())
     }

@@ -14,9 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A loopback address that nobody listens on at this moment.
+/// A loopback address that nobody listens on at this moment, and that the kernel gives to no outgoing connection (its
+/// ephemeral ports begin at 32,768): else one of these would take it at times before the gateway does.
 pub fn free_addr() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    let bind = || TcpListener::bind(("127.0.0.1", fastrand::u16(20_000..32_000))).ok();
+    std::iter::repeat_with(bind).take(100).flatten().next().unwrap().local_addr().unwrap()
 }
 
 /// Asks again until there is an answer.

@@ -176,8 +176,7 @@ fn same_needs_as_many_partitions_at_the_centre() {
     let sent = produce_everywhere(&gateway, &topic, 4);
     thread::sleep(Duration::from_secs(4));
     let early = consume(&kafka, &topic, &[]);
-    let misplaced = early.iter().find(|record| !record.value.starts_with(&format!("{} ", record.partition)));
-    assert_eq!(misplaced, None, "forwarded elsewhere, as its partition is missing");
+    assert!(early.is_empty(), "a part of the topic was forwarded, which looks like all of it");
 
     grow_topic(&kafka, &topic, 4);
     wait_arrived(&kafka, &topic, sent);

@@ -19,6 +19,8 @@ use crate::client::{Address, Connection};
 const START_MAX: Duration = Duration::from_secs(30);
 /// Lines of a log that are shown when its process has failed.
 const LOG_LINES: usize = 8;
+/// Ports that are tried in vain before there are said to be none.
+const PORT_TRIES: usize = 100;
 
 /// The temporary directory and everything that runs in it. Clones are the same.
 #[derive(Clone, Debug)]
@@ -204,10 +206,22 @@ impl Node {
     }
 }
 
-/// Two loopback addresses on which nobody listens at this moment.
+/// Two loopback addresses on which nobody listens at this moment, and which the kernel gives to no outgoing connection
+/// (its ephemeral ports begin at 32,768): a node that is restarted finds them free again.
 fn free_addresses() -> io::Result<(SocketAddr, SocketAddr)> {
-    let (one, other) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+    let (one, other) = (bind_free()?, bind_free()?);
     Ok((one.local_addr()?, other.local_addr()?))
+}
+
+fn bind_free() -> io::Result<TcpListener> {
+    let mut tries = 0;
+    loop {
+        match TcpListener::bind(("127.0.0.1", fastrand::u16(20_000..32_000))) {
+            Err(error) if tries >= PORT_TRIES => return Err(error),
+            Err(_) => tries += 1,
+            bound => return bound,
+        }
+    }
 }
 
 #[cfg(test)]
