@@ -112,7 +112,7 @@ impl GatewayAdministration {
             last_offset: loss.last_offset,
             records: loss.records,
             bytes: loss.bytes,
-            reason: format!("{:?}", loss.reason).to_lowercase(),
+            reason: loss.reason.name().to_owned(),
             time_ms: loss.wall_ms,
         }
     }

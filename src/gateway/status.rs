@@ -116,7 +116,7 @@ pub struct Loss {
     pub last_offset: i64,
     pub records: u64,
     pub bytes: u64,
-    /// `full`, `retention`, `deleted` or `damaged`.
+    /// `evicted`, `expired`, `deleted`, `quarantined`, `dead-lettered`, `skipped` or `compacted`.
     pub reason: String,
     /// Of the latest loss in this entry.
     pub time_ms: i64,

@@ -4,7 +4,7 @@
 //! seen by readers until the writer has stored it as one stream and applied that to the view.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::{Arc, Mutex};
 
 use super::clock::Clock;
@@ -186,7 +186,8 @@ impl<'a> Draft<'a> {
     pub fn drop_partition(&mut self, partition: PartitionId) -> Result<(), DraftError> {
         self.check_bytes(64)?;
         let end = self.partition_mut(partition)?.next_offset;
-        self.lose(partition, end, LossReason::Deleted);
+        let start = self.head(partition).map_or(end, |head| head.log_start);
+        self.lose(partition, start..end, LossReason::Deleted);
         self.partition_mut(partition)?.flags.dropped = true;
         self.pending.bytes += ENTRY_HEADER_BYTES;
         Ok(())
@@ -205,8 +206,9 @@ impl<'a> Draft<'a> {
         self.check_bytes(64)?;
         let pending = self.partition_mut(partition)?;
         let offset = offset.min(pending.next_offset);
-        if offset > pending.log_start {
-            self.lose(partition, offset, reason);
+        let start = pending.log_start;
+        if offset > start {
+            self.lose(partition, start..offset, reason);
             let pending = self.partition_mut(partition)?;
             pending.log_start = offset;
             pending.flags.trimmed = true;
@@ -225,19 +227,19 @@ impl<'a> Draft<'a> {
         for (&id, partition) in &self.view.partitions {
             let left = partition.segments.iter().find(|share| share.segment > segment);
             let start = left.map_or(partition.next_offset, |share| share.first_offset);
-            self.lose(id, start, reason);
+            self.lose(id, self.head(id).map_or(start, |head| head.log_start)..start, reason);
         }
         self.set(Space::Meta, META_EVICTED, Some(&segment.to_le_bytes()));
     }
 
-    /// Enters into the ledger what following readers lose when a partition begins at `start`.
-    fn lose(&mut self, partition: PartitionId, start: i64, reason: LossReason) {
+    /// Enters into the ledger that the offsets of `range` go. Every loss goes this way, in the commit that makes it one:
+    /// call it before the change itself. An empty range is none.
+    pub(super) fn lose(&mut self, partition: PartitionId, range: Range<i64>, reason: LossReason) {
         let readers: Vec<String> = lock(&self.env.followers).of(partition).map(str::to_owned).collect();
-        let Some(head) = self.head(partition) else { return };
         for reader in readers {
             let position = self.get(Space::Cursor, &cursor_key(&reader, partition));
             let position = position.map(Intervals::decode).and_then(Result::ok).unwrap_or_default();
-            let Some((first_offset, last_offset, records)) = ledger::lost(&position, head.log_start..start) else {
+            let Some((first_offset, last_offset, records)) = ledger::lost(&position, range.clone()) else {
                 continue;
             };
             let bytes = self.view.partitions.get(&partition).map_or(0, |p: &Partition| p.estimate_bytes(records));

@@ -53,7 +53,7 @@ impl Operation for Evict {
 pub(super) fn oldest(shared: &Shared) -> Option<Evict> {
     let view = shared.view();
     let oldest = view.segments.front()?;
-    (view.segments.len() > 1).then(|| evict(shared, oldest.id, LossReason::Full))
+    (view.segments.len() > 1).then(|| evict(shared, oldest.id, LossReason::Evicted))
 }
 
 fn evict(shared: &Shared, segment: u32, reason: LossReason) -> Evict {
@@ -82,7 +82,7 @@ pub(super) fn step(shared: &Shared) -> Result<bool, SegmentError> {
         return Ok(true);
     }
     if sealed && let Some(dead) = dead_segment(&shared.view()) {
-        return Ok(submit(shared, evict(shared, dead, LossReason::Retention)));
+        return Ok(submit(shared, evict(shared, dead, LossReason::Expired)));
     }
     let room_for_another = planned + shared.ring.segment_bytes <= shared.max_bytes;
     let wanted = over || (!has_spare && !room_for_another);

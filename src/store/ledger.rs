@@ -71,13 +71,7 @@ pub(super) fn decode(key: &[u8], value: &[u8]) -> Option<LossEntry> {
     let (rest, first_offset) = key.split_last_chunk()?;
     let (rest, partition) = rest.split_last_chunk()?;
     let (_zero, reader) = rest.split_last()?;
-    let reason = match value.get(32)? {
-        1 => LossReason::Full,
-        2 => LossReason::Retention,
-        3 => LossReason::Deleted,
-        4 => LossReason::Damaged,
-        _ => return None,
-    };
+    let reason = LossReason::from_number(*value.get(32)?)?;
     Some(LossEntry {
         reader: String::from_utf8(reader.to_vec()).ok()?,
         partition: PartitionId(u32::from_be_bytes(*partition)),
@@ -140,7 +134,7 @@ mod tests {
 
     #[test]
     fn rows_come_back() {
-        let entry = entry(5, 9, LossReason::Retention);
+        let entry = entry(5, 9, LossReason::Expired);
         assert_eq!(decode(&key(&entry), &value(&entry)), Some(entry.clone()));
         assert!(key(&entry).starts_with(&key_prefix("uplink/a", PartitionId(258))));
         assert_eq!(decode(&key(&entry), &value(&entry)[..32]), None);
@@ -158,9 +152,9 @@ mod tests {
 
     #[test]
     fn touching_rows_melt_and_the_number_is_bounded() {
-        use LossReason::{Deleted, Full};
-        let mut rows = vec![entry(0, 9, Full)];
-        let (gone, put) = add(&rows, entry(10, 19, Full));
+        use LossReason::{Deleted, Evicted};
+        let mut rows = vec![entry(0, 9, Evicted)];
+        let (gone, put) = add(&rows, entry(10, 19, Evicted));
         assert_eq!(
             (gone.len(), put[0].first_offset, put[0].last_offset, put[0].records, put[0].bytes),
             (0, 0, 19, 20, 20)
@@ -168,7 +162,7 @@ mod tests {
         assert_eq!(add(&rows, entry(10, 19, Deleted)).1.len(), 1);
 
         for n in 1..100 {
-            let (gone, put) = add(&rows, entry(n * 100, n * 100 + 9, Full));
+            let (gone, put) = add(&rows, entry(n * 100, n * 100 + 9, Evicted));
             rows.retain(|row| !gone.contains(&key(row)));
             for new in put {
                 rows.retain(|row| row.first_offset != new.first_offset);

@@ -20,7 +20,7 @@ impl Operation for Trim {
     fn apply(&mut self, draft: &mut Draft<'_>) -> Result<(), Refused> {
         for &(partition, start) in &self.starts {
             // Dropped meanwhile, or no room in this commit: the next round finds it again.
-            let _skipped = draft.trim(partition, start, LossReason::Retention);
+            let _skipped = draft.trim(partition, start, LossReason::Expired);
         }
         Ok(())
     }

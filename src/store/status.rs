@@ -35,18 +35,55 @@ pub struct StoreStatus {
     pub poisoned: Option<String>,
 }
 
-/// Why records were lost to a reader.
+/// Why records are gone. The numbers are on disk.
 #[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LossReason {
     /// `max_bytes` was reached.
-    Full = 1,
+    Evicted = 1,
     /// `retention.ms` or `retention.bytes` of the partition.
-    Retention = 2,
+    Expired = 2,
     /// The records were deleted, or their topic was.
     Deleted = 3,
-    /// The medium lost them.
-    Damaged = 4,
+    /// The medium damaged them: the segment was taken out of the ring.
+    Quarantined = 4,
+    /// The cluster upstream refused them for good, and they went to the dead-letter topic.
+    DeadLettered = 5,
+    /// An operator told the uplink to pass over them.
+    Skipped = 6,
+    /// A newer record of the same key stands for them.
+    Compacted = 7,
+}
+
+impl LossReason {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Self; 7] = [
+        Self::Evicted,
+        Self::Expired,
+        Self::Deleted,
+        Self::Quarantined,
+        Self::DeadLettered,
+        Self::Skipped,
+        Self::Compacted,
+    ];
+
+    /// The reason with this number on disk.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| *reason as u8 == number)
+    }
+
+    /// Its name in status, metrics and records: one word in lower case, with a hyphen.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Evicted => "evicted",
+            Self::Expired => "expired",
+            Self::Deleted => "deleted",
+            Self::Quarantined => "quarantined",
+            Self::DeadLettered => "dead-lettered",
+            Self::Skipped => "skipped",
+            Self::Compacted => "compacted",
+        }
+    }
 }
 
 /// An entry of the loss ledger: a range that a following reader had not read when it went.

@@ -29,7 +29,7 @@ fn what_a_follower_missed_is_in_the_ledger_and_adds_up() {
     let lost = |reader: &str| -> Vec<_> { losses.iter().filter(|l| l.reader == reader).collect() };
     let (a, b) = (lost("uplink/a"), lost("uplink/b"));
     assert_eq!((a.len(), a[0].first_offset, a[0].last_offset), (1, 0, head.log_start - 1), "{a:?}");
-    assert_eq!((a[0].records, a[0].reason), (head.log_start as u64, LossReason::Full));
+    assert_eq!((a[0].records, a[0].reason), (head.log_start as u64, LossReason::Evicted));
     assert_eq!((b[0].first_offset, b[0].records), (150, head.log_start as u64 - 150));
     let per_record = a[0].bytes / a[0].records;
     assert!((9_000..12_000).contains(&per_record), "{per_record}");
