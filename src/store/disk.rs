@@ -12,12 +12,15 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::Advice;
+use rustix::fs::{Advice, FallocateFlags, OFlags};
+
+/// What direct reads must be aligned to, in memory and in the file: the largest sector there is.
+const SECTOR_BYTES: usize = 4_096;
 
 /// What `lock` leaves in a directory; empty, never removed.
 pub const LOCK_FILE: &str = "lock";
@@ -77,6 +80,12 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Cuts or lengthens the file; what is added reads as zeroes. Cutting gives the blocks beyond the end back.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
+    /// Gives the file blocks for its first `len` bytes, and at least that length; what is added reads as zeroes.
+    ///
+    /// # Errors
+    /// `Unsupported` where the filesystem can't, `StorageFull` where there is no room; the file may have grown then.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+
     /// Returns when data, length and allocation are on the medium.
     fn sync_data(&self) -> io::Result<()>;
 
@@ -94,6 +103,9 @@ pub enum OpenMode {
     ReadWrite,
     /// Read; must exist (`NotFound`).
     Read,
+    /// Read from the medium, past what the kernel keeps in memory (O_DIRECT); must exist (`NotFound`). `Unsupported` or
+    /// `InvalidInput` where the filesystem can't. Reads may begin anywhere; each goes to the medium.
+    ReadDirect,
 }
 
 /// A file in a listing.
@@ -148,9 +160,14 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        let writes = mode != OpenMode::Read;
-        let file = OpenOptions::new().read(true).write(writes).create_new(mode == OpenMode::CreateNew).open(path)?;
-        Ok(Arc::new(RealFile { file, counters: Arc::clone(&self.counters) }))
+        let writes = matches!(mode, OpenMode::CreateNew | OpenMode::ReadWrite);
+        let direct = mode == OpenMode::ReadDirect;
+        let mut options = OpenOptions::new();
+        options.read(true).write(writes).create_new(mode == OpenMode::CreateNew);
+        if direct {
+            options.custom_flags(OFlags::DIRECT.bits() as i32);
+        }
+        Ok(Arc::new(RealFile { file: options.open(path)?, direct, counters: Arc::clone(&self.counters) }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -236,6 +253,8 @@ impl DirLock for RealDirLock {}
 #[derive(Debug)]
 struct RealFile {
     file: File,
+    /// Opened with O_DIRECT.
+    direct: bool,
     counters: Arc<Counters>,
 }
 
@@ -249,7 +268,7 @@ impl DiskFile for RealFile {
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(out, offset)
+        if self.direct { read_direct(&self.file, offset, out) } else { self.file.read_exact_at(out, offset) }
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -261,6 +280,10 @@ impl DiskFile for RealFile {
         self.file.set_len(len)
     }
 
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len)?)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         self.file.sync_data()
@@ -270,6 +293,31 @@ impl DiskFile for RealFile {
         // Pages whose write failed are marked clean, so they go; those still waiting to be written stay.
         Ok(rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?)
     }
+}
+
+/// Reads from a file that is open with O_DIRECT: whole sectors, through a buffer of its own that is aligned to them.
+fn read_direct(file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    let skip = (offset % SECTOR_BYTES as u64) as usize;
+    let wanted = skip + out.len();
+    let mut buffer = vec![0; wanted.next_multiple_of(SECTOR_BYTES) + SECTOR_BYTES];
+    let aligned = buffer.as_ptr().align_offset(SECTOR_BYTES);
+    let sectors = buffer.get_mut(aligned..aligned + wanted.next_multiple_of(SECTOR_BYTES)).unwrap_or_default();
+    let mut have = 0;
+    while have < wanted {
+        let part = sectors.get_mut(have..).unwrap_or_default();
+        match file.read_at(part, offset - skip as u64 + have as u64) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => have += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        // Only the end of the file gives less than whole sectors.
+        if have < wanted && !have.is_multiple_of(SECTOR_BYTES) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    out.copy_from_slice(sectors.get(skip..wanted).ok_or(io::ErrorKind::UnexpectedEof)?);
+    Ok(())
 }
 
 /// Occupied bytes. `st_blocks` counts units of 512 bytes whatever the block size of the filesystem (stat(2)).
@@ -322,6 +370,34 @@ mod tests {
         disk.remove(&dir.join("z")).unwrap();
         assert!(disk.list(&dir).unwrap().is_empty());
         assert!(disk.space(&dir).unwrap().free <= disk.space(&dir).unwrap().total);
+    }
+
+    #[test]
+    fn direct_reads_give_what_is_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, path) = (RealDisk::new(), dir.path().join("x"));
+        let file = disk.open(&path, OpenMode::CreateNew).unwrap();
+        let bytes: Vec<u8> = (0..10_001u32).map(|n| (n % 251) as u8).collect();
+        file.write_at(0, &bytes).unwrap();
+        file.sync_data().unwrap();
+        let Ok(direct) = disk.open(&path, OpenMode::ReadDirect) else { return };
+        for (offset, len) in [(0, 10_001), (0, 4_096), (4_095, 2), (8_192, 1_809), (10_000, 1), (5_000, 0)] {
+            let mut out = vec![0; len];
+            direct.read_at(offset, &mut out).unwrap();
+            assert_eq!(out, &bytes[offset as usize..offset as usize + len]);
+        }
+        assert_eq!(direct.read_at(10_000, &mut [0; 2]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert!(direct.write_at(0, b"x").is_err());
+    }
+
+    #[test]
+    fn a_file_gets_its_blocks_ahead() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = RealDisk::new().open(&dir.path().join("x"), OpenMode::CreateNew).unwrap();
+        match file.allocate(1 << 20) {
+            Ok(()) => assert!(file.len().unwrap() == 1 << 20 && file.allocated().unwrap() >= 1 << 20),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::Unsupported),
+        }
     }
 
     #[test]

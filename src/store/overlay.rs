@@ -36,7 +36,9 @@ impl Disk for OverlayDisk {
         if mode == OpenMode::CreateNew {
             return refused();
         }
-        let below = self.below.open(path, OpenMode::Read)?;
+        // Direct reads see the file below; nothing of the overlay is on the medium.
+        let mode = if mode == OpenMode::ReadDirect { mode } else { OpenMode::Read };
+        let below = self.below.open(path, mode)?;
         let len = below.len()?;
         Ok(Arc::new(OverlayFile { below, pages: Mutex::new(Pages { len, visible: len, pages: HashMap::new() }) }))
     }
@@ -174,6 +176,10 @@ impl DiskFile for OverlayFile {
             page.get_mut(within..).unwrap_or_default().fill(0);
         }
         Ok(())
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        if len > self.len()? { self.set_len(len) } else { Ok(()) }
     }
 
     fn sync_data(&self) -> io::Result<()> {

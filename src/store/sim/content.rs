@@ -32,6 +32,11 @@ impl Content {
         fresh as u64 * BLOCK_BYTES as u64
     }
 
+    /// The blocks below `len` that were never written.
+    pub(super) fn holes(&self, len: u64) -> Vec<u64> {
+        (0..len.div_ceil(BLOCK_BYTES as u64)).filter(|block| !self.blocks.contains_key(block)).collect()
+    }
+
     /// Flips bits of one byte, if it is allocated.
     pub(super) fn flip(&mut self, offset: u64, bits: u8) {
         let (block, within) = (offset / BLOCK_BYTES as u64, (offset % BLOCK_BYTES as u64) as usize);

@@ -15,6 +15,8 @@ pub(super) struct SimFile {
     /// The name it was opened by.
     pub(super) path: PathBuf,
     pub(super) writes: bool,
+    /// Its reads go past the page cache.
+    pub(super) direct: bool,
 }
 
 impl DiskFile for SimFile {
@@ -29,7 +31,8 @@ impl DiskFile for SimFile {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let mut world = self.disk.lock_world();
         world.enter(OpKind::Read, &self.path)?;
-        world.inode(self.id)?.read(offset, out)
+        let inode = world.inode(self.id)?;
+        if self.direct { inode.read_direct(offset, out) } else { inode.read(offset, out) }
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -49,6 +52,17 @@ impl DiskFile for SimFile {
         let mut world = self.disk.lock_world();
         world.enter(OpKind::SetLen, &self.path)?;
         world.inode(self.id)?.set_len(len);
+        world.recount();
+        Ok(())
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.check_writes()?;
+        let mut world = self.disk.lock_world();
+        world.enter(OpKind::SetLen, &self.path)?;
+        let growth = world.inode(self.id)?.holes_bytes(len);
+        world.check_room(growth)?;
+        world.inode(self.id)?.allocate(len);
         world.recount();
         Ok(())
     }

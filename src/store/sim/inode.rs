@@ -45,9 +45,34 @@ impl Inode {
         self.current.read(offset, out)
     }
 
+    /// As [`Inode::read`], past the page cache. What waits to be written is written first, as by O_DIRECT; that makes it
+    /// no safer than it was.
+    pub(super) fn read_direct(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let mut truth = self.clone();
+        truth.drop_cache();
+        truth.read(offset, out)
+    }
+
     pub(super) fn write(&mut self, offset: u64, data: &[u8]) {
         self.current.write(offset, data);
         self.pending.push(Change::Write { offset, data: data.into() });
+    }
+
+    /// Bytes by which [`Inode::allocate`] would enlarge what is allocated.
+    pub(super) fn holes_bytes(&self, len: u64) -> u64 {
+        self.current.holes(len).len() as u64 * BLOCK_BYTES as u64
+    }
+
+    /// Gives blocks to the holes below `len`.
+    pub(super) fn allocate(&mut self, len: u64) {
+        let zeroes: Arc<[u8]> = Arc::new([0; BLOCK_BYTES]);
+        let (old, holes) = (self.len(), self.current.holes(len));
+        for block in holes {
+            let offset = block * BLOCK_BYTES as u64;
+            self.current.write(offset, &zeroes);
+            self.pending.push(Change::Write { offset, data: Arc::clone(&zeroes) });
+        }
+        self.set_len(old.max(len));
     }
 
     pub(super) fn set_len(&mut self, len: u64) {

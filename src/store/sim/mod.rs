@@ -119,6 +119,8 @@ struct World {
     faults: Vec<Fault>,
     /// Kinds of sync that do nothing.
     lies: Vec<OpKind>,
+    /// It can't be read past the page cache.
+    indirect: bool,
     counters: DiskCounters,
     ops: u64,
     /// Bytes occupied by files that have a name or are open.
@@ -148,6 +150,7 @@ impl SimDisk {
             locks: BTreeSet::new(),
             faults: Vec::new(),
             lies: Vec::new(),
+            indirect: false,
             counters: DiskCounters::default(),
             ops: 0,
             allocated: 0,
@@ -157,6 +160,16 @@ impl SimDisk {
         };
         world.recount();
         Self { world: Arc::new(Mutex::new(world)) }
+    }
+
+    /// From now on it holds `capacity` bytes: others have taken room, or given it back.
+    pub fn set_capacity(&self, capacity: u64) {
+        self.lock_world().state.capacity = capacity;
+    }
+
+    /// From now on [`OpenMode::ReadDirect`] is refused, as on filesystems that know no such reads.
+    pub fn refuse_direct_reads(&self) {
+        self.lock_world().indirect = true;
     }
 
     /// Bytes occupied now by all files, those unlinked but still open included.
@@ -303,6 +316,7 @@ impl Disk for SimDisk {
         let mut world = self.lock_world();
         world.enter(OpKind::Open, path)?;
         let next = world.state.next_inode;
+        let indirect = world.indirect;
         let (dir, name) = world.parent(path)?;
         let id = match (mode, dir.find(&name)) {
             (OpenMode::CreateNew, Some(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
@@ -312,11 +326,16 @@ impl Disk for SimDisk {
                 world.state.next_inode += 1;
                 next
             }
-            (OpenMode::ReadWrite | OpenMode::Read, found) => found.ok_or(io::ErrorKind::NotFound)?,
+            (OpenMode::ReadDirect, _) if indirect => return Err(Errno::INVAL.into()),
+            (OpenMode::ReadWrite | OpenMode::Read | OpenMode::ReadDirect, found) => {
+                found.ok_or(io::ErrorKind::NotFound)?
+            }
         };
         *world.handles.entry(id).or_default() += 1;
         drop(world);
-        Ok(Arc::new(SimFile { disk: self.clone(), id, path: path.to_path_buf(), writes: mode != OpenMode::Read }))
+        let writes = matches!(mode, OpenMode::CreateNew | OpenMode::ReadWrite);
+        let direct = mode == OpenMode::ReadDirect;
+        Ok(Arc::new(SimFile { disk: self.clone(), id, path: path.to_path_buf(), writes, direct }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -96,6 +96,11 @@ impl DiskFile for FailingFile {
         self.below.set_len(len)
     }
 
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        pass(&self.left)?;
+        self.below.allocate(len)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         pass(&self.left)?;
         self.below.sync_data()
