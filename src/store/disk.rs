@@ -16,6 +16,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::fs::{Advice, FallocateFlags, OFlags};
 
@@ -143,6 +144,7 @@ pub struct DiskCounters {
 #[derive(Clone, Debug, Default)]
 pub struct RealDisk {
     counters: Arc<Counters>,
+    flush: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -156,18 +158,23 @@ impl RealDisk {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// The same, but that every sync of a file takes `flush` longer: to measure as on a slower medium.
+    pub fn with_flush(flush: Duration) -> Self {
+        Self { flush, ..Self::default() }
+    }
 }
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let writes = matches!(mode, OpenMode::CreateNew | OpenMode::ReadWrite);
-        let direct = mode == OpenMode::ReadDirect;
+        let (direct, flush) = (mode == OpenMode::ReadDirect, self.flush);
         let mut options = OpenOptions::new();
         options.read(true).write(writes).create_new(mode == OpenMode::CreateNew);
         if direct {
             options.custom_flags(OFlags::DIRECT.bits() as i32);
         }
-        Ok(Arc::new(RealFile { file: options.open(path)?, direct, counters: Arc::clone(&self.counters) }))
+        Ok(Arc::new(RealFile { file: options.open(path)?, direct, counters: Arc::clone(&self.counters), flush }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -256,6 +263,7 @@ struct RealFile {
     /// Opened with O_DIRECT.
     direct: bool,
     counters: Arc<Counters>,
+    flush: Duration,
 }
 
 impl DiskFile for RealFile {
@@ -286,7 +294,11 @@ impl DiskFile for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
-        self.file.sync_data()
+        self.file.sync_data()?;
+        if !self.flush.is_zero() {
+            std::thread::sleep(self.flush);
+        }
+        Ok(())
     }
 
     fn drop_cache(&self) -> io::Result<()> {

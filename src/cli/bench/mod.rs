@@ -28,6 +28,8 @@ pub(super) static STORE: Spec = Spec {
             "Where to write, on the disk to measure (default: here); a directory there, removed afterwards",
         ),
         Opt::value("seconds", "N", "Time for each case (default 3)"),
+        Opt::value("state", "SIZE", "Keyed state besides: small, or full, up to its bound (default small)"),
+        Opt::value("flush", "TIME", "Let each sync, of both sides, take this much longer, as a card would (default 0)"),
         Opt::switch("sweep", "Also sweep the batch size, 4,096, 16,384 and 65,536 among them"),
     ],
     shared: &[JSON],
@@ -57,8 +59,20 @@ pub(super) static PUBLISH: Spec = Spec {
 pub(super) struct StoreArgs {
     pub dir: Option<PathBuf>,
     pub seconds: u64,
+    pub state: StateSize,
+    /// At most a second.
+    pub flush: Duration,
     pub sweep: bool,
     pub json: bool,
+}
+
+/// How much keyed state the store has besides what is committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum StateSize {
+    #[default]
+    Small,
+    /// Nearly at its bound.
+    Full,
 }
 
 /// Arguments of `bench publish`.
@@ -84,6 +98,8 @@ impl StoreArgs {
         Ok(StoreArgs {
             dir: args.path("dir"),
             seconds: args.number("seconds", 1, 3_600)?.unwrap_or(3),
+            state: args.read("state", state_size)?.unwrap_or_default(),
+            flush: args.read("flush", flush_time)?.unwrap_or_default(),
             sweep: args.switch("sweep"),
             json: args.switch("json"),
         })
@@ -110,6 +126,19 @@ impl PublishArgs {
             json: args.switch("json"),
         })
     }
+}
+
+fn state_size(text: &str) -> Result<StateSize, String> {
+    match text {
+        "small" => Ok(StateSize::Small),
+        "full" => Ok(StateSize::Full),
+        _ => Err("must be small or full".to_owned()),
+    }
+}
+
+fn flush_time(text: &str) -> Result<Duration, String> {
+    let time = if text == "0" { Duration::ZERO } else { parse_duration(text)? };
+    if time <= Duration::from_secs(1) { Ok(time) } else { Err("must be at most 1s".to_owned()) }
 }
 
 fn list<V>(text: &str, read: impl Fn(&str) -> Option<V>, allowed: &str) -> Result<Vec<V>, String> {

@@ -1,37 +1,30 @@
 //! `brooklet bench store`: the store against raw append + fdatasync, alternating in one run, so that both see the same
 //! disk in the same mood.
 //!
-//! A commit is one operation that appends one batch to each of some partitions; the next begins when it is durable. The
-//! raw side appends the same number of bytes to one file and syncs it. Bytes written are counted where they leave the
-//! store, before the filesystem adds its own.
+//! A commit is one operation of a [`side`]; the next begins when it is durable. The raw side appends the same number of
+//! bytes to one file and syncs it. Bytes written are counted where they leave the store, before the filesystem adds its
+//! own. With a flush time, both sides wait that much in each sync: what a card takes, where this machine's disk takes
+//! next to nothing.
+
+mod side;
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_channel::Sender;
-use futures_lite::future::block_on;
-
-use super::StoreArgs;
 use super::latencies::Latencies;
+use super::{StateSize, StoreArgs};
 use crate::cli::error::CliError;
 use crate::cli::scratch::ScratchDir;
 use crate::cli::signals;
 use crate::cli::table::Table;
 use crate::cli::term::{Progress, human_count, human_duration, print};
 use crate::json::{self, JsonObject};
-use crate::record::{BatchBuilder, Compression, NO_HEADERS};
 use crate::shutdown::Shutdown;
-use crate::store::clock::{RealClock, WallTrust};
 use crate::store::disk::{Disk, RealDisk};
-use crate::store::{
-    Committed, Draft, DraftError, EngineHandle, Operation, PartitionId, Refused, Store, StoreError, StoreOptions,
-};
+use side::BenchStore;
 
-/// Bound of the store: with it segments roll and are evicted within a case, as they do in the field.
-const STORE_BYTES: u64 = 256 << 20;
 /// The raw file starts anew at this length.
 const RAW_BYTES_MAX: u64 = 256 << 20;
 /// How long each side runs before the other has its turn.
@@ -129,7 +122,8 @@ pub(super) fn run(args: &StoreArgs) -> Result<(), CliError> {
     let mut outcomes = Vec::new();
     for (number, case) in cases.iter().enumerate() {
         let dir = scratch.path().join(number.to_string());
-        outcomes.push((*case, measure(case, &dir, Duration::from_secs(args.seconds), &stop)?));
+        let setting = Setting { state: args.state, flush: args.flush, time: Duration::from_secs(args.seconds) };
+        outcomes.push((*case, measure(case, &dir, &setting, &stop)?));
         std::fs::remove_dir_all(&dir).map_err(|error| CliError::failed(dir.display(), error))?;
         progress.advance(1);
     }
@@ -137,17 +131,28 @@ pub(super) fn run(args: &StoreArgs) -> Result<(), CliError> {
     if args.json { print(&format!("{}\n", as_json(&outcomes))) } else { print(&as_table(&outcomes)) }
 }
 
-/// One case: store and raw in turns, until each has had half of `time`.
-fn measure(case: &Case, dir: &Path, time: Duration, stop: &Shutdown) -> Result<Outcome, CliError> {
-    let disk = RealDisk::new();
+/// What is the same for all cases of a run.
+#[derive(Clone, Copy, Debug)]
+struct Setting {
+    state: StateSize,
+    /// What each sync takes beyond what it takes.
+    flush: Duration,
+    /// For each case, both sides together.
+    time: Duration,
+}
+
+/// One case: store and raw in turns, until each has had half of the time.
+fn measure(case: &Case, dir: &Path, setting: &Setting, stop: &Shutdown) -> Result<Outcome, CliError> {
+    let (disk, time) = (RealDisk::with_flush(setting.flush), setting.time);
     disk.create_dir_all(dir).map_err(|error| CliError::failed(dir.display(), error))?;
-    let mut store = BenchStore::open(case, &disk, dir)?;
-    let mut raw = Raw::create(&dir.join("raw")).map_err(|error| CliError::failed(dir.display(), error))?;
+    let mut store = BenchStore::open(case, &disk, dir, setting.state)?;
+    let raw = Raw::create(&dir.join("raw"), setting.flush);
+    let mut raw = raw.map_err(|error| CliError::failed(dir.display(), error))?;
     let mut outcome = Outcome::default();
     for _ in 0..WARM_UP {
         store.commit(case)?;
     }
-    let block = store.batch.repeat(case.batches);
+    let block = store.batch().repeat(case.batches);
     while outcome.commit_time + outcome.raw_time < time {
         if stop.has_begun() {
             return Err(CliError::Failed("interrupted".to_owned()));
@@ -188,17 +193,20 @@ struct Raw {
     file: File,
     path: PathBuf,
     bytes: u64,
+    flush: Duration,
 }
 
 impl Raw {
-    fn create(path: &Path) -> io::Result<Raw> {
-        Ok(Raw { file: File::create(path)?, path: path.to_owned(), bytes: 0 })
+    fn create(path: &Path, flush: Duration) -> io::Result<Raw> {
+        Ok(Raw { file: File::create(path)?, path: path.to_owned(), bytes: 0, flush })
     }
 
     fn append(&mut self, block: &[u8]) -> io::Result<()> {
         self.file.write_all(block)?;
         self.bytes += block.len() as u64;
-        self.file.sync_data()
+        self.file.sync_data()?;
+        std::thread::sleep(self.flush);
+        Ok(())
     }
 
     /// Begins a new file when this one is long. Not counted.
@@ -211,114 +219,6 @@ impl Raw {
     }
 }
 
-/// The store's side.
-struct BenchStore {
-    store: Store,
-    engine: EngineHandle,
-    partitions: Vec<PartitionId>,
-    batch: Arc<[u8]>,
-    /// The partition whose turn it is.
-    next: usize,
-}
-
-impl BenchStore {
-    fn open(case: &Case, disk: &RealDisk, dir: &Path) -> Result<BenchStore, CliError> {
-        let mut options = StoreOptions::new(dir.join("store"));
-        options.max_bytes = Some(STORE_BYTES);
-        // The next commit is asked for when the last one is durable: that is the cadence of the raw side.
-        options.commit_window = Duration::ZERO;
-        let clock = Arc::new(RealClock::new(WallTrust::Auto));
-        let failed = |error: &dyn std::fmt::Display| CliError::failed(dir.display(), error);
-        let (store, engine) = Store::open(options, Arc::new(disk.clone()), clock).map_err(|error| failed(&error))?;
-        let engine = engine.spawn().map_err(|error| failed(&error))?;
-        let partitions: Vec<PartitionId> = (0..case.partitions).map(|number| PartitionId(number as u32)).collect();
-        let mut bench = BenchStore { store, engine, partitions, batch: batch_of(case.batch_bytes)?.into(), next: 0 };
-        bench.run(Step::Create(bench.partitions.clone()))?;
-        Ok(bench)
-    }
-
-    /// One durable commit.
-    fn commit(&mut self, case: &Case) -> Result<(), CliError> {
-        let to: Vec<PartitionId> = self.partitions.iter().cycle().skip(self.next).take(case.batches).copied().collect();
-        self.next = (self.next + case.batches) % self.partitions.len().max(1);
-        self.run(Step::Append(to, Arc::clone(&self.batch)))
-    }
-
-    fn run(&mut self, step: Step) -> Result<(), CliError> {
-        let (reply, answer) = async_channel::bounded(1);
-        let stopped = || CliError::Failed("the store has stopped".to_owned());
-        block_on(async {
-            let submitted = self.store.submit(Box::new(Run { step, result: Ok(()), reply })).await;
-            submitted.map_err(|_| stopped())?;
-            answer.recv().await.map_err(|_| stopped())?.map_err(|why| CliError::failed("the store", why))
-        })
-    }
-
-    fn close(self) {
-        self.store.shutdown();
-        self.engine.join();
-    }
-}
-
-/// What one operation does.
-enum Step {
-    Create(Vec<PartitionId>),
-    Append(Vec<PartitionId>, Arc<[u8]>),
-}
-
-struct Run {
-    step: Step,
-    result: Result<(), DraftError>,
-    reply: Sender<Result<(), String>>,
-}
-
-impl Operation for Run {
-    fn apply(&mut self, draft: &mut Draft<'_>) -> Result<(), Refused> {
-        let result = match &self.step {
-            Step::Create(partitions) => partitions.iter().try_for_each(|partition| draft.create_partition(*partition)),
-            Step::Append(partitions, batch) => {
-                partitions.iter().try_for_each(|partition| draft.append_batch(*partition, batch).map(drop))
-            }
-        };
-        if result == Err(DraftError::Full) {
-            return Err(Refused);
-        }
-        self.result = result;
-        Ok(())
-    }
-
-    fn done(self: Box<Self>, outcome: Result<&Committed, &StoreError>) {
-        let outcome = match (outcome, self.result) {
-            (Err(error), _) => Err(error.to_string()),
-            (Ok(_), Err(error)) => Err(error.to_string()),
-            (Ok(_), Ok(())) => Ok(()),
-        };
-        // Whoever measures waits for it.
-        let _ = self.reply.try_send(outcome);
-    }
-}
-
-/// A valid batch of exactly this size, bytes, of one record that doesn't compress.
-fn batch_of(size: usize) -> Result<Vec<u8>, CliError> {
-    let mut builder = BatchBuilder::new();
-    let build = |builder: &mut BatchBuilder, value: usize| -> Result<Vec<u8>, CliError> {
-        let value: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(value).collect();
-        builder.push(1, None, Some(&value), NO_HEADERS).map_err(|error| CliError::failed("a batch", error))?;
-        Ok(builder.finish(Compression::None))
-    };
-    let smallest = build(&mut builder, 0)?.len();
-    let impossible = || CliError::Failed(format!("no batch is of {size} bytes"));
-    // Two lengths before the value take 1 to 3 bytes more for long values.
-    for slack in 0..8 {
-        let value = size.checked_sub(smallest + slack).ok_or_else(impossible)?;
-        let batch = build(&mut builder, value)?;
-        if batch.len() == size {
-            return Ok(batch);
-        }
-    }
-    Err(impossible())
-}
-
 fn as_table(outcomes: &[(Case, Outcome)]) -> String {
     let mut table = Table::new(&[
         "A COMMIT",
@@ -327,6 +227,7 @@ fn as_table(outcomes: &[(Case, Outcome)]) -> String {
         ">RATIO",
         ">P50",
         ">P99",
+        ">WORST",
         ">RAW P99",
         ">WRITTEN/PAYLOAD",
         ">OVERHEAD/COMMIT",
@@ -339,6 +240,7 @@ fn as_table(outcomes: &[(Case, Outcome)]) -> String {
             format!("{:.2}", outcome.ratio()),
             human_duration(outcome.commits.percentile(50.0)),
             human_duration(outcome.commits.percentile(99.0)),
+            human_duration(outcome.commits.max()),
             human_duration(outcome.raw.percentile(99.0)),
             format!("{:.3}", outcome.amplification()),
             format!("{:.1} KiB", outcome.overhead() / 1024.0),
@@ -346,7 +248,8 @@ fn as_table(outcomes: &[(Case, Outcome)]) -> String {
     }
     format!(
         "{}\nA commit: batches (of as many partitions, in turn) × size. Raw: append of the same bytes to one file, \
-         fdatasync.\nWritten: bytes given to the filesystem for each byte of payload.\n",
+         fdatasync.\nEach batch also brings the state of a producer, and what is evicted goes into the loss ledger. Worst: \
+         the longest commit, rolls and evictions included.\nWritten: bytes given to the filesystem for each byte of payload.\n",
         table.render()
     )
 }
@@ -361,6 +264,7 @@ fn as_json(outcomes: &[(Case, Outcome)]) -> String {
         object.fraction("ratio", outcome.ratio());
         object.number("commit_p50_us", micros(outcome.commits.percentile(50.0)));
         object.number("commit_p99_us", micros(outcome.commits.percentile(99.0)));
+        object.number("commit_worst_us", micros(outcome.commits.max()));
         object.number("raw_p99_us", micros(outcome.raw.percentile(99.0)));
         object.number("payload_bytes", outcome.payload_bytes).number("bytes_written", outcome.bytes_written);
         object.fraction("written_per_payload_byte", outcome.amplification());
@@ -370,8 +274,12 @@ fn as_json(outcomes: &[(Case, Outcome)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::side::batch_of;
     use super::*;
     use crate::record::{BatchView, VerifyLimits, verify};
+
+    const SETTING: Setting =
+        Setting { state: StateSize::Small, flush: Duration::ZERO, time: Duration::from_millis(80) };
 
     #[test]
     fn batches_have_the_size_asked_for() {
@@ -388,7 +296,7 @@ mod tests {
     #[test]
     fn a_case_measures_both_sides() {
         let dir = tempfile::tempdir().unwrap();
-        let outcome = measure(&case(2, 3, 500), dir.path(), Duration::from_millis(80), &Shutdown::default()).unwrap();
+        let outcome = measure(&case(2, 3, 500), dir.path(), &SETTING, &Shutdown::default()).unwrap();
         assert!(outcome.commits.count() > 0 && outcome.raw.count() > 0);
         assert_eq!(outcome.payload_bytes, outcome.commits.count() * 1_000);
         assert!(outcome.bytes_written > outcome.payload_bytes && outcome.ratio() > 0.0);
@@ -401,6 +309,6 @@ mod tests {
     fn a_signal_ends_it() {
         let (dir, stop) = (tempfile::tempdir().unwrap(), Shutdown::default());
         stop.begin();
-        assert!(measure(&CASES[0], dir.path(), Duration::from_secs(9), &stop).is_err());
+        assert!(measure(&CASES[0], dir.path(), &SETTING, &stop).is_err());
     }
 }
