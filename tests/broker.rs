@@ -40,7 +40,7 @@ impl Running {
 }
 
 fn topic(broker: &Broker, name: &str, partitions: u32) -> Arc<Topic> {
-    let new = NewTopic { name: name.to_owned(), partitions: Some(partitions), configs: Vec::new() };
+    let new = NewTopic { name: name.to_owned(), partitions: Some(partitions), ..NewTopic::default() };
     block_on(broker.create_topic(new)).unwrap()
 }
 
@@ -260,7 +260,7 @@ fn a_topic_may_stamp_everything_itself() {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::open(dir.path());
     let configs = vec![("message.timestamp.type".to_owned(), "LogAppendTime".to_owned())];
-    let new = NewTopic { name: "t".to_owned(), partitions: None, configs };
+    let new = NewTopic { name: "t".to_owned(), configs, ..NewTopic::default() };
     let t = block_on(running.broker.create_topic(new)).unwrap();
     let session = block_on(running.broker.open_session("device", None, 0)).unwrap();
     let before = running.broker.store().now().wall_ms;

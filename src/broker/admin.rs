@@ -19,6 +19,8 @@ pub struct NewTopic {
     pub partitions: Option<u32>,
     /// Configurations over the broker's defaults.
     pub configs: Vec<(String, String)>,
+    /// Its identity, which no other topic ever had; a random one when `None`.
+    pub id: Option<TopicId>,
 }
 
 impl Broker {
@@ -44,7 +46,7 @@ impl Broker {
         }
         let config = shared.options.defaults.effective(&new.name, &new.configs).map_err(TopicError::Invalid)?;
         Ok(Topic {
-            id: TopicId::random(),
+            id: new.id.unwrap_or_else(TopicId::random),
             name: new.name.clone(),
             // Numbers are given by the writer; these stand for the count only.
             partitions: vec![PartitionId(u32::MAX); count as usize],

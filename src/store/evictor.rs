@@ -53,6 +53,10 @@ impl Operation for Evict {
 pub(super) fn oldest(shared: &Shared) -> Option<Evict> {
     let view = shared.view();
     let oldest = view.segments.front()?;
+    #[cfg(debug_assertions)]
+    if shared.ring.planted == Some(super::sim::Planted::UnlinkBeforeLedger) && view.segments.len() > 1 {
+        let _removed = shared.ring.disk.remove(&oldest.path);
+    }
     (view.segments.len() > 1).then(|| evict(shared, oldest.id, LossReason::Evicted))
 }
 
@@ -74,10 +78,13 @@ pub(super) fn step(shared: &Shared) -> Result<bool, SegmentError> {
     };
     let has_spare = shared.ring.has_spare();
     if let Some(doomed) = shared.ring.doomed() {
-        if has_spare || over {
-            shared.ring.remove(&doomed).map_err(SegmentError::Io)?;
-        } else {
+        let recycle = !has_spare && !over;
+        #[cfg(debug_assertions)]
+        let recycle = recycle && shared.ring.planted != Some(super::sim::Planted::UnlinkBeforeLedger);
+        if recycle {
             shared.ring.prepare_spare(next_id, Some(&doomed))?;
+        } else {
+            shared.ring.remove(&doomed).map_err(SegmentError::Io)?;
         }
         return Ok(true);
     }

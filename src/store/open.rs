@@ -60,6 +60,8 @@ fn build(
     })?;
     let caches = (options.active_cache_bytes, options.sealed_cache_bytes);
     let ring = Ring::new(Arc::clone(&disk), dir.clone(), sizes.segment_bytes, caches.0, caches.1);
+    #[cfg(debug_assertions)]
+    let ring = ring.with_planted(options.planted);
     let found = recovery::recover(&ring, options.tail_bytes_max, access)?;
     let incarnation = found.incarnation.map_or_else(|| random(dir), Ok)?;
     let last = found.view.epochs().last().map_or(0, |row: &EpochRow| row.epoch.ordinal);

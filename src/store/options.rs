@@ -42,6 +42,9 @@ pub struct StoreOptions {
     pub sealed_cache_bytes: usize,
     /// Bound of all keyed state. `None`: a 16th of `max_bytes`, at least 256 KiB and at most 16 MiB.
     pub state_bytes_max: Option<u64>,
+    /// A fault planted on purpose, for tests.
+    #[cfg(debug_assertions)]
+    pub planted: Option<super::sim::Planted>,
 }
 
 /// Sealed segments that are open at a time.
@@ -63,6 +66,8 @@ impl StoreOptions {
             active_cache_bytes: 4 * MIB as usize,
             sealed_cache_bytes: MIB as usize,
             state_bytes_max: None,
+            #[cfg(debug_assertions)]
+            planted: None,
         }
     }
 }

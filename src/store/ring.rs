@@ -19,6 +19,8 @@ use super::heads::Marks;
 use super::index::SegmentIndex;
 use super::options::SEALED_OPEN_MAX;
 use super::segment::{SegmentError, SegmentFile};
+#[cfg(debug_assertions)]
+use super::sim::Planted;
 use super::types::CommitSeq;
 
 /// A file on its way to become a spare.
@@ -194,6 +196,9 @@ pub(super) struct Ring {
     files: Mutex<u32>,
     /// Evicted in a durable commit; their files are still there.
     doomed: Mutex<Vec<Arc<Segment>>>,
+    /// A fault planted on purpose, for tests.
+    #[cfg(debug_assertions)]
+    pub planted: Option<Planted>,
 }
 
 impl Ring {
@@ -214,7 +219,15 @@ impl Ring {
             spare: Mutex::default(),
             files: Mutex::default(),
             doomed: Mutex::default(),
+            #[cfg(debug_assertions)]
+            planted: None,
         }
+    }
+
+    /// Breaks a rule on purpose.
+    #[cfg(debug_assertions)]
+    pub(super) fn with_planted(self, planted: Option<Planted>) -> Self {
+        Self { planted, ..self }
     }
 
     pub(super) fn path(&self, id: u32) -> PathBuf {
@@ -370,8 +383,17 @@ impl Ring {
         let file = SegmentFile::create(file, self.active_cache_bytes)?;
         let path = self.path(id);
         self.disk.rename(&new, &path).map_err(io)?;
-        self.disk.sync_dir(&self.dir).map_err(io)?;
+        self.sync_dir().map_err(io)?;
         Ok(Spare { id, path, file })
+    }
+
+    /// Makes the names of files durable.
+    fn sync_dir(&self) -> io::Result<()> {
+        #[cfg(debug_assertions)]
+        if self.planted == Some(Planted::NoDirSync) {
+            return Ok(());
+        }
+        self.disk.sync_dir(&self.dir)
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn super::disk::DiskFile>> {
@@ -388,6 +410,10 @@ impl Ring {
     /// Takes in segments whose eviction is durable: nobody can use them any more when this returns.
     pub(super) fn doom(&self, segments: Vec<Arc<Segment>>) {
         for segment in &segments {
+            #[cfg(debug_assertions)]
+            if self.planted == Some(Planted::RecycleUnderReader) {
+                continue;
+            }
             self.forget_open(segment);
             segment.set_gone();
         }
@@ -416,7 +442,7 @@ impl Ring {
         }
         match self.disk.remove(&segment.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => self.disk.sync_dir(&self.dir)?,
+            _ => self.sync_dir()?,
         }
         self.undoom(segment);
         Ok(())

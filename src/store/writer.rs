@@ -148,6 +148,10 @@ impl Writer {
             return;
         }
         self.began_ms = Some(self.shared.env.clock.mono_ms());
+        #[cfg(debug_assertions)]
+        if self.shared.ring.planted == Some(super::sim::Planted::AckBeforeCommit) {
+            pending.ops.drain(..).for_each(|op| op.done(Ok(&Committed::default())));
+        }
         let outcome = self.store(&mut pending);
         if let Ok(committed) = &outcome {
             let observers = lock(&self.shared.observers).0.clone();

@@ -43,6 +43,7 @@ async fn create(context: &Context, wanted: &CreatableTopic<'_>, validate_only: b
             // Null asks for the default.
             .filter_map(|config| Some((config.name.to_owned(), config.value?.to_owned())))
             .collect(),
+        id: None,
     };
     let code = |error: TopicError| {
         let code = match &error {

@@ -29,6 +29,7 @@ fn create_topic(call: Call, create: &CreateTopic<'_>) -> impl Future<Output = To
         name: create.name.to_owned(),
         partitions: (create.partitions > 0).then_some(create.partitions),
         configs: create.configs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        id: None,
     };
     async move {
         let name = new.name.clone();

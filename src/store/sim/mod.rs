@@ -15,6 +15,7 @@ mod content;
 mod directory;
 mod file;
 mod inode;
+mod planted;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,8 @@ use crate::store::disk::{DirLock, Disk, DiskCounters, DiskFile, FileEntry, OpenM
 use directory::{Directory, InodeId};
 use file::{SimFile, SimLock};
 use inode::Inode;
+
+pub use planted::Planted;
 
 /// Kinds of operation, for [`Fault`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
