@@ -4,6 +4,8 @@
 
 /// Longest topic name, bytes (as in Kafka).
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+/// The internal topic that tells of every loss.
+pub const LOSSES_TOPIC: &str = "brooklet.losses";
 /// Most topics a broker keeps.
 pub const TOPICS_MAX: usize = 4_096;
 /// Most partitions a broker keeps, over all topics.
@@ -43,6 +45,15 @@ pub const CONFIG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 pub const FETCH_BYTES_MAX: usize = 1024 * 1024;
 /// Longest time a fetch waits for records, ms.
 pub const FETCH_WAIT_MS_MAX: u64 = 30_000;
+/// Highest `priority` of a topic; what has a higher one is kept longer when room is needed.
+pub const PRIORITY_MAX: u8 = 9;
+/// Part of `store.max_bytes` that may be promised: the topics' reserves, and what topics hold that may not be evicted.
+/// The rest is what the ring turns over in: the active segment, the spare, the one being sealed, a rewrite's headroom.
+pub const RESERVE_PERCENT_MAX: u64 = 70;
+/// Most bytes that may be reserved within a bound of `max_bytes`.
+pub const fn reserve_sum_max(max_bytes: u64) -> u64 {
+    max_bytes / 100 * RESERVE_PERCENT_MAX
+}
 /// Most rows of the store's boot-epoch table.
 pub const EPOCHS_MAX: usize = 256;
 

@@ -44,6 +44,38 @@ fn topic(broker: &Broker, name: &str, partitions: u32) -> Arc<Topic> {
     block_on(broker.create_topic(new)).unwrap()
 }
 
+/// Tries to set configurations of a topic.
+fn alter(broker: &Broker, name: &str, set: &[(&str, &str)]) -> Result<Arc<Topic>, TopicError> {
+    let set: Vec<_> = set.iter().map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned()))).collect();
+    block_on(broker.alter_topic(name, &set))
+}
+
+#[test]
+fn reserves_are_refused_beyond_their_part_with_both_figures() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::open(dir.path());
+    let broker = &running.broker;
+    topic(broker, "alarms", 1);
+    topic(broker, "other", 1);
+    let changed = alter(broker, "alarms", &[("brooklet.reserve", "11000000"), ("brooklet.priority", "8")]).unwrap();
+    assert_eq!((changed.config.reserve, changed.config.priority), (11_000_000, 8));
+    // 70 % of 16 MiB are 11,744,040 bytes, of whole hundredths.
+    let refused = |result: Result<Arc<Topic>, TopicError>| {
+        let Err(TopicError::Invalid(text)) = result else { panic!("{result:?}") };
+        for said in ["brooklet.reserve=1000000", "11000000 bytes already", "70%", "11744040 bytes"] {
+            assert!(text.contains(said), "{text}");
+        }
+    };
+    refused(alter(broker, "other", &[("brooklet.reserve", "1000000")]));
+    let configs = vec![("brooklet.reserve".to_owned(), "1000000".to_owned())];
+    refused(block_on(broker.create_topic(NewTopic { name: "new".to_owned(), partitions: None, configs })));
+    assert_eq!(broker.topic("other").unwrap().config.reserve, 0);
+    // What a topic has already doesn't count against itself.
+    alter(broker, "alarms", &[("brooklet.reserve", "11000001")]).unwrap();
+    assert_eq!(broker.reserves_too_large(), None);
+    running.close();
+}
+
 fn batch(values: &[&str], producer: Option<Producer>) -> Vec<u8> {
     let mut builder = BatchBuilder::new();
     for value in values {

@@ -6,7 +6,7 @@ use super::call::call;
 use super::catalog;
 use super::error::TopicError;
 use super::topic::{self, Topic, TopicId};
-use super::{Broker, Shared, offsets, producers};
+use super::{Broker, Shared, offsets, producers, reserves};
 use crate::limits;
 use crate::store::{Draft, DraftError, PartitionId, Space};
 
@@ -61,10 +61,13 @@ impl Broker {
     /// As [`Broker::check_new_topic`], or the store's.
     pub async fn create_topic(&self, new: NewTopic) -> Result<Arc<Topic>, TopicError> {
         let wanted = self.check_new_topic(&new)?;
-        let publish = Arc::clone(&self.shared);
+        let (shared, publish) = (Arc::clone(&self.shared), Arc::clone(&self.shared));
         call(
             &self.shared.store,
-            move |draft| create(draft, &wanted),
+            move |draft| match reserves::check(draft, &shared, &wanted) {
+                Ok(()) => create(draft, &wanted),
+                Err(error) => Ok(Err(error)),
+            },
             move |created| {
                 if let Ok(topic) = created {
                     publish.publish_topic(Arc::clone(topic));
@@ -102,7 +105,7 @@ impl Broker {
         changes: &[(String, Option<String>)],
     ) -> Result<Arc<Topic>, TopicError> {
         let changes = changes.to_vec();
-        self.change_topic(name, move |shared, _, topic| {
+        self.change_topic(name, move |shared, draft, topic| {
             let mut changed = topic.clone();
             for (key, value) in &changes {
                 changed.overrides.retain(|(k, _)| k != key);
@@ -111,7 +114,10 @@ impl Broker {
                 }
             }
             Ok(match shared.options.defaults.effective(&changed.name, &changed.overrides) {
-                Ok(config) => Ok(Topic { config, ..changed }),
+                Ok(config) => {
+                    let changed = Topic { config, ..changed };
+                    reserves::check(draft, shared, &changed).map(|()| changed)
+                }
                 Err(text) => Err(TopicError::Invalid(text)),
             })
         })

@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde::{Deserialize, Serialize};
 
 use super::topic::{Topic, TopicConfig, TopicId};
+use crate::limits::LOSSES_TOPIC;
 use crate::store::{PartitionId, Space, Store};
 
 /// The first byte of every value in `Space::Topic`.
@@ -69,7 +70,8 @@ impl Defaults {
     /// The text of the first setting that is not allowed.
     pub fn effective(&self, name: &str, overrides: &[(String, String)]) -> Result<TopicConfig, String> {
         let named = self.by_name.get(name).map(Vec::as_slice).unwrap_or_default();
-        self.config.with(named.iter().chain(overrides).map(|(k, v)| (k.as_str(), v.as_str())))
+        let base = if name == LOSSES_TOPIC { TopicConfig::of_losses() } else { self.config.clone() };
+        base.with(named.iter().chain(overrides).map(|(k, v)| (k.as_str(), v.as_str())))
     }
 }
 

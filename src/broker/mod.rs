@@ -19,6 +19,7 @@ mod produce;
 mod producer_ids;
 mod producers;
 mod publish;
+mod reserves;
 mod ticket;
 mod topic;
 mod waiters;
@@ -104,7 +105,7 @@ impl Broker {
             store,
         };
         for topic in shared.catalog.all() {
-            shared.apply_retention(&topic);
+            shared.apply_settings(&topic);
         }
         shared.store.observe(Arc::new(Waker { waiters: Arc::clone(&shared.waiters) }));
         Ok(Self { shared: Arc::new(shared) })
@@ -149,7 +150,7 @@ impl Broker {
 impl Shared {
     /// After the commit: `topic` is new or changed.
     fn publish_topic(&self, topic: Arc<Topic>) {
-        self.apply_retention(&topic);
+        self.apply_settings(&topic);
         self.catalog.publish(Arc::clone(&topic));
         self.followers.topic_published(&self.store, &topic);
         self.topics_changed.notify(usize::MAX);
@@ -165,10 +166,17 @@ impl Shared {
         self.topics_changed.notify(usize::MAX);
     }
 
-    fn apply_retention(&self, topic: &Topic) {
-        let retention = Retention { ms: topic.config.retention_ms, bytes: topic.config.retention_bytes };
+    /// Tells the store what it must know of a topic's partitions.
+    fn apply_settings(&self, topic: &Topic) {
+        let config = &topic.config;
+        let retention = Retention {
+            ms: config.retention_ms,
+            bytes: config.retention_bytes,
+            expire_unforwarded: config.expire_unforwarded,
+        };
         for partition in &topic.partitions {
             self.store.set_retention(*partition, retention);
+            self.store.set_class(*partition, topic.class());
         }
     }
 }

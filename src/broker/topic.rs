@@ -6,7 +6,12 @@
 use std::fmt;
 
 use crate::limits;
-use crate::store::PartitionId;
+use crate::store::{OnFull, PartitionId};
+
+/// What is kept of the topic that tells of losses, unless it is configured by name.
+const LOSSES_BYTES: u64 = 4 << 20;
+/// The priority of a topic that does not say: as many levels above it as one needs, and some below.
+const PRIORITY_DEFAULT: u8 = 5;
 
 /// A topic's identity for life (RFC 9562 version 4).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,7 +79,7 @@ impl Topic {
 
     /// Whether the topic is Brooklet's own: uplinks do not follow these unless named.
     pub fn is_internal(&self) -> bool {
-        self.name.starts_with("__")
+        self.name.starts_with("__") || self.name == limits::LOSSES_TOPIC
     }
 }
 
@@ -109,6 +114,15 @@ pub struct TopicConfig {
     pub timestamp_type: TimestampType,
     /// `brooklet.key`: the key of native records without one.
     pub key: KeyDefault,
+    /// `brooklet.priority`: 0 to 9; what has a higher one is kept longer when room is needed.
+    pub priority: u8,
+    /// `brooklet.reserve`: bytes of the topic's newest records that are never evicted, all its partitions together.
+    pub reserve: u64,
+    /// `brooklet.on.full`: whether its oldest records may be evicted, or new ones are refused.
+    pub on_full: OnFull,
+    /// `brooklet.retention.unforwarded`: whether retention removes what an uplink has not forwarded (`delete`), or
+    /// leaves it until it is forwarded (`keep`).
+    pub expire_unforwarded: bool,
 }
 
 impl Default for TopicConfig {
@@ -119,14 +133,32 @@ impl Default for TopicConfig {
             max_message_bytes: limits::BATCH_BYTES_DEFAULT,
             timestamp_type: TimestampType::CreateTime,
             key: KeyDefault::ClientId,
+            priority: PRIORITY_DEFAULT,
+            reserve: 0,
+            on_full: OnFull::EvictOldest,
+            expire_unforwarded: false,
         }
     }
 }
 
 impl TopicConfig {
+    /// Of the topic that tells of losses, unless it is configured by name: it outlives what it tells of, and is small.
+    pub(super) fn of_losses() -> Self {
+        Self {
+            priority: limits::PRIORITY_MAX,
+            retention_bytes: Some(LOSSES_BYTES),
+            expire_unforwarded: true,
+            ..Self::default()
+        }
+    }
+
     /// Every configuration a topic has, in the order they are described.
-    pub const KEYS: [&'static str; 6] = [
+    pub const KEYS: [&'static str; 10] = [
         "brooklet.key",
+        "brooklet.on.full",
+        "brooklet.priority",
+        "brooklet.reserve",
+        "brooklet.retention.unforwarded",
         "compression.type",
         "max.message.bytes",
         "message.timestamp.type",
@@ -167,6 +199,30 @@ impl TopicConfig {
                     _ => return Err(format!("{key}={value}: one of client-id, none")),
                 };
             }
+            "brooklet.priority" => {
+                let priority = value.parse().ok().filter(|n| *n <= limits::PRIORITY_MAX);
+                self.priority =
+                    priority.ok_or_else(|| format!("{key}={value}: a number from 0 to {}", limits::PRIORITY_MAX))?;
+            }
+            "brooklet.reserve" => {
+                let bytes = value.parse::<i64>().ok().filter(|n| *n >= 0);
+                let bytes = bytes.ok_or_else(|| format!("{key}={value}: a number of bytes, 0 for none"))?;
+                self.reserve = bytes.unsigned_abs();
+            }
+            "brooklet.on.full" => {
+                self.on_full = match value {
+                    "evict-oldest" => OnFull::EvictOldest,
+                    "refuse" => OnFull::Refuse,
+                    _ => return Err(format!("{key}={value}: one of evict-oldest, refuse")),
+                };
+            }
+            "brooklet.retention.unforwarded" => {
+                self.expire_unforwarded = match value {
+                    "keep" => false,
+                    "delete" => true,
+                    _ => return Err(format!("{key}={value}: one of keep, delete")),
+                };
+            }
             "cleanup.policy" if value == "delete" => {}
             "cleanup.policy" => return Err(format!("{key}={value}: only delete is available in this version")),
             _ => return Err(format!("{key}: not a topic configuration; there are {}", Self::KEYS.join(", "))),
@@ -190,6 +246,13 @@ impl TopicConfig {
                 KeyDefault::ClientId => "client-id".to_owned(),
                 KeyDefault::None => "none".to_owned(),
             },
+            "brooklet.priority" => self.priority.to_string(),
+            "brooklet.reserve" => self.reserve.to_string(),
+            "brooklet.on.full" => match self.on_full {
+                OnFull::EvictOldest => "evict-oldest".to_owned(),
+                OnFull::Refuse => "refuse".to_owned(),
+            },
+            "brooklet.retention.unforwarded" => if self.expire_unforwarded { "delete" } else { "keep" }.to_owned(),
             _ => return None,
         })
     }
@@ -266,6 +329,11 @@ mod tests {
             ("message.timestamp.type", "now"),
             ("cleanup.policy", "compact"),
             ("brooklet.key", "x"),
+            ("brooklet.priority", "10"),
+            ("brooklet.reserve", "-1"),
+            ("brooklet.reserve", "1MiB"),
+            ("brooklet.on.full", "drop"),
+            ("brooklet.retention.unforwarded", "true"),
             ("no.such.thing", "1"),
         ] {
             let text = config.set(key, value).expect_err(key);

@@ -87,6 +87,10 @@ fn blank_topic() -> TopicSettings {
         compression: TopicCompression::Producer,
         timestamp_type: TimestampType::CreateTime,
         key: DefaultKey::None,
+        priority: 0,
+        reserve: 0,
+        on_full: OnFull::EvictOldest,
+        unforwarded: Unforwarded::Keep,
     }
 }
 

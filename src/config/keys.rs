@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::{
     types::{
         AcksOne, ClockTrust, Compression, Config, DefaultKey, Delivery, OnFull, Partitioning, TimestampType,
-        TopicCompression, TopicSettings, UplinkConfig,
+        TopicCompression, TopicSettings, Unforwarded, UplinkConfig,
     },
     value::{Choice, Kind},
 };
-use crate::limits::{BATCH_BYTES_MAX, CLIENT_ID_BYTES_MAX, PARTITIONS_MAX, TOPIC_NAME_BYTES_MAX};
+use crate::limits::{BATCH_BYTES_MAX, CLIENT_ID_BYTES_MAX, PARTITIONS_MAX, PRIORITY_MAX, TOPIC_NAME_BYTES_MAX};
 
 /// One key of the scope `T`.
 pub(super) struct Key<T: 'static> {
@@ -296,6 +296,30 @@ pub(super) static TOPIC: &[Key<TopicSettings>] = &[
         choice!(DefaultKey, |t| t.key),
         "Key of native records that bring none: the client's id (order per device holds), or none.",
     ),
+    key(
+        "priority",
+        "5",
+        Kind::Count { min: 0, max: PRIORITY_MAX as u64, set: |t, v| t.priority = v as u8 },
+        "When room is needed, what has a lower priority goes first.",
+    ),
+    key(
+        "reserve",
+        "0",
+        Kind::Size { min: 0, max: 16 * TIB, set: |t, v| t.reserve = v },
+        "This much of a topic's newest records is never evicted; all together at most 70% of store.max_bytes.",
+    ),
+    key(
+        "on_full",
+        "evict-oldest",
+        choice!(OnFull, |t| t.on_full),
+        "When room is needed: its oldest records may go, or they stay and new ones are refused.",
+    ),
+    key(
+        "retention.unforwarded",
+        "keep",
+        choice!(Unforwarded, |t| t.unforwarded),
+        "Whether retention removes what an uplink has not forwarded yet.",
+    ),
 ];
 
 /// Keys of `[uplink.NAME]`.
@@ -312,7 +336,7 @@ pub(super) static UPLINK: &[Key<UplinkConfig>] = &[
         "topics",
         "*",
         Kind::Patterns(|u, v| u.topics = v),
-        "Topics to forward; internal ones only if named (\"__…\").",
+        "Topics to forward; internal ones only if named (\"__…\", \"brooklet.losses\").",
     ),
     key("exclude", "", Kind::Patterns(|u, v| u.exclude = v), "Topics not to forward although `topics` matches them."),
     key(

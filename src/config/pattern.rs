@@ -52,7 +52,7 @@ impl TopicPattern {
     /// Whether the pattern asks for internal topics in so many words.
     #[must_use]
     pub fn names_internal(&self) -> bool {
-        self.0.starts_with("__")
+        self.0.starts_with("__") || self.0.starts_with("brooklet.")
     }
 
     #[must_use]

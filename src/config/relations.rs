@@ -4,7 +4,9 @@ use super::{
     error::{ConfigError, Origin},
     resolve::Effective,
     types::{Config, DiskBudget, UplinkConfig},
+    units::format_size,
 };
+use crate::limits::{RESERVE_PERCENT_MAX, reserve_sum_max};
 
 /// Bytes that a request or frame carries around one batch, at most.
 const AROUND_A_BATCH_BYTES: usize = 4 * 1024;
@@ -20,6 +22,11 @@ pub(super) fn check(config: &Config, effective: &[Effective]) -> Vec<ConfigError
     found.errors
 }
 
+/// Whether `key` is the reserve of this topic, its name quoted or not.
+fn is_reserve_of(key: &str, topic: &str) -> bool {
+    key == format!("topic.{topic}.reserve") || key == format!("topic.\"{topic}\".reserve")
+}
+
 struct Relations<'a> {
     effective: &'a [Effective],
     errors: Vec<ConfigError>,
@@ -31,6 +38,25 @@ impl Relations<'_> {
             && segment > max / 4
         {
             self.refuse("store.segment_bytes", "must be at most a quarter of store.max_bytes");
+        }
+        if let DiskBudget::Bytes(max) = config.store.max_bytes {
+            self.reserves(config, max);
+        }
+    }
+
+    /// Where the budget is a part of the filesystem, the store checks it when it is opened.
+    fn reserves(&mut self, config: &Config, max_bytes: u64) {
+        let (sum, most) = (config.topics.reserve_sum(), reserve_sum_max(max_bytes));
+        if sum > most {
+            let name = config.topics.by_name.iter().max_by_key(|(_, topic)| topic.reserve).map(|(name, _)| name);
+            let key = self.effective.iter().map(|effective| &effective.key);
+            let key = name.and_then(|name| key.clone().find(|key| is_reserve_of(key, name)).cloned());
+            let problem = format!(
+                "all reserves together are {}, but at most {RESERVE_PERCENT_MAX}% of store.max_bytes can be reserved: {}",
+                format_size(sum),
+                format_size(most)
+            );
+            self.refuse(key.as_deref().unwrap_or("topic.reserve"), problem);
         }
     }
 

@@ -142,6 +142,27 @@ fn topics_take_from_the_defaults_what_they_do_not_set() {
 }
 
 #[test]
+fn topics_have_classes_and_reserve_at_most_their_part() {
+    let text = |alarms: u64| {
+        format!(
+            "[store]\nmax_bytes = \"100MiB\"\n[topic]\nreserve = \"10MiB\"\n[topic.alarms]\npriority = 9\n\
+             reserve = \"{alarms}MiB\"\non_full = \"refuse\"\n[topic.debug]\npriority = 0\nreserve = 0\n\
+             retention.unforwarded = \"delete\""
+        )
+    };
+    let config = load_text(&text(60)).unwrap().config;
+    let of = |name: &str| config.topics.of(name);
+    assert_eq!((of("alarms").priority, of("alarms").reserve, of("alarms").on_full), (9, 60 << 20, OnFull::Refuse));
+    assert_eq!((of("other").priority, of("other").reserve, of("other").on_full), (5, 10 << 20, OnFull::EvictOldest));
+    assert_eq!((of("debug").priority, of("debug").unforwarded), (0, Unforwarded::Delete));
+    let error = one_error(&text(61));
+    for said in ["topic.alarms.reserve", "71MiB", "70%", "70MiB"] {
+        assert!(error.contains(said), "{error}");
+    }
+    assert!(one_error("[topic]\npriority = 10").contains("a number from 0 to 9"));
+}
+
+#[test]
 fn an_uplink_has_defaults_and_follows_all_but_internal_topics() {
     let config =
         load_text("[uplink.centre]\nbootstrap = [\"kafka.example:9092\"]\nexclude = [\"debug-*\"]").unwrap().config;
@@ -153,6 +174,10 @@ fn an_uplink_has_defaults_and_follows_all_but_internal_topics() {
     assert_eq!(uplink, &UplinkConfig { exclude: uplink.exclude.clone(), ..UplinkConfig::to(uplink.bootstrap.clone()) });
     let internal = load_text("[uplink.c]\nbootstrap = [\"k:1\"]\ntopics = [\"__loss\"]").unwrap().config;
     assert!(internal.uplinks["c"].follows("__loss") && !internal.uplinks["c"].follows("temp"));
+    for (pattern, follows) in [("*", false), ("brooklet.*", true), ("brooklet.losses", true), ("b*", false)] {
+        let config = load_text(&format!("[uplink.c]\nbootstrap = [\"k:1\"]\ntopics = [\"{pattern}\"]")).unwrap().config;
+        assert_eq!(config.uplinks["c"].follows("brooklet.losses"), follows, "{pattern}");
+    }
 }
 
 #[test]

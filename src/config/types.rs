@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
+use crate::limits::LOSSES_TOPIC;
+
 use super::{
     pattern::{TopicPattern, TopicTemplate},
     value::words,
@@ -58,7 +60,7 @@ pub enum DiskBudget {
 }
 
 words! {
-    /// What happens to an append when `store.max_bytes` is reached.
+    /// What happens when `store.max_bytes` is reached: of the store, and of a topic.
     pub enum OnFull {
         /// The oldest segment goes; what a reader still missed of it is recorded in the loss ledger.
         EvictOldest = "evict-oldest",
@@ -133,6 +135,13 @@ impl TopicsConfig {
     pub fn of(&self, name: &str) -> &TopicSettings {
         self.by_name.get(name).unwrap_or(&self.defaults)
     }
+
+    /// What the configuration reserves: the topics that it names. A default for all others counts when they are created.
+    #[must_use]
+    pub fn reserve_sum(&self) -> u64 {
+        let named = self.by_name.values().map(|topic| topic.reserve);
+        named.fold(self.defaults.reserve, u64::saturating_add)
+    }
 }
 
 /// Settings of one topic. Names as in Kafka's topic configuration where Kafka has them.
@@ -150,6 +159,24 @@ pub struct TopicSettings {
     /// `message.timestamp.type`.
     pub timestamp_type: TimestampType,
     pub key: DefaultKey,
+    /// 0 to 9; what has a higher one is kept longer when room is needed.
+    pub priority: u8,
+    /// Bytes of a topic's newest records that are never evicted.
+    pub reserve: u64,
+    /// When room is needed: may its records go, or are new ones refused?
+    pub on_full: OnFull,
+    /// Whether retention removes what an uplink has not forwarded.
+    pub unforwarded: Unforwarded,
+}
+
+words! {
+    /// `retention.unforwarded` of a topic.
+    pub enum Unforwarded {
+        /// What an uplink has still to forward outlives `retention.ms` and `retention.bytes`.
+        Keep = "keep",
+        /// It goes with the rest, into the loss ledger.
+        Delete = "delete",
+    }
 }
 
 words! {
@@ -197,7 +224,7 @@ pub struct UplinkConfig {
     pub enabled: bool,
     /// Brokers to ask first; at least one.
     pub bootstrap: Vec<HostPort>,
-    /// Topics followed. Internal topics (`__…`) are followed only where a pattern begins with `__`.
+    /// Topics followed. Internal topics (`__…`, `brooklet.losses`) only where a pattern begins with `__` or `brooklet.`.
     pub topics: Vec<TopicPattern>,
     /// Topics not followed although a pattern of `topics` matches.
     pub exclude: Vec<TopicPattern>,
@@ -233,7 +260,7 @@ impl UplinkConfig {
     /// Whether this uplink follows the topic.
     #[must_use]
     pub fn follows(&self, topic: &str) -> bool {
-        let internal = topic.starts_with("__");
+        let internal = topic.starts_with("__") || topic == LOSSES_TOPIC;
         let wanted =
             self.topics.iter().any(|pattern| pattern.matches(topic) && (!internal || pattern.names_internal()));
         wanted && !self.exclude.iter().any(|pattern| pattern.matches(topic))

@@ -82,6 +82,9 @@ impl Gateway {
     fn start_on(config: &Config, store: &Store, engine: EngineHandle) -> Result<Self, String> {
         let id = config.gateway.id.clone().unwrap_or_else(|| settings::generated_id(store));
         let broker = Broker::new(store.clone(), settings::broker(config)?)?;
+        if let Some(why) = broker.reserves_too_large() {
+            log::warn!("{why}");
+        }
         let executor = Arc::new(Executor::new());
         let (alive, ended) = async_channel::bounded::<()>(1);
         let shutdown = Shutdown::default();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::broker::{Acks, BrokerOptions, Defaults, KeyDefault, TimestampType, TopicConfig};
 use crate::config::{
     AcksOne, ClockTrust, Config, DefaultKey, DiskBudget, KafkaListenConfig, NativeListenConfig, OnFull,
-    TimestampType as ConfigTimestampType, TopicSettings,
+    TimestampType as ConfigTimestampType, TopicSettings, Unforwarded,
 };
 use crate::listen::kafka::KafkaOptions;
 use crate::listen::native::NativeOptions;
@@ -28,15 +28,19 @@ pub(super) fn store(config: &Config, disk: &dyn Disk) -> Result<StoreOptions, St
             Some(space.total / 100 * u64::from(of_hundred))
         }
     };
-    options.on_full = match of.on_full {
-        OnFull::EvictOldest => store::OnFull::EvictOldest,
-        OnFull::Refuse => store::OnFull::Refuse,
-    };
+    options.on_full = on_full(of.on_full);
     options.segment_bytes = of.segment_bytes;
     options.commit_window = of.commit_window;
     options.active_cache_bytes = bytes(of.cache_bytes);
     options.tail_bytes_max = bytes(of.tail_bytes);
     Ok(options)
+}
+
+fn on_full(of: OnFull) -> store::OnFull {
+    match of {
+        OnFull::EvictOldest => store::OnFull::EvictOldest,
+        OnFull::Refuse => store::OnFull::Refuse,
+    }
 }
 
 pub(super) fn clock_trust(trust: ClockTrust) -> WallTrust {
@@ -72,6 +76,10 @@ fn topic(settings: &TopicSettings) -> TopicConfig {
             DefaultKey::ClientId => KeyDefault::ClientId,
             DefaultKey::None => KeyDefault::None,
         },
+        priority: settings.priority,
+        reserve: settings.reserve,
+        on_full: on_full(settings.on_full),
+        expire_unforwarded: settings.unforwarded == Unforwarded::Delete,
     }
 }
 

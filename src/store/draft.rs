@@ -217,6 +217,17 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
+    /// Where what all followers have read ends, as of all earlier operations; `None` if nobody follows the partition.
+    pub(super) fn read_by_all(&self, partition: PartitionId) -> Option<i64> {
+        let followers = lock(&self.env.followers);
+        ledger::read_by_all(followers.of(partition), partition, |key| self.position(key))
+    }
+
+    /// The position under this key; none where nothing was read yet.
+    fn position(&self, key: &[u8]) -> Option<Intervals> {
+        self.get(Space::Cursor, key).and_then(|value| Intervals::decode(value).ok())
+    }
+
     /// All segments up to this one are given up.
     pub(super) fn evicted_through(&self) -> u32 {
         self.get(Space::Meta, META_EVICTED).map_or(0, |raw| super::format::u32_at(raw, 0))
@@ -237,8 +248,7 @@ impl<'a> Draft<'a> {
     pub(super) fn lose(&mut self, partition: PartitionId, range: Range<i64>, reason: LossReason) {
         let readers: Vec<String> = lock(&self.env.followers).of(partition).map(str::to_owned).collect();
         for reader in readers {
-            let position = self.get(Space::Cursor, &cursor_key(&reader, partition));
-            let position = position.map(Intervals::decode).and_then(Result::ok).unwrap_or_default();
+            let position = self.position(&cursor_key(&reader, partition)).unwrap_or_default();
             let Some((first_offset, last_offset, records)) = ledger::lost(&position, range.clone()) else {
                 continue;
             };

@@ -43,6 +43,16 @@ impl Followers {
     }
 }
 
+/// Where what a partition's followers have all read ends, going in order; `None` if nobody follows it. `position` gives
+/// the value of a reader's cursor.
+pub(super) fn read_by_all<'a>(
+    readers: impl Iterator<Item = &'a str>,
+    partition: PartitionId,
+    position: impl Fn(&[u8]) -> Option<Intervals>,
+) -> Option<i64> {
+    readers.map(|reader| position(&cursor_key(reader, partition)).map_or(0, |position| position.first_gap())).min()
+}
+
 /// The prefix of the keys of a reader's rows for a partition: the same as the key of its cursor.
 pub(super) fn key_prefix(reader: &str, partition: PartitionId) -> Vec<u8> {
     cursor_key(reader, partition)

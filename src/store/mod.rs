@@ -21,6 +21,7 @@ pub mod disk;
 pub mod sim;
 
 mod chunks;
+mod classes;
 mod cold;
 mod draft;
 mod engine;
@@ -60,6 +61,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+pub use classes::Class;
 pub use draft::Draft;
 pub use engine::{Engine, EngineHandle};
 pub use error::{Closed, DraftError, OpenError, ReadError, StoreError, TrySubmitError};
@@ -257,6 +259,16 @@ impl Store {
     /// Sets how long and how much of a partition is kept. Not durable. Without effect if the partition doesn't exist.
     pub fn set_retention(&self, partition: PartitionId, retention: Retention) {
         lock(&self.shared.retention).insert(partition, retention);
+    }
+
+    /// Says what a partition is worth when room is needed. Not durable. Without effect if the partition doesn't exist.
+    pub fn set_class(&self, partition: PartitionId, class: Class) {
+        lock(&self.shared.classes).insert(partition, class);
+    }
+
+    /// Bound of everything on disk.
+    pub fn max_bytes(&self) -> u64 {
+        self.shared.max_bytes
     }
 
     /// The loss ledger, by reader, partition and offset.

@@ -81,6 +81,7 @@ fn build(
         queue: Queue::new(options.queue_ops_max, options.queue_bytes_max),
         observers: Mutex::default(),
         retention: Mutex::default(),
+        classes: Mutex::default(),
         max_bytes: sizes.max_bytes,
         on_full: options.on_full,
         window_ms: u64::try_from(options.commit_window.as_millis()).unwrap_or(u64::MAX),

@@ -5,22 +5,32 @@
 
 use super::draft::{self, Draft};
 use super::error::{ReadError, StoreError};
+use super::intervals::Intervals;
+use super::ledger;
 use super::read;
 use super::ring::lock;
 use super::shared::Shared;
 use super::status::LossReason;
-use super::types::{CommitSeq, Committed, Operation, PartitionId, Refused, Retention, Stamp};
+use super::types::{CommitSeq, Committed, Operation, PartitionId, Refused, Retention, Space, Stamp};
 
 /// Moves the log starts of partitions.
 struct Trim {
-    starts: Vec<(PartitionId, i64)>,
+    starts: Vec<Start>,
+}
+
+struct Start {
+    partition: PartitionId,
+    log_start: i64,
+    /// Not beyond what all followers have read.
+    keep_unread: bool,
 }
 
 impl Operation for Trim {
     fn apply(&mut self, draft: &mut Draft<'_>) -> Result<(), Refused> {
-        for &(partition, start) in &self.starts {
+        for &Start { partition, log_start, keep_unread } in &self.starts {
+            let read = draft.read_by_all(partition).filter(|_| keep_unread).unwrap_or(i64::MAX);
             // Dropped meanwhile, or no room in this commit: the next round finds it again.
-            let _skipped = draft.trim(partition, start, LossReason::Expired);
+            let _skipped = draft.trim(partition, log_start.min(read), LossReason::Expired);
         }
         Ok(())
     }
@@ -45,11 +55,22 @@ pub(super) fn step(shared: &Shared) -> bool {
     for (partition, retention, log_start) in bounded {
         let by_age = retention.ms.and_then(|ms| start_by_age(shared, partition, ms, &now));
         let by_bytes = retention.bytes.and_then(|bytes| noted(read::first_offset_within(shared, partition, bytes))?);
-        if let Some(start) = by_age.max(by_bytes).filter(|start| *start > log_start) {
-            starts.push((partition, start));
+        let keep_unread = !retention.expire_unforwarded;
+        let read = read_by_all(shared, partition).filter(|_| keep_unread).unwrap_or(i64::MAX);
+        if let Some(start) = by_age.max(by_bytes).filter(|start| read.min(*start) > log_start) {
+            starts.push(Start { partition, log_start: start, keep_unread });
         }
     }
     !starts.is_empty() && shared.queue.push_internal(Box::new(Trim { starts })).is_ok()
+}
+
+/// Where what all followers have read ends, as committed.
+fn read_by_all(shared: &Shared, partition: PartitionId) -> Option<i64> {
+    let view = shared.view();
+    let followers = lock(&shared.env.followers);
+    ledger::read_by_all(followers.of(partition), partition, |key| {
+        view.state.get(Space::Cursor, key).and_then(|value| Intervals::decode(value).ok())
+    })
 }
 
 /// The log start of a partition without what is older than `ms`.

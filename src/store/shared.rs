@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use super::classes::Class;
 use super::cold::{ColdChanges, ColdFile};
 use super::disk::DirLock;
 use super::draft::DraftEnv;
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     pub queue: Queue,
     pub observers: Mutex<Observers>,
     pub retention: Mutex<HashMap<PartitionId, Retention>>,
+    pub classes: Mutex<HashMap<PartitionId, Class>>,
     pub max_bytes: u64,
     pub on_full: OnFull,
     pub window_ms: u64,

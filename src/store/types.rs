@@ -178,6 +178,8 @@ pub struct Retention {
     pub ms: Option<u64>,
     /// Bytes of the newest batches; `None` is without bound.
     pub bytes: Option<u64>,
+    /// Whether what a following reader has not read goes as well; else it is kept until it is read.
+    pub expire_unforwarded: bool,
 }
 
 /// What `read` returns.

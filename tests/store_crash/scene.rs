@@ -62,7 +62,8 @@ pub struct Scene {
 impl Scene {
     pub fn new(seed: u64, max_bytes: u64) -> Self {
         let rng = &mut Rng::with_seed(seed);
-        let retention = Retention { ms: Some(rng.u64(1..300_000)), bytes: Some(rng.u64(1..500_000)) };
+        let (ms, bytes) = (Some(rng.u64(1..300_000)), Some(rng.u64(1..500_000)));
+        let retention = Retention { ms, bytes, expire_unforwarded: rng.bool() };
         let shape = Shape {
             partitions: 5,
             actions: 4,

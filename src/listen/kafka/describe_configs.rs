@@ -81,8 +81,8 @@ fn of_topic(topic: &Topic) -> Vec<Entry> {
     };
     let own = TopicConfig::KEYS.into_iter().filter_map(|name| {
         let kind = match name {
-            "retention.ms" | "retention.bytes" => LONG,
-            "max.message.bytes" => INT,
+            "retention.ms" | "retention.bytes" | "brooklet.reserve" => LONG,
+            "max.message.bytes" | "brooklet.priority" => INT,
             _ => STRING,
         };
         Some(Entry { name, value: topic.config.get(name)?, source: source(topic, name), kind, read_only: false })

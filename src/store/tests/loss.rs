@@ -95,8 +95,8 @@ fn retention_goes_by_the_age_of_the_append_and_by_bytes() {
         store.clock.advance_ms(120_000);
         store.settle();
     }
-    store.store.set_retention(P, Retention { ms: Some(600_000), bytes: None });
-    store.store.set_retention(PartitionId(2), Retention { ms: None, bytes: Some(100_000) });
+    store.store.set_retention(P, Retention { ms: Some(600_000), ..Retention::default() });
+    store.store.set_retention(PartitionId(2), Retention { bytes: Some(100_000), ..Retention::default() });
     store.clock.advance_ms(60_000);
     store.settle();
     let start = store.store.head(P).unwrap().log_start;
@@ -113,13 +113,37 @@ fn retention_goes_by_the_age_of_the_append_and_by_bytes() {
     let clock = Arc::new(ManualClock::new(5, i64::MAX / 4));
     clock.set_wall(i64::MAX / 4, false);
     let mut store = Stepped::open_on(options(dir.path()), Arc::new(RealDisk::new()), clock);
-    store.store.set_retention(P, Retention { ms: Some(1_000), bytes: None });
+    store.store.set_retention(P, Retention { ms: Some(1_000), ..Retention::default() });
     store.settle();
     assert_eq!(store.store.head(P).unwrap().log_start, 52);
     store.clock.set_wall(i64::MAX / 4, true);
     store.clock.advance_ms(60_000);
     store.settle();
     assert_eq!(store.store.head(P).unwrap().log_start, 60);
+}
+
+#[test]
+fn retention_waits_for_those_who_follow_unless_told_not_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Stepped::open(options(dir.path()));
+    store.create(1);
+    store.store.follow("uplink/a", P);
+    for n in 0..10 {
+        store.append(1, batch(2, 1_000, n));
+        store.settle();
+    }
+    put_position(&mut store, "uplink/a", Intervals::up_to(7));
+    let retention = Retention { bytes: Some(2_500), ..Retention::default() };
+    let starts = [(false, 7, 0), (true, 18, 11)];
+    for (expire_unforwarded, start, lost) in starts {
+        store.store.set_retention(P, Retention { expire_unforwarded, ..retention });
+        store.clock.advance_ms(60_000);
+        store.settle();
+        assert_eq!(store.store.head(P).unwrap().log_start, start, "{expire_unforwarded}");
+        let losses: Vec<_> = store.store.losses().iter().map(|loss| (loss.records, loss.reason)).collect();
+        assert_eq!(losses.iter().map(|loss| loss.0).sum::<u64>(), lost);
+        assert!(losses.iter().all(|loss| loss.1 == LossReason::Expired));
+    }
 }
 
 #[test]
