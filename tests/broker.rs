@@ -68,7 +68,7 @@ fn reserves_are_refused_beyond_their_part_with_both_figures() {
     };
     refused(alter(broker, "other", &[("brooklet.reserve", "1000000")]));
     let configs = vec![("brooklet.reserve".to_owned(), "1000000".to_owned())];
-    refused(block_on(broker.create_topic(NewTopic { name: "new".to_owned(), partitions: None, configs })));
+    refused(block_on(broker.create_topic(NewTopic { name: "new".to_owned(), configs, ..NewTopic::default() })));
     assert_eq!(broker.topic("other").unwrap().config.reserve, 0);
     // What a topic has already doesn't count against itself.
     alter(broker, "alarms", &[("brooklet.reserve", "11000001")]).unwrap();

@@ -322,7 +322,9 @@ fn settings(set: &[(String, String)]) -> Result<Vec<(String, String)>, CliError>
         let is_number = value.parse::<i64>().is_ok();
         match key {
             "retention.ms" if !is_number => parse_duration(value).map(|time| time.as_millis().to_string()),
-            "retention.bytes" | "max.message.bytes" | "brooklet.reserve" if !is_number => parse_size(value).map(|bytes| bytes.to_string()),
+            "retention.bytes" | "max.message.bytes" | "brooklet.reserve" if !is_number => {
+                parse_size(value).map(|bytes| bytes.to_string())
+            }
             _ => Ok(value.to_owned()),
         }
     };
