@@ -5,7 +5,7 @@
 //! | `types`, `error`, `options`, `status`, `intervals` | the vocabulary |
 //! | `disk`, `clock`, `backend`, `sim` | the world: files and time, real or simulated |
 //! | `format`, `chunks` | bytes of a commit, and how they are cut into pages |
-//! | `segment`, `ring`, `cold` | files: one segment, all of them, the cold state |
+//! | `segment`, `log_parts`, `ring`, `cold` | files: one segment, all of them, the cold state |
 //! | `index`, `state`, `heads`, `tail`, `view` | what is known in memory, moved by one commit at a time |
 //! | `queue`, `draft`, `pending`, `writer` | the way in |
 //! | `sealer`, `evictor`, `retention`, `ledger`, `engine` | maintenance |
@@ -33,6 +33,7 @@ mod heads;
 mod index;
 mod intervals;
 mod ledger;
+mod log_parts;
 mod open;
 mod options;
 mod overlay;

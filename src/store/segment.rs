@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `meta` | name | see the `META_` constants; there once the segment is activated |
 //! | `state` | space number, chunk | CRC-32C and rows of the space as of the segment's first commit, cut in chunks |
-//! | `log` | commit, chunk | the chunks of a commit's stream |
+//! | `l` and a commit in hexadecimal | commit, chunk | the chunks of the commits' streams, from that one on: see `log_parts` |
 //! | `index` | partition, base offset | a block of the index, then its CRC-32C; there once sealed |
 //! | `summary` | partition | what the segment holds of it, then its CRC-32C; there once sealed |
 //! | `aborted` | partition, first offset | reserved for aborted transactions; empty |
@@ -18,7 +18,7 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, TableDefinition};
 
@@ -27,12 +27,13 @@ use super::chunks::{Stream, cut_plain};
 use super::disk::{Disk, DiskFile, OpenMode};
 use super::format::{self, FORMAT_VERSION, READER_VERSION_MIN, u32_at, u64_at};
 use super::index::{BatchRef, PartitionSummary, SegmentIndex};
+use super::log_parts::{self, LogParts};
+use super::ring::lock;
 use super::state::State;
 use super::types::{CommitSeq, PartitionId, Space};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const STATE: TableDefinition<(u8, u32), &[u8]> = TableDefinition::new("state");
-const LOG: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("log");
 const INDEX: TableDefinition<(u32, i64), &[u8]> = TableDefinition::new("index");
 const SUMMARY: TableDefinition<u32, &[u8]> = TableDefinition::new("summary");
 const ABORTED: TableDefinition<(u32, i64), &[u8]> = TableDefinition::new("aborted");
@@ -101,6 +102,7 @@ pub(super) struct SegmentFile {
     db: Db,
     pub(super) file: Arc<dyn DiskFile>,
     usage: Arc<Usage>,
+    parts: Mutex<LogParts>,
 }
 
 enum Db {
@@ -183,7 +185,10 @@ impl SegmentFile {
                 Db::Read(builder.open_read_only_with_backend(backend).map_err(fail)?)
             })
         })?;
-        Ok(Self { db, file, usage })
+        let opened = Self { db, file, usage, parts: Mutex::default() };
+        let parts = opened.read(|txn| Ok(LogParts::among(txn.list_tables().map_err(fail)?)))?;
+        *lock(&opened.parts) = parts;
+        Ok(opened)
     }
 
     /// Bytes of the file in use: it is full when these reach the segment size. A recycled file occupies more.
@@ -222,13 +227,31 @@ impl SegmentFile {
                     table.insert((space.number(), chunk), bytes).map_err(fail)?;
                 }
             }
-            insert_stream(txn, activation.first_commit, stream)
-        })
+            self.insert_stream(txn, activation.first_commit, stream)
+        })?;
+        lock(&self.parts).stored(activation.first_commit, stream);
+        Ok(())
     }
 
-    /// Appends a commit, durably.
+    /// Appends a commit, durably. Commits come in the order of their numbers.
     pub(super) fn append(&self, seq: CommitSeq, stream: &Stream) -> Result<(), SegmentError> {
-        self.write(|txn| insert_stream(txn, seq, stream))
+        self.write(|txn| self.insert_stream(txn, seq, stream))?;
+        lock(&self.parts).stored(seq, stream);
+        Ok(())
+    }
+
+    /// Whether the next commit begins a leaf of its own, whatever the one before left.
+    pub(super) fn begins_part(&self) -> bool {
+        lock(&self.parts).is_full()
+    }
+
+    fn insert_stream(&self, txn: &redb::WriteTransaction, seq: CommitSeq, stream: &Stream) -> Result<(), SegmentError> {
+        let name = log_parts::name(lock(&self.parts).next(seq));
+        let mut log = txn.open_table(log_parts::table(&name)).map_err(fail)?;
+        for (chunk, bytes) in (0..).zip(stream.chunks()) {
+            log.insert((seq, chunk), bytes).map_err(fail)?;
+        }
+        Ok(())
     }
 
     /// Seals the segment: index and summary, in one last durable transaction.
@@ -313,25 +336,29 @@ impl SegmentFile {
         from: CommitSeq,
         mut visit: impl FnMut(CommitSeq, Stream) -> Result<bool, SegmentError>,
     ) -> Result<(), SegmentError> {
+        let parts = lock(&self.parts).from(from).to_vec();
         self.read(|txn| {
-            let Some(log) = table_if_any(txn.open_table(LOG))? else { return Ok(()) };
             let mut open: Option<(CommitSeq, Stream)> = None;
-            for row in log.range((from, 0)..).map_err(fail)? {
-                let (key, value) = row.map_err(fail)?;
-                let (seq, chunk) = key.value();
-                if open.as_ref().is_some_and(|(at, _)| *at != seq)
-                    && let Some((seq, stream)) = open.take()
-                    && !visit(seq, stream)?
-                {
-                    return Ok(());
+            for part in parts {
+                let name = log_parts::name(part);
+                let Some(log) = table_if_any(txn.open_table(log_parts::table(&name)))? else { continue };
+                for row in log.range((from, 0)..).map_err(fail)? {
+                    let (key, value) = row.map_err(fail)?;
+                    let (seq, chunk) = key.value();
+                    if open.as_ref().is_some_and(|(at, _)| *at != seq)
+                        && let Some((seq, stream)) = open.take()
+                        && !visit(seq, stream)?
+                    {
+                        return Ok(());
+                    }
+                    let (_, stream) =
+                        open.get_or_insert_with(|| (seq, Stream { bytes: Vec::new(), chunk_ends: Vec::new() }));
+                    if chunk as usize != stream.chunk_ends.len() {
+                        return Err(SegmentError::damaged(format!("a chunk of commit {seq} is missing")));
+                    }
+                    stream.bytes.extend_from_slice(value.value());
+                    stream.chunk_ends.push(stream.bytes.len());
                 }
-                let (_, stream) =
-                    open.get_or_insert_with(|| (seq, Stream { bytes: Vec::new(), chunk_ends: Vec::new() }));
-                if chunk as usize != stream.chunk_ends.len() {
-                    return Err(SegmentError::damaged(format!("a chunk of commit {seq} is missing")));
-                }
-                stream.bytes.extend_from_slice(value.value());
-                stream.chunk_ends.push(stream.bytes.len());
             }
             match open {
                 Some((seq, stream)) => visit(seq, stream).map(drop),
@@ -348,10 +375,19 @@ impl SegmentFile {
         out: &mut Vec<u8>,
     ) -> Result<(), SegmentError> {
         self.read(|txn| {
-            let log = txn.open_table(LOG).map_err(fail)?;
             let mut entry = Vec::new();
+            let mut open = None;
             for batch in batches {
                 let place = batch.location;
+                let part = lock(&self.parts)
+                    .of(place.commit)
+                    .ok_or_else(|| SegmentError::damaged("a part of the log is missing"))?;
+                let (_, log) = match open.take().filter(|(at, _)| *at == part) {
+                    Some(opened) => open.insert(opened),
+                    None => {
+                        open.insert((part, txn.open_table(log_parts::table(&log_parts::name(part))).map_err(fail)?))
+                    }
+                };
                 let bytes = place.bytes as usize;
                 let mut skip = place.at as usize;
                 entry.clear();
@@ -453,14 +489,6 @@ impl Activation {
         let incarnation = incarnation.ok_or_else(|| SegmentError::damaged("its meta row is cut off"))?;
         Ok(Self { incarnation, id: u64_at(raw, 8), first_commit: u64_at(raw, 16), hot, cold })
     }
-}
-
-fn insert_stream(txn: &redb::WriteTransaction, seq: CommitSeq, stream: &Stream) -> Result<(), SegmentError> {
-    let mut log = txn.open_table(LOG).map_err(fail)?;
-    for (chunk, bytes) in (0..).zip(stream.chunks()) {
-        log.insert((seq, chunk), bytes).map_err(fail)?;
-    }
-    Ok(())
 }
 
 fn numbers(spaces: &[Space]) -> Vec<u8> {

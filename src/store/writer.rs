@@ -237,7 +237,8 @@ impl Writer {
         }
         let stamp = draft::now(&*self.shared.env.clock);
         let header = CommitHeader { seq, epoch_ordinal: epoch.ordinal, epoch_id: epoch.id, stamp };
-        if roll {
+        let begins = |active: &Arc<Segment>| active.with_open(super::segment::SegmentFile::begins_part);
+        if roll || self.shared.view().active().and_then(begins) == Some(true) {
             self.room = Room::default();
         }
         let stream = pending.encode(header, self.room);
