@@ -94,6 +94,7 @@ metrics! {
     counter batches_refused "Record batches and records refused for what they are: damaged, malformed, too large.";
     counter records_in "Records of native clients that were appended.";
     counter duplicates_dropped "Resends recognised: native records, and batches of idempotent Kafka producers.";
+    counter store_healed "Times that the store was opened again after a failure.";
     counter sessions_fenced "Native sessions taken over by a newer connection with the same client id.";
     counter bytes_fetched "Bytes of record batches read for consumers and uplinks.";
     counter uplink_records "Records acknowledged by upstream clusters.";

@@ -8,7 +8,7 @@
 //! the newer one learns the last durable sequence; opening a session writes nothing.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use event_listener::{Event, EventListener};
@@ -76,7 +76,7 @@ pub(super) struct Sessions {
 #[derive(Debug)]
 struct Live {
     /// The epoch granted; 0 while the session is being opened.
-    epoch: std::sync::atomic::AtomicU64,
+    epoch: AtomicU64,
     fenced: AtomicBool,
     fence: Event,
 }
@@ -89,6 +89,8 @@ pub struct DeviceSession {
     last_durable: u64,
     resumed: bool,
     floor: u64,
+    /// The last sequence acknowledged from memory on this connection; 0 is none.
+    from_memory: AtomicU64,
     upstream: Vec<(PartitionId, i64)>,
     live: Arc<Live>,
     shared: Arc<super::Shared>,
@@ -120,9 +122,18 @@ impl DeviceSession {
         self.last_durable.saturating_add(1).max(self.floor)
     }
 
-    /// The lowest sequence the client may still send: those below were acknowledged from memory.
+    /// The lowest sequence the client may still send: those below were acknowledged from memory, before this connection
+    /// or on it. A failure of the store may have lost them.
     pub(super) fn floor(&self) -> u64 {
-        self.floor
+        match self.from_memory.load(Ordering::Acquire) {
+            0 => self.floor,
+            last => self.floor.max(last.saturating_add(1)),
+        }
+    }
+
+    /// The client is told that everything up to `sequence` is acknowledged, though it may be in memory only.
+    pub fn acknowledged_from_memory(&self, sequence: u64) {
+        self.from_memory.fetch_max(sequence, Ordering::AcqRel);
     }
 
     /// Where the records end that the client wanted to see upstream when it was last here: partition and next offset.
@@ -183,6 +194,7 @@ impl Broker {
             last_durable: 0,
             resumed: false,
             floor: 0,
+            from_memory: AtomicU64::new(0),
             upstream: Vec::new(),
             live,
             shared: Arc::clone(&self.shared),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::call::IsDraftFull;
 use crate::record::BatchError;
-use crate::store::{Closed, DraftError, PartitionHead, ReadError, StoreError};
+use crate::store::{DraftError, PartitionHead, ReadError, StoreError};
 
 /// Why the store did not commit something. Nothing of it is there, unless the store was poisoned meanwhile.
 #[derive(Clone, Debug)]
@@ -18,7 +18,11 @@ pub enum CommitError {
 impl CommitError {
     /// Whether the same may succeed later without anyone's doing.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Full) | Self::Draft(DraftError::Full | DraftError::StateFull))
+        matches!(
+            self,
+            Self::Store(StoreError::Full | StoreError::Poisoned(_) | StoreError::Stopped(_))
+                | Self::Draft(DraftError::Full | DraftError::StateFull)
+        )
     }
 }
 
@@ -33,9 +37,9 @@ impl fmt::Display for CommitError {
 
 impl std::error::Error for CommitError {}
 
-impl From<Closed> for CommitError {
-    fn from(_: Closed) -> Self {
-        Self::Store(StoreError::Closed)
+impl From<StoreError> for CommitError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
     }
 }
 
@@ -133,12 +137,6 @@ impl std::error::Error for ProduceError {}
 impl From<CommitError> for ProduceError {
     fn from(error: CommitError) -> Self {
         Self::Store(error)
-    }
-}
-
-impl From<Closed> for ProduceError {
-    fn from(error: Closed) -> Self {
-        Self::Store(error.into())
     }
 }
 

@@ -65,6 +65,11 @@ impl Followers {
         self.progress.notify(usize::MAX);
     }
 
+    /// Lets everyone who waits for progress look again.
+    pub(super) fn wake_all(&self) {
+        self.progress.notify(usize::MAX);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -19,6 +19,7 @@ mod produce;
 mod producer_ids;
 mod producers;
 mod publish;
+mod rebuild;
 mod reserves;
 mod ticket;
 mod topic;
@@ -108,7 +109,9 @@ impl Broker {
             shared.apply_settings(&topic);
         }
         shared.store.observe(Arc::new(Waker { waiters: Arc::clone(&shared.waiters) }));
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        shared.store.on_reopened(Arc::new(rebuild::Rebuild(Arc::downgrade(&shared))));
+        Ok(Self { shared })
     }
 
     /// The topic of this name.

@@ -38,6 +38,14 @@ impl Waiters {
         }
     }
 
+    /// Wakes everyone.
+    pub(super) fn wake_all(&self) {
+        let events: Vec<_> = self.lock().values().flatten().filter_map(Weak::upgrade).collect();
+        for event in events {
+            event.notify(usize::MAX);
+        }
+    }
+
     /// A panic elsewhere cannot leave the map half changed: every change is one call.
     fn lock(&self) -> MutexGuard<'_, HashMap<PartitionId, Vec<Weak<Event>>>> {
         self.by_partition.lock().unwrap_or_else(PoisonError::into_inner)

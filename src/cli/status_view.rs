@@ -97,7 +97,9 @@ fn others(metrics: &BTreeMap<String, i64>) -> String {
 fn problems(status: &GatewayStatus) -> Vec<String> {
     let mut problems = Vec::new();
     if let Some(why) = &status.store.stopped {
-        problems.push(format!("the store has stopped: {why}"));
+        let again = status.store.not_reopened.as_ref().map(|why| format!(": {why}"));
+        let again = again.unwrap_or_default();
+        problems.push(format!("the store has stopped: {why}; it opens its files again as soon as that works{again}"));
     }
     if status.store.damaged_segments > 0 {
         let count = counted(status.store.damaged_segments, "segment");

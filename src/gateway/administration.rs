@@ -138,5 +138,7 @@ fn store_figures(store: &Store) -> StoreFigures {
         payload_bytes: status.payload_bytes,
         evictions: status.evictions,
         stopped: status.poisoned,
+        not_reopened: status.healing.failure,
+        healed: status.healing.healed,
     }
 }

@@ -63,8 +63,12 @@ pub struct StoreFigures {
     pub payload_bytes: u64,
     /// Segments evicted.
     pub evictions: u64,
-    /// Why the store stopped, if it did.
+    /// Why the store stopped, while it is not open again.
     pub stopped: Option<String>,
+    /// Why the last try to open it again failed, while it is not.
+    pub not_reopened: Option<String>,
+    /// How often it was opened again after a failure.
+    pub healed: u64,
 }
 
 /// A topic.

@@ -26,7 +26,7 @@ use crate::record::{BatchView, HEADER_BYTES, header};
 #[derive(Debug)]
 pub(super) struct DraftEnv {
     pub clock: Arc<dyn Clock>,
-    pub followers: Mutex<Followers>,
+    pub followers: Arc<Mutex<Followers>>,
     pub epoch: BootEpoch,
     /// A commit may hold this many bytes, and no operation more.
     pub commit_bytes_max: usize,

@@ -1,12 +1,17 @@
-//! What moves an open store: step functions, and the two threads that drive them.
+//! What moves an open store: step functions, and the threads that drive them.
+//!
+//! Two threads, writer and maintenance. When the store fails, both stop; the writer's then opens the files anew, after
+//! pauses that grow from [`HEAL_AFTER_MIN`] to [`HEAL_AFTER_MAX`], and both begin again on what was recovered.
 
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::error::StoreError;
-use super::ring::lock;
+use super::error::{OpenError, StoreError};
+use super::handle::Handle;
+use super::heal;
+use super::progress::Work;
 use super::segment::SegmentError;
 use super::shared::Shared;
 use super::writer::{Writer, WriterStep};
@@ -16,19 +21,27 @@ use super::{evictor, retention, sealer};
 const MAINTENANCE_EVERY: Duration = Duration::from_secs(1);
 /// How often retention looks at all partitions, by the store's clock.
 const RETENTION_EVERY_MS: u64 = 60_000;
+/// The pause before a store that failed is opened again, the first time.
+const HEAL_AFTER_MIN: Duration = Duration::from_secs(1);
+/// The longest such pause; each is twice as long as the one before.
+const HEAL_AFTER_MAX: Duration = Duration::from_secs(30);
+/// A store that has worked for so long begins with the shortest pause again, ms.
+const SOUND_AFTER_MS: u64 = 60_000;
 
 /// What moves an open store. [`Engine::spawn`] drives it on threads; a simulator calls its steps, one at a time and in
 /// any order, and so replays the same run from the same seed.
 #[derive(Debug)]
 pub struct Engine {
+    handle: Arc<Handle>,
     shared: Arc<Shared>,
     writer: Writer,
     retention_at_ms: Option<u64>,
 }
 
 impl Engine {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { writer: Writer::new(Arc::clone(&shared)), shared, retention_at_ms: None }
+    pub(super) fn new(handle: Arc<Handle>) -> Self {
+        let shared = handle.current();
+        Self { handle, writer: Writer::new(Arc::clone(&shared)), shared, retention_at_ms: None }
     }
 
     /// Takes in what waits in the queue, and commits if that is due; with `now`, whether due or not.
@@ -39,7 +52,7 @@ impl Engine {
     /// Seals what a roll left, and brings `state.redb` up to date. Whether there was anything to do.
     ///
     /// # Errors
-    /// If that failed; the store is poisoned then.
+    /// If that failed; the store has failed then.
     pub fn step_sealer(&mut self) -> Result<bool, StoreError> {
         step_sealer(&self.shared)
     }
@@ -54,16 +67,56 @@ impl Engine {
         Ok(step_evictor(&self.shared)? || retained)
     }
 
+    /// If the store has failed: tells all operations that wait, and tries once to open the files anew. Whether it did.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// Why that failed; nothing has changed then, and it may be tried again.
+    pub fn step_heal(&mut self) -> Result<bool, OpenError> {
+        if self.shared.poisoned().is_none() || self.handle.is_closing() {
+            return Ok(false);
+        }
+        while !self.writer.is_idle() {
+            self.writer.step(true);
+        }
+        let healed = self
+            .shared
+            .progress
+            .during(Work::Healing, &*self.handle.clock, || heal::reopen(&self.handle, &self.shared));
+        match healed {
+            Ok(shared) => {
+                log::info!("the store is open again, at commit {}", shared.view().last_commit);
+                self.writer = Writer::new(Arc::clone(&shared));
+                self.shared = shared;
+                self.retention_at_ms = None;
+                Ok(true)
+            }
+            Err(error) => {
+                if self.handle.note_failure(error.to_string()) {
+                    log::error!("the store can't be opened again yet: {error}");
+                }
+                Err(error)
+            }
+        }
+    }
+
     /// Commits what waits, and closes all files cleanly, so that the next opening needs no repair.
     ///
     /// # Errors
     /// If a file couldn't be closed cleanly: nothing is lost, the next opening repairs.
     pub fn close(mut self) -> io::Result<()> {
-        self.shared.queue.close();
+        self.handle.close();
         while !self.writer.is_idle() {
             self.writer.step(true);
         }
-        close(&self.shared)
+        self.close_files()
+    }
+
+    fn close_files(&self) -> io::Result<()> {
+        let segments: Vec<_> = self.shared.view().segments.iter().cloned().collect();
+        let closed = self.shared.ring.close(segments.iter()).map_err(|error| io::Error::other(error.to_string()));
+        self.handle.release();
+        closed
     }
 
     /// Runs the store on two threads: the writer, and maintenance (sealing, evicting, spares).
@@ -71,26 +124,59 @@ impl Engine {
     /// # Errors
     /// If a thread can't be started.
     pub fn spawn(self) -> io::Result<EngineHandle> {
-        let Self { shared, mut writer, retention_at_ms } = self;
-        let maintained = Arc::clone(&shared);
-        let maintenance = std::thread::Builder::new()
-            .name("store-maintain".into())
-            .spawn(move || guard(&maintained, || maintain(&maintained, retention_at_ms)))?;
-        let spawned = std::thread::Builder::new().name("store-writer".into()).spawn({
-            let shared = Arc::clone(&shared);
-            move || {
-                guard(&shared, || run_writer(&shared, &mut writer));
-                shared.maintenance.stop();
-                let _panicked = maintenance.join();
-                if let Err(error) = close(&shared) {
-                    log::warn!("closing the store: {error}");
-                }
-            }
-        });
-        if spawned.is_err() {
+        let maintenance = self.spawn_maintenance()?;
+        let shared = Arc::clone(&self.shared);
+        let writer = std::thread::Builder::new().name("store-writer".into()).spawn(move || self.run(maintenance));
+        if writer.is_err() {
             shared.maintenance.stop();
         }
-        Ok(EngineHandle { writer: spawned? })
+        Ok(EngineHandle { writer: writer? })
+    }
+
+    fn spawn_maintenance(&self) -> io::Result<JoinHandle<()>> {
+        let (shared, retention_at_ms) = (Arc::clone(&self.shared), self.retention_at_ms);
+        let run = move || guard(&shared, || maintain(&shared, retention_at_ms));
+        std::thread::Builder::new().name("store-maintain".into()).spawn(run)
+    }
+
+    /// Runs until the store is closed, over all failures.
+    fn run(mut self, maintenance: JoinHandle<()>) {
+        let mut maintenance = Some(maintenance);
+        let mut pause = HEAL_AFTER_MIN;
+        loop {
+            let began_ms = self.handle.clock.mono_ms();
+            guard(&self.shared, || run_writer(&self.shared, &mut self.writer));
+            self.shared.maintenance.stop();
+            let _panicked = maintenance.take().map(JoinHandle::join);
+            if self.handle.clock.mono_ms().saturating_sub(began_ms) >= SOUND_AFTER_MS {
+                pause = HEAL_AFTER_MIN;
+            }
+            if !self.heal(&mut pause) {
+                break;
+            }
+            match self.spawn_maintenance() {
+                Ok(thread) => maintenance = Some(thread),
+                Err(error) => drop(self.shared.poison(&format!("a thread can't be started: {error}"))),
+            }
+        }
+        if let Err(error) = self.close_files() {
+            log::warn!("closing the store: {error}");
+        }
+    }
+
+    /// Tries until the store is open again; whether it is, else it is to end.
+    fn heal(&mut self, pause: &mut Duration) -> bool {
+        while !self.handle.is_closing() {
+            self.handle.pause(*pause);
+            *pause = (*pause * 2).min(HEAL_AFTER_MAX);
+            let mut healed = false;
+            // The failure is in the status, and was logged.
+            guard(&Arc::clone(&self.shared), || healed = self.step_heal().unwrap_or(false));
+            if healed {
+                return true;
+            }
+        }
+        false
     }
 }
 
@@ -101,7 +187,7 @@ pub struct EngineHandle {
 }
 
 impl EngineHandle {
-    /// Waits until the store has closed, after [`super::Store::shutdown`] or a failure of the medium.
+    /// Waits until the store has closed, after [`super::Store::shutdown`].
     pub fn join(self) {
         let _panicked = self.writer.join();
     }
@@ -140,12 +226,16 @@ fn maintain(shared: &Shared, mut retention_at_ms: Option<u64>) {
 fn step_sealer(shared: &Shared) -> Result<bool, StoreError> {
     match shared.poisoned() {
         Some(error) => Err(error),
-        None => sealer::step(shared).map_err(|error| shared.poison(&format!("sealing: {error}"))),
+        None => shared
+            .progress
+            .during(Work::Maintenance, &*shared.env.clock, || sealer::step(shared))
+            .map_err(|error| shared.poison(&format!("sealing: {error}"))),
     }
 }
 
 fn step_evictor(shared: &Shared) -> io::Result<bool> {
-    evictor::step(shared).map_err(|error| match error {
+    let step = shared.progress.during(Work::Maintenance, &*shared.env.clock, || evictor::step(shared));
+    step.map_err(|error| match error {
         SegmentError::Io(error) => error,
         error => io::Error::other(error.to_string()),
     })
@@ -158,13 +248,6 @@ fn step_retention(shared: &Shared, at_ms: &mut Option<u64>) -> bool {
     }
     *at_ms = Some(now);
     retention::step(shared)
-}
-
-fn close(shared: &Shared) -> io::Result<()> {
-    let segments: Vec<_> = shared.view().segments.iter().cloned().collect();
-    let closed = shared.ring.close(segments.iter()).map_err(|error| io::Error::other(error.to_string()));
-    drop(lock(&shared.dir_lock).take());
-    closed
 }
 
 /// A panic of an operation or observer must not leave everyone waiting for a thread that is gone.

@@ -8,9 +8,11 @@ use std::sync::Arc;
 /// Why a commit failed. Cheap to clone: every operation of the commit is told.
 #[derive(Clone, Debug)]
 pub enum StoreError {
-    /// A write or sync failed, now or earlier: whether the last commit is durable is unknown until the store is opened
-    /// again. Everything fails from here on.
+    /// A write or sync failed in the midst of it: whether it is there is known only when the store is open again, which
+    /// it tries by itself. What is sent again then is recognised, if it was there.
     Poisoned(Arc<str>),
+    /// The store stopped after such a failure, and tries to open its files again: this was not tried.
+    Stopped(Arc<str>),
     /// No room within `max_bytes` and nothing may be evicted (`on_full = "refuse"`), or the filesystem is full.
     /// Nothing was changed; later commits may succeed.
     Full,
@@ -21,7 +23,10 @@ pub enum StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Poisoned(why) => write!(f, "the store stopped after an I/O error: {why}"),
+            Self::Poisoned(why) => write!(f, "the store failed while it stored this, which may be there or not: {why}"),
+            Self::Stopped(why) => {
+                write!(f, "the store stopped after a failure, and opens its files again as soon as that works: {why}")
+            }
             Self::Full => f.write_str("the store is full"),
             Self::Closed => f.write_str("the store is closed"),
         }
@@ -121,17 +126,9 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// Why an operation wasn't queued: the store is closing, closed or poisoned.
+/// The queue takes nothing any more; see [`super::shared::Shared::why_closed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed;
-
-impl fmt::Display for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the store is closed")
-    }
-}
-
-impl std::error::Error for Closed {}
+pub(super) struct Closed;
 
 /// Why an operation wasn't queued at once; gives it back.
 pub enum TrySubmitError {

@@ -8,6 +8,7 @@
 //! | `segment`, `log_parts`, `ring`, `cold` | files: one segment, all of them, the cold state |
 //! | `index`, `state`, `heads`, `tail`, `view` | what is known in memory, moved by one commit at a time |
 //! | `queue`, `draft`, `pending`, `writer` | the way in |
+//! | `handle`, `heal`, `prove`, `progress` | what outlives a failure, and how the store gets over it |
 //! | `sealer`, `evictor`, `retention`, `ledger`, `engine` | maintenance |
 //! | `read`, `scan` | the way out |
 //! | `open`, `recovery`, `overlay`, `reader`, `fsck` | opening, and looking without changing |
@@ -29,7 +30,9 @@ mod error;
 mod evictor;
 mod format;
 mod fsck;
+mod handle;
 mod heads;
+mod heal;
 mod index;
 mod intervals;
 mod ledger;
@@ -38,6 +41,8 @@ mod open;
 mod options;
 mod overlay;
 mod pending;
+mod progress;
+mod prove;
 mod queue;
 mod read;
 mod reader;
@@ -65,10 +70,12 @@ use std::time::Duration;
 pub use classes::Class;
 pub use draft::Draft;
 pub use engine::{Engine, EngineHandle};
-pub use error::{Closed, DraftError, OpenError, ReadError, StoreError, TrySubmitError};
+pub use error::{DraftError, OpenError, ReadError, StoreError, TrySubmitError};
 pub use fsck::{Finding, FsckReport, fsck};
+pub use handle::{Healing, Reopened};
 pub use intervals::{Intervals, InvalidIntervals, TooManyIntervals, cursor_key};
 pub use options::{OnFull, SEALED_OPEN_MAX, StoreOptions, max_bytes_default, segment_bytes_for};
+pub use progress::{Progress, Work};
 pub use reader::Reader;
 pub use status::{LossEntry, LossReason, StoreStatus};
 pub use types::{
@@ -79,14 +86,18 @@ pub use writer::WriterStep;
 
 use clock::Clock;
 use disk::Disk;
+use handle::Handle;
 use ring::lock;
 use shared::Shared;
 
 /// A handle on an open store; cheap to clone. Reads block the calling thread on the disk: async callers wrap them in
 /// `smol::unblock`.
+///
+/// After a failure of the medium operations fail, reads of memory and of sealed segments go on, and the engine opens the
+/// files anew; the handle stays valid, and then leads to what was recovered.
 #[derive(Clone, Debug)]
 pub struct Store {
-    shared: Arc<Shared>,
+    handle: Arc<Handle>,
 }
 
 impl Store {
@@ -99,16 +110,33 @@ impl Store {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Engine), OpenError> {
-        let shared = Arc::new(open::open(options, disk, clock)?);
-        Ok((Self { shared: Arc::clone(&shared) }, Engine::new(shared)))
+        let handle = Arc::new(open::open(options, disk, clock)?);
+        Ok((Self { handle: Arc::clone(&handle) }, Engine::new(handle)))
+    }
+
+    fn shared(&self) -> Arc<Shared> {
+        self.handle.current()
+    }
+
+    /// Reads; once more if the store was opened anew meanwhile.
+    fn reading<T>(&self, read: impl Fn(&Shared) -> Result<T, ReadError>) -> Result<T, ReadError> {
+        loop {
+            let shared = self.shared();
+            let done = read(&shared);
+            if done.is_ok() || self.handle.is_current(&shared) {
+                return done;
+            }
+        }
     }
 
     /// Queues an operation; waits while the queue is full, which is the back-pressure.
     ///
     /// # Errors
-    /// [`Closed`] if the store is closing, closed or poisoned; `done` isn't called then.
-    pub async fn submit(&self, op: Box<dyn Operation>) -> Result<(), Closed> {
-        self.shared.queue.push(op, None).await
+    /// [`StoreError::Closed`] if the store is closing or closed, [`StoreError::Stopped`] after a failure; `done` isn't
+    /// called then.
+    pub async fn submit(&self, op: Box<dyn Operation>) -> Result<(), StoreError> {
+        let shared = self.shared();
+        shared.queue.push(op, None).await.map_err(|error::Closed| shared.why_closed())
     }
 
     /// Queues an operation if there is room now.
@@ -116,32 +144,33 @@ impl Store {
     /// # Errors
     /// Gives the operation back.
     pub fn try_submit(&self, op: Box<dyn Operation>) -> Result<(), TrySubmitError> {
-        self.shared.queue.try_push(op, None)
+        self.shared().queue.try_push(op, None)
     }
 
     /// Queues an operation that rides with the next commit; if none comes `within` that time, one is made for it.
     ///
     /// # Errors
     /// As [`Store::submit`].
-    pub async fn submit_lazy(&self, op: Box<dyn Operation>, within: Duration) -> Result<(), Closed> {
+    pub async fn submit_lazy(&self, op: Box<dyn Operation>, within: Duration) -> Result<(), StoreError> {
         let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        let until = self.shared.env.clock.mono_ms().saturating_add(within);
-        self.shared.queue.push(op, Some(until)).await
+        let shared = self.shared();
+        let until = shared.env.clock.mono_ms().saturating_add(within);
+        shared.queue.push(op, Some(until)).await.map_err(|error::Closed| shared.why_closed())
     }
 
     /// The readable range of a partition; `None` if it doesn't exist.
     pub fn head(&self, partition: PartitionId) -> Option<PartitionHead> {
-        self.shared.view().partitions.get(&partition).map(heads::Partition::head)
+        self.shared().view().partitions.get(&partition).map(heads::Partition::head)
     }
 
     /// All partitions, ascending.
     pub fn partitions(&self) -> Vec<PartitionId> {
-        self.shared.view().partitions.keys().copied().collect()
+        self.shared().view().partitions.keys().copied().collect()
     }
 
     /// Bytes kept of a partition, store headers included.
     pub fn partition_bytes(&self, partition: PartitionId) -> Option<u64> {
-        self.shared.view().partitions.get(&partition).map(heads::Partition::bytes)
+        self.shared().view().partitions.get(&partition).map(heads::Partition::bytes)
     }
 
     /// Reads whole batches from `offset` on: at least one if there is one, else at most `bytes_max`. From the middle of
@@ -150,7 +179,7 @@ impl Store {
     /// # Errors
     /// See [`ReadError`].
     pub fn read(&self, partition: PartitionId, offset: i64, bytes_max: usize) -> Result<ReadBatches, ReadError> {
-        read::read(&self.shared, partition, offset, bytes_max)
+        self.reading(|shared| read::read(shared, partition, offset, bytes_max))
     }
 
     /// As [`Store::read`], if that needs nothing but memory: the recent tail, the end of the partition, or an error that
@@ -164,12 +193,12 @@ impl Store {
         offset: i64,
         bytes_max: usize,
     ) -> Option<Result<ReadBatches, ReadError>> {
-        read::read_tail(&self.shared.view(), partition, offset, bytes_max)
+        read::read_tail(&self.shared().view(), partition, offset, bytes_max)
     }
 
     /// This moment, by the store's clock.
     pub fn now(&self) -> Stamp {
-        draft::now(&*self.shared.env.clock)
+        draft::now(&*self.handle.clock)
     }
 
     /// Reads whole commits in commit order, at least one, of them the batches whose partition passes `filter`. Stops
@@ -183,7 +212,7 @@ impl Store {
         filter: &dyn Fn(PartitionId) -> bool,
         bytes_max: usize,
     ) -> Result<ScanChunk, ReadError> {
-        scan::scan(&self.shared, from, filter, bytes_max)
+        self.reading(|shared| scan::scan(shared, from, filter, bytes_max))
     }
 
     /// The commit that holds `offset`, or the first one behind it: where a scan must start to meet it. Blocks.
@@ -191,7 +220,7 @@ impl Store {
     /// # Errors
     /// See [`ReadError`].
     pub fn scan_start(&self, partition: PartitionId, offset: i64) -> Result<CommitSeq, ReadError> {
-        read::commit_of(&self.shared, partition, offset)
+        self.reading(|shared| read::commit_of(shared, partition, offset))
     }
 
     /// The first record whose timestamp is at least `timestamp_ms`: its offset and timestamp. Blocks.
@@ -199,7 +228,7 @@ impl Store {
     /// # Errors
     /// See [`ReadError`].
     pub fn offset_for_time(&self, partition: PartitionId, timestamp_ms: i64) -> Result<Option<(i64, i64)>, ReadError> {
-        read::offset_for_time(&self.shared, partition, timestamp_ms)
+        self.reading(|shared| read::offset_for_time(shared, partition, timestamp_ms))
     }
 
     /// The record with the highest timestamp: its offset and timestamp; the first of several. Blocks.
@@ -207,80 +236,92 @@ impl Store {
     /// # Errors
     /// See [`ReadError`].
     pub fn max_timestamp(&self, partition: PartitionId) -> Result<Option<(i64, i64)>, ReadError> {
-        read::max_timestamp(&self.shared, partition)
+        self.reading(|shared| read::max_timestamp(shared, partition))
     }
 
     /// The latest epoch of a partition at or below `ordinal`, and the offset where it ends (KIP-101).
     pub fn epoch_end(&self, partition: PartitionId, ordinal: u32) -> Option<(u32, i64)> {
-        self.shared.view().partitions.get(&partition)?.epoch_end(ordinal)
+        self.shared().view().partitions.get(&partition)?.epoch_end(ordinal)
     }
 
     /// The epoch of this opening. It is in the table only once something was committed.
     pub fn epoch(&self) -> BootEpoch {
-        self.shared.env.epoch
+        self.shared().env.epoch
     }
 
     /// The boot-epoch table, ascending; the oldest rows go first when it is full.
     pub fn epochs(&self) -> Vec<EpochRow> {
-        self.shared.view().epochs()
+        self.shared().view().epochs()
     }
 
     /// Random, made when the store was created.
     pub fn incarnation(&self) -> [u8; 16] {
-        self.shared.incarnation
+        self.shared().incarnation
     }
 
     /// Committed state: one value.
     pub fn get(&self, space: Space, key: &[u8]) -> Option<Vec<u8>> {
-        self.shared.view().state.get(space, key).map(<[u8]>::to_vec)
+        self.shared().view().state.get(space, key).map(<[u8]>::to_vec)
     }
 
     /// Committed state: all entries whose key begins with `prefix`, by key.
     pub fn entries(&self, space: Space, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let view = self.shared.view();
+        let shared = self.shared();
+        let view = shared.view();
         view.state.range(space, prefix).map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
     }
 
     /// Adds an observer of commits; it stays until the store closes.
     pub fn observe(&self, observer: Arc<dyn CommitObserver>) {
-        lock(&self.shared.observers).0.push(observer);
+        lock(&self.shared().observers).0.push(observer);
+    }
+
+    /// Adds who must look again each time that a store which had failed is open again.
+    pub fn on_reopened(&self, who: Arc<dyn Reopened>) {
+        self.handle.on_reopened(who);
+    }
+
+    /// How far the store's threads are, for a watchdog.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.shared().progress)
     }
 
     /// Protects what `reader` has not read of a partition: when it must go, the loss ledger tells. Not durable: whoever
     /// follows says so after each opening. The name must not contain a zero byte.
     pub fn follow(&self, reader: &str, partition: PartitionId) {
-        lock(&self.shared.env.followers).follow(reader, partition);
+        lock(&self.shared().env.followers).follow(reader, partition);
     }
 
     /// Ends [`Store::follow`].
     pub fn unfollow(&self, reader: &str, partition: PartitionId) {
-        lock(&self.shared.env.followers).unfollow(reader, partition);
+        lock(&self.shared().env.followers).unfollow(reader, partition);
     }
 
     /// Sets how long and how much of a partition is kept. Not durable. Without effect if the partition doesn't exist.
     pub fn set_retention(&self, partition: PartitionId, retention: Retention) {
-        lock(&self.shared.retention).insert(partition, retention);
+        lock(&self.shared().retention).insert(partition, retention);
     }
 
     /// Says what a partition is worth when room is needed. Not durable. Without effect if the partition doesn't exist.
     pub fn set_class(&self, partition: PartitionId, class: Class) {
-        lock(&self.shared.classes).insert(partition, class);
+        lock(&self.shared().classes).insert(partition, class);
     }
 
     /// Bound of everything on disk.
     pub fn max_bytes(&self) -> u64 {
-        self.shared.max_bytes
+        self.shared().max_bytes
     }
 
     /// The loss ledger, by reader, partition and offset.
     pub fn losses(&self) -> Vec<LossEntry> {
-        let view = self.shared.view();
+        let shared = self.shared();
+        let view = shared.view();
         view.state.range(Space::Ledger, &[]).filter_map(|(key, value)| ledger::decode(key, value)).collect()
     }
 
     /// The store's figures.
     pub fn status(&self) -> StoreStatus {
-        let shared = &self.shared;
+        let shared = self.shared();
         let disk_bytes = shared.disk_bytes();
         let view = shared.view();
         StoreStatus {
@@ -300,11 +341,12 @@ impl Store {
             payload_bytes: shared.counters.payload_bytes.load(Ordering::Relaxed),
             evictions: shared.counters.evictions.load(Ordering::Relaxed),
             poisoned: lock(&shared.poison).as_ref().map(ToString::to_string),
+            healing: self.handle.healing(),
         }
     }
 
     /// Refuses what comes from now on; the engine commits what waits, and closes. Doesn't wait: [`EngineHandle::join`].
     pub fn shutdown(&self) {
-        self.shared.queue.close();
+        self.handle.close();
     }
 }

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use super::clock::Clock;
 use super::cold::ColdFile;
-use super::disk::Disk;
+use super::disk::{DirLock, Disk};
 use super::draft::DraftEnv;
 use super::error::OpenError;
+use super::handle::Handle;
 use super::options::{StoreOptions, max_bytes_default, segment_bytes_for};
 use super::overlay::OverlayDisk;
+use super::prove::HEAL_NEW;
 use super::queue::Queue;
 use super::recovery::{self, Access, io_error, segment_error};
 use super::ring::{Ring, lock};
@@ -24,11 +26,38 @@ const SEGMENT_BYTES_MIN: u64 = 512 * 1_024;
 const SEGMENTS_MIN: u64 = 4;
 
 /// Opens a store to run it.
-pub(super) fn open(options: StoreOptions, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<Shared, OpenError> {
+pub(super) fn open(options: StoreOptions, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<Handle, OpenError> {
     let dir = &options.dir;
     disk.create_dir_all(dir).map_err(|error| io_error(dir, error))?;
-    let sizes = Sizes::settle(&options, &*disk)?;
-    let (shared, cold_behind) = build(&options, sizes, disk, clock, Access::Write)?;
+    let claim = claim(dir, &*disk)?;
+    let shared = start(&options, &disk, &clock, None)?;
+    Ok(Handle::new(Arc::new(shared), claim, options, disk, clock))
+}
+
+/// Opens a store anew in the place of one that failed; its directory is claimed still.
+pub(super) fn reopen(
+    options: &StoreOptions,
+    disk: &Arc<dyn Disk>,
+    clock: &Arc<dyn Clock>,
+    failed: &Shared,
+) -> Result<Shared, OpenError> {
+    start(options, disk, clock, Some(failed))
+}
+
+fn start(
+    options: &StoreOptions,
+    disk: &Arc<dyn Disk>,
+    clock: &Arc<dyn Clock>,
+    failed: Option<&Shared>,
+) -> Result<Shared, OpenError> {
+    let sizes = Sizes::settle(options, &**disk)?;
+    // A copy that never took its place.
+    let copy = options.dir.join(HEAL_NEW);
+    match disk.remove(&copy) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(&copy, error)),
+        _ => {}
+    }
+    let (shared, cold_behind) = build(options, sizes, Arc::clone(disk), Arc::clone(clock), Access::Write, failed)?;
     // What a crash kept the sealer from doing.
     if !cold_behind.is_empty() {
         let last_commit = shared.view().last_commit;
@@ -39,25 +68,33 @@ pub(super) fn open(options: StoreOptions, disk: Arc<dyn Disk>, clock: Arc<dyn Cl
 }
 
 /// Opens a store to look at it: no file is changed.
-pub(super) fn inspect(options: StoreOptions, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<Shared, OpenError> {
+pub(super) fn inspect(options: StoreOptions, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<Handle, OpenError> {
+    let claim = claim(&options.dir, &*disk)?;
     // No budget binds who doesn't write.
     let sizes = Sizes::settle(&StoreOptions { max_bytes: Some(1 << 30), ..options.clone() }, &*disk)?;
-    build(&options, sizes, Arc::new(OverlayDisk::new(disk)), clock, Access::Inspect).map(|(shared, _)| shared)
+    let disk: Arc<dyn Disk> = Arc::new(OverlayDisk::new(disk));
+    let (shared, _) = build(&options, sizes, Arc::clone(&disk), Arc::clone(&clock), Access::Inspect, None)?;
+    Ok(Handle::new(Arc::new(shared), claim, options, disk, clock))
 }
 
-/// Claims the directory and recovers. Also returns the spaces of which `state.redb` may lack changes.
+/// Claims the directory, against other processes.
+fn claim(dir: &std::path::Path, disk: &dyn Disk) -> Result<Box<dyn DirLock>, OpenError> {
+    disk.lock(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::InUse(dir.to_path_buf()),
+        _ => io_error(dir, error),
+    })
+}
+
+/// Recovers. Also returns the spaces of which `state.redb` may lack changes.
 fn build(
     options: &StoreOptions,
     sizes: Sizes,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     access: Access,
+    failed: Option<&Shared>,
 ) -> Result<(Shared, Vec<Space>), OpenError> {
     let dir = &options.dir;
-    let dir_lock = disk.lock(dir).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => OpenError::InUse(dir.clone()),
-        _ => io_error(dir, error),
-    })?;
     let caches = (options.active_cache_bytes, options.sealed_cache_bytes);
     let ring = Ring::new(Arc::clone(&disk), dir.clone(), sizes.segment_bytes, caches.0, caches.1);
     #[cfg(debug_assertions)]
@@ -65,11 +102,13 @@ fn build(
     let found = recovery::recover(&ring, options.tail_bytes_max, access)?;
     let incarnation = found.incarnation.map_or_else(|| random(dir), Ok)?;
     let last = found.view.epochs().last().map_or(0, |row: &EpochRow| row.epoch.ordinal);
+    // Also one in which nothing was committed has been seen.
+    let last = failed.map_or(last, |failed| last.max(failed.env.epoch.ordinal));
     let epoch = BootEpoch { ordinal: last + 1, id: u64::from_le_bytes(random(dir)?) };
     let cold = ColdFile::new(disk, dir.clone(), incarnation);
     let env = DraftEnv {
         clock,
-        followers: Mutex::default(),
+        followers: failed.map(|failed| Arc::clone(&failed.env.followers)).unwrap_or_default(),
         epoch,
         commit_bytes_max: sizes.commit_bytes_max,
         state_bytes_max: sizes.state_bytes_max,
@@ -79,15 +118,16 @@ fn build(
         ring,
         view: RwLock::new(found.view),
         queue: Queue::new(options.queue_ops_max, options.queue_bytes_max),
-        observers: Mutex::default(),
-        retention: Mutex::default(),
-        classes: Mutex::default(),
+        observers: failed.map(|failed| Arc::clone(&failed.observers)).unwrap_or_default(),
+        retention: failed.map(|failed| Arc::clone(&failed.retention)).unwrap_or_default(),
+        classes: failed.map(|failed| Arc::clone(&failed.classes)).unwrap_or_default(),
         max_bytes: sizes.max_bytes,
         on_full: options.on_full,
         window_ms: u64::try_from(options.commit_window.as_millis()).unwrap_or(u64::MAX),
         draft_bytes_max: sizes.draft_bytes_max,
         incarnation,
-        counters: super::shared::Counters::default(),
+        counters: failed.map(|failed| Arc::clone(&failed.counters)).unwrap_or_default(),
+        progress: failed.map(|failed| Arc::clone(&failed.progress)).unwrap_or_default(),
         maintenance: super::shared::Signal::default(),
         cold_bytes: AtomicU64::new(cold.allocated()),
         cold: Mutex::new(cold),
@@ -97,7 +137,6 @@ fn build(
         sealing: Mutex::new(()),
         other_bytes: AtomicU64::new(found.other_bytes),
         poison: Mutex::new(None),
-        dir_lock: Mutex::new(Some(dir_lock)),
     };
     Ok((shared, found.cold_behind))
 }

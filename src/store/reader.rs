@@ -23,8 +23,8 @@ impl Reader {
     /// # Errors
     /// [`OpenError::InUse`] if a process runs it; else see [`OpenError`].
     pub fn open(dir: &Path, disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
-        let shared = open::inspect(StoreOptions::new(dir), disk, Arc::new(RealClock::default()))?;
-        Ok(Self { store: Store { shared: Arc::new(shared) } })
+        let handle = open::inspect(StoreOptions::new(dir), disk, Arc::new(RealClock::default()))?;
+        Ok(Self { store: Store { handle: Arc::new(handle) } })
     }
 
     /// See [`Store::incarnation`].
@@ -55,7 +55,7 @@ impl Reader {
     /// # Errors
     /// As [`Store::read`].
     pub fn next_batch(&self, partition: PartitionId, offset: i64) -> Result<Option<i64>, ReadError> {
-        super::read::next_batch(&self.store.shared, partition, offset)
+        super::read::next_batch(&self.store.shared(), partition, offset)
     }
 
     /// See [`Store::scan`].

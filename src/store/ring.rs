@@ -63,6 +63,8 @@ enum Slot {
     Closed,
     /// It can't be read; why.
     Damaged(Arc<str>),
+    /// Closed after a failure: what the file shows is no evidence until the store is opened again.
+    Withdrawn,
     /// Its file is removed or about to be.
     Gone,
 }
@@ -137,6 +139,11 @@ impl Segment {
 
     pub(super) fn is_damaged(&self) -> bool {
         matches!(&*self.slot.read().unwrap_or_else(PoisonError::into_inner), Slot::Damaged(_))
+    }
+
+    /// Closes the file after a failure: it can't be used through this any more.
+    pub(super) fn withdraw(&self) {
+        drop(self.set_slot(Slot::Withdrawn));
     }
 
     /// Gives up the handle for good.
@@ -277,6 +284,10 @@ impl Ring {
                     }
                     Slot::Damaged(why) => return Err(SegmentError::damaged(&**why).into()),
                     Slot::Gone => return Err(UseError::Gone),
+                    Slot::Withdrawn => {
+                        let error = io::Error::other("the store is being opened again after a failure");
+                        return Err(SegmentError::Io(error).into());
+                    }
                     Slot::Closed => {}
                 }
             }
@@ -336,6 +347,11 @@ impl Ring {
             }
         }
         result
+    }
+
+    /// Lets go of the spare; its file stays until the store is opened again.
+    pub(super) fn drop_spare(&self) {
+        drop(lock(&self.spare).take());
     }
 
     pub(super) fn has_spare(&self) -> bool {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::classes::Class;
 use super::cold::{ColdChanges, ColdFile};
-use super::disk::DirLock;
 use super::draft::DraftEnv;
 use super::error::StoreError;
 use super::options::OnFull;
+use super::progress::Progress;
 use super::queue::Queue;
 use super::ring::{Ring, lock};
 use super::types::{CommitObserver, PartitionId, Retention};
@@ -28,15 +28,17 @@ pub(super) struct Shared {
     pub env: DraftEnv,
     pub view: RwLock<View>,
     pub queue: Queue,
-    pub observers: Mutex<Observers>,
-    pub retention: Mutex<HashMap<PartitionId, Retention>>,
-    pub classes: Mutex<HashMap<PartitionId, Class>>,
+    /// Outlives a failure, as do `retention`, `classes`, `counters`, `progress` and the followers.
+    pub observers: Arc<Mutex<Observers>>,
+    pub retention: Arc<Mutex<HashMap<PartitionId, Retention>>>,
+    pub classes: Arc<Mutex<HashMap<PartitionId, Class>>>,
     pub max_bytes: u64,
     pub on_full: OnFull,
     pub window_ms: u64,
     pub draft_bytes_max: usize,
     pub incarnation: [u8; 16],
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
+    pub progress: Arc<Progress>,
     pub maintenance: Signal,
     pub cold: Mutex<ColdFile>,
     /// What `state.redb` occupies; while it is written, what it may come to occupy.
@@ -52,7 +54,6 @@ pub(super) struct Shared {
     /// Files that are damaged and none of the ring's any more: they count, nothing else.
     pub other_bytes: AtomicU64,
     pub poison: Mutex<Option<Arc<str>>>,
-    pub dir_lock: Mutex<Option<Box<dyn DirLock>>>,
 }
 
 /// Who is told of commits.
@@ -112,7 +113,7 @@ impl Shared {
         self.view.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stops the store for good: what is on disk is unknown until it is opened again.
+    /// Stops all writing: what is on disk is unknown until the store is opened again (see [`super::heal`]).
     pub(super) fn poison(&self, why: &str) -> StoreError {
         log::error!("the store stops: {why}");
         let why: Arc<str> = lock(&self.poison).get_or_insert_with(|| why.into()).clone();
@@ -121,8 +122,14 @@ impl Shared {
         StoreError::Poisoned(why)
     }
 
+    /// What an operation is told that isn't tried any more.
     pub(super) fn poisoned(&self) -> Option<StoreError> {
-        lock(&self.poison).clone().map(StoreError::Poisoned)
+        lock(&self.poison).clone().map(StoreError::Stopped)
+    }
+
+    /// Why the queue takes nothing any more.
+    pub(super) fn why_closed(&self) -> StoreError {
+        self.poisoned().unwrap_or(StoreError::Closed)
     }
 
     /// Bytes of everything on disk.

@@ -1,5 +1,6 @@
 //! What a store tells about itself.
 
+use super::handle::Healing;
 use super::types::{BootEpoch, CommitSeq, PartitionId};
 
 /// A snapshot of the store's figures. Sizes in bytes.
@@ -31,8 +32,9 @@ pub struct StoreStatus {
     pub payload_bytes: u64,
     /// Segments evicted since the store was opened.
     pub evictions: u64,
-    /// Why the store stopped, if it did.
+    /// Why the store stopped, while it is not open again.
     pub poisoned: Option<String>,
+    pub healing: Healing,
 }
 
 /// Why records are gone. The numbers are on disk.

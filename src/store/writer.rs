@@ -6,7 +6,7 @@
 //! - Commits are numbered without gaps; only this file appends to the log.
 //! - An operation is told of success only after its commit is durable and visible to readers.
 //! - Two commits begin at least the commit window apart, unless the draft is full.
-//! - Any failure of the medium ends the writer: what is on disk is known again only after the store is reopened.
+//! - Any failure of the medium ends the writer: what is on disk is known again only after the store is opened anew.
 
 use std::io;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use super::evictor;
 use super::format::CommitHeader;
 use super::options::OnFull;
 use super::pending::Pending;
+use super::progress::Work;
 use super::queue::Queued;
 use super::ring::{Segment, lock};
 use super::sealer;
@@ -152,7 +153,8 @@ impl Writer {
         if self.shared.ring.planted == Some(super::sim::Planted::AckBeforeCommit) {
             pending.ops.drain(..).for_each(|op| op.done(Ok(&Committed::default())));
         }
-        let outcome = self.store(&mut pending);
+        let shared = Arc::clone(&self.shared);
+        let outcome = shared.progress.during(Work::Commit, &*shared.env.clock, || self.store(&mut pending));
         if let Ok(committed) = &outcome {
             let observers = lock(&self.shared.observers).0.clone();
             observers.iter().for_each(|observer| observer.committed(committed));

@@ -14,6 +14,9 @@ pub(super) fn of_produce(error: &ProduceError) -> ErrorCode {
         ProduceError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         ProduceError::ProducerFenced => ErrorCode::InvalidProducerEpoch,
         ProduceError::SessionFenced | ProduceError::SequenceGap { .. } => ErrorCode::InvalidRequest,
+        // The store failed in the midst of it. Of the codes that clients retry this one says that the batch may be in the
+        // log; a KAFKA_STORAGE_ERROR is taken for a promise that it isn't.
+        ProduceError::Store(CommitError::Store(StoreError::Poisoned(_))) => ErrorCode::NotEnoughReplicasAfterAppend,
         ProduceError::Store(error) => of_commit(error),
     }
 }
@@ -32,7 +35,7 @@ fn of_batch(error: &BatchError) -> ErrorCode {
 /// For anything that the store did not take.
 pub(super) fn of_commit(error: &CommitError) -> ErrorCode {
     match error {
-        // Clients retry these: the gateway may be back, or have room again, by then.
+        // Clients ask for metadata and retry: the gateway may be back, or have room again, by then.
         CommitError::Store(StoreError::Closed) => ErrorCode::NotLeaderOrFollower,
         CommitError::Store(_) => ErrorCode::KafkaStorageError,
         CommitError::Draft(DraftError::TooLarge) => ErrorCode::MessageTooLarge,
@@ -41,6 +44,14 @@ pub(super) fn of_commit(error: &CommitError) -> ErrorCode {
         CommitError::Draft(DraftError::Full | DraftError::StateFull | DraftError::StoreFull) => {
             ErrorCode::KafkaStorageError
         }
+    }
+}
+
+/// For a request to the coordinator, whose clients know no error of the storage: they look for it again, and retry.
+pub(super) fn of_coordinator(error: &CommitError) -> ErrorCode {
+    match of_commit(error) {
+        ErrorCode::KafkaStorageError | ErrorCode::NotLeaderOrFollower => ErrorCode::CoordinatorNotAvailable,
+        code => code,
     }
 }
 

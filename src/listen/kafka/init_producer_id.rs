@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::Context;
-use super::errors::of_commit;
+use super::errors::of_coordinator;
 use super::request::{Failed, Later, Request, ready};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
@@ -30,7 +30,7 @@ async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed
             }
             _ => match context.broker.new_producer_id().await {
                 Ok(producer_id) => InitProducerIdResponse { producer_id, ..Default::default() },
-                Err(error) => failed(of_commit(&error)),
+                Err(error) => failed(of_coordinator(&error)),
             },
         }
     };

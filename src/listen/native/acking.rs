@@ -32,7 +32,7 @@ pub(super) async fn acknowledge(
     flow: &Flow,
     upstream: &Upstream,
 ) {
-    let mut acker = Acker { context, session, outbox, flow, upstream, settled: None };
+    let mut acker = Acker { context, session, outbox, flow, upstream, settled: None, resend_from: None };
     // An error is that nobody is there to be told.
     let _ = acker.run(outcomes).await;
 }
@@ -45,6 +45,9 @@ struct Acker<'a> {
     upstream: &'a Upstream,
     /// What is settled and not told yet: the level that all of it has reached, and the last sequence.
     settled: Option<(AckLevel, u64)>,
+    /// The peer was told to send everything again from this sequence on, and has not yet. An acknowledgement of what came
+    /// behind it would cover it as well.
+    resend_from: Option<u64>,
 }
 
 impl Acker<'_> {
@@ -70,6 +73,10 @@ impl Acker<'_> {
 
     async fn settle(&mut self, pending: Pending) -> Result<(), Gone> {
         let Pending { first, count, outcome } = pending;
+        if self.resend_from.is_some_and(|from| first > from) {
+            return Ok(());
+        }
+        self.resend_from = None;
         match outcome {
             Outcome::NotNow { code, text } => self.send_again(first, code, &text).await,
             Outcome::Refused { ticket, code, text } => match self.wait(ticket.wait()).await? {
@@ -95,6 +102,11 @@ impl Acker<'_> {
 
     async fn published(&mut self, published: &Published, level: AckLevel, want_offset: bool) -> Result<(), Gone> {
         let reached = level.min(AckLevel::Flash);
+        if level == AckLevel::Memory
+            && let Some(session) = self.session
+        {
+            session.acknowledged_from_memory(published.last_sequence);
+        }
         if level == AckLevel::Upstream {
             self.upstream.want(published.last_sequence, published.upstream.clone());
         }
@@ -125,6 +137,7 @@ impl Acker<'_> {
     /// Tells that this and everything behind it is to be sent again.
     async fn send_again(&mut self, first: u64, code: ErrorCode, text: &str) -> Result<(), Gone> {
         self.tell_settled().await?;
+        self.resend_from = Some(first);
         let retry_ms = if code == ErrorCode::SequenceGap { 0 } else { RETRY_MS };
         let error = PublishError { sequence: first, count: 0, code, retry_ms, text };
         self.outbox.send(GatewayMessage::PublishError(error)).await

@@ -122,6 +122,8 @@ struct World {
     faults: Vec<Fault>,
     /// Kinds of sync that do nothing.
     lies: Vec<OpKind>,
+    /// Everything that writes fails with this.
+    broken: Option<Errno>,
     /// It can't be read past the page cache.
     indirect: bool,
     counters: DiskCounters,
@@ -153,6 +155,7 @@ impl SimDisk {
             locks: BTreeSet::new(),
             faults: Vec::new(),
             lies: Vec::new(),
+            broken: None,
             indirect: false,
             counters: DiskCounters::default(),
             ops: 0,
@@ -168,6 +171,16 @@ impl SimDisk {
     /// From now on it holds `capacity` bytes: others have taken room, or given it back.
     pub fn set_capacity(&self, capacity: u64) {
         self.lock_world().state.capacity = capacity;
+    }
+
+    /// From now on all that writes, syncs or changes names fails, until [`SimDisk::mend`]; reads go on.
+    pub fn break_down(&self, errno: Errno) {
+        self.lock_world().broken = Some(errno);
+    }
+
+    /// Ends [`SimDisk::break_down`].
+    pub fn mend(&self) {
+        self.lock_world().broken = None;
     }
 
     /// From now on [`OpenMode::ReadDirect`] is refused, as on filesystems that know no such reads.
@@ -262,6 +275,9 @@ impl World {
             }
         }
         self.ops += 1;
+        if let Some(errno) = self.broken.filter(|_| !matches!(kind, OpKind::Open | OpKind::Read)) {
+            return Err(errno.into());
+        }
         let mut hit = None;
         for (number, fault) in self.faults.iter_mut().enumerate().filter(|(_, fault)| fault.kind == kind) {
             match fault.after.checked_sub(1) {

@@ -2,6 +2,8 @@
 
 mod basics;
 mod faults;
+#[cfg(debug_assertions)]
+mod healing;
 mod looking;
 mod loss;
 mod model;
