@@ -18,6 +18,8 @@ pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const BATCH_DECOMPRESSED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Largest ratio of decompressed to compressed size of a batch. Highly repetitive telemetry reaches some hundreds.
 pub const DECOMPRESSION_RATIO_MAX: u64 = 4_096;
+/// Largest size a batch may decompress to where its topic keeps it in another codec, bytes: it is in memory then.
+pub const RECOMPRESS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Most array elements in one Kafka message, over all its arrays: bounds what a decoded message takes beyond its own bytes.
 /// A metadata response of [`PARTITIONS_MAX`] partitions with three replicas has about seven a partition.
 pub const KAFKA_ELEMENTS_MAX: usize = 131_072;
@@ -59,4 +61,5 @@ pub const EPOCHS_MAX: usize = 256;
 
 const _: () = assert!(BATCH_BYTES_DEFAULT <= BATCH_BYTES_MAX);
 const _: () = assert!((BATCH_BYTES_MAX as u64) < BATCH_DECOMPRESSED_BYTES_MAX);
+const _: () = assert!((BATCH_BYTES_MAX as u64) < RECOMPRESS_BYTES_MAX);
 const _: () = assert!(KAFKA_ELEMENTS_MAX >= 8 * PARTITIONS_MAX);

@@ -13,7 +13,7 @@ use brooklet::broker::{
 use brooklet::record::{BatchBuilder, BatchView, Compression, NO_HEADERS, Producer, decompress, records};
 use brooklet::store::clock::{RealClock, WallTrust};
 use brooklet::store::disk::RealDisk;
-use brooklet::store::{EngineHandle, Intervals, PartitionId, Space, Store, StoreOptions};
+use brooklet::store::{EngineHandle, Intervals, PartitionId, Space, Stamp, Store, StoreOptions};
 use smol::block_on;
 
 /// A broker and what keeps it running.
@@ -194,6 +194,83 @@ fn what_is_wrong_with_a_batch_is_found_when_it_comes() {
     assert!(matches!(send([good.clone(), good].concat(), 0), Err(ProduceError::Corrupt(_))));
     assert!(matches!(send(Vec::new(), 0), Err(ProduceError::Corrupt(_))));
     assert_eq!(running.broker.head(t.partitions[0]).unwrap().high_watermark, 0);
+    running.close();
+}
+
+#[test]
+fn a_batch_is_kept_in_the_codec_of_its_topic_and_a_resend_is_still_recognised() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::open(dir.path());
+    let t = topic(&running.broker, "t", 1);
+    let values: Vec<String> = (0..100).map(|i| format!("reading {i} of a sensor")).collect();
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    for (round, (name, codec)) in [
+        ("producer", Compression::None),
+        ("zstd", Compression::Zstd),
+        ("gzip", Compression::Gzip),
+        ("lz4", Compression::Lz4),
+        ("snappy", Compression::Snappy),
+        ("uncompressed", Compression::None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let change = [("compression.type".to_owned(), Some(name.to_owned()))];
+        let t = block_on(running.broker.alter_topic(&t.name, &change)).unwrap();
+        let sent = batch(&values, Some(Producer { id: 9, epoch: 0, base_sequence: 100 * round as i32 }));
+        let send = || {
+            let produced = running.broker.produce(&t, 0, sent.clone(), Acks::Flash);
+            block_on(async { produced.await?.wait().await }).unwrap()
+        };
+        let first = send();
+        assert_eq!(first.base_offset, 100 * round as i64);
+        assert!(send().duplicate, "{name}");
+        let read = block_on(running.broker.fetch(t.partitions[0], first.base_offset, 1 << 20)).unwrap();
+        let (view, _) = BatchView::parse(&read.bytes).unwrap();
+        assert_eq!(view.attributes().compression(), Ok(codec), "{name}");
+        assert_eq!((view.producer_id(), view.base_sequence()), (9, 100 * round as i32));
+    }
+    let kept = contents(&running.broker, t.partitions[0]);
+    assert!(kept.chunks(100).all(|chunk| chunk.iter().map(|(_, value)| value).eq(&values)));
+    running.close();
+}
+
+#[test]
+fn timestamps_far_from_a_trusted_clock_are_refused_where_the_topic_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::open(dir.path());
+    let t = topic(&running.broker, "t", 1);
+    let now = running.broker.store().now();
+    let send = |timestamp_ms: i64| {
+        let mut builder = BatchBuilder::new();
+        builder.push(timestamp_ms, None, Some(b"v"), NO_HEADERS).unwrap();
+        let t = running.broker.topic("t").unwrap();
+        block_on(running.broker.produce(&t, 0, builder.finish(Compression::None), Acks::Flash)).map(drop)
+    };
+    let set = |key: &str, value: &str| {
+        block_on(running.broker.alter_topic("t", &[(key.to_owned(), Some(value.to_owned()))])).unwrap();
+    };
+    let (before, after) = ("message.timestamp.before.max.ms", "message.timestamp.after.max.ms");
+    send(1).unwrap();
+    send(now.wall_ms + 100_000_000).unwrap();
+    set(before, "3600000");
+    set(after, "60000");
+    let refused = |result: Result<(), ProduceError>, by: &str| {
+        assert!(matches!(&result, Err(ProduceError::Timestamp { key, .. }) if *key == by), "{result:?}");
+    };
+    refused(send(now.wall_ms - 7_200_000), before);
+    refused(send(now.wall_ms + 600_000), after);
+    send(now.wall_ms - 1_000_000).unwrap();
+    send(now.wall_ms).unwrap();
+    send(-1).unwrap();
+    set("message.timestamp.type", "LogAppendTime");
+    send(1).unwrap();
+
+    // A clock that is not to be trusted decides nothing.
+    let untrusted = Stamp { wall_trusted: false, ..now };
+    set("message.timestamp.type", "CreateTime");
+    running.broker.topic("t").unwrap().check_times(1, i64::MAX, untrusted).unwrap();
+    assert_eq!(running.broker.head(t.partitions[0]).unwrap().high_watermark, 6);
     running.close();
 }
 

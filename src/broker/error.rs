@@ -91,6 +91,15 @@ pub enum ProduceError {
         /// Largest size the topic takes, bytes.
         max: usize,
     },
+    /// A record's timestamp is further from the gateway's clock than the topic allows.
+    Timestamp {
+        /// The record's, ms since 1970.
+        timestamp_ms: i64,
+        /// The gateway's, ms since 1970.
+        now_ms: i64,
+        /// The setting that says how far it may be.
+        key: &'static str,
+    },
     /// An idempotent producer skipped a sequence: what it sent before is missing.
     OutOfOrderSequence {
         /// The sequence that would continue what is stored.
@@ -121,6 +130,10 @@ impl fmt::Display for ProduceError {
             Self::TooLarge { bytes, max } => {
                 write!(f, "{bytes} bytes are more than the topic's max.message.bytes of {max}")
             }
+            Self::Timestamp { timestamp_ms, now_ms, key } => write!(
+                f,
+                "timestamp {timestamp_ms} is further from the gateway's clock, {now_ms}, than the topic's {key} allows"
+            ),
             Self::OutOfOrderSequence { expected, got } => {
                 write!(f, "producer sequence {got} came where {expected} was due")
             }

@@ -13,6 +13,7 @@ mod error;
 mod fetch;
 mod followers;
 mod janitor;
+mod kept;
 mod offsets;
 mod partitioner;
 mod produce;
@@ -36,6 +37,7 @@ pub use catalog::{Defaults, stored_topics};
 pub use devices::DeviceSession;
 pub use error::{CommitError, FetchError, OffsetError, ProduceError, TopicError};
 pub use followers::Follows;
+pub use kept::{KEPT, Kept, ValueKind};
 pub use offsets::CommittedOffset;
 pub use partitioner::{murmur2, partition_for_key};
 pub use produce::{Acks, Appended};
@@ -48,6 +50,8 @@ use crate::store::{CommitObserver, Committed, PartitionId, Retention, Store};
 
 /// Reads of the disk at a time. Flash serves few at once any faster.
 const DISK_READS_MAX: usize = 4;
+/// Batches that are put into another codec at a time.
+const RECOMPRESSIONS_MAX: usize = 1;
 
 /// The broker's settings.
 #[derive(Clone, Debug)]
@@ -86,6 +90,8 @@ struct Shared {
     topics_changed: Event,
     /// Reads of the disk at a time: each takes a thread while it lasts.
     disk_reads: Semaphore,
+    /// Batches being put into another codec at a time: each holds what it decompresses to.
+    recompressions: Semaphore,
 }
 
 impl Broker {
@@ -103,6 +109,7 @@ impl Broker {
             waiters: Arc::default(),
             topics_changed: Event::new(),
             disk_reads: Semaphore::new(DISK_READS_MAX),
+            recompressions: Semaphore::new(RECOMPRESSIONS_MAX),
             store,
         };
         for topic in shared.catalog.all() {

@@ -9,7 +9,7 @@ use super::topic::{TimestampType, Topic};
 use crate::limits;
 use crate::metrics::METRICS;
 use crate::record::{self, BatchError, BatchView, VerifyLimits, header, verify};
-use crate::store::{Committed, Draft, Operation, PartitionId, Refused, Space, StoreError};
+use crate::store::{Committed, Draft, Operation, PartitionId, Refused, Space, Stamp, StoreError};
 
 /// When a producer is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Broker {
     /// appends, which is also the back-pressure; the ticket has the outcome.
     ///
     /// # Errors
-    /// [`ProduceError::UnknownPartition`], `TooLarge`, `Corrupt`, or the store's. Later ones come by the ticket.
+    /// [`ProduceError::UnknownPartition`], `TooLarge`, `Corrupt`, `Timestamp`, or the store's. Later ones come by the ticket.
     pub async fn produce(
         &self,
         topic: &Topic,
@@ -49,7 +49,9 @@ impl Broker {
         acks: Acks,
     ) -> Result<Ticket<Appended>, ProduceError> {
         let partition = topic.partition(index).ok_or(ProduceError::UnknownPartition)?;
-        let batch = self.check_batch(topic, batch).inspect_err(|_| METRICS.batches_refused.add(1))?;
+        let refused = |_: &ProduceError| METRICS.batches_refused.add(1);
+        let batch = self.check_batch(topic, batch).inspect_err(refused)?;
+        let batch = self.recompress(topic, batch).await.inspect_err(refused)?;
         let (answer, ticket) = Answer::new(acks);
         let stamp = topic.config.timestamp_type == TimestampType::LogAppendTime;
         self.shared.store.submit(Box::new(Append { partition, batch, stamp, answer })).await?;
@@ -80,12 +82,65 @@ impl Broker {
         if attributes.timestamp_type() == record::TimestampType::LogAppendTime {
             return Err(malformed("it says that its timestamps are the broker's own"));
         }
+        if view.producer_id() >= 0 && (view.producer_epoch() < 0 || view.base_sequence() < 0) {
+            return Err(malformed("it has a producer id, but no epoch or no sequence"));
+        }
+        topic.check_times(facts.min_timestamp, facts.max_timestamp, self.shared.store.now())?;
         // Some producers leave it out (−1); lookups by time rely on it, here and at the centre.
         let is_wrong = facts.max_timestamp != view.max_timestamp();
         if is_wrong {
             header::set_max_timestamp(&mut batch, facts.max_timestamp);
         }
         Ok(batch)
+    }
+
+    /// Puts a checked batch into the codec that its topic is kept in, if that is another. One batch at a time, and where
+    /// waiting for it holds nobody else: what it decompresses to is in memory meanwhile.
+    async fn recompress(&self, topic: &Topic, batch: Vec<u8>) -> Result<Vec<u8>, ProduceError> {
+        let Some(codec) = topic.config.compression else { return Ok(batch) };
+        let is_so = |(view, _): (BatchView<'_>, _)| view.attributes().compression() == Ok(codec);
+        if BatchView::parse(&batch).is_ok_and(is_so) {
+            return Ok(batch);
+        }
+        let max = topic.config.max_message_bytes;
+        let bounds = VerifyLimits {
+            batch_bytes_max: max,
+            decompressed_bytes_max: limits::RECOMPRESS_BYTES_MAX,
+            ratio_max: limits::DECOMPRESSION_RATIO_MAX,
+            control_allowed: false,
+        };
+        let _place = self.shared.recompressions.acquire().await;
+        let batch = smol::unblock(move || {
+            let (view, _) = BatchView::parse(&batch)?;
+            let recompressed = record::recompress(&view, codec, &bounds)?;
+            Ok(recompressed.unwrap_or(batch))
+        })
+        .await
+        .map_err(ProduceError::Corrupt)?;
+        if batch.len() > max { Err(ProduceError::TooLarge { bytes: batch.len(), max }) } else { Ok(batch) }
+    }
+}
+
+impl Topic {
+    /// Checks the timestamps of records (the smallest and the largest, ms since 1970) against the gateway's clock, where
+    /// the topic says so, keeps its producers' times, and the clock is to be trusted. −1 is no timestamp.
+    ///
+    /// # Errors
+    /// [`ProduceError::Timestamp`].
+    pub fn check_times(&self, min_ms: i64, max_ms: i64, now: Stamp) -> Result<(), ProduceError> {
+        let config = &self.config;
+        if !now.wall_trusted || config.timestamp_type == TimestampType::LogAppendTime {
+            return Ok(());
+        }
+        let is_within = |by: i64, span: Option<u64>| span.is_none_or(|span| by <= 0 || by.unsigned_abs() <= span);
+        let refuse = |timestamp_ms, key| Err(ProduceError::Timestamp { timestamp_ms, now_ms: now.wall_ms, key });
+        if min_ms >= 0 && !is_within(now.wall_ms.saturating_sub(min_ms), config.timestamp_before_max_ms) {
+            return refuse(min_ms, "message.timestamp.before.max.ms");
+        }
+        if max_ms >= 0 && !is_within(max_ms.saturating_sub(now.wall_ms), config.timestamp_after_max_ms) {
+            return refuse(max_ms, "message.timestamp.after.max.ms");
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,9 @@
 
 use std::fmt;
 
+use super::kept;
 use crate::limits;
+use crate::record::Compression;
 use crate::store::{OnFull, PartitionId};
 
 /// What is kept of the topic that tells of losses, unless it is configured by name.
@@ -110,8 +112,14 @@ pub struct TopicConfig {
     pub retention_bytes: Option<u64>,
     /// `max.message.bytes`: largest batch accepted, 64 B to 8 MiB.
     pub max_message_bytes: usize,
+    /// `compression.type`: the codec that batches of Kafka producers are kept in; `None` (`producer`) as they come.
+    pub compression: Option<Compression>,
     /// `message.timestamp.type`.
     pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`: by how much a record may be older than the gateway's clock says; `None` for any.
+    pub timestamp_before_max_ms: Option<u64>,
+    /// `message.timestamp.after.max.ms`: by how much a record may be ahead of it; `None` for any.
+    pub timestamp_after_max_ms: Option<u64>,
     /// `brooklet.key`: the key of native records without one.
     pub key: KeyDefault,
     /// `brooklet.priority`: 0 to 9; what has a higher one is kept longer when room is needed.
@@ -131,7 +139,10 @@ impl Default for TopicConfig {
             retention_ms: None,
             retention_bytes: None,
             max_message_bytes: limits::BATCH_BYTES_DEFAULT,
+            compression: None,
             timestamp_type: TimestampType::CreateTime,
+            timestamp_before_max_ms: None,
+            timestamp_after_max_ms: None,
             key: KeyDefault::ClientId,
             priority: PRIORITY_DEFAULT,
             reserve: 0,
@@ -153,7 +164,7 @@ impl TopicConfig {
     }
 
     /// Every configuration a topic has, in the order they are described.
-    pub const KEYS: [&'static str; 10] = [
+    pub const KEYS: [&'static str; 12] = [
         "brooklet.key",
         "brooklet.on.full",
         "brooklet.priority",
@@ -161,6 +172,8 @@ impl TopicConfig {
         "brooklet.retention.unforwarded",
         "compression.type",
         "max.message.bytes",
+        "message.timestamp.after.max.ms",
+        "message.timestamp.before.max.ms",
         "message.timestamp.type",
         "retention.bytes",
         "retention.ms",
@@ -180,11 +193,17 @@ impl TopicConfig {
                     format!("{key}={value}: a number of bytes from 64 to {}", limits::BATCH_BYTES_MAX)
                 })?;
             }
-            // Batches are kept as they come; that is also what lets them pass through an uplink untouched.
-            "compression.type" if value == "producer" => {}
+            // As they come they also pass through an uplink untouched.
+            "compression.type" if value == "producer" => self.compression = None,
             "compression.type" => {
-                return Err(format!("{key}={value}: only producer is available in this version"));
+                let codec = Some(value).filter(|name| *name != "none").and_then(|name| name.parse().ok());
+                self.compression =
+                    Some(codec.ok_or_else(|| {
+                        format!("{key}={value}: one of producer, uncompressed, gzip, snappy, lz4, zstd")
+                    })?);
             }
+            "message.timestamp.before.max.ms" => self.timestamp_before_max_ms = parse_span(key, value)?,
+            "message.timestamp.after.max.ms" => self.timestamp_after_max_ms = parse_span(key, value)?,
             "message.timestamp.type" => {
                 self.timestamp_type = match value {
                     "CreateTime" => TimestampType::CreateTime,
@@ -223,9 +242,7 @@ impl TopicConfig {
                     _ => return Err(format!("{key}={value}: one of keep, delete")),
                 };
             }
-            "cleanup.policy" if value == "delete" => {}
-            "cleanup.policy" => return Err(format!("{key}={value}: only delete is available in this version")),
-            _ => return Err(format!("{key}: not a topic configuration; there are {}", Self::KEYS.join(", "))),
+            _ => kept::check(key, value)?,
         }
         Ok(())
     }
@@ -233,11 +250,18 @@ impl TopicConfig {
     /// The value of `key` as text, as it would be set.
     pub fn get(&self, key: &str) -> Option<String> {
         let unbounded = |n: Option<u64>| n.map_or_else(|| "-1".to_owned(), |n| n.to_string());
+        let span = |n: Option<u64>| n.map_or_else(|| i64::MAX.to_string(), |n| n.to_string());
         Some(match key {
             "retention.ms" => unbounded(self.retention_ms),
             "retention.bytes" => unbounded(self.retention_bytes),
             "max.message.bytes" => self.max_message_bytes.to_string(),
-            "compression.type" => "producer".to_owned(),
+            "compression.type" => match self.compression {
+                None => "producer".to_owned(),
+                Some(Compression::None) => "uncompressed".to_owned(),
+                Some(codec) => codec.name().to_owned(),
+            },
+            "message.timestamp.before.max.ms" => span(self.timestamp_before_max_ms),
+            "message.timestamp.after.max.ms" => span(self.timestamp_after_max_ms),
             "message.timestamp.type" => match self.timestamp_type {
                 TimestampType::CreateTime => "CreateTime".to_owned(),
                 TimestampType::LogAppendTime => "LogAppendTime".to_owned(),
@@ -275,6 +299,15 @@ fn parse_unbounded(key: &str, value: &str) -> Result<Option<u64>, String> {
         Ok(-1) => Ok(None),
         Ok(n) if n >= 0 => Ok(Some(n.unsigned_abs())),
         _ => Err(format!("{key}={value}: a whole number from 0, or -1 for no bound")),
+    }
+}
+
+/// A span of time as Kafka writes it: whoever wants none of it bounded sets the largest number.
+fn parse_span(key: &str, value: &str) -> Result<Option<u64>, String> {
+    match value.parse::<i64>() {
+        Ok(i64::MAX) => Ok(None),
+        Ok(n) if n >= 0 => Ok(Some(n.unsigned_abs())),
+        _ => Err(format!("{key}={value}: milliseconds from 0; {} for no bound", i64::MAX)),
     }
 }
 
@@ -325,7 +358,11 @@ mod tests {
             ("retention.bytes", "1GiB"),
             ("max.message.bytes", "0"),
             ("max.message.bytes", "99999999999"),
-            ("compression.type", "gzip"),
+            ("compression.type", "none"),
+            ("compression.type", "brotli"),
+            ("message.timestamp.after.max.ms", "-1"),
+            ("message.timestamp.difference.max.ms", "1"),
+            ("min.insync.replicas", "2"),
             ("message.timestamp.type", "now"),
             ("cleanup.policy", "compact"),
             ("brooklet.key", "x"),

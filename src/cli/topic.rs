@@ -31,7 +31,8 @@ pub(super) static CREATE: Spec = Spec {
     options: &[PARTITIONS, SET, Opt::switch("if-not-exists", "Succeed if the topic is there already")],
     shared: &[connect::OPTIONS],
     details: "Keys: retention.ms, retention.bytes, max.message.bytes, message.timestamp.type, compression.type,\n\
-              brooklet.key, brooklet.priority, brooklet.reserve, brooklet.on.full, brooklet.retention.unforwarded.\n\
+              message.timestamp.before.max.ms, message.timestamp.after.max.ms, brooklet.key,\n\
+              brooklet.priority, brooklet.reserve, brooklet.on.full, brooklet.retention.unforwarded.\n\
               Times may be written as 7d, sizes as 64MiB; -1 is no bound. What is not set is as the\n\
               gateway is configured (`brooklet check --reference`, topic.…).",
 };
@@ -321,7 +322,7 @@ fn settings(set: &[(String, String)]) -> Result<Vec<(String, String)>, CliError>
     let plain = |key: &str, value: &str| -> Result<String, String> {
         let is_number = value.parse::<i64>().is_ok();
         match key {
-            "retention.ms" if !is_number => parse_duration(value).map(|time| time.as_millis().to_string()),
+            key if key.ends_with(".ms") && !is_number => parse_duration(value).map(|time| time.as_millis().to_string()),
             "retention.bytes" | "max.message.bytes" | "brooklet.reserve" if !is_number => {
                 parse_size(value).map(|bytes| bytes.to_string())
             }

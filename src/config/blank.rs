@@ -85,6 +85,8 @@ fn blank_topic() -> TopicSettings {
         retention_bytes: None,
         max_message_bytes: 0,
         compression: TopicCompression::Producer,
+        timestamp_before_max: None,
+        timestamp_after_max: None,
         timestamp_type: TimestampType::CreateTime,
         key: DefaultKey::None,
         priority: 0,

@@ -281,8 +281,30 @@ pub(super) static TOPIC: &[Key<TopicSettings>] = &[
     key(
         "compression.type",
         "producer",
-        choice!(TopicCompression, refused: TOPIC_COMPRESSION_LATER, |t| t.compression),
-        "Batches are stored as their producer compressed them.",
+        choice!(TopicCompression, |t| t.compression),
+        "Codec that batches of Kafka producers are kept in; producer: as they come.",
+    ),
+    key(
+        "message.timestamp.before.max.ms",
+        "unlimited",
+        Kind::DurationOr {
+            word: "unlimited",
+            min: Duration::ZERO,
+            max: Duration::from_secs(86_400 * 36_500),
+            set: |t, v| t.timestamp_before_max = v,
+        },
+        "Records older than this by a trusted clock are refused; a number without unit is milliseconds.",
+    ),
+    key(
+        "message.timestamp.after.max.ms",
+        "unlimited",
+        Kind::DurationOr {
+            word: "unlimited",
+            min: Duration::ZERO,
+            max: Duration::from_secs(86_400 * 36_500),
+            set: |t, v| t.timestamp_after_max = v,
+        },
+        "Records further ahead of a trusted clock are refused; a number without unit is milliseconds.",
     ),
     key(
         "message.timestamp.type",
@@ -425,11 +447,6 @@ pub(super) static UPLINK: &[Key<UplinkConfig>] = &[
         "Client id that the centre sees; auto: brooklet-GATEWAY.",
     ),
 ];
-
-const TOPIC_COMPRESSION_LATER: &[(&str, &str)] = {
-    const WHY: &str = "batches are stored as their producer compressed them";
-    &[("uncompressed", WHY), ("gzip", WHY), ("snappy", WHY), ("lz4", WHY), ("zstd", WHY)]
-};
 
 const DELIVERY_LATER: &[(&str, &str)] = &[(
     "exactly-once",

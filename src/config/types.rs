@@ -156,6 +156,10 @@ pub struct TopicSettings {
     pub max_message_bytes: usize,
     /// `compression.type`.
     pub compression: TopicCompression,
+    /// `message.timestamp.before.max.ms`. `None`: records may be of any age.
+    pub timestamp_before_max: Option<Duration>,
+    /// `message.timestamp.after.max.ms`. `None`: records may be any time ahead.
+    pub timestamp_after_max: Option<Duration>,
     /// `message.timestamp.type`.
     pub timestamp_type: TimestampType,
     pub key: DefaultKey,
@@ -184,6 +188,11 @@ words! {
     pub enum TopicCompression {
         /// Batches are stored as the producer compressed them.
         Producer = "producer",
+        Uncompressed = "uncompressed",
+        Gzip = "gzip",
+        Snappy = "snappy",
+        Lz4 = "lz4",
+        Zstd = "zstd",
     }
 }
 

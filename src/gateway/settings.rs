@@ -1,14 +1,16 @@
 //! From the configuration to each room's own options.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::broker::{Acks, BrokerOptions, Defaults, KeyDefault, TimestampType, TopicConfig};
 use crate::config::{
     AcksOne, ClockTrust, Config, DefaultKey, DiskBudget, KafkaListenConfig, NativeListenConfig, OnFull,
-    TimestampType as ConfigTimestampType, TopicSettings, Unforwarded,
+    TimestampType as ConfigTimestampType, TopicCompression, TopicSettings, Unforwarded,
 };
 use crate::listen::kafka::KafkaOptions;
 use crate::listen::native::NativeOptions;
+use crate::record::Compression;
 use crate::store::clock::WallTrust;
 use crate::store::disk::Disk;
 use crate::store::{self, Store, StoreOptions};
@@ -64,8 +66,19 @@ pub(super) fn broker(config: &Config) -> Result<BrokerOptions, String> {
 }
 
 fn topic(settings: &TopicSettings) -> TopicConfig {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     TopicConfig {
-        retention_ms: settings.retention.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        retention_ms: settings.retention.map(ms),
+        compression: match settings.compression {
+            TopicCompression::Producer => None,
+            TopicCompression::Uncompressed => Some(Compression::None),
+            TopicCompression::Gzip => Some(Compression::Gzip),
+            TopicCompression::Snappy => Some(Compression::Snappy),
+            TopicCompression::Lz4 => Some(Compression::Lz4),
+            TopicCompression::Zstd => Some(Compression::Zstd),
+        },
+        timestamp_before_max_ms: settings.timestamp_before_max.map(ms),
+        timestamp_after_max_ms: settings.timestamp_after_max.map(ms),
         retention_bytes: settings.retention_bytes,
         max_message_bytes: settings.max_message_bytes,
         timestamp_type: match settings.timestamp_type {

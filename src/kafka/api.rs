@@ -73,11 +73,14 @@ apis! {
     EndTxn = 26, 0..=5, flexible 3;
     TxnOffsetCommit = 28, 0..=5, flexible 3;
     DescribeConfigs = 32, 1..=4, flexible 4;
+    AlterConfigs = 33, 0..=2, flexible 2;
+    DescribeLogDirs = 35, 1..=4, flexible 2;
     SaslAuthenticate = 36, 0..=2, flexible 2;
     CreatePartitions = 37, 0..=3, flexible 2;
     DeleteGroups = 42, 0..=2, flexible 2;
     IncrementalAlterConfigs = 44, 0..=1, flexible 1;
     DescribeCluster = 60, 0..=2, flexible 0;
+    DescribeTopicPartitions = 75, 0..=0, flexible 0;
 }
 
 impl ApiKey {

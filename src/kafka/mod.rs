@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`wire`] | primitives: bounds-checked reader, writers, the two layouts |
 //! | [`message`] | the macro by which a message is declared |
+//! | [`nullable`] | structures that may be null |
 //! | [`api`] | the APIs and their versions; a server's table of routes |
 //! | [`frame`], [`header`] | sizes and headers around the bodies |
 //! | [`error_code`] | the error codes |
@@ -45,6 +46,7 @@
 
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
+pub mod alter_configs;
 pub mod api;
 pub mod api_versions;
 pub mod create_partitions;
@@ -55,6 +57,8 @@ pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
+pub mod describe_log_dirs;
+pub mod describe_topic_partitions;
 pub mod end_txn;
 pub mod error_code;
 pub mod fetch;
@@ -70,6 +74,7 @@ pub mod list_groups;
 pub mod list_offsets;
 pub mod message;
 pub mod metadata;
+pub mod nullable;
 pub mod offset_commit;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;

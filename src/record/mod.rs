@@ -19,6 +19,7 @@ mod builder;
 mod codec;
 mod error;
 pub mod header;
+mod recompress;
 mod records;
 mod reencode;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use self::attributes::{Attributes, Compression, TimestampType, UnknownCompre
 pub use self::batch::{BatchView, HEADER_BYTES};
 pub use self::builder::{BatchBuilder, Mark, NO_HEADERS, Producer};
 pub use self::error::BatchError;
+pub use self::recompress::recompress;
 pub use self::records::{Headers, RecordIter, RecordRef, decompress, records};
 pub use self::reencode::{append_records, append_records_where};
 pub use self::verify::{BatchFacts, VerifyLimits, find_by_timestamp, verify};

@@ -76,6 +76,8 @@ impl Generator {
                     _ => false,
                 };
                 match inner {
+                    Shape::Struct(_) if null => vec![0xff],
+                    Shape::Struct(_) => [vec![1], self.value(*inner, nullable)].concat(),
                     _ if !null || !nullable => self.value(*inner, nullable),
                     Shape::String => self.length(None, true),
                     _ => self.length(None, false),

@@ -79,11 +79,14 @@ pub(crate) fn subjects() -> Vec<Subject> {
         end_txn: EndTxnRequest, EndTxnResponse;
         txn_offset_commit: TxnOffsetCommitRequest, TxnOffsetCommitResponse;
         describe_configs: DescribeConfigsRequest, DescribeConfigsResponse;
+        alter_configs: AlterConfigsRequest, AlterConfigsResponse;
+        describe_log_dirs: DescribeLogDirsRequest, DescribeLogDirsResponse;
         sasl_authenticate: SaslAuthenticateRequest, SaslAuthenticateResponse;
         create_partitions: CreatePartitionsRequest, CreatePartitionsResponse;
         delete_groups: DeleteGroupsRequest, DeleteGroupsResponse;
         incremental_alter_configs: IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
         describe_cluster: DescribeClusterRequest, DescribeClusterResponse;
+        describe_topic_partitions: DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
     };
     let spoken: Vec<ApiKey> = subjects.iter().filter(|s| s.is_request).map(|s| s.key).collect();
     assert_eq!(spoken, ApiKey::ALL, "an API is not tested");

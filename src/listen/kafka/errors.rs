@@ -10,6 +10,7 @@ pub(super) fn of_produce(error: &ProduceError) -> ErrorCode {
     match error {
         ProduceError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
         ProduceError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        ProduceError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
         ProduceError::Corrupt(error) => of_batch(error),
         ProduceError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         ProduceError::ProducerFenced => ErrorCode::InvalidProducerEpoch,

@@ -8,6 +8,7 @@ pub(super) fn of_produce(error: &ProduceError) -> ErrorCode {
     match error {
         ProduceError::UnknownPartition => ErrorCode::UnknownPartition,
         ProduceError::TooLarge { .. } => ErrorCode::RecordTooLarge,
+        ProduceError::Timestamp { .. } => ErrorCode::InvalidArgument,
         ProduceError::SessionFenced => ErrorCode::Fenced,
         ProduceError::SequenceGap { .. } => ErrorCode::SequenceGap,
         ProduceError::Store(error) => of_commit(error),

@@ -164,11 +164,14 @@ impl<'a> Publisher<'a> {
         publish: &Publish<'_>,
     ) -> Result<(), End> {
         let base = Base { timestamp: self.greeted.base_timestamp, offset: 0 };
+        let now = self.context.broker.store().now();
         let mut run = Vec::new();
         let mut next = first;
         for record in publish.records.iter(base) {
             let record = owned(&record);
-            if let Err(error) = topic.check_size(&record) {
+            let time = record.timestamp_ms.unwrap_or(-1);
+            let checked = topic.check_size(&record).and_then(|()| topic.check_times(time, time, now));
+            if let Err(error) = checked {
                 let before = run.len() as u64;
                 self.queue(session, topic, next, std::mem::take(&mut run), publish).await?;
                 next += before;
