@@ -4,6 +4,7 @@ use brooklet::record::{BatchView, records};
 use brooklet::store::{PartitionId, ReadError, Space, Store};
 use fastrand::Rng;
 
+use crate::harness::{Verdict, ensure};
 use crate::model::{Item, Model, Partition, READER, STEP_KEY, What};
 
 /// Spaces that belong to the store's callers, hence to the model.
@@ -14,17 +15,6 @@ const SPACES: [Space; 5] = [Space::Topic, Space::Cursor, Space::Group, Space::Pr
 pub enum Evictions {
     Possible,
     None,
-}
-
-/// What is wrong, in words.
-pub type Verdict = Result<(), String>;
-
-macro_rules! ensure {
-    ($condition:expr, $($text:tt)*) => {
-        if !$condition {
-            return Err(format!($($text)*));
-        }
-    };
 }
 
 /// How many steps the store holds.

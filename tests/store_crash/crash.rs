@@ -8,11 +8,11 @@ use brooklet::store::sim::{Fault, Moment, OpKind};
 use fastrand::Rng;
 use rustix::io::Errno;
 
-use crate::check::Verdict;
 use crate::damage::flip_bits;
 use crate::full::{refuse, small_filesystem};
-use crate::run::new_disk;
-use crate::scene::{ROOMY, Scene, TIGHT, with_random_seeds, with_seeds};
+use crate::harness::seeds::{Named, with_random_seeds, with_seeds};
+use crate::harness::{ROOMY, TIGHT, Verdict, new_disk, tally};
+use crate::scene::Scene;
 
 #[test]
 fn a_power_cut_anywhere_loses_nothing() {
@@ -48,18 +48,18 @@ fn the_size_bound_holds_at_every_moment() {
 #[test]
 #[ignore = "runs as long as BROOKLET_CRASH_SECONDS says"]
 fn everything_with_random_seeds() {
-    let tests = [
-        cut_everywhere,
-        cut_while_evicting,
-        many_lives,
-        kill_then_cut,
-        fail_somewhere,
-        push_through,
-        refuse,
-        small_filesystem,
-        flip_bits,
+    const TESTS: [Named; 9] = [
+        ("cut", cut_everywhere),
+        ("cut_evicting", cut_while_evicting),
+        ("lives", many_lives),
+        ("kill_then_cut", kill_then_cut),
+        ("failing", fail_somewhere),
+        ("push_through", push_through),
+        ("refuse", refuse),
+        ("small_filesystem", small_filesystem),
+        ("flipped", flip_bits),
     ];
-    eprintln!("{} seeds, nothing lost", with_random_seeds(&tests));
+    with_random_seeds(&TESTS);
 }
 
 /// A power cut before every sync, rename and removal, and before some writes.
@@ -111,6 +111,7 @@ fn many_lives(seed: u64) -> Verdict {
             1 => run.disk.kill(rng.u64(..)),
             _ => run.disk.power_cut(rng.u64(..)),
         };
+        tally::count("closed, killed or cut off between two operations");
         run = scene.reopen(disk, &last, life).map_err(|what| format!("life {life}, opened again: {what}"))?;
     }
     Ok(())
@@ -127,6 +128,7 @@ fn kill_then_cut(seed: u64) -> Verdict {
     let rng = &mut Rng::with_seed(seed);
     for moment in rng.choose_multiple(&moments, 150) {
         let possible = run.possible_after(moment.op);
+        tally::count_at("killed", moment.at.0);
         let place = |what| format!("killed before operation {}, {:?}: {what}", moment.op, moment.at);
         let again = scene.open_crashed(&run, moment.kill(seed), &[possible.0, possible.1], seed).map_err(place)?;
         scene.check(&again).map_err(place)?;
@@ -166,6 +168,7 @@ fn fail_somewhere(seed: u64) -> Verdict {
 }
 
 fn fail_once(seed: u64, fault: Fault) -> Verdict {
+    tally::count(format!("{:?} fails", fault.kind));
     let scene = Scene::new(seed, TIGHT);
     let disk = new_disk(seed);
     disk.fail(fault);

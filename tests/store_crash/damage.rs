@@ -9,10 +9,12 @@ use brooklet::store::sim::SimDisk;
 use brooklet::store::{PartitionId, ReadError, Store};
 use fastrand::Rng;
 
-use crate::check::{Verdict, check_batch};
+use crate::check::check_batch;
+use crate::harness::seeds::with_seeds;
+use crate::harness::{DIR, ROOMY, Verdict, tally};
 use crate::model::Model;
-use crate::run::{DIR, Run};
-use crate::scene::{ROOMY, Scene, with_seeds};
+use crate::run::Run;
+use crate::scene::Scene;
 
 #[test]
 fn flipped_bits_are_never_served() {
@@ -35,6 +37,7 @@ pub fn flip_bits(seed: u64) -> Verdict {
     let disk = if closed { run.close()? } else { run.disk.power_cut(seed) };
     let (mut refused, mut failed) = (0, 0);
     for _ in 0..60 {
+        tally::count("bit flipped");
         let disk = disk.kill(rng.u64(..));
         let place = flip_one(&disk, rng)?;
         let held = |steps| match possible.iter().find(|model| model.steps == steps) {

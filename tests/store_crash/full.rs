@@ -5,9 +5,10 @@ use std::sync::Arc;
 use brooklet::store::sim::SimDisk;
 use brooklet::store::{OnFull, StoreError};
 
-use crate::check::Verdict;
-use crate::run::{Run, new_disk};
-use crate::scene::{Scene, TIGHT, with_seeds};
+use crate::harness::seeds::with_seeds;
+use crate::harness::{TIGHT, Verdict, new_disk, tally};
+use crate::run::Run;
+use crate::scene::Scene;
 
 #[test]
 fn a_store_that_may_not_evict_refuses_and_keeps_all() {
@@ -26,6 +27,7 @@ pub fn refuse(seed: u64) -> Verdict {
     scene.shape.actions = 1;
     scene.shape.deletes = false;
     scene.shape.retention = None;
+    tally::count("filled until it refuses");
     let mut run = scene.create(new_disk(seed))?;
     run.drive(1_500);
     run.settle();
@@ -61,6 +63,7 @@ fn all_until_full(run: &Run) -> Result<u64, String> {
 
 /// The filesystem has less room than the bound allows: the store evicts, and goes on.
 pub fn small_filesystem(seed: u64) -> Verdict {
+    tally::count("filesystem smaller than the bound");
     let scene = Scene::new(seed, TIGHT);
     let disk = SimDisk::with_capacity(seed, TIGHT * 3 / 4);
     let mut run = scene.create(disk)?;

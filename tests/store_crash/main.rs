@@ -1,8 +1,7 @@
 //! The whole store on a disk that loses power: nothing acknowledged is ever lost, no offset used twice.
 //!
-//! Everything is drawn from a seed and driven by one thread, so a failure prints its seed and happens again with it:
-//! `BROOKLET_CRASH_SEED=7 cargo test --test store_crash`. `BROOKLET_CRASH_SECONDS=600` goes on with seed after seed for
-//! that long (see scripts/crash.sh). Not in release builds, where there is no simulator.
+//! Everything is drawn from a seed and driven by one thread, so a failure prints its seed and happens again with it (see
+//! scripts/crash.sh). Not in release builds, where there is no simulator.
 #![cfg(debug_assertions)]
 #![allow(
     clippy::unwrap_used,
@@ -18,6 +17,8 @@ mod check;
 mod crash;
 mod damage;
 mod full;
+#[path = "../crash_harness/mod.rs"]
+mod harness;
 mod model;
 mod run;
 mod scene;

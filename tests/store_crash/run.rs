@@ -1,6 +1,5 @@
 //! Drives a store through invented steps, by one thread, from a seed.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,8 +13,6 @@ use fastrand::Rng;
 
 use crate::check::steps_of;
 use crate::model::{Action, Model, READER, Shape, Step, What};
-
-pub const DIR: &str = "/store";
 
 /// A store being driven.
 pub struct Run {
@@ -51,19 +48,6 @@ pub struct Ack {
     pub commit: u64,
     /// Operations of the disk done by then.
     pub disk_ops: u64,
-}
-
-/// Tiny limits, so that rare paths are common.
-pub fn options(rng: &mut Rng, max_bytes: u64) -> StoreOptions {
-    StoreOptions {
-        max_bytes: Some(max_bytes),
-        segment_bytes: Some(*rng.choice(&[512 << 10, 640 << 10, 768 << 10]).unwrap()),
-        commit_window: Duration::from_millis(*rng.choice(&[0, 10]).unwrap()),
-        tail_bytes_max: *rng.choice(&[0, 20_000, 1 << 20]).unwrap(),
-        active_cache_bytes: 128 << 10,
-        sealed_cache_bytes: 64 << 10,
-        ..StoreOptions::new(DIR)
-    }
 }
 
 impl Run {
@@ -350,11 +334,4 @@ fn perform(action: &Action, draft: &mut Draft<'_>) -> Result<(), Failure> {
         Action::Delete(space, key) => draft.delete(*space, key).map_err(Failure::Draft),
         Action::LogStart(id, offset) => draft.set_log_start(PartitionId(*id), *offset).map_err(Failure::Draft),
     }
-}
-
-/// The directory must exist before the store is first opened; everything else is the store's.
-pub fn new_disk(seed: u64) -> SimDisk {
-    let disk = SimDisk::new(seed);
-    brooklet::store::disk::Disk::create_dir_all(&disk, Path::new("/")).unwrap();
-    disk
 }

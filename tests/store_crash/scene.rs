@@ -1,55 +1,15 @@
 //! What the tests have in common: a store of some shape and size, run, crashed and recovered.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use brooklet::store::sim::{Moment, SimDisk};
 use brooklet::store::{Retention, StoreOptions};
 use fastrand::Rng;
 
-use crate::check::{Evictions, Verdict, check};
+use crate::check::{Evictions, check};
+use crate::harness::{ROOMY, TIGHT, Verdict, new_disk, options, tally};
 use crate::model::{Model, Shape};
-use crate::run::{Run, new_disk, options};
-
-/// Smallest bound that the tiny segments fit in, bytes.
-pub const TIGHT: u64 = 4 << 20;
-/// A bound that is never met.
-pub const ROOMY: u64 = 256 << 20;
-
-/// Runs `test` with these seeds, or with the one asked for.
-pub fn with_seeds(seeds: std::ops::Range<u64>, test: impl Fn(u64) -> Verdict) {
-    match setting("BROOKLET_CRASH_SEED") {
-        Some(seed) => with_seed(seed, &test),
-        None => seeds.for_each(|seed| with_seed(seed, &test)),
-    }
-}
-
-/// Runs all `tests` with seed after seed for `BROOKLET_CRASH_SECONDS`. Returns the number of seeds.
-pub fn with_random_seeds(tests: &[fn(u64) -> Verdict]) -> u64 {
-    let limit = Duration::from_secs(setting("BROOKLET_CRASH_SECONDS").unwrap_or(60));
-    let start = Instant::now();
-    let mut seeds = 0;
-    while start.elapsed() < limit {
-        let seed = Rng::new().u64(1_000..1 << 40);
-        tests.iter().for_each(|test| with_seed(seed, test));
-        seeds += 1;
-    }
-    seeds
-}
-
-fn with_seed(seed: u64, test: impl Fn(u64) -> Verdict) {
-    let what = match catch_unwind(AssertUnwindSafe(|| test(seed))) {
-        Ok(Ok(())) => return,
-        Ok(Err(what)) => what,
-        Err(_) => "it panicked".into(),
-    };
-    panic!("{what}\nagain with BROOKLET_CRASH_SEED={seed}");
-}
-
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
+use crate::run::Run;
 
 /// A store of some shape and size, and a seed.
 #[derive(Clone)]
@@ -174,6 +134,7 @@ impl Scene {
         self.check(&again)?;
         for moment in rng.choose_multiple(&inside, 2) {
             let seed = rng.u64(..);
+            tally::count_at("power cut inside recovery,", moment.at.0);
             self.recover(run, moment.power_cut(seed), possible, seed, depth - 1)
                 .map_err(|what| format!("again inside recovery, before {:?}: {what}", moment.at))?;
         }
@@ -216,6 +177,7 @@ impl Scene {
 
     /// Recovers from a power cut at `moment`, in a way drawn from `seed`.
     pub fn cut(&self, run: &Run, moment: &Moment, seed: u64) -> Verdict {
+        tally::count_at("power cut", moment.at.0);
         self.recover(run, moment.power_cut(seed), run.possible_after(moment.op), seed, 1)
             .map_err(|what| format!("power cut {seed} before operation {}, {:?}: {what}", moment.op, moment.at))
     }

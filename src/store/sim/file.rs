@@ -29,16 +29,14 @@ impl DiskFile for SimFile {
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let mut world = self.disk.lock_world();
-        world.enter(OpKind::Read, &self.path)?;
+        let mut world = self.disk.begin(OpKind::Read, &self.path)?;
         let inode = world.inode(self.id)?;
         if self.direct { inode.read_direct(offset, out) } else { inode.read(offset, out) }
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.check_writes()?;
-        let mut world = self.disk.lock_world();
-        world.enter(OpKind::Write, &self.path)?;
+        let mut world = self.disk.begin(OpKind::Write, &self.path)?;
         world.counters.bytes_written += data.len() as u64;
         let growth = world.inode(self.id)?.growth(offset, data.len());
         world.check_room(growth)?;
@@ -49,8 +47,7 @@ impl DiskFile for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.check_writes()?;
-        let mut world = self.disk.lock_world();
-        world.enter(OpKind::SetLen, &self.path)?;
+        let mut world = self.disk.begin(OpKind::SetLen, &self.path)?;
         world.inode(self.id)?.set_len(len);
         world.recount();
         Ok(())
@@ -58,8 +55,7 @@ impl DiskFile for SimFile {
 
     fn allocate(&self, len: u64) -> io::Result<()> {
         self.check_writes()?;
-        let mut world = self.disk.lock_world();
-        world.enter(OpKind::SetLen, &self.path)?;
+        let mut world = self.disk.begin(OpKind::SetLen, &self.path)?;
         let growth = world.inode(self.id)?.holes_bytes(len);
         world.check_room(growth)?;
         world.inode(self.id)?.allocate(len);
@@ -68,6 +64,7 @@ impl DiskFile for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.disk.call_hook(OpKind::Sync, &self.path);
         let mut guard = self.disk.lock_world();
         let world = &mut *guard;
         let entered = world.enter(OpKind::Sync, &self.path);

@@ -112,9 +112,22 @@ impl State {
     }
 }
 
+/// See [`SimDisk::set_hook`].
+#[derive(Clone)]
+struct Hook(Arc<HookFn>);
+
+type HookFn = dyn Fn(OpKind, &Path) + Send + Sync;
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
+}
+
 #[derive(Debug)]
 struct World {
     state: State,
+    hook: Option<Hook>,
     rng: Rng,
     /// Open handles per file.
     handles: BTreeMap<InodeId, usize>,
@@ -150,6 +163,7 @@ impl SimDisk {
     fn from_state(state: State, seed: u64) -> Self {
         let mut world = World {
             state,
+            hook: None,
             rng: Rng::with_seed(seed ^ 0x5EED),
             handles: BTreeMap::new(),
             locks: BTreeSet::new(),
@@ -255,6 +269,26 @@ impl SimDisk {
         Self::from_state(self.lock_world().state.clone(), seed)
     }
 
+    /// Calls `hook` before each operation, on the thread that does it: to let time pass, or to hold a reader up.
+    pub fn set_hook(&self, hook: impl Fn(OpKind, &Path) + Send + Sync + 'static) {
+        self.lock_world().hook = Some(Hook(Arc::new(hook)));
+    }
+
+    fn call_hook(&self, kind: OpKind, path: &Path) {
+        let hook = self.lock_world().hook.clone();
+        if let Some(Hook(hook)) = hook {
+            hook(kind, path);
+        }
+    }
+
+    /// Begins an operation.
+    fn begin(&self, kind: OpKind, path: &Path) -> io::Result<MutexGuard<'_, World>> {
+        self.call_hook(kind, path);
+        let mut world = self.lock_world();
+        world.enter(kind, path)?;
+        Ok(world)
+    }
+
     fn lock_world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -332,8 +366,7 @@ impl World {
 
 impl Disk for SimDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        let mut world = self.lock_world();
-        world.enter(OpKind::Open, path)?;
+        let mut world = self.begin(OpKind::Open, path)?;
         let next = world.state.next_inode;
         let indirect = world.indirect;
         let (dir, name) = world.parent(path)?;
@@ -358,8 +391,7 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut world = self.lock_world();
-        world.enter(OpKind::Rename, from)?;
+        let mut world = self.begin(OpKind::Rename, from)?;
         if from.parent() != to.parent() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -372,8 +404,7 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut world = self.lock_world();
-        world.enter(OpKind::Remove, path)?;
+        let mut world = self.begin(OpKind::Remove, path)?;
         let (dir, name) = world.parent(path)?;
         let file = dir.find(&name).ok_or(io::ErrorKind::NotFound)?;
         dir.remove(file);
@@ -402,8 +433,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut world = self.lock_world();
-        world.enter(OpKind::SyncDir, dir)?;
+        let mut world = self.begin(OpKind::SyncDir, dir)?;
         world.counters.syncs += 1;
         if !world.lies.contains(&OpKind::SyncDir) {
             world.dir(dir)?.sync();
