@@ -31,6 +31,11 @@ impl Gauge {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
+    /// Replaces the figure.
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
     /// The figure now.
     pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
@@ -97,6 +102,9 @@ metrics! {
     counter store_healed "Times that the store was opened again after a failure.";
     counter sessions_fenced "Native sessions taken over by a newer connection with the same client id.";
     counter bytes_fetched "Bytes of record batches read for consumers and uplinks.";
+    counter store_bytes_written "Bytes that the store wrote to its files.";
+    counter device_bytes_written "Bytes written to the device below the store, by everyone, as far as it was watched.";
+    gauge flash_budget_unmet "1 while store.flash_budget can't be met.";
     counter uplink_records "Records acknowledged by upstream clusters.";
     counter uplink_bytes "Bytes of record batches acknowledged by upstream clusters.";
     counter uplink_errors "Failed requests to upstream clusters.";

@@ -54,7 +54,10 @@ impl Broker {
         let batch = self.recompress(topic, batch).await.inspect_err(refused)?;
         let (answer, ticket) = Answer::new(acks);
         let stamp = topic.config.timestamp_type == TimestampType::LogAppendTime;
-        self.shared.store.submit(Box::new(Append { partition, batch, stamp, answer })).await?;
+        self.shared
+            .store
+            .submit(Box::new(Append { partition, batch, stamp, urgent: topic.config.urgent, answer }))
+            .await?;
         Ok(ticket)
     }
 
@@ -153,6 +156,7 @@ struct Append {
     partition: PartitionId,
     batch: Vec<u8>,
     stamp: bool,
+    urgent: bool,
     answer: Answer<Appended>,
 }
 
@@ -172,6 +176,10 @@ impl Operation for Append {
 
     fn is_urgent(&self) -> bool {
         self.answer.acks() == Acks::Memory
+    }
+
+    fn commits_at_once(&self) -> bool {
+        self.urgent
     }
 
     fn queued_bytes(&self) -> usize {

@@ -89,6 +89,7 @@ impl Broker {
             count: records.len() as u64,
             records,
             bytes,
+            urgent: topic.config.urgent,
             answer,
         };
         self.shared.store.submit(Box::new(publish)).await?;
@@ -115,6 +116,7 @@ impl Broker {
             count,
             records: Vec::new(),
             bytes: 0,
+            urgent: false,
             answer,
         };
         self.shared.store.submit(Box::new(skip)).await?;
@@ -147,6 +149,7 @@ struct Publish {
     count: u64,
     records: Vec<(PartitionId, NewRecord)>,
     bytes: usize,
+    urgent: bool,
     answer: Answer<Published>,
 }
 
@@ -167,6 +170,10 @@ impl Operation for Publish {
 
     fn is_urgent(&self) -> bool {
         self.answer.acks() == Acks::Memory
+    }
+
+    fn commits_at_once(&self) -> bool {
+        self.urgent
     }
 
     fn queued_bytes(&self) -> usize {

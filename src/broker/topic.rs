@@ -131,6 +131,8 @@ pub struct TopicConfig {
     /// `brooklet.retention.unforwarded`: whether retention removes what an uplink has not forwarded (`delete`), or
     /// leaves it until it is forwarded (`keep`).
     pub expire_unforwarded: bool,
+    /// `brooklet.urgent`: records are committed at once, whatever the commit window and the flash budget.
+    pub urgent: bool,
 }
 
 impl Default for TopicConfig {
@@ -148,6 +150,7 @@ impl Default for TopicConfig {
             reserve: 0,
             on_full: OnFull::EvictOldest,
             expire_unforwarded: false,
+            urgent: false,
         }
     }
 }
@@ -164,12 +167,13 @@ impl TopicConfig {
     }
 
     /// Every configuration a topic has, in the order they are described.
-    pub const KEYS: [&'static str; 12] = [
+    pub const KEYS: [&'static str; 13] = [
         "brooklet.key",
         "brooklet.on.full",
         "brooklet.priority",
         "brooklet.reserve",
         "brooklet.retention.unforwarded",
+        "brooklet.urgent",
         "compression.type",
         "max.message.bytes",
         "message.timestamp.after.max.ms",
@@ -242,6 +246,9 @@ impl TopicConfig {
                     _ => return Err(format!("{key}={value}: one of keep, delete")),
                 };
             }
+            "brooklet.urgent" => {
+                self.urgent = value.parse().map_err(|_| format!("{key}={value}: one of true, false"))?;
+            }
             _ => kept::check(key, value)?,
         }
         Ok(())
@@ -277,6 +284,7 @@ impl TopicConfig {
                 OnFull::Refuse => "refuse".to_owned(),
             },
             "brooklet.retention.unforwarded" => if self.expire_unforwarded { "delete" } else { "keep" }.to_owned(),
+            "brooklet.urgent" => self.urgent.to_string(),
             _ => return None,
         })
     }
@@ -371,6 +379,7 @@ mod tests {
             ("brooklet.reserve", "1MiB"),
             ("brooklet.on.full", "drop"),
             ("brooklet.retention.unforwarded", "true"),
+            ("brooklet.urgent", "yes"),
             ("no.such.thing", "1"),
         ] {
             let text = config.set(key, value).expect_err(key);

@@ -9,7 +9,7 @@ use super::{
     when,
 };
 use crate::{
-    gateway::status::{GatewayStatus, Loss},
+    gateway::status::{GatewayStatus, Loss, StoreFigures},
     uplink::{UplinkState, UplinkStatus},
 };
 
@@ -60,6 +60,7 @@ fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
     let commits = rate(store.commits, earlier.map_or(0, |earlier| earlier.store.commits));
     out.push_str(&format!("commits      {} ({commits}), ", human_count(store.commits)));
     out.push_str(&format!("{} of batches, {} waiting\n", human_bytes(store.payload_bytes), store.queued_operations));
+    out.push_str(&format!("written      {}\n", written(store)));
     let (records, forwarded) = (figure("records_in"), figure("uplink_records"));
     out.push_str(&format!("records      {} in ({}), ", human_count(records), counter_rate("records_in")));
     out.push_str(&format!("{} forwarded ({})\n", human_count(forwarded), counter_rate("uplink_records")));
@@ -73,6 +74,32 @@ fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
     let rest = others(&status.metrics);
     if !rest.is_empty() {
         out.push_str(&format!("counters     {rest}\n"));
+    }
+    out
+}
+
+/// What is written to the medium a day.
+fn written(store: &StoreFigures) -> String {
+    let flash = &store.flash;
+    let counted = match flash.day_counted_s {
+        86_000.. => "a day".to_owned(),
+        less => seconds(less),
+    };
+    let mut out = format!("{} in {counted}", human_bytes(flash.day_bytes));
+    if let Some(budget) = flash.day_budget_bytes {
+        let percent = flash.day_bytes.saturating_mul(100) / budget.max(1);
+        out.push_str(&format!(" ({percent}% of {}/day)", human_bytes(budget)));
+    }
+    if !flash.device.is_empty() {
+        let kind = if flash.is_card { "card" } else { "device" };
+        out.push_str(&format!(", {kind} {}: {} by all", flash.device, human_bytes(flash.day_device_bytes)));
+    }
+    if let Some(used) = flash.life_used_percent.iter().max() {
+        out.push_str(&format!(", {used}% of its life used"));
+    }
+    if flash.commit_interval_ms > 0 {
+        let interval = human_duration(Duration::from_millis(flash.commit_interval_ms));
+        out.push_str(&format!(", a commit every {interval} at most"));
     }
     out
 }
@@ -104,6 +131,18 @@ fn problems(status: &GatewayStatus) -> Vec<String> {
     if status.store.damaged_segments > 0 {
         let count = counted(status.store.damaged_segments, "segment");
         problems.push(format!("{count} cannot be read; stop the gateway and run `brooklet fsck`"));
+    }
+    let flash = &status.store.flash;
+    if let (true, Some(budget)) = (flash.budget_unmet, flash.day_budget_bytes) {
+        problems.push(format!(
+            "store.flash_budget of {}/day cannot be met: {} were written, and nothing is refused; raise \
+             store.commit_interval_max or the budget",
+            human_bytes(budget),
+            human_bytes(flash.day_bytes)
+        ));
+    }
+    if flash.pre_eol.is_some_and(|level| level > 1) || flash.life_used_percent.iter().any(|used| *used >= 100) {
+        problems.push(format!("{} says that its life is nearly used up: replace it", flash.device));
     }
     status.uplinks.iter().for_each(|uplink| problems.extend(stalls(uplink)));
     let unfollowed = status.topics.iter().filter(|topic| !topic.internal && topic.followed_by.is_empty()).count();

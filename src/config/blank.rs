@@ -30,7 +30,11 @@ impl Config {
             store: StoreConfig {
                 max_bytes: DiskBudget::Auto,
                 segment_bytes: None,
-                commit_window: Duration::ZERO,
+                commit_window: None,
+                commit_interval_max: Duration::ZERO,
+                flash_budget: None,
+                medium: StoreMedium::Auto,
+                compression: Compression::None,
                 cache_bytes: 0,
                 tail_bytes: 0,
                 on_full: OnFull::EvictOldest,
@@ -93,6 +97,7 @@ fn blank_topic() -> TopicSettings {
         reserve: 0,
         on_full: OnFull::EvictOldest,
         unforwarded: Unforwarded::Keep,
+        urgent: false,
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::{
     types::{
-        AcksOne, ClockTrust, Compression, Config, DefaultKey, Delivery, OnFull, Partitioning, TimestampType,
-        TopicCompression, TopicSettings, Unforwarded, UplinkConfig,
+        AcksOne, ClockTrust, Compression, Config, DefaultKey, Delivery, OnFull, Partitioning, StoreMedium,
+        TimestampType, TopicCompression, TopicSettings, Unforwarded, UplinkConfig,
     },
     value::{Choice, Kind},
 };
@@ -40,6 +40,8 @@ const TIB: u64 = 1 << 40;
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
+/// Longest time between two commits that may be set.
+const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(10);
 
 /// Smallest segment: must hold the activation transaction and a few batches.
 pub(super) const SEGMENT_BYTES_MIN: u64 = MIB;
@@ -81,9 +83,38 @@ pub(super) static GLOBAL: &[Key<Config>] = &[
     ),
     key(
         "store.commit_window",
-        "10ms",
-        Kind::Duration { min: Duration::ZERO, max: SECOND, set: |c, v| c.store.commit_window = v },
-        "Least time between two commits; longer saves flash and costs as much latency.",
+        "auto",
+        Kind::DurationOr {
+            word: "auto",
+            min: Duration::ZERO,
+            max: COMMIT_INTERVAL_MAX,
+            set: |c, v| c.store.commit_window = v,
+        },
+        "Least time between two commits. auto: 1s on eMMC and SD cards, elsewhere as soon as the last one is done.",
+    ),
+    key(
+        "store.commit_interval_max",
+        "5s",
+        Kind::Duration { min: MS_10, max: COMMIT_INTERVAL_MAX, set: |c, v| c.store.commit_interval_max = v },
+        "Longest that the flash budget makes commits wait; a record waits as long for its acknowledgement.",
+    ),
+    key(
+        "store.flash_budget",
+        "unlimited",
+        Kind::SizeADayOr { word: "unlimited", min: MIB, max: 16 * TIB, set: |c, v| c.store.flash_budget = v },
+        "What may be written a day, as in 2GB/day: commits wait for it, and it is told if that isn't enough.",
+    ),
+    key(
+        "store.medium",
+        "auto",
+        choice!(StoreMedium, |c| c.store.medium),
+        "What the data directory lies on; auto: found out from /sys.",
+    ),
+    key(
+        "store.compression",
+        "lz4",
+        choice!(Compression, |c| c.store.compression),
+        "Codec of batches gathered from native records; batches of Kafka producers stay as they come.",
     ),
     key(
         "store.cache_bytes",
@@ -341,6 +372,12 @@ pub(super) static TOPIC: &[Key<TopicSettings>] = &[
         "keep",
         choice!(Unforwarded, |t| t.unforwarded),
         "Whether retention removes what an uplink has not forwarded yet.",
+    ),
+    key(
+        "urgent",
+        "false",
+        Kind::Boolean(|t, v| t.urgent = v),
+        "Whether records are committed at once, whatever store.commit_window and store.flash_budget say.",
     ),
 ];
 

@@ -71,7 +71,8 @@ fn nothing_at_all_is_a_working_broker_on_loopback() {
     assert_eq!(config.listen.native.addr, "127.0.0.1:9790".parse().unwrap());
     assert_eq!(config.listen.kafka.addr, "127.0.0.1:9092".parse().unwrap());
     assert_eq!(config.listen.kafka.acks_1, AcksOne::Flash);
-    assert_eq!(config.store.commit_window, Duration::from_millis(10));
+    assert_eq!(config.store.commit_window, None);
+    assert_eq!((config.store.commit_interval_max, config.store.flash_budget), (Duration::from_secs(5), None));
     assert_eq!(config.store.on_full, OnFull::EvictOldest);
     assert_eq!(config.topics.defaults.max_message_bytes, 1_048_588);
     assert_eq!(config.topics.defaults.partitions, 1);
@@ -185,7 +186,11 @@ fn errors_name_place_key_value_and_what_is_allowed() {
     for (text, error) in [
         (
             "\nstore.commit_window = \"2d\"",
-            "etc/brooklet.toml:2: store.commit_window = \"2d\": must be a duration from 0s to 1s",
+            "etc/brooklet.toml:2: store.commit_window = \"2d\": must be \"auto\" or a duration from 0s to 10s",
+        ),
+        (
+            "store.flash_budget = \"2GB\"",
+            "etc/brooklet.toml:1: store.flash_budget = \"2GB\": must be \"unlimited\" or a size a day from 1MiB/day to 16TiB/day",
         ),
         (
             "store.on_full = \"drop\"",
@@ -305,7 +310,7 @@ fn the_reference_uncommented_is_the_default_configuration() {
 fn the_last_good_configuration_comes_back() {
     let data = TempDir::new().unwrap();
     assert!(load_last_good(data.path()).unwrap().is_none());
-    let text = "gateway.id = \"g\"\nstore.commit_window = \"25ms\"\n[topic.\"a.b\"]\nkey = \"none\"\n[uplink.c]\nbootstrap = [\"k:1\"]";
+    let text = "gateway.id = \"g\"\nstore.commit_window = \"25ms\"\nstore.flash_budget = \"1.5GB/day\"\n[topic.\"a.b\"]\nkey = \"none\"\n[uplink.c]\nbootstrap = [\"k:1\"]";
     let mut loaded = load_text(text).unwrap();
     loaded.config.data_dir = data.path().to_owned();
     save_last_good(data.path(), &loaded).unwrap();

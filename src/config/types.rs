@@ -40,8 +40,15 @@ pub struct StoreConfig {
     pub max_bytes: DiskBudget,
     /// Size of a segment file. `None`: the store chooses by the budget.
     pub segment_bytes: Option<u64>,
-    /// Least time between the beginnings of two commits; zero commits as fast as the disk can.
-    pub commit_window: Duration,
+    /// Least time between the beginnings of two commits; zero commits as fast as the disk can. `None`: by the medium.
+    pub commit_window: Option<Duration>,
+    /// To this the flash budget stretches the window, if that is longer.
+    pub commit_interval_max: Duration,
+    /// Bytes that may be written a day; commits wait for it, nothing is refused. `None`: any amount.
+    pub flash_budget: Option<u64>,
+    pub medium: StoreMedium,
+    /// Of batches that are gathered here out of single records.
+    pub compression: Compression,
     /// Page cache of the store.
     pub cache_bytes: u64,
     /// Recent committed batches kept in memory for readers.
@@ -57,6 +64,18 @@ pub enum DiskBudget {
     Bytes(u64),
     /// Of the whole filesystem's size, 1 to 95.
     Percent(u8),
+}
+
+words! {
+    /// What the data directory lies on.
+    pub enum StoreMedium {
+        /// As /sys tells.
+        Auto = "auto",
+        /// eMMC or an SD card: at most a commit a second while traffic trickles.
+        FlashCard = "flash-card",
+        /// Anything else.
+        Disk = "disk",
+    }
 }
 
 words! {
@@ -171,6 +190,8 @@ pub struct TopicSettings {
     pub on_full: OnFull,
     /// Whether retention removes what an uplink has not forwarded.
     pub unforwarded: Unforwarded,
+    /// Whether records are committed at once, whatever the commit window and the flash budget.
+    pub urgent: bool,
 }
 
 words! {

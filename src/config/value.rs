@@ -59,6 +59,13 @@ pub(super) enum Kind<T: 'static> {
         max: Duration,
         set: fn(&mut T, Option<Duration>),
     },
+    /// A size per day: `2GB/day`.
+    SizeADayOr {
+        word: &'static str,
+        min: u64,
+        max: u64,
+        set: fn(&mut T, Option<u64>),
+    },
     Budget {
         min: u64,
         max: u64,
@@ -115,6 +122,9 @@ impl<T> Kind<T> {
             Kind::DurationOr { word, min, max, set } => {
                 put(*set, into, or_word(raw, word, || self.duration_or_ms(raw, *min, *max)))
             }
+            Kind::SizeADayOr { word, min, max, set } => {
+                put(*set, into, or_word(raw, word, || self.size_a_day(raw, *min, *max)))
+            }
             Kind::Budget { min, max, set } => put(*set, into, self.budget(raw, *min, *max)),
             Kind::Choice(choice) => self.choose(raw, choice, into),
             Kind::Name { max, set } => put(*set, into, self.name(raw, *max)),
@@ -143,6 +153,9 @@ impl<T> Kind<T> {
             }
             Kind::DurationOr { word, min, max, .. } => {
                 format!("\"{word}\" or a duration from {} to {}", format_duration(*min), format_duration(*max))
+            }
+            Kind::SizeADayOr { word, min, max, .. } => {
+                format!("\"{word}\" or a size a day from {}/day to {}/day", format_size(*min), format_size(*max))
             }
             Kind::Budget { min, max, .. } => {
                 let (min, max) = (format_size(*min), format_size(*max));
@@ -210,6 +223,14 @@ impl<T> Kind<T> {
     fn duration(&self, raw: &Raw, min: Duration, max: Duration) -> Read<Duration> {
         let value = parse_duration(self.text(raw)?)?;
         self.within(value, min, max).map(|value| (value, quoted(&format_duration(value))))
+    }
+
+    /// `2GB/day`; "/d" will do.
+    fn size_a_day(&self, raw: &Raw, min: u64, max: u64) -> Read<u64> {
+        let text = self.text(raw)?.trim();
+        let size = text.strip_suffix("/day").or_else(|| text.strip_suffix("/d")).ok_or_else(|| self.must())?;
+        let value = self.within(parse_size(size).map_err(|_| self.must())?, min, max)?;
+        Ok((value, quoted(&format!("{}/day", format_size(value)))))
     }
 
     fn duration_or_ms(&self, raw: &Raw, min: Duration, max: Duration) -> Read<Duration> {

@@ -6,13 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::status::{Follower, GatewayStatus, Loss, PartitionFigures, StoreFigures, TopicFigures};
+use super::status::{FlashFigures, Follower, GatewayStatus, Loss, PartitionFigures, StoreFigures, TopicFigures};
 use super::uplinks::Uplinks;
 use crate::broker::{Broker, Topic};
 use crate::frame::UplinkAction;
 use crate::listen::native::Administration;
 use crate::metrics::METRICS;
-use crate::store::{LossEntry, PartitionId, Store};
+use crate::store::{FlashStatus, LossEntry, PartitionId, Store};
 
 /// The gateway as its administrators see it.
 pub(super) struct GatewayAdministration {
@@ -118,6 +118,22 @@ impl GatewayAdministration {
     }
 }
 
+fn flash_figures(flash: &FlashStatus) -> FlashFigures {
+    let life = flash.life.unwrap_or_default();
+    FlashFigures {
+        day_bytes: flash.day.own_bytes,
+        day_device_bytes: flash.day.device_bytes,
+        day_counted_s: flash.day.counted_ms / 1_000,
+        day_budget_bytes: flash.day.budget_bytes,
+        budget_unmet: flash.day.unmet,
+        commit_interval_ms: flash.interval_ms,
+        device: flash.device.clone(),
+        is_card: flash.is_card,
+        life_used_percent: life.used_percent.into_iter().flatten().collect(),
+        pre_eol: life.pre_eol,
+    }
+}
+
 fn store_figures(store: &Store) -> StoreFigures {
     let status = store.status();
     StoreFigures {
@@ -140,5 +156,6 @@ fn store_figures(store: &Store) -> StoreFigures {
         stopped: status.poisoned,
         not_reopened: status.healing.failure,
         healed: status.healing.healed,
+        flash: flash_figures(&status.flash),
     }
 }

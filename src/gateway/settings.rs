@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use crate::broker::{Acks, BrokerOptions, Defaults, KeyDefault, TimestampType, TopicConfig};
 use crate::config::{
-    AcksOne, ClockTrust, Config, DefaultKey, DiskBudget, KafkaListenConfig, NativeListenConfig, OnFull,
-    TimestampType as ConfigTimestampType, TopicCompression, TopicSettings, Unforwarded,
+    self, AcksOne, ClockTrust, Config, DefaultKey, DiskBudget, KafkaListenConfig, NativeListenConfig, OnFull,
+    StoreMedium, TimestampType as ConfigTimestampType, TopicCompression, TopicSettings, Unforwarded,
 };
 use crate::listen::kafka::KafkaOptions;
 use crate::listen::native::NativeOptions;
 use crate::record::Compression;
 use crate::store::clock::WallTrust;
 use crate::store::disk::Disk;
-use crate::store::{self, Store, StoreOptions};
+use crate::store::{self, Device, Medium, Store, StoreOptions};
 
+/// Least time between two commits on eMMC and SD cards, unless it is set.
+const CARD_WINDOW: Duration = Duration::from_secs(1);
 /// Where the store lies within the data directory.
 pub const STORE_DIR: &str = "store";
 
@@ -32,7 +34,22 @@ pub(super) fn store(config: &Config, disk: &dyn Disk) -> Result<StoreOptions, St
     };
     options.on_full = on_full(of.on_full);
     options.segment_bytes = of.segment_bytes;
-    options.commit_window = of.commit_window;
+    options.device = Device::below(&config.data_dir);
+    let card = match of.medium {
+        StoreMedium::Auto => options.device.as_ref().is_some_and(|device| device.medium() == Medium::FlashCard),
+        StoreMedium::FlashCard => true,
+        StoreMedium::Disk => false,
+    };
+    options.commit_window = of.commit_window.unwrap_or(if card { CARD_WINDOW } else { Duration::ZERO });
+    options.commit_interval_max = of.commit_interval_max;
+    options.flash_budget = of.flash_budget;
+    options.compression = match of.compression {
+        config::Compression::None => Compression::None,
+        config::Compression::Gzip => Compression::Gzip,
+        config::Compression::Snappy => Compression::Snappy,
+        config::Compression::Lz4 => Compression::Lz4,
+        config::Compression::Zstd => Compression::Zstd,
+    };
     options.active_cache_bytes = bytes(of.cache_bytes);
     options.tail_bytes_max = bytes(of.tail_bytes);
     Ok(options)
@@ -93,6 +110,7 @@ fn topic(settings: &TopicSettings) -> TopicConfig {
         reserve: settings.reserve,
         on_full: on_full(settings.on_full),
         expire_unforwarded: settings.unforwarded == Unforwarded::Delete,
+        urgent: settings.urgent,
     }
 }
 

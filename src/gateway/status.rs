@@ -69,6 +69,34 @@ pub struct StoreFigures {
     pub not_reopened: Option<String>,
     /// How often it was opened again after a failure.
     pub healed: u64,
+    /// What is written to the medium.
+    pub flash: FlashFigures,
+}
+
+/// What is written to the medium. A day is the last 24 hours in which the gateway ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FlashFigures {
+    /// Bytes that the store wrote in a day.
+    pub day_bytes: u64,
+    /// Bytes written to the device below in a day, by everyone, the filesystem's journal included.
+    pub day_device_bytes: u64,
+    /// How much of a day was counted.
+    pub day_counted_s: u64,
+    /// What `day_bytes` should stay within.
+    pub day_budget_bytes: Option<u64>,
+    /// More had to be written than the budget allows.
+    pub budget_unmet: bool,
+    /// Least time between two commits now, ms: the window, stretched by the budget.
+    pub commit_interval_ms: u64,
+    /// The disks below, as in /sys/block; empty if unknown.
+    pub device: String,
+    /// Whether one of them is eMMC or an SD card.
+    pub is_card: bool,
+    /// What an eMMC says is used up of its life, percent in tens (its SLC and its MLC part); 110 is beyond the estimate.
+    pub life_used_percent: Vec<u8>,
+    /// What it says of its reserve: 1 normal, 2 80 % used, 3 90 % used.
+    pub pre_eol: Option<u8>,
 }
 
 /// A topic.

@@ -132,6 +132,9 @@ impl<'a> Draft<'a> {
             return Err(DraftError::Invalid);
         }
         self.check_bytes(key.len() + value.len())?;
+        if self.get(space, key) == Some(value) {
+            return Ok(());
+        }
         let row = |value: usize| (key.len() + value) as u64 + ROW_BYTES;
         let old = self.get(space, key).map_or(0, |old| row(old.len()));
         let after = (self.view.state.bytes() as i64 + self.pending.state_growth) as u64 + row(value.len()) - old;

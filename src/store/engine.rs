@@ -203,7 +203,8 @@ fn run_writer(shared: &Shared, writer: &mut Writer) {
         // Too early by less than the clock's grain isn't worth a sleep, but mustn't spin either.
         let time = time.map(|time| time.max(Duration::from_micros(500)));
         // Riders wait for company: whatever comes then decides when the commit is due.
-        shared.queue.wait(time, step.due_ms.is_some() && !step.riders_only);
+        let open = step.due_ms.is_some() && !step.riders_only;
+        shared.queue.wait(time, open.then_some(step.short_bytes));
     }
 }
 

@@ -7,8 +7,9 @@
 //! | `format`, `chunks` | bytes of a commit, and how they are cut into pages |
 //! | `segment`, `log_parts`, `ring`, `cold` | files: one segment, all of them, the cold state |
 //! | `index`, `state`, `heads`, `tail`, `view` | what is known in memory, moved by one commit at a time |
-//! | `queue`, `draft`, `pending`, `writer` | the way in |
 //! | `handle`, `heal`, `prove`, `progress` | what outlives a failure, and how the store gets over it |
+//! | `queue`, `draft`, `pending`, `writer`, `commit_policy` | the way in |
+//! | `medium`, `flash` | the device below, what is written to it, and the daily budget |
 //! | `sealer`, `evictor`, `retention`, `ledger`, `engine` | maintenance |
 //! | `read`, `scan` | the way out |
 //! | `open`, `recovery`, `overlay`, `reader`, `fsck` | opening, and looking without changing |
@@ -24,10 +25,12 @@ pub mod sim;
 mod chunks;
 mod classes;
 mod cold;
+mod commit_policy;
 mod draft;
 mod engine;
 mod error;
 mod evictor;
+mod flash;
 mod format;
 mod fsck;
 mod handle;
@@ -37,6 +40,7 @@ mod index;
 mod intervals;
 mod ledger;
 mod log_parts;
+mod medium;
 mod open;
 mod options;
 mod overlay;
@@ -71,13 +75,15 @@ pub use classes::Class;
 pub use draft::Draft;
 pub use engine::{Engine, EngineHandle};
 pub use error::{DraftError, OpenError, ReadError, StoreError, TrySubmitError};
+pub use flash::FlashDay;
 pub use fsck::{Finding, FsckReport, fsck};
 pub use handle::{Healing, Reopened};
 pub use intervals::{Intervals, InvalidIntervals, TooManyIntervals, cursor_key};
+pub use medium::{CardLife, Device, Medium};
 pub use options::{OnFull, SEALED_OPEN_MAX, StoreOptions, max_bytes_default, segment_bytes_for};
 pub use progress::{Progress, Work};
 pub use reader::Reader;
-pub use status::{LossEntry, LossReason, StoreStatus};
+pub use status::{FlashStatus, LossEntry, LossReason, StoreStatus};
 pub use types::{
     BootEpoch, CommitObserver, CommitSeq, Committed, EpochRow, Operation, PartitionHead, PartitionId, ReadBatches,
     Refused, Retention, ScanChunk, ScannedBatch, Space, Stamp,
@@ -342,6 +348,7 @@ impl Store {
             evictions: shared.counters.evictions.load(Ordering::Relaxed),
             poisoned: lock(&shared.poison).as_ref().map(ToString::to_string),
             healing: self.handle.healing(),
+            flash: shared.flash_status(),
         }
     }
 

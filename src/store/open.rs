@@ -3,13 +3,17 @@
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use super::clock::Clock;
 use super::cold::ColdFile;
+use super::commit_policy::Rules;
 use super::disk::{DirLock, Disk};
 use super::draft::DraftEnv;
 use super::error::OpenError;
+use super::flash::FlashAccount;
 use super::handle::Handle;
+use super::medium::Device;
 use super::options::{StoreOptions, max_bytes_default, segment_bytes_for};
 use super::overlay::OverlayDisk;
 use super::prove::HEAL_NEW;
@@ -19,6 +23,7 @@ use super::ring::{Ring, lock};
 use super::sealer;
 use super::shared::{RESERVE_BYTES, Shared};
 use super::types::{BootEpoch, EpochRow, Space};
+use super::view::META_FLASH;
 
 /// The least segment: below it, redb's own pages leave no room.
 const SEGMENT_BYTES_MIN: u64 = 512 * 1_024;
@@ -113,6 +118,15 @@ fn build(
         commit_bytes_max: sizes.commit_bytes_max,
         state_bytes_max: sizes.state_bytes_max,
     };
+    let flash = failed.map_or_else(
+        || {
+            let row = found.view.state.get(Space::Meta, META_FLASH);
+            let device_total = options.device.as_ref().and_then(Device::written_bytes);
+            let (now, own_total) = (env.clock.mono_ms(), ring.disk.counters().bytes_written);
+            Arc::new(Mutex::new(FlashAccount::new(options.flash_budget, row, now, own_total, device_total)))
+        },
+        |failed| Arc::clone(&failed.flash),
+    );
     let shared = Shared {
         env,
         ring,
@@ -123,7 +137,10 @@ fn build(
         classes: failed.map(|failed| Arc::clone(&failed.classes)).unwrap_or_default(),
         max_bytes: sizes.max_bytes,
         on_full: options.on_full,
-        window_ms: u64::try_from(options.commit_window.as_millis()).unwrap_or(u64::MAX),
+        rules: Rules { window_ms: ms(options.commit_window), interval_max_ms: ms(options.commit_interval_max) },
+        flash,
+        device: options.device.clone(),
+        compression: options.compression,
         draft_bytes_max: sizes.draft_bytes_max,
         incarnation,
         counters: failed.map(|failed| Arc::clone(&failed.counters)).unwrap_or_default(),
@@ -183,6 +200,10 @@ impl Sizes {
             state_bytes_max: options.state_bytes_max.unwrap_or_else(|| (max_bytes / 16).clamp(256 << 10, 16 << 20)),
         })
     }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn random<const N: usize>(dir: &std::path::Path) -> Result<[u8; N], OpenError> {

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::medium::Device;
+use crate::record::Compression;
+
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
@@ -26,8 +29,17 @@ pub struct StoreOptions {
     pub on_full: OnFull,
     /// Size of a segment file. `None`: by [`segment_bytes_for`].
     pub segment_bytes: Option<u64>,
-    /// Two commits begin at least this far apart; what arrives in between is committed together. Zero: at once.
+    /// Two commits begin at least this far apart; what arrives in between is committed together, earlier if it is
+    /// 256 KiB. Zero: a commit begins as soon as the writer is free.
     pub commit_window: Duration,
+    /// To this much the flash budget stretches the window, if that is longer.
+    pub commit_interval_max: Duration,
+    /// What may be written a day (`flash.rs` says how it is counted); more data is not refused. `None`: any amount.
+    pub flash_budget: Option<u64>,
+    /// The device below `dir`, to account what is written to it.
+    pub device: Option<Device>,
+    /// Codec of batches that the store gathers out of single records.
+    pub compression: Compression,
     /// A commit begins at once when this much waits in it. `None`: the smaller of 4 MiB and an eighth of a segment.
     pub draft_bytes_max: Option<usize>,
     /// Most operations waiting for the writer.
@@ -58,7 +70,11 @@ impl StoreOptions {
             max_bytes: None,
             on_full: OnFull::EvictOldest,
             segment_bytes: None,
-            commit_window: Duration::from_millis(10),
+            commit_window: Duration::ZERO,
+            commit_interval_max: Duration::from_secs(5),
+            flash_budget: None,
+            device: None,
+            compression: Compression::None,
             draft_bytes_max: None,
             queue_ops_max: 4_096,
             queue_bytes_max: 8 * MIB as usize,

@@ -7,10 +7,12 @@ use super::chunks::{CHUNK_BYTES, Room, Stream};
 use super::format::{CommitHeader, ENTRY_HEADER_BYTES, StreamWriter};
 use super::types::{Operation, PartitionId, Space};
 use super::view::View;
-use crate::record::{BatchBuilder, BatchError, Mark, Producer, header};
+use crate::record::{BatchBuilder, BatchError, Compression, Mark, Producer, header};
 
 /// A gathered batch is closed before it outgrows one chunk.
 const GATHER_BYTES_MAX: usize = CHUNK_BYTES[0] - ENTRY_HEADER_BYTES;
+/// Smaller batches aren't compressed: what they would save is less than what a page rounds up.
+const COMPRESS_BYTES_MIN: usize = 512;
 
 /// Changed rows; `None` is deleted.
 type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -219,15 +221,16 @@ impl Pending {
     }
 
     /// Its stream, in the order that can be replayed.
-    pub(super) fn encode(&mut self, header: CommitHeader, room: Room) -> Stream {
+    pub(super) fn encode(&mut self, header: CommitHeader, room: Room, compression: Compression) -> Stream {
         let epoch = header.epoch_ordinal;
         let mut out = StreamWriter::new(header, self.bytes);
+        let mut compress = Compress { codec: compression, buffer: Vec::new() };
         for (&id, _) in self.partitions.iter().filter(|(_, p)| p.flags.created) {
             out.partition_created(id);
         }
         for (&id, partition) in self.partitions.iter_mut().filter(|(_, p)| !p.flags.dropped) {
             for batch in &mut partition.batches {
-                batch.write(id, epoch, &mut out);
+                batch.write(id, epoch, &mut compress, &mut out);
             }
         }
         for (&space, rows) in &self.state {
@@ -248,12 +251,24 @@ impl Pending {
     }
 }
 
+/// How gathered batches are compressed: in one buffer, one after the other.
+struct Compress {
+    codec: Compression,
+    buffer: Vec<u8>,
+}
+
 impl PendingBatch {
-    fn write(&mut self, partition: PartitionId, epoch: u32, out: &mut StreamWriter) {
+    fn write(&mut self, partition: PartitionId, epoch: u32, compress: &mut Compress, out: &mut StreamWriter) {
         match self {
             Self::Whole(bytes) => out.batch(partition, false, bytes),
             Self::Gathered { builder, base_offset, gateway_stamped } => {
-                let bytes = builder.seal(Producer::NONE);
+                let bytes = if compress.codec == Compression::None || builder.size() < COMPRESS_BYTES_MIN {
+                    builder.seal(Producer::NONE)
+                } else {
+                    compress.buffer.clear();
+                    builder.finish_into(compress.codec, Producer::NONE, &mut compress.buffer);
+                    &mut compress.buffer
+                };
                 header::set_base_offset(bytes, *base_offset);
                 header::set_leader_epoch(bytes, epoch as i32);
                 out.batch(partition, *gateway_stamped, bytes)

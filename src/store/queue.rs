@@ -104,7 +104,7 @@ impl Queue {
         let mut inner = lock(&self.inner);
         let queued = inner.ops.pop_front()?;
         inner.bytes = inner.bytes.saturating_sub(queued.bytes);
-        inner.urgent -= usize::from(queued.op.is_urgent());
+        inner.urgent -= usize::from(is_urgent(&*queued.op));
         drop(inner);
         self.room.notify_additional(1);
         Some(queued)
@@ -112,13 +112,19 @@ impl Queue {
 
     /// Waits until something arrives, the queue closes, or the time is over.
     ///
-    /// While a commit is `open`, arrivals alone don't end the wait before the time, unless one is urgent or the queue is
-    /// half full: they are taken in when the commit is due, all at once.
-    pub(super) fn wait(&self, time: Option<Duration>, open: bool) {
+    /// While a commit is `open`, arrivals alone don't end the wait before the time, unless one is urgent, the queue is
+    /// half full, or it holds the bytes that the open commit is still short of: they are taken in when the commit is due,
+    /// all at once.
+    pub(super) fn wait(&self, time: Option<Duration>, open: Option<usize>) {
         let inner = lock(&self.inner);
         let quiet = |inner: &mut Inner| {
-            let enough = if open { self.ops_max / 2 } else { 0 };
-            let busy = inner.ops.len() > enough || inner.urgent > 0 || (open && inner.bytes > self.bytes_max / 2);
+            let busy = match open {
+                None => !inner.ops.is_empty(),
+                Some(short) => {
+                    let bytes = short.min(self.bytes_max / 2).max(1);
+                    inner.ops.len() > self.ops_max / 2 || inner.urgent > 0 || inner.bytes >= bytes
+                }
+            };
             !inner.closed && !busy
         };
         match time {
@@ -143,10 +149,15 @@ impl Queue {
     }
 }
 
+/// Whether the writer is woken for it.
+fn is_urgent(op: &dyn Operation) -> bool {
+    op.is_urgent() || op.commits_at_once()
+}
+
 impl Inner {
     fn push(&mut self, queued: Queued) {
         self.bytes = self.bytes.saturating_add(queued.bytes);
-        self.urgent += usize::from(queued.op.is_urgent());
+        self.urgent += usize::from(is_urgent(&*queued.op));
         self.ops.push_back(queued);
     }
 }
@@ -210,15 +221,18 @@ mod tests {
         let long = Duration::from_secs(60);
         queue.try_push(Box::new(Op(1)), None).unwrap();
         let begun = std::time::Instant::now();
-        queue.wait(Some(Duration::from_millis(50)), true);
+        queue.wait(Some(Duration::from_millis(50)), Some(50_000));
         assert!(begun.elapsed() >= Duration::from_millis(50));
         queue.try_push(Box::new(Urgent), None).unwrap();
-        queue.wait(Some(long), true);
+        queue.wait(Some(long), Some(50_000));
         assert!(begun.elapsed() < long);
         while queue.pop().is_some() {}
         let begun = std::time::Instant::now();
-        queue.wait(Some(Duration::from_millis(20)), true);
+        queue.wait(Some(Duration::from_millis(20)), Some(50_000));
         assert!(begun.elapsed() >= Duration::from_millis(20), "taken, it is urgent no more");
+        queue.try_push(Box::new(Op(50_000)), None).unwrap();
+        queue.wait(Some(long), Some(50_000));
+        assert!(begun.elapsed() < long, "enough for the commit to close early");
     }
 
     #[test]

@@ -7,14 +7,20 @@ use std::time::Duration;
 
 use super::classes::Class;
 use super::cold::{ColdChanges, ColdFile};
+use super::commit_policy::Rules;
 use super::draft::DraftEnv;
 use super::error::StoreError;
+use super::flash::{FlashAccount, Notice};
+use super::medium::{Device, Medium};
 use super::options::OnFull;
 use super::progress::Progress;
 use super::queue::Queue;
 use super::ring::{Ring, lock};
+use super::status::FlashStatus;
 use super::types::{CommitObserver, PartitionId, Retention};
 use super::view::View;
+use crate::metrics::METRICS;
+use crate::record::Compression;
 
 /// Room kept for what must go through when all else is used up: an eviction's own commit, the end of a seal.
 pub(super) const RESERVE_BYTES: u64 = 256 * 1_024;
@@ -34,7 +40,11 @@ pub(super) struct Shared {
     pub classes: Arc<Mutex<HashMap<PartitionId, Class>>>,
     pub max_bytes: u64,
     pub on_full: OnFull,
-    pub window_ms: u64,
+    pub rules: Rules,
+    pub flash: Arc<Mutex<FlashAccount>>,
+    /// The device below, if known.
+    pub device: Option<Device>,
+    pub compression: Compression,
     pub draft_bytes_max: usize,
     pub incarnation: [u8; 16],
     pub counters: Arc<Counters>,
@@ -130,6 +140,44 @@ impl Shared {
     /// Why the queue takes nothing any more.
     pub(super) fn why_closed(&self) -> StoreError {
         self.poisoned().unwrap_or(StoreError::Closed)
+    }
+
+    /// Enters what was written since the last time into the account of the day. Returns when the budget has earned all
+    /// of it.
+    pub(super) fn account(&self, with_device: bool) -> u64 {
+        let device = self.device.as_ref().filter(|_| with_device).and_then(Device::written_bytes);
+        let mut flash = lock(&self.flash);
+        let before = flash.totals();
+        let notice = flash.note(self.env.clock.mono_ms(), self.ring.disk.counters().bytes_written, device);
+        let (own, below) = flash.totals();
+        METRICS.store_bytes_written.add(own.saturating_sub(before.0));
+        METRICS.device_bytes_written.add(below.saturating_sub(before.1));
+        if let Some(notice) = notice {
+            METRICS.flash_budget_unmet.set(i64::from(notice == Notice::Unmet));
+            let day = flash.day();
+            let (budget, own) = (day.budget_bytes.unwrap_or(0), day.own_bytes);
+            match notice {
+                Notice::Unmet => log::warn!(
+                    "store.flash_budget = {budget} bytes a day can't be met: {own} were written in the last 24 hours \
+                     although commits wait as long as store.commit_interval_max lets them; nothing is refused"
+                ),
+                Notice::Met => log::info!("store.flash_budget is met again: {own} bytes in the last 24 hours"),
+            }
+        }
+        flash.earned_ms()
+    }
+
+    /// What is written, and how commits are held back for it.
+    pub(super) fn flash_status(&self) -> FlashStatus {
+        let earned = self.account(true);
+        let wait = earned.saturating_sub(self.env.clock.mono_ms()).min(self.rules.interval_max_ms);
+        FlashStatus {
+            day: lock(&self.flash).day(),
+            interval_ms: self.rules.window_ms.max(wait),
+            device: self.device.as_ref().map(Device::name).unwrap_or_default(),
+            is_card: self.device.as_ref().is_some_and(|device| device.medium() == Medium::FlashCard),
+            life: self.device.as_ref().and_then(Device::life),
+        }
     }
 
     /// Bytes of everything on disk.

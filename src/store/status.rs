@@ -1,6 +1,8 @@
 //! What a store tells about itself.
 
+use super::flash::FlashDay;
 use super::handle::Healing;
+use super::medium::CardLife;
 use super::types::{BootEpoch, CommitSeq, PartitionId};
 
 /// A snapshot of the store's figures. Sizes in bytes.
@@ -35,6 +37,22 @@ pub struct StoreStatus {
     /// Why the store stopped, while it is not open again.
     pub poisoned: Option<String>,
     pub healing: Healing,
+    /// What is written to the medium.
+    pub flash: FlashStatus,
+}
+
+/// What is written to the medium, and how commits are held back for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlashStatus {
+    pub day: FlashDay,
+    /// Least time between two commits as of now, the budget included, ms.
+    pub interval_ms: u64,
+    /// The disks below, by their names in /sys/block; empty if unknown.
+    pub device: String,
+    /// Whether one of them is eMMC or an SD card.
+    pub is_card: bool,
+    /// How much of its life an eMMC says is used up.
+    pub life: Option<CardLife>,
 }
 
 /// Why records are gone. The numbers are on disk.

@@ -169,6 +169,11 @@ pub trait Operation: Send {
     fn is_urgent(&self) -> bool {
         false
     }
+
+    /// Whether it is to be committed at once, without waiting for company or for the flash budget.
+    fn commits_at_once(&self) -> bool {
+        false
+    }
 }
 
 /// How long and how much of a partition is kept, besides the store's own bound.

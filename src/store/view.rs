@@ -23,6 +23,8 @@ use crate::record::BatchView;
 pub(super) const META_NEXT_PARTITION: &[u8] = b"next-partition";
 /// Row of `Space::Meta`: all segments up to this id are evicted, u32 little-endian.
 pub(super) const META_EVICTED: &[u8] = b"evicted-through";
+/// Row of `Space::Meta`: the account of what is written (`flash.rs`).
+pub(super) const META_FLASH: &[u8] = b"flash";
 
 /// The committed view.
 #[derive(Debug)]

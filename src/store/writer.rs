@@ -5,14 +5,15 @@
 //! Invariants:
 //! - Commits are numbered without gaps; only this file appends to the log.
 //! - An operation is told of success only after its commit is durable and visible to readers.
-//! - Two commits begin at least the commit window apart, unless the draft is full.
 //! - Any failure of the medium ends the writer: what is on disk is known again only after the store is opened anew.
+//! - When a commit begins is decided by `commit_policy`, unless the draft is full.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::chunks::{Room, Stream};
+use super::commit_policy::{self, CLOSE_BYTES, Waiting};
 use super::draft::{self, Draft};
 use super::error::StoreError;
 use super::evictor;
@@ -26,10 +27,12 @@ use super::sealer;
 use super::segment::{Activation, SegmentError};
 use super::shared::{COMMIT_OVERHEAD_BYTES, RESERVE_BYTES, Shared};
 use super::types::{CommitSeq, Committed, EpochRow, Operation, Refused, Space};
-use super::view::{Known, encode_epoch};
+use super::view::{Known, META_FLASH, encode_epoch};
 
 /// Most operations in a commit: what is told at the end of it.
 const OPS_MAX: usize = 16_384;
+/// How often the account of what is written is written itself.
+const ACCOUNT_EVERY_MS: u64 = 60_000;
 
 /// What a step of the writer did, and when to come again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,18 +43,20 @@ pub struct WriterStep {
     pub due_ms: Option<u64>,
     /// All that is in the open commit rides: it is due so late only because nothing else has come yet.
     pub riders_only: bool,
+    /// With this many bytes more it is due at once.
+    pub short_bytes: usize,
 }
 
 /// The writer.
 pub(super) struct Writer {
     shared: Arc<Shared>,
     pending: Pending,
-    /// When the open commit must begin.
-    due_ms: Option<u64>,
-    /// Whether an operation in the open commit wants the next one, and doesn't just ride.
-    wanted: bool,
-    /// When the last commit began.
-    began_ms: Option<u64>,
+    /// What the open commit waits for.
+    waiting: Waiting,
+    /// Whether there is anything to write in it.
+    changed: bool,
+    /// When the account of the day was last written.
+    accounted_ms: u64,
     room: Room,
     /// Appends are refused: no room, and nothing may be evicted.
     full: bool,
@@ -61,18 +66,19 @@ pub(super) struct Writer {
 
 impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Writer").field("due_ms", &self.due_ms).finish_non_exhaustive()
+        f.debug_struct("Writer").field("waiting", &self.waiting).finish_non_exhaustive()
     }
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let accounted_ms = shared.env.clock.mono_ms();
         Self {
             shared,
             pending: Pending::default(),
-            due_ms: None,
-            wanted: false,
-            began_ms: None,
+            waiting: Waiting::default(),
+            changed: false,
+            accounted_ms,
             room: Room::default(),
             full: false,
             epoch_written: false,
@@ -86,12 +92,21 @@ impl Writer {
         while let Some(queued) = self.shared.queue.pop() {
             self.take_in(queued);
         }
-        let due = self.due_ms.is_some_and(|due| now || due <= self.shared.env.clock.mono_ms());
+        let due = self.due_ms().is_some_and(|due| now || due <= self.shared.env.clock.mono_ms());
         if due || self.shared.queue.is_closed() {
             self.commit();
         }
-        let riders_only = self.due_ms.is_some() && !self.wanted;
-        WriterStep { committed: self.committed, due_ms: self.due_ms, riders_only }
+        let due_ms = self.due_ms();
+        let riders_only = due_ms.is_some() && !self.waiting.wanted;
+        let short_bytes = CLOSE_BYTES.saturating_sub(self.pending.bytes);
+        WriterStep { committed: self.committed, due_ms, riders_only, short_bytes }
+    }
+
+    /// When the open commit must begin.
+    fn due_ms(&self) -> Option<u64> {
+        // Where there is nothing to write, nothing is saved by waiting.
+        let at_once = self.waiting.at_once || !self.changed;
+        commit_policy::due_ms(self.shared.rules, &Waiting { at_once, bytes: self.pending.bytes, ..self.waiting })
     }
 
     /// Whether all that was queued is committed, or failed.
@@ -115,11 +130,11 @@ impl Writer {
         }
         match applied {
             Ok(()) => {
-                let clock = &self.shared.env.clock;
-                let next = self.began_ms.map_or(0, |began| began.saturating_add(self.shared.window_ms));
-                let due = rides_until_ms.unwrap_or_else(|| next.max(clock.mono_ms()));
-                self.due_ms = Some(self.due_ms.map_or(due, |other| other.min(due)));
-                self.wanted |= rides_until_ms.is_none();
+                let waiting = &mut self.waiting;
+                waiting.wanted |= rides_until_ms.is_none();
+                waiting.at_once |= op.commits_at_once();
+                waiting.rides_until_ms = waiting.rides_until_ms.into_iter().chain(rides_until_ms).min();
+                self.changed = self.changed || !self.pending.is_unchanged();
                 self.pending.ops.push(op);
             }
             // Refused by a commit in which it would be alone: it can't ever be applied.
@@ -142,13 +157,13 @@ impl Writer {
 
     /// Ends the open commit: makes it durable, shows it to readers, **then** tells its operations.
     fn commit(&mut self) {
-        self.due_ms = None;
-        self.wanted = false;
+        let Waiting { began_ms, earned_ms, .. } = self.waiting;
+        self.waiting = Waiting { began_ms, earned_ms, ..Waiting::default() };
+        self.changed = false;
         let mut pending = std::mem::take(&mut self.pending);
         if pending.ops.is_empty() {
             return;
         }
-        self.began_ms = Some(self.shared.env.clock.mono_ms());
         #[cfg(debug_assertions)]
         if self.shared.ring.planted == Some(super::sim::Planted::AckBeforeCommit) {
             pending.ops.drain(..).for_each(|op| op.done(Ok(&Committed::default())));
@@ -232,18 +247,26 @@ impl Writer {
 
     /// Writes a commit, into the active segment or as the first one of the next, and moves the view.
     fn append(&mut self, pending: &mut Pending, roll: bool) -> Result<Committed, StoreError> {
+        self.waiting.began_ms = Some(self.shared.env.clock.mono_ms());
+        let appended = self.append_now(pending, roll);
+        self.waiting.earned_ms = self.shared.account(false);
+        appended
+    }
+
+    fn append_now(&mut self, pending: &mut Pending, roll: bool) -> Result<Committed, StoreError> {
         let epoch = self.shared.env.epoch;
         let seq = self.shared.view().last_commit + 1;
         if !self.epoch_written {
             self.enter_epoch(pending, seq);
         }
+        self.enter_account(pending);
         let stamp = draft::now(&*self.shared.env.clock);
         let header = CommitHeader { seq, epoch_ordinal: epoch.ordinal, epoch_id: epoch.id, stamp };
         let begins = |active: &Arc<Segment>| active.with_open(super::segment::SegmentFile::begins_part);
         if roll || self.shared.view().active().and_then(begins) == Some(true) {
             self.room = Room::default();
         }
-        let stream = pending.encode(header, self.room);
+        let stream = pending.encode(header, self.room, self.shared.compression);
         if roll {
             self.activate_next(seq, &stream)?;
         } else {
@@ -294,6 +317,19 @@ impl Writer {
         {
             draft.set(Space::Epoch, oldest, None);
         }
+    }
+
+    /// Puts the account of what is written into a commit that is made anyway, if it is old.
+    fn enter_account(&mut self, pending: &mut Pending) {
+        let now = self.shared.env.clock.mono_ms();
+        if now.saturating_sub(self.accounted_ms) < ACCOUNT_EVERY_MS {
+            return;
+        }
+        self.accounted_ms = now;
+        self.shared.account(true);
+        let row = lock(&self.shared.flash).encode();
+        let view = self.shared.view();
+        Draft::new(&view, &self.shared.env, pending, true).set(Space::Meta, META_FLASH, Some(&row));
     }
 
     /// Makes the spare the active segment, this commit its first.

@@ -16,8 +16,9 @@ pub(super) const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(super) const REQUEST_BYTES: usize = 1024 * 1024;
 /// Requests in flight a partition: an idempotent producer's bound (the broker remembers five batches of each).
 pub(super) const IN_FLIGHT_MAX: usize = 5;
-/// Progress is saved at the latest after this time; a crash sends again what came later.
-pub(super) const SAVE_WITHIN: Duration = Duration::from_secs(5);
+/// Progress is saved with another commit, or at the latest after this time with one of its own; a crash sends again what
+/// came later.
+pub(super) const SAVE_WITHIN: Duration = Duration::from_secs(60);
 /// Metadata is asked for again after this time, to notice added partitions.
 pub(super) const METADATA_AGE_MAX: Duration = Duration::from_secs(300);
 /// A clean stop waits this long for acknowledgements under way.

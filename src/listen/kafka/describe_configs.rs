@@ -83,6 +83,7 @@ fn of_topic(topic: &Topic) -> Vec<Entry> {
         let kind = match name {
             "retention.ms" | "retention.bytes" | "brooklet.reserve" => LONG,
             "max.message.bytes" | "brooklet.priority" => INT,
+            "brooklet.urgent" => BOOLEAN,
             _ => STRING,
         };
         Some(Entry { name, value: topic.config.get(name)?, source: source(topic, name), kind, read_only: false })

@@ -142,15 +142,21 @@ fn records_are_gathered_by_partition_and_by_who_stamped_them() {
 #[test]
 fn commits_wait_for_company_but_not_longer_than_the_window() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Stepped::open(options(dir.path()));
-    let put = |draft: &mut Draft<'_>| draft.put(Space::User, b"k", b"v");
+    let window = Duration::from_millis(10);
+    let mut store = Stepped::open(StoreOptions { commit_window: window, ..options(dir.path()) });
+    let count = std::sync::atomic::AtomicU8::new(0);
+    // Another value each time: what changes nothing isn't written.
+    let put = || {
+        let value = [count.fetch_add(1, std::sync::atomic::Ordering::Relaxed)];
+        move |draft: &mut Draft<'_>| draft.put(Space::User, b"k", &value)
+    };
     let told = |outcome: &Outcome| outcome.lock().unwrap().is_some();
 
-    let first = store.queue(put);
+    let first = store.queue(put());
     assert_eq!(store.engine.step_writer(false).committed, Some(1), "at once after a pause");
     assert!(told(&first));
     store.clock.advance_ms(4);
-    let second = store.queue(put);
+    let second = store.queue(put());
     let step = store.engine.step_writer(false);
     assert_eq!((step.committed, step.due_ms), (None, Some(1_010)));
     store.clock.advance_ms(6);
@@ -160,14 +166,14 @@ fn commits_wait_for_company_but_not_longer_than_the_window() {
     // A lazy one rides along, or waits for its own time.
     let lazy = |store: &Stepped| {
         let outcome = Outcome::default();
-        let op = Box::new(TestOp(put, Arc::clone(&outcome)));
+        let op = Box::new(TestOp(put(), Arc::clone(&outcome)));
         smol::block_on(store.store.submit_lazy(op, Duration::from_millis(500))).unwrap();
         outcome
     };
     let rider = lazy(&store);
     store.clock.advance_ms(100);
     assert_eq!(store.engine.step_writer(false).committed, None);
-    store.queue(put);
+    store.queue(put());
     assert_eq!(store.engine.step_writer(false).committed, Some(3));
     assert!(told(&rider));
     let alone = lazy(&store);
@@ -243,4 +249,80 @@ fn records_are_found_by_time() {
     assert_eq!(store.store.scan_start(P, 4).unwrap(), 3);
     assert_eq!(store.store.scan_start(P, 0).unwrap(), 3);
     assert_eq!(store.store.scan_start(P, 100).unwrap(), 7);
+}
+
+#[test]
+fn what_is_urgent_or_unchanged_waits_for_no_window() {
+    struct AtOnce;
+    impl Operation for AtOnce {
+        fn apply(&mut self, draft: &mut Draft<'_>) -> Result<(), Refused> {
+            draft.put(Space::User, b"alarm", b"!").unwrap();
+            Ok(())
+        }
+
+        fn done(self: Box<Self>, _outcome: Result<&Committed, &StoreError>) {}
+
+        fn commits_at_once(&self) -> bool {
+            true
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let window = Duration::from_secs(10);
+    let (segment_bytes, max_bytes) = (Some(4 * SEGMENT), Some(32 * SEGMENT));
+    let options = StoreOptions { commit_window: window, segment_bytes, max_bytes, ..options(dir.path()) };
+    let mut store = Stepped::open(options);
+    let told = |outcome: &Outcome| outcome.lock().unwrap().is_some();
+    store.run(|draft| draft.put(Space::User, b"k", b"1")).unwrap();
+    // The same once more: nothing to write, nothing to wait for.
+    let same = store.queue(|draft| draft.put(Space::User, b"k", b"1"));
+    assert_eq!(store.engine.step_writer(false), WriterStep { short_bytes: 256 << 10, ..WriterStep::default() });
+    assert!(told(&same));
+    // Behind something that waits, it waits too: it is only then that what it saw is durable.
+    let other = store.queue(|draft| draft.put(Space::User, b"k", b"2"));
+    let same = store.queue(|draft| draft.put(Space::User, b"k", b"2"));
+    let step = store.engine.step_writer(false);
+    assert_eq!((step.committed, step.due_ms, step.riders_only), (None, Some(11_000), false));
+    assert!(!told(&other) && !told(&same));
+    store.store.try_submit(Box::new(AtOnce)).unwrap();
+    assert_eq!(store.engine.step_writer(false).committed, Some(2));
+    assert!(told(&other) && told(&same));
+    // Enough closes the window early.
+    let fill = |store: &Stepped, n: u8| {
+        store.queue(move |draft| draft.put(Space::User, &[n], &vec![n; 60_000]));
+    };
+    (0..4).for_each(|n| fill(&store, n));
+    let step = store.engine.step_writer(false);
+    assert!(step.committed.is_none() && step.short_bytes < 30_000, "{step:?}");
+    fill(&store, 4);
+    assert_eq!(store.engine.step_writer(false).committed, Some(3));
+}
+
+#[test]
+fn gathered_batches_are_compressed_and_read_as_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Stepped::open(StoreOptions { compression: Compression::Lz4, ..options(dir.path()) });
+    store.create(1);
+    store.create(2);
+    store
+        .run(|draft| {
+            for n in 0..200u32 {
+                let value = format!("{{\"sensor\":\"pump-{}\",\"celsius\":{n}.5}}", n % 7);
+                draft.append_record(P, Some(i64::from(n)), Some(b"key"), Some(value.as_bytes()), &[])?;
+            }
+            draft.append_record(PartitionId(2), Some(1), None, Some(b"small"), &[]).map(drop)
+        })
+        .unwrap();
+    let compression = |partition: u32| {
+        let read = store.store.read(PartitionId(partition), 0, 1).unwrap();
+        let (view, _) = BatchView::parse(&read.bytes).unwrap();
+        assert!(view.crc_matches());
+        let payload = crate::record::decompress(&view, &crate::record::VerifyLimits::default()).unwrap();
+        let records: Vec<_> = crate::record::records(&view, &payload).map(|record| record.unwrap().timestamp).collect();
+        (view.attributes().0 & 7, records.len(), read.bytes.len())
+    };
+    let (codec, records, bytes) = compression(1);
+    assert_eq!((codec, records), (Compression::Lz4 as i16, 200));
+    assert!(bytes < 3_000, "{bytes}");
+    assert_eq!(compression(2).0, 0, "not worth it");
+    assert_eq!(store.store.offset_for_time(P, 150).unwrap(), Some((150, 150)));
 }
