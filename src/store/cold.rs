@@ -16,8 +16,8 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::backend::Backend;
 use super::disk::{Disk, DiskFile, OpenMode};
-use super::format::{FORMAT_VERSION, READER_VERSION_MIN, u32_at, u64_at};
-use super::segment::{SegmentError, fail, guarded};
+use super::format::{FORMAT_VERSION, READER_VERSION_MIN, u64_at};
+use super::segment::{SegmentError, check_version, fail, guarded};
 use super::state::{Change, State};
 use super::types::{CommitSeq, Space};
 
@@ -171,9 +171,7 @@ impl ColdFile {
             Ok(meta.get(name).map_err(fail)?.map_or(Vec::new(), |raw| raw.value().to_vec()))
         };
         let version = row(VERSION)?;
-        if u32_at(&version, 4) > FORMAT_VERSION {
-            return Err(SegmentError::TooNew(u32_at(&version, 4)));
-        }
+        check_version(&version)?;
         if version.get(8..) != Some(&self.incarnation[..]) {
             return Err(SegmentError::damaged("it belongs to another store"));
         }

@@ -134,6 +134,8 @@ pub trait DirLock: Send + Sync + fmt::Debug {}
 /// What has gone through a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskCounters {
+    /// Bytes that `read_at` gave.
+    pub bytes_read: u64,
     /// Bytes given to `write_at`.
     pub bytes_written: u64,
     /// Calls of `sync_data` and `sync_dir`.
@@ -149,6 +151,7 @@ pub struct RealDisk {
 
 #[derive(Debug, Default)]
 struct Counters {
+    bytes_read: AtomicU64,
     bytes_written: AtomicU64,
     syncs: AtomicU64,
 }
@@ -243,6 +246,7 @@ impl Disk for RealDisk {
 
     fn counters(&self) -> DiskCounters {
         DiskCounters {
+            bytes_read: self.counters.bytes_read.load(Ordering::Relaxed),
             bytes_written: self.counters.bytes_written.load(Ordering::Relaxed),
             syncs: self.counters.syncs.load(Ordering::Relaxed),
         }
@@ -276,7 +280,9 @@ impl DiskFile for RealFile {
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        if self.direct { read_direct(&self.file, offset, out) } else { self.file.read_exact_at(out, offset) }
+        if self.direct { read_direct(&self.file, offset, out) } else { self.file.read_exact_at(out, offset) }?;
+        self.counters.bytes_read.fetch_add(out.len() as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -363,7 +369,7 @@ mod tests {
         file.write_at(8_190, b"abc").unwrap();
         file.sync_data().unwrap();
         disk.sync_dir(&dir).unwrap();
-        assert_eq!(disk.counters(), DiskCounters { bytes_written: 3, syncs: 4 });
+        assert_eq!(disk.counters(), DiskCounters { bytes_read: 0, bytes_written: 3, syncs: 4 });
 
         disk.rename(&dir.join("x"), &dir.join("z")).unwrap();
         disk.create_dir_all(&dir.join("below")).unwrap();
@@ -375,7 +381,7 @@ mod tests {
         let reader = disk.open(&dir.join("z"), OpenMode::Read).unwrap();
         let mut out = [1; 5];
         reader.read_at(8_188, &mut out).unwrap();
-        assert_eq!(&out, b"\0\0abc");
+        assert_eq!((&out, disk.counters().bytes_read), (b"\0\0abc", 5));
         assert_eq!(reader.read_at(8_189, &mut out).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert!(reader.write_at(0, b"x").is_err());
         reader.drop_cache().unwrap();

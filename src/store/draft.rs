@@ -8,16 +8,18 @@ use std::ops::{Bound, Range};
 use std::sync::{Arc, Mutex};
 
 use super::clock::Clock;
+use super::directory::SegmentRow;
 use super::error::DraftError;
 use super::format::ENTRY_HEADER_BYTES;
-use super::heads::Partition;
+use super::heads::{Partition, proportion, total};
+use super::holdings::Holding;
 use super::intervals::{Intervals, cursor_key};
 use super::ledger::{self, Followers};
 use super::pending::{NewRecord, Pending, PendingPartition};
 use super::ring::lock;
 use super::state::{KEY_BYTES_MAX, ROW_BYTES};
 use super::status::{LossEntry, LossReason};
-use super::types::{BootEpoch, CommitSeq, PartitionHead, PartitionId, Space, Stamp};
+use super::types::{BootEpoch, CommitSeq, PartitionHead, PartitionId, Removed, Space, Stamp};
 use super::view::{META_EVICTED, META_NEXT_PARTITION, View};
 use crate::limits::BATCH_BYTES_MAX;
 use crate::record::{BatchView, HEADER_BYTES, header};
@@ -190,7 +192,7 @@ impl<'a> Draft<'a> {
         self.check_bytes(64)?;
         let end = self.partition_mut(partition)?.next_offset;
         let start = self.head(partition).map_or(end, |head| head.log_start);
-        self.lose(partition, start..end, LossReason::Deleted);
+        self.lose(partition, start..end, self.retained(partition), LossReason::Deleted);
         self.partition_mut(partition)?.flags.dropped = true;
         self.pending.bytes += ENTRY_HEADER_BYTES;
         Ok(())
@@ -211,11 +213,10 @@ impl<'a> Draft<'a> {
         let offset = offset.min(pending.next_offset);
         let start = pending.log_start;
         if offset > start {
-            self.lose(partition, start..offset, reason);
-            let pending = self.partition_mut(partition)?;
-            pending.log_start = offset;
-            pending.flags.trimmed = true;
-            self.pending.bytes += ENTRY_HEADER_BYTES + 8;
+            let retained = self.retained(partition);
+            let records = offset.abs_diff(start).min(retained.records);
+            let what = Removed { records, bytes: proportion(retained, records) };
+            self.remove(partition, start..offset, what, reason);
         }
         Ok(())
     }
@@ -231,31 +232,65 @@ impl<'a> Draft<'a> {
         self.get(Space::Cursor, key).and_then(|value| Intervals::decode(value).ok())
     }
 
+    /// Takes the records of a range of offsets away, and says so: in the partition's books, and in the ledger to who
+    /// follows. If the range begins at the log start, that moves to its end. Nothing if there is no such partition.
+    pub(super) fn remove(&mut self, partition: PartitionId, range: Range<i64>, what: Removed, reason: LossReason) {
+        self.lose(partition, range.clone(), what, reason);
+        let Ok(pending) = self.partition_mut(partition) else { return };
+        let at_start = range.start <= pending.log_start;
+        let log_start = if at_start { range.end.max(pending.log_start) } else { pending.log_start };
+        pending.remove(reason, log_start, what);
+        // Four numbers, of which at most ten bytes each.
+        self.pending.bytes += ENTRY_HEADER_BYTES + 40;
+    }
+
+    /// What is still there of a partition.
+    fn retained(&self, partition: PartitionId) -> Removed {
+        let committed = self.view.partitions.get(&partition).map(Partition::retained).unwrap_or_default();
+        let Some(pending) = self.pending.partition(partition) else { return committed };
+        let before = self.view.partitions.get(&partition).map_or(0, |p| p.next_offset);
+        let appended = pending.next_offset.abs_diff(before);
+        let removed = total(&pending.removed);
+        Removed {
+            records: (committed.records + appended).saturating_sub(removed.records),
+            bytes: committed.bytes.saturating_sub(removed.bytes),
+        }
+    }
+
     /// All segments up to this one are given up.
     pub(super) fn evicted_through(&self) -> u32 {
         self.get(Space::Meta, META_EVICTED).map_or(0, |raw| super::format::u32_at(raw, 0))
     }
 
-    /// Gives up all segments up to this one.
-    pub(super) fn evict_through(&mut self, segment: u32, reason: LossReason) {
-        for (&id, partition) in &self.view.partitions {
-            let left = partition.segments.iter().find(|share| share.segment > segment);
-            let start = left.map_or(partition.next_offset, |share| share.first_offset);
-            self.lose(id, self.head(id).map_or(start, |head| head.log_start)..start, reason);
+    /// Gives up the segments up to this one, which hold nothing of value besides these. Nothing happens, and `false`
+    /// comes back, if a partition doesn't begin any more where it did when that was found out.
+    pub(super) fn evict_through(&mut self, segment: u32, holdings: &[Holding], reason: LossReason) -> bool {
+        let stale = |held: &Holding| self.head(held.partition).is_some_and(|head| head.log_start != held.log_start);
+        if holdings.iter().any(stale) {
+            return false;
+        }
+        for held in holdings {
+            self.remove(held.partition, held.log_start..held.end, held.what, reason);
+        }
+        for (key, _) in self.entries(Space::Segment, &[]) {
+            if SegmentRow::id(&key).is_some_and(|id| id <= segment) {
+                self.set(Space::Segment, &key, None);
+            }
         }
         self.set(Space::Meta, META_EVICTED, Some(&segment.to_le_bytes()));
+        true
     }
 
-    /// Enters into the ledger that the offsets of `range` go. Every loss goes this way, in the commit that makes it one:
-    /// call it before the change itself. An empty range is none.
-    pub(super) fn lose(&mut self, partition: PartitionId, range: Range<i64>, reason: LossReason) {
+    /// Enters into the ledger that the offsets of `range`, which hold `what`, go. Every loss goes this way, in the commit
+    /// that makes it one: call it before the change itself. An empty range is none.
+    pub(super) fn lose(&mut self, partition: PartitionId, range: Range<i64>, what: Removed, reason: LossReason) {
         let readers: Vec<String> = lock(&self.env.followers).of(partition).map(str::to_owned).collect();
         for reader in readers {
             let position = self.position(&cursor_key(&reader, partition)).unwrap_or_default();
             let Some((first_offset, last_offset, records)) = ledger::lost(&position, range.clone()) else {
                 continue;
             };
-            let bytes = self.view.partitions.get(&partition).map_or(0, |p: &Partition| p.estimate_bytes(records));
+            let bytes = proportion(what, records);
             let wall_ms = self.env.clock.wall_ms();
             let prefix = ledger::key_prefix(&reader, partition);
             let rows = self.entries(Space::Ledger, &prefix);

@@ -104,6 +104,8 @@ pub enum OpenError {
     Options(String),
     /// Written by a later version that this one must not read.
     TooNew { file: PathBuf, needs: u32 },
+    /// Written by an earlier version, in a format that is no longer read.
+    TooOld { file: PathBuf, version: u32 },
     /// A file fails its checksums or its structure, and going on without it would lose or repeat offsets.
     Damaged { file: PathBuf, what: String },
     /// The filesystem refused.
@@ -118,6 +120,12 @@ impl fmt::Display for OpenError {
             Self::TooNew { file, needs } => {
                 write!(f, "{} needs a reader of format version {needs} or later", file.display())
             }
+            Self::TooOld { file, version } => write!(
+                f,
+                "{} has the store format of version {version}, which this program no longer reads: export the records \
+                 with the version that wrote them, or begin with an empty directory",
+                file.display()
+            ),
             Self::Damaged { file, what } => write!(f, "{} is damaged: {what}", file.display()),
             Self::Io { file, error } => write!(f, "{}: {error}", file.display()),
         }

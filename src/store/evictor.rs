@@ -2,33 +2,39 @@
 //!
 //! An eviction is two steps: first a commit that declares it, with what following readers lose entered into the ledger;
 //! then, with that durable and nobody using the file any more, the file goes. Opening a store finishes what a crash left
-//! between the two.
+//! between the two. What a segment still holds is read from its summary before the operation is sent, and comes along
+//! with it.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::draft::Draft;
 use super::error::StoreError;
-use super::heads::Partition;
+use super::holdings::{self, Holding};
 use super::options::OnFull;
+use super::read::Attempt;
+use super::ring::{Segment, lock};
 use super::segment::SegmentError;
 use super::shared::Shared;
 use super::status::LossReason;
-use super::types::{Committed, Operation, Refused};
-use super::view::View;
+use super::types::{Committed, Operation, PartitionId, Refused};
 
 /// Declares all segments up to one evicted.
 #[derive(Debug)]
 pub(super) struct Evict {
     segment: u32,
     reason: LossReason,
+    holdings: Vec<Holding>,
+    /// What it holds had changed when its turn came: it must be looked at again.
+    stale: bool,
     /// [`Shared::evicting`].
     submitted: Arc<AtomicU32>,
 }
 
 impl Evict {
-    pub(super) fn enter(&self, draft: &mut Draft<'_>) {
-        draft.evict_through(self.segment, self.reason);
+    pub(super) fn enter(&mut self, draft: &mut Draft<'_>) {
+        self.stale = !draft.evict_through(self.segment, &self.holdings, self.reason);
     }
 }
 
@@ -43,25 +49,39 @@ impl Operation for Evict {
 
     /// The writer wakes maintenance when it has taken the segment out of the ring; a failed one may be tried again.
     fn done(self: Box<Self>, outcome: Result<&Committed, &StoreError>) {
-        if outcome.is_err() {
+        if outcome.is_err() || self.stale {
             self.submitted.store(0, Ordering::Release);
         }
     }
 }
 
-/// The eviction of the oldest segment; `None` if it is the active one.
-pub(super) fn oldest(shared: &Shared) -> Option<Evict> {
-    let view = shared.view();
-    let oldest = view.segments.front()?;
+/// The eviction of the oldest segment, which must be sealed; `None` if it is the active one.
+pub(super) fn oldest(shared: &Shared) -> Result<Option<Evict>, SegmentError> {
+    let Some(oldest) = oldest_but_active(shared) else { return Ok(None) };
+    let holdings = look(shared, &oldest)?;
     #[cfg(debug_assertions)]
-    if shared.ring.planted == Some(super::sim::Planted::UnlinkBeforeLedger) && view.segments.len() > 1 {
+    if shared.ring.planted == Some(super::sim::Planted::UnlinkBeforeLedger) {
         let _removed = shared.ring.disk.remove(&oldest.path);
     }
-    (view.segments.len() > 1).then(|| evict(shared, oldest.id, LossReason::Evicted))
+    Ok(holdings.map(|holdings| evict(shared, oldest.id, holdings, LossReason::Evicted)))
 }
 
-fn evict(shared: &Shared, segment: u32, reason: LossReason) -> Evict {
-    Evict { segment, reason, submitted: Arc::clone(&shared.evicting) }
+fn oldest_but_active(shared: &Shared) -> Option<Arc<Segment>> {
+    let view = shared.view();
+    (view.segments.len() > 1).then(|| view.segments.front().cloned())?
+}
+
+fn evict(shared: &Shared, segment: u32, holdings: Vec<Holding>, reason: LossReason) -> Evict {
+    Evict { segment, reason, holdings, stale: false, submitted: Arc::clone(&shared.evicting) }
+}
+
+/// What the oldest segment holds; `None` if it went meanwhile.
+fn look(shared: &Shared, oldest: &Arc<Segment>) -> Result<Option<Vec<Holding>>, SegmentError> {
+    match holdings::of_oldest(shared, oldest) {
+        Ok(holdings) => Ok(Some(holdings)),
+        Err(Attempt::Again) => Ok(None),
+        Err(Attempt::Failed(error)) => Err(SegmentError::Io(io::Error::other(error.to_string()))),
+    }
 }
 
 /// Does one thing that is due. Whether there was anything to do.
@@ -88,15 +108,16 @@ pub(super) fn step(shared: &Shared) -> Result<bool, SegmentError> {
         }
         return Ok(true);
     }
-    if sealed && let Some(dead) = dead_segment(&shared.view()) {
-        return Ok(submit(shared, evict(shared, dead, LossReason::Expired)));
+    if sealed && let Some(dead) = dead_segment(shared)? {
+        return Ok(submit(shared, evict(shared, dead, Vec::new(), LossReason::Expired)));
     }
     let room_for_another = planned + shared.ring.segment_bytes <= shared.max_bytes;
     let wanted = over || (!has_spare && !room_for_another);
     if wanted
         && sealed
         && shared.on_full == OnFull::EvictOldest
-        && let Some(evict) = oldest(shared)
+        && oldest_but_active(shared).is_some_and(|oldest| !is_submitted(shared, oldest.id))
+        && let Some(evict) = oldest(shared)?
     {
         return Ok(submit(shared, evict));
     }
@@ -115,17 +136,34 @@ fn submit(shared: &Shared, evict: Evict) -> bool {
     before < evict.segment && shared.queue.push_internal(Box::new(evict)).is_ok()
 }
 
+fn is_submitted(shared: &Shared, segment: u32) -> bool {
+    shared.evicting.load(Ordering::Acquire) >= segment
+}
+
+/// A partition of which the oldest segment holds something: while it does, nothing else needs to be looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Witness {
+    segment: u32,
+    partition: PartitionId,
+    /// Behind the last record there.
+    end: i64,
+}
+
 /// The oldest segment, if nothing in it is wanted any more.
-fn dead_segment(view: &View) -> Option<u32> {
-    let oldest = view.segments.front()?;
-    if view.segments.len() < 2 {
-        return None;
-    }
-    let lives = |partition: &Partition| {
-        let (first, rest) = partition.segments.split_first()?;
-        let end = rest.first().map_or(partition.next_offset, |share| share.first_offset);
-        Some(first.segment <= oldest.id && partition.log_start < end)
+fn dead_segment(shared: &Shared) -> Result<Option<u32>, SegmentError> {
+    let Some(oldest) = oldest_but_active(shared).filter(|oldest| !is_submitted(shared, oldest.id)) else {
+        return Ok(None);
     };
-    let alive = view.partitions.values().any(|partition| lives(partition) == Some(true));
-    (!alive).then_some(oldest.id)
+    let lives = lock(&shared.witness).is_some_and(|witness| {
+        let view = shared.view();
+        let partition = view.partitions.get(&witness.partition);
+        witness.segment == oldest.id && partition.is_some_and(|partition| partition.log_start < witness.end)
+    });
+    if lives {
+        return Ok(None);
+    }
+    let Some(holdings) = look(shared, &oldest)? else { return Ok(None) };
+    let witness = |held: &Holding| Witness { segment: oldest.id, partition: held.partition, end: held.end };
+    *lock(&shared.witness) = holdings.first().map(witness);
+    Ok(holdings.is_empty().then_some(oldest.id))
 }

@@ -1,6 +1,6 @@
 //! Bytes of a commit: a stream of entries, cut into chunks that fill redb's pages.
 //!
-//! Format version 1. All numbers are little-endian. A commit is one stream of entries, back to back; the first is the
+//! Format version 2. All numbers are little-endian. A commit is one stream of entries, back to back; the first is the
 //! commit's header. Each entry is a 28-byte store header and its payload:
 //!
 //! | at | bytes | field |
@@ -17,20 +17,25 @@
 //!
 //! Payloads: commit header = commit number u64, epoch id u64, wall time ms i64, entries behind it u32, length of the
 //! whole stream u32 · batch = a record batch v2 · put = key length u16, key, value · delete = key · partition created,
-//! dropped = nothing · log start = offset i64.
+//! dropped = nothing · removed = reason u8, then per partition, ascending, as LEB128 numbers: its id less the one
+//! before, log start, records, bytes.
 //!
-//! Order in a stream: created partitions, batches by partition and offset, puts and deletes by space and key, log
-//! starts, dropped partitions. So it can be replayed from front to back.
+//! Order in a stream: created partitions, batches by partition and offset, puts and deletes by space and key, removed
+//! by reason, dropped partitions. So it can be replayed from front to back.
 //!
 //! The stream is stored in chunks: see [`super::chunks`].
 
 use super::chunks::{Room, Stream, cut};
-use super::types::{CommitSeq, PartitionId, Space, Stamp};
+use super::intervals::{put_leb128, take_leb128};
+use super::status::LossReason;
+use super::types::{CommitSeq, PartitionId, Removed, Space, Stamp};
 
 /// What this version writes.
-pub(super) const FORMAT_VERSION: u32 = 1;
+pub(super) const FORMAT_VERSION: u32 = 2;
 /// The least version that can read what this version writes.
-pub(super) const READER_VERSION_MIN: u32 = 1;
+pub(super) const READER_VERSION_MIN: u32 = 2;
+/// The oldest version that this one reads.
+pub(super) const FORMAT_VERSION_MIN: u32 = 2;
 
 /// Bytes of an entry before its payload.
 pub(super) const ENTRY_HEADER_BYTES: usize = 28;
@@ -49,7 +54,7 @@ pub(super) enum Kind {
     Delete = 3,
     PartitionCreated = 4,
     PartitionDropped = 5,
-    LogStart = 6,
+    Removed = 6,
 }
 
 impl Kind {
@@ -61,7 +66,7 @@ impl Kind {
             3 => Self::Delete,
             4 => Self::PartitionCreated,
             5 => Self::PartitionDropped,
-            6 => Self::LogStart,
+            6 => Self::Removed,
             _ => return None,
         })
     }
@@ -79,12 +84,61 @@ pub(super) struct CommitHeader {
 /// An entry of a stream, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry<'a> {
-    Batch { partition: PartitionId, gateway_stamped: bool, epoch: u32, bytes: &'a [u8] },
-    Put { space: Space, key: &'a [u8], value: &'a [u8] },
-    Delete { space: Space, key: &'a [u8] },
+    Batch {
+        partition: PartitionId,
+        gateway_stamped: bool,
+        epoch: u32,
+        bytes: &'a [u8],
+    },
+    Put {
+        space: Space,
+        key: &'a [u8],
+        value: &'a [u8],
+    },
+    Delete {
+        space: Space,
+        key: &'a [u8],
+    },
     PartitionCreated(PartitionId),
     PartitionDropped(PartitionId),
-    LogStart { partition: PartitionId, offset: i64 },
+    /// What went from the partitions in `rows`; see [`removals`].
+    Removed {
+        reason: LossReason,
+        rows: &'a [u8],
+    },
+}
+
+/// That records were taken away from a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Removal {
+    pub partition: PartitionId,
+    /// Where it begins from then on; as before if what went lay behind.
+    pub log_start: i64,
+    pub what: Removed,
+}
+
+/// The rows of [`Entry::Removed`].
+pub(super) fn removals(rows: &[u8]) -> impl Iterator<Item = Result<Removal, Malformed>> {
+    let (mut rows, mut before) = (rows, 0u32);
+    std::iter::from_fn(move || {
+        if rows.is_empty() {
+            return None;
+        }
+        let removal = take_removal(&mut rows, before);
+        match &removal {
+            Some(removal) => before = removal.partition.0,
+            None => rows = &[],
+        }
+        Some(removal.ok_or("a removal is malformed"))
+    })
+}
+
+fn take_removal(rows: &mut &[u8], before: u32) -> Option<Removal> {
+    let mut number = || take_leb128(rows).ok();
+    let partition = before.checked_add(number()?.try_into().ok()?)?;
+    let log_start = i64::try_from(number()?).ok()?;
+    let what = Removed { records: number()?, bytes: number()? };
+    Some(Removal { partition: PartitionId(partition), log_start, what })
 }
 
 /// Puts a stream together.
@@ -128,8 +182,18 @@ impl StreamWriter {
         self.entry(Kind::PartitionDropped, 0, 0, partition.0, &[]);
     }
 
-    pub(super) fn log_start(&mut self, partition: PartitionId, offset: i64) {
-        self.entry(Kind::LogStart, 0, 0, partition.0, &[&offset.to_le_bytes()]);
+    /// Says what went for a reason; by partition, ascending.
+    pub(super) fn removed(&mut self, reason: LossReason, removals: &[Removal]) {
+        let mut payload = vec![reason.number()];
+        let mut before = 0;
+        for removal in removals {
+            put_leb128(&mut payload, (removal.partition.0 - before).into());
+            put_leb128(&mut payload, removal.log_start as u64);
+            put_leb128(&mut payload, removal.what.records);
+            put_leb128(&mut payload, removal.what.bytes);
+            before = removal.partition.0;
+        }
+        self.entry(Kind::Removed, 0, 0, 0, &[&payload]);
     }
 
     /// Completes the header and cuts the chunks, for a log whose last page has this much room.
@@ -284,9 +348,10 @@ impl<'a> RawEntry<'a> {
             Kind::Delete => Entry::Delete { space: space()?, key: self.payload },
             Kind::PartitionCreated => Entry::PartitionCreated(partition),
             Kind::PartitionDropped => Entry::PartitionDropped(partition),
-            Kind::LogStart => {
-                let offset = self.payload.try_into().map_err(|_| "a log start that is not 8 bytes")?;
-                Entry::LogStart { partition, offset: i64::from_le_bytes(offset) }
+            Kind::Removed => {
+                let (reason, rows) = self.payload.split_first().ok_or("a removal without a reason")?;
+                let reason = LossReason::from_number(*reason).ok_or("a removal for an unknown reason")?;
+                Entry::Removed { reason, rows }
             }
         })
     }
@@ -372,7 +437,13 @@ pub(super) mod tests {
         let place = writer.batch(p, true, b"batch");
         writer.put(Space::Group, b"key", b"");
         writer.delete(Space::User, b"gone");
-        writer.log_start(p, -1);
+        let removal = |partition, log_start, records, bytes| Removal {
+            partition: PartitionId(partition),
+            log_start,
+            what: Removed { records, bytes },
+        };
+        let removed = [removal(0, 7, 7, 300), removal(5, 1 << 40, 0, u64::MAX), removal(u32::MAX, 0, 1, 1)];
+        writer.removed(LossReason::Expired, &removed);
         writer.partition_dropped(p);
         let stream = writer.finish(Room::default());
         let (read, entries) = parse_stream(&stream.bytes).unwrap();
@@ -384,10 +455,13 @@ pub(super) mod tests {
             Entry::Batch { partition: p, gateway_stamped: true, epoch: 3, bytes: b"batch" },
             Entry::Put { space: Space::Group, key: b"key", value: b"" },
             Entry::Delete { space: Space::User, key: b"gone" },
-            Entry::LogStart { partition: p, offset: -1 },
+            entries[4].entry,
             Entry::PartitionDropped(p),
         ];
         assert_eq!(entries.iter().map(|placed| placed.entry).collect::<Vec<_>>(), expected);
+        let Entry::Removed { reason: LossReason::Expired, rows } = entries[4].entry else { panic!() };
+        assert_eq!(removals(rows).map(Result::unwrap).collect::<Vec<_>>(), removed);
+        assert!(removals(&rows[..rows.len() - 1]).any(|removal| removal.is_err()));
         let batch = &stream.bytes[place.0..place.0 + place.1];
         assert_eq!(parse_batch_entry(batch, p), Ok(&b"batch"[..]));
         assert!(parse_batch_entry(batch, PartitionId(6)).is_err());
@@ -410,6 +484,7 @@ pub(super) mod tests {
             if let Ok((_, entries)) = parse_stream(&bytes) {
                 let _ = entries.count();
             }
+            let _ = removals(&bytes).count();
         }
     }
 }

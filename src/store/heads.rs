@@ -1,12 +1,17 @@
 //! What the store knows of a partition, and when commits were made.
 //!
 //! A partition's row in `Space::Head` (key: its id, big-endian) is a list of LEB128 numbers: log start · next offset ·
-//! number of epochs · for each its ordinal and first offset. Rows are brought up to date when a segment is activated;
-//! in between the commits themselves say what changed.
+//! bytes ever appended · number of reasons for which something went · for each its number, records, bytes · number of
+//! epochs · for each its ordinal and first offset. Rows are brought up to date when a segment is activated; in between
+//! the commits themselves say what changed.
+//!
+//! Invariants: `log_start <= Σ removed records <= next_offset`; what isn't removed is retained, in records and in bytes.
+//! While the first two are equal, the partition has no gap between log start and end.
 
 use super::format::{u32_at, u64_at};
 use super::intervals::{put_leb128, take_leb128};
-use super::types::{CommitSeq, PartitionHead, PartitionId, Stamp};
+use super::status::LossReason;
+use super::types::{CommitSeq, PartitionAccounts, PartitionHead, PartitionId, Removed, Stamp};
 
 /// Most epochs remembered for a partition; the oldest go first. One of them is needed per reboot that is still kept.
 const EPOCHS_MAX: usize = 64;
@@ -18,18 +23,12 @@ pub(super) struct Partition {
     pub log_start: i64,
     /// Next offset to be assigned: the high watermark.
     pub next_offset: i64,
+    /// Entries of all batches ever appended, headers included.
+    pub appended_bytes: u64,
+    /// What went, by reason, ascending.
+    pub removed: Vec<(LossReason, Removed)>,
     /// Ordinal and first offset of each epoch that appended, ascending.
     pub epochs: Vec<(u32, i64)>,
-    /// The segments that hold some of it, ascending.
-    pub segments: Vec<Share>,
-}
-
-/// A segment's share of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Share {
-    pub segment: u32,
-    pub bytes: u32,
-    pub first_offset: i64,
 }
 
 impl Partition {
@@ -42,23 +41,30 @@ impl Partition {
         }
     }
 
-    /// Notes a batch of `bytes` bytes that was appended to `segment`.
-    pub(super) fn append(&mut self, segment: u32, epoch: u32, base_offset: i64, next_offset: i64, bytes: u32) {
+    /// Notes a batch whose entry has `bytes` bytes.
+    pub(super) fn append(&mut self, epoch: u32, base_offset: i64, next_offset: i64, bytes: u32) {
         if self.epochs.last().is_none_or(|(last, _)| *last < epoch) {
             if self.epochs.len() >= EPOCHS_MAX {
                 self.epochs.remove(0);
             }
             self.epochs.push((epoch, base_offset));
         }
-        match self.segments.last_mut() {
-            Some(share) if share.segment == segment => share.bytes = share.bytes.saturating_add(bytes),
-            _ => self.segments.push(Share { segment, bytes, first_offset: base_offset }),
-        }
+        self.appended_bytes = self.appended_bytes.saturating_add(bytes.into());
         self.next_offset = next_offset;
     }
 
+    /// Notes that something went, and where the partition begins now; whether that moved.
+    pub(super) fn remove(&mut self, reason: LossReason, log_start: i64, what: Removed) -> bool {
+        let retained = self.retained();
+        let records = what.records.min(retained.records);
+        // Bytes may be an estimate; when nothing is left they are not.
+        let bytes = if records == retained.records { retained.bytes } else { what.bytes.min(retained.bytes) };
+        add_removed(&mut self.removed, reason, Removed { records, bytes });
+        self.advance_log_start(log_start)
+    }
+
     /// Advances the log start; whether it moved.
-    pub(super) fn advance_log_start(&mut self, offset: i64) -> bool {
+    fn advance_log_start(&mut self, offset: i64) -> bool {
         let offset = offset.min(self.next_offset);
         if offset <= self.log_start {
             return false;
@@ -70,27 +76,26 @@ impl Partition {
         true
     }
 
-    /// Forgets all segments up to `segment`; whether the log start moved.
-    pub(super) fn evict_through(&mut self, segment: u32) -> bool {
-        let gone = self.segments.partition_point(|share| share.segment <= segment);
-        if gone == 0 {
-            return false;
+    /// What is still there.
+    pub(super) fn retained(&self) -> Removed {
+        let removed = total(&self.removed);
+        Removed {
+            records: self.next_offset.unsigned_abs().saturating_sub(removed.records),
+            bytes: self.appended_bytes.saturating_sub(removed.bytes),
         }
-        self.segments.drain(..gone);
-        let first = self.segments.first().map_or(self.next_offset, |share| share.first_offset);
-        self.advance_log_start(first)
     }
 
-    /// Bytes kept, by segments: what lies before the log start in the first one included.
-    pub(super) fn bytes(&self) -> u64 {
-        self.segments.iter().map(|share| u64::from(share.bytes)).sum()
+    /// Bytes of so many of its records, in proportion.
+    pub(super) fn estimate_bytes(&self, records: u64) -> u64 {
+        proportion(self.retained(), records)
     }
 
-    /// Bytes of a range of offsets, in proportion.
-    pub(super) fn estimate_bytes(&self, offsets: u64) -> u64 {
-        let first = self.segments.first().map_or(self.next_offset, |share| share.first_offset);
-        let span = self.next_offset.abs_diff(first).max(1);
-        (u128::from(self.bytes()) * u128::from(offsets.min(span)) / u128::from(span)) as u64
+    pub(super) fn accounts(&self) -> PartitionAccounts {
+        PartitionAccounts {
+            accepted: Removed { records: self.next_offset.unsigned_abs(), bytes: self.appended_bytes },
+            retained: self.retained(),
+            removed: self.removed.clone(),
+        }
     }
 
     /// The latest epoch at or below `ordinal`, and the offset where it ends.
@@ -103,9 +108,16 @@ impl Partition {
 
     /// Its row in `Space::Head`.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(16);
+        let mut out = Vec::with_capacity(32);
         put_leb128(&mut out, self.log_start as u64);
         put_leb128(&mut out, self.next_offset as u64);
+        put_leb128(&mut out, self.appended_bytes);
+        put_leb128(&mut out, self.removed.len() as u64);
+        for (reason, what) in &self.removed {
+            put_leb128(&mut out, reason.number().into());
+            put_leb128(&mut out, what.records);
+            put_leb128(&mut out, what.bytes);
+        }
         put_leb128(&mut out, self.epochs.len() as u64);
         for (epoch, start) in &self.epochs {
             put_leb128(&mut out, u64::from(*epoch));
@@ -117,14 +129,48 @@ impl Partition {
     /// Reads what [`Partition::encode`] made.
     pub(super) fn decode(mut bytes: &[u8]) -> Option<Self> {
         let mut number = || take_leb128(&mut bytes).ok();
-        let (log_start, next_offset) = (number()? as i64, number()? as i64);
+        let (log_start, next_offset, appended_bytes) = (number()? as i64, number()? as i64, number()?);
+        let mut removed = Vec::new();
+        for _ in 0..number()? {
+            let reason = LossReason::from_number(number()?.try_into().ok()?)?;
+            removed.push((reason, Removed { records: number()?, bytes: number()? }));
+        }
         let mut epochs = Vec::new();
         for _ in 0..number()? {
             epochs.push((number()?.try_into().ok()?, number()? as i64));
         }
         let valid = 0 <= log_start && log_start <= next_offset && bytes.is_empty();
-        valid.then_some(Self { log_start, next_offset, epochs, ..Self::default() })
+        valid.then_some(Self { log_start, next_offset, appended_bytes, removed, epochs })
     }
+}
+
+/// Adds to the sum of a reason.
+pub(super) fn add_removed(removed: &mut Vec<(LossReason, Removed)>, reason: LossReason, what: Removed) {
+    if what == Removed::default() {
+        return;
+    }
+    let at = removed.partition_point(|(other, _)| *other < reason);
+    match removed.get_mut(at) {
+        Some((other, sum)) if *other == reason => {
+            sum.records = sum.records.saturating_add(what.records);
+            sum.bytes = sum.bytes.saturating_add(what.bytes);
+        }
+        _ => removed.insert(at, (reason, what)),
+    }
+}
+
+/// The sum of all reasons.
+pub(super) fn total(removed: &[(LossReason, Removed)]) -> Removed {
+    removed.iter().fold(Removed::default(), |sum, (_, what)| Removed {
+        records: sum.records.saturating_add(what.records),
+        bytes: sum.bytes.saturating_add(what.bytes),
+    })
+}
+
+/// Bytes of so many of these records, in proportion.
+pub(super) fn proportion(of: Removed, records: u64) -> u64 {
+    let all = of.records.max(1);
+    (u128::from(of.bytes) * u128::from(records.min(all)) / u128::from(all)) as u64
 }
 
 /// The key of a partition's row.
@@ -193,6 +239,12 @@ impl Marks {
         self.0.iter().rev().find(old).map(|mark| mark.commit)
     }
 
+    /// At most so many of them, evenly spread, the first among them.
+    pub(super) fn coarse(&self, marks_max: usize) -> Self {
+        let step = self.0.len().div_ceil(marks_max.max(1)).max(1);
+        Self(self.0.iter().step_by(step).copied().collect())
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.0.len() * Self::MARK_BYTES);
         for mark in &self.0 {
@@ -228,34 +280,41 @@ mod tests {
         let mut partition = Partition::default();
         assert_eq!(partition.epoch_end(9), None);
         for (epoch, base) in [(1, 0), (1, 10), (3, 20), (4, 30)] {
-            partition.append(1, epoch, base, base + 10, 100);
+            partition.append(epoch, base, base + 10, 100);
         }
         assert_eq!(
             [0, 1, 2, 3, 4, 9].map(|e| partition.epoch_end(e)),
             [None, Some((1, 20)), Some((1, 20)), Some((3, 30)), Some((4, 40)), Some((4, 40))]
         );
-        partition.advance_log_start(25);
+        partition.remove(LossReason::Deleted, 25, Removed { records: 25, bytes: 250 });
         assert_eq!([1, 3].map(|e| partition.epoch_end(e)), [None, Some((3, 30))]);
         let back = Partition::decode(&partition.encode()).unwrap();
-        assert_eq!((back.log_start, back.next_offset, back.epochs), (25, 40, partition.epochs.clone()));
+        assert_eq!((back.log_start, back.next_offset, &back.epochs), (25, 40, &partition.epochs));
+        assert_eq!(back.accounts(), partition.accounts());
         assert!(Partition::decode(&partition.encode()[1..]).is_none());
         for epoch in 5..200 {
-            partition.append(1, epoch, 40, 41, 1);
+            partition.append(epoch, 40, 41, 1);
         }
         assert_eq!(partition.epochs.len(), EPOCHS_MAX);
     }
 
     #[test]
-    fn eviction_moves_the_log_start_to_what_is_left() {
+    fn the_books_balance_whatever_goes() {
         let mut partition = Partition::default();
-        partition.append(1, 1, 0, 10, 100);
-        partition.append(3, 1, 10, 20, 300);
-        assert_eq!((partition.bytes(), partition.estimate_bytes(5)), (400, 100));
-        assert!(partition.evict_through(2));
-        assert_eq!((partition.log_start, partition.bytes()), (10, 300));
-        assert!(!partition.evict_through(2));
-        assert!(partition.evict_through(3));
-        assert_eq!((partition.log_start, partition.next_offset, partition.bytes()), (20, 20, 0));
+        partition.append(1, 0, 10, 100);
+        partition.append(1, 10, 20, 300);
+        assert_eq!((partition.retained(), partition.estimate_bytes(5)), (Removed { records: 20, bytes: 400 }, 100));
+        let what = |records, bytes| Removed { records, bytes };
+        assert!(partition.remove(LossReason::Expired, 10, what(10, 100)));
+        // From the middle: the log start stays.
+        assert!(!partition.remove(LossReason::Evicted, 10, what(3, 90)));
+        assert_eq!((partition.log_start, partition.retained()), (10, what(7, 210)));
+        // More than there is can't go, and with the last record all bytes have gone.
+        assert!(partition.remove(LossReason::Evicted, 99, what(9, 5)));
+        assert_eq!((partition.log_start, partition.retained()), (20, what(0, 0)));
+        let accounts = Partition::decode(&partition.encode()).unwrap().accounts();
+        assert_eq!(accounts.accepted, what(20, 400));
+        assert_eq!(accounts.removed, [(LossReason::Evicted, what(10, 300)), (LossReason::Expired, what(10, 100))]);
     }
 
     #[test]
@@ -277,6 +336,8 @@ mod tests {
         // Across epochs: the wall clock, if believed at both ends.
         assert_eq!(marks.older_than(100_000, 2, &stamp(10, 300_005, true)), Some(5));
         assert_eq!(marks.older_than(100_000, 2, &stamp(10, 300_005, false)), None);
+        assert_eq!(marks.coarse(2).0.iter().map(|mark| mark.commit).collect::<Vec<_>>(), [1, 9]);
+        assert_eq!(marks.coarse(3), marks);
         for commit in 10..2_000 {
             marks.note(Mark { commit, epoch: 2, stamp: stamp(commit * 60_000, 0, false) });
         }

@@ -30,12 +30,20 @@ pub(super) struct BatchRef {
     pub max_timestamp: i64,
 }
 
+impl BatchRef {
+    /// Records in it: a batch has no gaps.
+    pub(super) fn records(&self) -> u64 {
+        self.next_offset.abs_diff(self.base_offset)
+    }
+}
+
 /// What a segment holds of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PartitionSummary {
     pub first_offset: i64,
     pub next_offset: i64,
     pub batches: u64,
+    pub records: u64,
     /// Entries, headers included.
     pub bytes: u64,
     pub max_timestamp: i64,
@@ -43,11 +51,17 @@ pub(super) struct PartitionSummary {
 
 impl PartitionSummary {
     /// Bytes of the encoded form.
-    pub(super) const BYTES: usize = 40;
+    pub(super) const BYTES: usize = 48;
 
     pub(super) fn encode(&self) -> [u8; Self::BYTES] {
-        let fields =
-            [self.first_offset as u64, self.next_offset as u64, self.batches, self.bytes, self.max_timestamp as u64];
+        let fields = [
+            self.first_offset as u64,
+            self.next_offset as u64,
+            self.batches,
+            self.records,
+            self.bytes,
+            self.max_timestamp as u64,
+        ];
         let mut out = [0; Self::BYTES];
         for (place, byte) in out.iter_mut().zip(fields.into_iter().flat_map(u64::to_le_bytes)) {
             *place = byte;
@@ -62,8 +76,9 @@ impl PartitionSummary {
             first_offset: at(0) as i64,
             next_offset: at(1) as i64,
             batches: at(2),
-            bytes: at(3),
-            max_timestamp: at(4) as i64,
+            records: at(3),
+            bytes: at(4),
+            max_timestamp: at(5) as i64,
         })
     }
 }
@@ -73,6 +88,22 @@ impl PartitionSummary {
 pub(super) struct SegmentIndex {
     partitions: BTreeMap<PartitionId, PartitionIndex>,
     packed_bytes: usize,
+    totals: Totals,
+}
+
+/// What a segment holds altogether.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Totals {
+    /// Entries of batches, headers included.
+    pub payload_bytes: u64,
+    /// Highest timestamp of any record; `i64::MIN` if there is none.
+    pub max_timestamp: i64,
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self { payload_bytes: 0, max_timestamp: i64::MIN }
+    }
 }
 
 impl SegmentIndex {
@@ -82,6 +113,12 @@ impl SegmentIndex {
         let before = index.packed_bytes();
         index.push(batch);
         self.packed_bytes += index.packed_bytes() - before;
+        self.totals.payload_bytes += u64::from(batch.location.bytes);
+        self.totals.max_timestamp = self.totals.max_timestamp.max(batch.max_timestamp);
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        self.totals
     }
 
     pub(super) fn get(&self, partition: PartitionId) -> Option<&PartitionIndex> {
@@ -137,11 +174,13 @@ impl PartitionIndex {
             first_offset: batch.base_offset,
             next_offset: batch.next_offset,
             batches: 0,
+            records: 0,
             bytes: 0,
             max_timestamp: i64::MIN,
         });
         summary.next_offset = batch.next_offset;
         summary.batches += 1;
+        summary.records += batch.records();
         summary.bytes += u64::from(batch.location.bytes);
         summary.max_timestamp = summary.max_timestamp.max(batch.max_timestamp);
     }
@@ -152,6 +191,11 @@ impl PartitionIndex {
 
     pub(super) fn summary(&self) -> Option<&PartitionSummary> {
         self.summary.as_ref()
+    }
+
+    /// Base offset of the first batch.
+    pub(super) fn first_offset(&self) -> Option<i64> {
+        self.summary.as_ref().map(|summary| summary.first_offset)
     }
 
     /// The blocks: key offset and packed batches.
@@ -283,6 +327,7 @@ mod tests {
             let summary = index.summary().unwrap();
             prop_assert_eq!(PartitionSummary::decode(&summary.encode()), Some(*summary));
             prop_assert_eq!(summary.batches as usize, batches.len());
+            prop_assert_eq!(summary.records, batches.iter().map(BatchRef::records).sum::<u64>());
         }
 
         #[test]

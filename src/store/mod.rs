@@ -6,12 +6,13 @@
 //! | `disk`, `clock`, `backend`, `sim` | the world: files and time, real or simulated |
 //! | `format`, `chunks` | bytes of a commit, and how they are cut into pages |
 //! | `segment`, `log_parts`, `ring`, `cold` | files: one segment, all of them, the cold state |
+//! | `directory` | what is known of sealed segments without opening them |
 //! | `index`, `state`, `heads`, `tail`, `view` | what is known in memory, moved by one commit at a time |
 //! | `handle`, `heal`, `prove`, `progress` | what outlives a failure, and how the store gets over it |
 //! | `queue`, `draft`, `pending`, `writer`, `commit_policy` | the way in |
 //! | `medium`, `flash` | the device below, what is written to it, and the daily budget |
-//! | `sealer`, `evictor`, `retention`, `ledger`, `engine` | maintenance |
-//! | `read`, `scan` | the way out |
+//! | `sealer`, `evictor`, `holdings`, `retention`, `ledger`, `engine` | maintenance |
+//! | `place`, `read`, `scan` | the way out |
 //! | `open`, `recovery`, `overlay`, `reader`, `fsck` | opening, and looking without changing |
 //!
 //! ARCHITECTURE.md tells the layout on disk byte by byte.
@@ -26,6 +27,7 @@ mod chunks;
 mod classes;
 mod cold;
 mod commit_policy;
+mod directory;
 mod draft;
 mod engine;
 mod error;
@@ -36,6 +38,7 @@ mod fsck;
 mod handle;
 mod heads;
 mod heal;
+mod holdings;
 mod index;
 mod intervals;
 mod ledger;
@@ -45,6 +48,7 @@ mod open;
 mod options;
 mod overlay;
 mod pending;
+mod place;
 mod progress;
 mod prove;
 mod queue;
@@ -85,8 +89,8 @@ pub use progress::{Progress, Work};
 pub use reader::Reader;
 pub use status::{FlashStatus, LossEntry, LossReason, StoreStatus};
 pub use types::{
-    BootEpoch, CommitObserver, CommitSeq, Committed, EpochRow, Operation, PartitionHead, PartitionId, ReadBatches,
-    Refused, Retention, ScanChunk, ScannedBatch, Space, Stamp,
+    BootEpoch, CommitObserver, CommitSeq, Committed, EpochRow, Operation, PartitionAccounts, PartitionHead,
+    PartitionId, ReadBatches, Refused, Removed, Retention, ScanChunk, ScannedBatch, Space, Stamp,
 };
 pub use writer::WriterStep;
 
@@ -176,7 +180,12 @@ impl Store {
 
     /// Bytes kept of a partition, store headers included.
     pub fn partition_bytes(&self, partition: PartitionId) -> Option<u64> {
-        self.shared().view().partitions.get(&partition).map(heads::Partition::bytes)
+        self.shared().view().partitions.get(&partition).map(|partition| partition.retained().bytes)
+    }
+
+    /// What was accepted of a partition, what is still there, and what went and why. They add up.
+    pub fn accounts(&self, partition: PartitionId) -> Option<PartitionAccounts> {
+        self.shared().view().partitions.get(&partition).map(heads::Partition::accounts)
     }
 
     /// Reads whole batches from `offset` on: at least one if there is one, else at most `bytes_max`. From the middle of

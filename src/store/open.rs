@@ -150,6 +150,7 @@ fn build(
         cold: Mutex::new(cold),
         cold_changes: Mutex::new(None),
         sealed_through: AtomicU32::new(0),
+        witness: Mutex::new(None),
         evicting: Arc::default(),
         sealing: Mutex::new(()),
         other_bytes: AtomicU64::new(found.other_bytes),

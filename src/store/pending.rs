@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::chunks::{CHUNK_BYTES, Room, Stream};
-use super::format::{CommitHeader, ENTRY_HEADER_BYTES, StreamWriter};
-use super::types::{Operation, PartitionId, Space};
+use super::format::{CommitHeader, ENTRY_HEADER_BYTES, Removal, StreamWriter};
+use super::heads::add_removed;
+use super::status::LossReason;
+use super::types::{Operation, PartitionId, Removed, Space};
 use super::view::View;
 use crate::record::{BatchBuilder, BatchError, Compression, Mark, Producer, header};
 
@@ -51,6 +53,7 @@ struct Saved {
     flags: Flags,
     log_start: i64,
     next_offset: i64,
+    removed: Vec<(LossReason, Removed)>,
     batches: usize,
     /// Where the last batch stood, if it was still gathering.
     gathered: Option<Mark>,
@@ -62,6 +65,8 @@ pub(super) struct PendingPartition {
     pub flags: Flags,
     pub log_start: i64,
     pub next_offset: i64,
+    /// What this commit takes away, by reason, ascending.
+    pub removed: Vec<(LossReason, Removed)>,
     batches: Vec<PendingBatch>,
 }
 
@@ -69,8 +74,6 @@ pub(super) struct PendingPartition {
 pub(super) struct Flags {
     pub created: bool,
     pub dropped: bool,
-    /// `log_start` differs from the committed one.
-    pub trimmed: bool,
 }
 
 #[derive(Debug)]
@@ -116,6 +119,12 @@ impl PendingPartition {
         Ok(true)
     }
 
+    /// Takes records away; the partition begins at `log_start` then.
+    pub(super) fn remove(&mut self, reason: LossReason, log_start: i64, what: Removed) {
+        add_removed(&mut self.removed, reason, what);
+        self.log_start = log_start;
+    }
+
     fn save(&self) -> Saved {
         let gathered = match self.batches.last() {
             Some(PendingBatch::Gathered { builder, .. }) => Some(builder.mark()),
@@ -125,6 +134,7 @@ impl PendingPartition {
             flags: self.flags,
             log_start: self.log_start,
             next_offset: self.next_offset,
+            removed: self.removed.clone(),
             batches: self.batches.len(),
             gathered,
         }
@@ -134,6 +144,7 @@ impl PendingPartition {
         self.flags = saved.flags;
         self.log_start = saved.log_start;
         self.next_offset = saved.next_offset;
+        self.removed.clone_from(&saved.removed);
         self.batches.truncate(saved.batches);
         if let (Some(PendingBatch::Gathered { builder, .. }), Some(mark)) = (self.batches.last_mut(), saved.gathered) {
             builder.rewind(mark);
@@ -216,8 +227,21 @@ impl Pending {
 
     /// Whether there is nothing to store.
     pub(super) fn is_unchanged(&self) -> bool {
-        let untouched = |p: &PendingPartition| p.flags == Flags::default() && p.batches.is_empty();
+        let untouched =
+            |p: &PendingPartition| p.flags == Flags::default() && p.batches.is_empty() && p.removed.is_empty();
         self.state.values().all(BTreeMap::is_empty) && self.partitions.values().all(untouched)
+    }
+
+    /// What goes, by reason and by partition.
+    fn removals(&self) -> BTreeMap<LossReason, Vec<Removal>> {
+        let mut by_reason: BTreeMap<LossReason, Vec<Removal>> = BTreeMap::new();
+        for (&partition, pending) in self.partitions.iter().filter(|(_, p)| !p.flags.dropped) {
+            for &(reason, what) in &pending.removed {
+                let removal = Removal { partition, log_start: pending.log_start, what };
+                by_reason.entry(reason).or_default().push(removal);
+            }
+        }
+        by_reason
     }
 
     /// Its stream, in the order that can be replayed.
@@ -241,8 +265,8 @@ impl Pending {
                 }
             }
         }
-        for (&id, partition) in self.partitions.iter().filter(|(_, p)| p.flags.trimmed && !p.flags.dropped) {
-            out.log_start(id, partition.log_start);
+        for (reason, removals) in self.removals() {
+            out.removed(reason, &removals);
         }
         for (&id, _) in self.partitions.iter().filter(|(_, p)| p.flags.dropped) {
             out.partition_dropped(id);

@@ -1,15 +1,17 @@
-//! Rebuilds the view from the files: in time proportional to the segment that was being written.
+//! Rebuilds the view from the files: reads the segment that was being written, and of the others at most the one before.
 //!
 //! 1. The newest activated segment is the active one. Blank segments above it are spares that were never used: removed.
 //! 2. State as of its first commit: hot spaces from its snapshot, cold ones from `state.redb`; a space that turned cold
 //!    with it, and that `state.redb` hasn't got yet, from the snapshot of the segment before.
-//! 3. The sealed segments below it, down to the first gap in the ids: what each holds of each partition, from its
-//!    summary. Those at or below the evicted id are removed: a crash interrupted their eviction.
-//! 4. If the segment before the active one isn't sealed, its commits are applied; then those of the active one. What
+//! 3. If the segment before the active one isn't sealed, its commits are applied; then those of the active one. What
 //!    the state already contains is skipped, the index is built in any case.
+//! 4. The sealed segments below are those of the directory (`Space::Segment`); none is opened. One whose file is missing
+//!    is in the ring as damaged. Files of segments at or below the evicted id are removed: a crash interrupted their
+//!    eviction.
 //!
-//! A sealed segment that can't be read stays in the ring as damaged; its offsets are a gap. An active segment (or one
-//! before it that isn't sealed) that can't be read stops the opening: going on could repeat offsets.
+//! A sealed segment that can't be read stays in the ring as damaged from the moment that is noticed; its offsets are a
+//! gap. An active segment (or one before it that isn't sealed) that can't be read stops the opening: going on could
+//! repeat offsets.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,12 +19,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cold::{ColdFile, STATE_FILE};
+use super::disk::OpenMode;
 use super::error::OpenError;
-use super::heads::{Marks, Share};
-use super::index::PartitionSummary;
+use super::format::Malformed;
 use super::ring::{Ring, SPARE_NEW, Segment, segment_id};
 use super::segment::{Activation, SegmentError, SegmentFile};
-use super::types::{CommitSeq, PartitionId, Space};
+use super::types::Space;
 use super::view::{Known, View};
 
 /// What was found.
@@ -64,18 +66,13 @@ pub(super) fn recover(ring: &Ring, tail_bytes_max: usize, access: Access) -> Res
     let unsealed = before.filter(|before| !before.sealed);
     let first_replayed = unsealed.as_ref().map_or(active.activation.first_commit, |b| b.opened.activation.first_commit);
     view.begin_tail(first_replayed);
-    let below = unsealed.as_ref().map_or(active.id, |before| before.opened.id);
-    let other_bytes = load_sealed(ring, &files, below, &mut view);
     let cold_behind = if behind || unsealed.is_some() { active.activation.cold.clone() } else { Vec::new() };
-    let incarnation = active.activation.incarnation;
+    let (incarnation, active_path) = (active.activation.incarnation, active.path.clone());
     if let Some(before) = unsealed {
         replay(before.opened, &mut view, &known)?;
     }
     replay(active, &mut view, &known)?;
-    for partition in view.partitions.values_mut() {
-        let first = partition.segments.first().map_or(partition.next_offset, |share| share.first_offset);
-        partition.advance_log_start(first);
-    }
+    let other_bytes = take_in_sealed(ring, &files, &mut view).map_err(|what| damaged(&active_path, what))?;
     let evicted = view.take_evicted();
     if access == Access::Write {
         finish_evictions(ring, &files, view.evicted_through(), evicted)?;
@@ -138,7 +135,7 @@ struct Before {
 }
 
 impl Before {
-    /// `None` if there is none, or it can't be read although it was sealed (see [`load_sealed`]).
+    /// `None` if there is none, or it can't be read although it was sealed (then it is met again as damaged).
     fn find(ring: &Ring, files: &Files, active: &Opened) -> Result<Option<Self>, OpenError> {
         let Some(id) = active.id.checked_sub(1).filter(|id| files.segments.contains_key(id)) else { return Ok(None) };
         let path = ring.path(id);
@@ -214,74 +211,35 @@ fn load_state(
     Ok(behind || loaded.len() < wanted.len())
 }
 
-/// Takes in the sealed segments below `below`. Returns the bytes of segment files that can't be part of the ring.
-fn load_sealed(ring: &Ring, files: &Files, below: u32, view: &mut View) -> u64 {
-    let evicted_through = view.evicted_through();
-    let mut ids: Vec<u32> = Vec::new();
+/// Puts the segments of the directory into the ring, below those that were replayed. Returns the bytes of segment files
+/// that are no part of it.
+fn take_in_sealed(ring: &Ring, files: &Files, view: &mut View) -> Result<u64, Malformed> {
+    let replayed: Vec<u32> = view.segments.iter().map(|segment| segment.id).collect();
+    let below = replayed.first().copied().unwrap_or(0);
+    let rows = view.rows().collect::<Result<Vec<_>, _>>()?;
+    let mut sealed = Vec::new();
+    for row in rows.iter().filter(|row| row.id < below) {
+        let path = ring.path(row.id);
+        let listed = files.segments.get(&row.id).copied();
+        // Closing what a crash left open has changed what the newest of them occupies.
+        let newest = row.last_commit + 1 == view.segments.front().map_or(0, |segment| segment.first_commit);
+        let now = || ring.disk.open(&path, OpenMode::Read).and_then(|file| file.allocated()).ok();
+        let allocated = if newest && listed.is_some() { now().or(listed) } else { listed };
+        let covers = (row.covers_from, row.id);
+        let segment = Segment::sealed(covers, row.first_commit, path.clone(), allocated.unwrap_or(0));
+        if listed.is_none() {
+            segment.note_unreadable("its file is missing");
+        }
+        sealed.push(Arc::new(segment));
+    }
+    view.prepend(sealed);
+    let known = |id: &u32| *id <= view.evicted_through() || view.segments.iter().any(|segment| segment.id == *id);
     let mut other_bytes = 0;
-    for (&id, &allocated) in files.segments.range(..below).rev() {
-        let follows = ids.last().map_or(below, |last| *last) == id + 1;
-        if id <= evicted_through {
-            break;
-        }
-        if follows {
-            ids.push(id);
-        } else {
-            log::warn!("{}: not part of the store: a segment after it is missing", ring.path(id).display());
-            other_bytes += allocated;
-        }
+    for (id, allocated) in files.segments.iter().filter(|(id, _)| **id < below && !known(id)) {
+        log::warn!("{}: not part of the store: its directory of segments doesn't name it", ring.path(*id).display());
+        other_bytes += allocated;
     }
-    let mut first_commit = 1;
-    for id in ids.into_iter().rev() {
-        let path = ring.path(id);
-        let allocated = files.segments.get(&id).copied().unwrap_or(0);
-        let segment = match read_sealed(ring, &path, id) {
-            Ok(found) => {
-                for (partition, summary) in found.summaries {
-                    if let Some(head) = view.partitions.get_mut(&partition) {
-                        let bytes = u32::try_from(summary.bytes).unwrap_or(u32::MAX);
-                        head.segments.push(Share { segment: id, bytes, first_offset: summary.first_offset });
-                    }
-                }
-                let from = found.first_commit;
-                first_commit = found.last_commit + 1;
-                Segment::sealed(id, from, path, found.marks, found.allocated)
-            }
-            Err(error) => {
-                log::error!("{}: damaged, its records are lost: {error}", path.display());
-                Segment::damaged(id, first_commit, path, &error.to_string(), allocated)
-            }
-        };
-        view.segments.push_back(Arc::new(segment));
-    }
-    other_bytes
-}
-
-/// What recovery needs of a sealed segment.
-struct Sealed {
-    first_commit: CommitSeq,
-    last_commit: CommitSeq,
-    marks: Marks,
-    summaries: Vec<(PartitionId, PartitionSummary)>,
-    /// Occupied bytes: closing a file that a crash left open changes them.
-    allocated: u64,
-}
-
-fn read_sealed(ring: &Ring, path: &Path, id: u32) -> Result<Sealed, SegmentError> {
-    let file = ring.open_sealed(path)?;
-    let activation = file.activation()?.filter(|activation| activation.id == u64::from(id));
-    let activation = activation.ok_or_else(|| SegmentError::damaged("it isn't the segment that its name says"))?;
-    let seal = file.sealed()?.ok_or_else(|| SegmentError::damaged("it was never sealed"))?;
-    let summaries = file.summaries()?;
-    let allocated = file.file.allocated().map_err(SegmentError::Io)?;
-    file.close()?;
-    Ok(Sealed {
-        first_commit: activation.first_commit,
-        last_commit: seal.last_commit,
-        marks: Marks::decode(&seal.marks),
-        summaries,
-        allocated,
-    })
+    Ok(other_bytes)
 }
 
 /// Makes a segment the active one and applies its commits.
@@ -342,6 +300,7 @@ pub(super) fn segment_error(path: &Path, error: SegmentError) -> OpenError {
     match error {
         SegmentError::Io(error) => io_error(path, error),
         SegmentError::TooNew(needs) => OpenError::TooNew { file: path.to_path_buf(), needs },
+        SegmentError::TooOld(version) => OpenError::TooOld { file: path.to_path_buf(), version },
         SegmentError::Damaged(what) => damaged(path, what),
         SegmentError::Unclean => damaged(path, SegmentError::Unclean.to_string()),
     }

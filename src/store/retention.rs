@@ -3,12 +3,16 @@
 //! It is logical: the records are out of reach at once, their segment goes when nothing in it is wanted any more. Ages
 //! are told by the store's own clock at the append (see `heads::Mark`), never by the records' timestamps.
 
+use std::sync::Arc;
+
 use super::draft::{self, Draft};
 use super::error::{ReadError, StoreError};
+use super::heads::Marks;
 use super::intervals::Intervals;
 use super::ledger;
 use super::read;
-use super::ring::lock;
+use super::ring::{Segment, lock};
+use super::segment::SegmentFile;
 use super::shared::Shared;
 use super::status::LossReason;
 use super::types::{CommitSeq, Committed, Operation, PartitionId, Refused, Retention, Space, Stamp};
@@ -86,12 +90,26 @@ fn start_by_age(shared: &Shared, partition: PartitionId, ms: u64, now: &Stamp) -
 /// The last commit, as far as the time marks tell, that is older than `ms`.
 fn last_commit_older_than(shared: &Shared, ms: u64, now: &Stamp) -> Option<CommitSeq> {
     let epoch = shared.env.epoch.ordinal;
-    let view = shared.view();
-    let active = view.active_marks.older_than(ms, epoch, now);
-    active.or_else(|| {
-        let sealed = view.segments.iter().rev().skip(1);
-        sealed.map(|segment| segment.marks()).find_map(|marks| marks.older_than(ms, epoch, now))
-    })
+    let (coarse, segment) = {
+        let view = shared.view();
+        if let Some(commit) = view.active_marks.older_than(ms, epoch, now) {
+            return Some(commit);
+        }
+        let mut rows = view.rows().rev().filter_map(Result::ok);
+        let (commit, id) = rows.find_map(|row| Some((row.marks.older_than(ms, epoch, now)?, row.id)))?;
+        (commit, view.segments.iter().find(|segment| segment.id == id).cloned())
+    };
+    // The directory has some of the marks; the segment has all.
+    let all = segment.and_then(|segment| marks_of(shared, &segment));
+    Some(all.and_then(|all| all.older_than(ms, epoch, now)).map_or(coarse, |fine| fine.max(coarse)))
+}
+
+fn marks_of(shared: &Shared, segment: &Arc<Segment>) -> Option<Marks> {
+    if let Some(unsealed) = segment.unsealed() {
+        return Some(Marks::clone(&unsealed.marks));
+    }
+    let sealed = shared.ring.with_file(segment, SegmentFile::sealed);
+    sealed.ok().flatten().map(|seal| Marks::decode(&seal.marks))
 }
 
 /// Damage or I/O trouble in an old segment is no reason to stop; it is told where somebody reads it.

@@ -4,6 +4,9 @@
 //! `state.redb` the cold state; `lock`. A spare is made complete under `spare.new` and then renamed to the name of the
 //! next segment, so a `.seg` file is never half made: blank it is a spare, activated it is data.
 //!
+//! A sealed segment that turns out to be unreadable stays in the ring as damaged ([`Segment::note_unreadable`]): readers
+//! pass over it, until it is evicted.
+//!
 //! Invariants: at most [`SEALED_OPEN_MAX`] sealed segments are open; a segment that went is closed before its file is
 //! removed; no lock of one segment is awaited while another's is held.
 
@@ -14,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::backend;
+use super::directory::BeginCache;
 use super::disk::{Disk, OpenMode};
 use super::heads::Marks;
 use super::index::SegmentIndex;
@@ -21,7 +25,7 @@ use super::options::SEALED_OPEN_MAX;
 use super::segment::{SegmentError, SegmentFile};
 #[cfg(debug_assertions)]
 use super::sim::Planted;
-use super::types::CommitSeq;
+use super::types::{CommitSeq, PartitionId};
 
 /// A file on its way to become a spare.
 pub(super) const SPARE_NEW: &str = "spare.new";
@@ -48,13 +52,21 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub(super) struct Segment {
     pub id: u32,
+    /// The first of the segments whose place it takes: itself, unless it is the rewritten form of a run.
+    pub covers_from: u32,
     pub first_commit: CommitSeq,
     pub path: PathBuf,
     slot: RwLock<Slot>,
     /// Until it is sealed, from the moment it isn't the active one any more.
-    ram_index: Mutex<Option<Arc<SegmentIndex>>>,
-    marks: Mutex<Marks>,
+    unsealed: Mutex<Option<Unsealed>>,
     allocated: AtomicU64,
+}
+
+/// What a segment will be sealed with.
+#[derive(Clone, Debug)]
+pub(super) struct Unsealed {
+    pub index: Arc<SegmentIndex>,
+    pub marks: Arc<Marks>,
 }
 
 #[derive(Debug)]
@@ -74,6 +86,8 @@ enum Slot {
 pub(super) enum UseError {
     /// It was evicted meanwhile: look again where the data is.
     Gone,
+    /// It has just turned out to be unreadable, and is passed over from now on: look again where to go on.
+    Unreadable,
     Segment(SegmentError),
 }
 
@@ -87,28 +101,40 @@ impl Segment {
     /// A segment with an open file.
     pub(super) fn open(id: u32, first_commit: CommitSeq, path: PathBuf, file: SegmentFile) -> Self {
         let allocated = file.file.allocated().unwrap_or(0);
-        Self::new(id, first_commit, path, Slot::Open(file), allocated)
+        Self::new((id, id), first_commit, path, Slot::Open(file), allocated)
     }
 
-    /// A sealed segment, closed.
-    pub(super) fn sealed(id: u32, first_commit: CommitSeq, path: PathBuf, marks: Marks, allocated: u64) -> Self {
-        Self { marks: Mutex::new(marks), ..Self::new(id, first_commit, path, Slot::Closed, allocated) }
+    /// A sealed segment, closed; it covers the segments of these ids.
+    pub(super) fn sealed(covers: (u32, u32), first_commit: CommitSeq, path: PathBuf, allocated: u64) -> Self {
+        Self::new(covers, first_commit, path, Slot::Closed, allocated)
     }
 
-    /// A segment that can't be read; it stays in the ring until it is evicted.
-    pub(super) fn damaged(id: u32, first_commit: CommitSeq, path: PathBuf, why: &str, allocated: u64) -> Self {
-        Self::new(id, first_commit, path, Slot::Damaged(why.into()), allocated)
-    }
-
-    fn new(id: u32, first_commit: CommitSeq, path: PathBuf, slot: Slot, allocated: u64) -> Self {
+    fn new((covers_from, id): (u32, u32), first_commit: CommitSeq, path: PathBuf, slot: Slot, allocated: u64) -> Self {
         Self {
             id,
+            covers_from,
             first_commit,
             path,
             slot: RwLock::new(slot),
-            ram_index: Mutex::new(None),
-            marks: Mutex::new(Marks::default()),
+            unsealed: Mutex::new(None),
             allocated: AtomicU64::new(allocated),
+        }
+    }
+
+    /// Says that a sealed segment can't be read. It stays in the ring, and readers pass over it, until it is evicted.
+    pub(super) fn note_unreadable(&self, why: &str) {
+        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(&*slot, Slot::Gone | Slot::Damaged(_)) {
+            log::error!("{}: damaged, its records are out of reach: {why}", self.path.display());
+            *slot = Slot::Damaged(why.into());
+        }
+    }
+
+    /// Why it can't be read, if it can't.
+    pub(super) fn damage(&self) -> Option<Arc<str>> {
+        match &*self.slot.read().unwrap_or_else(PoisonError::into_inner) {
+            Slot::Damaged(why) => Some(Arc::clone(why)),
+            _ => None,
         }
     }
 
@@ -138,7 +164,7 @@ impl Segment {
     }
 
     pub(super) fn is_damaged(&self) -> bool {
-        matches!(&*self.slot.read().unwrap_or_else(PoisonError::into_inner), Slot::Damaged(_))
+        self.damage().is_some()
     }
 
     /// Closes the file after a failure: it can't be used through this any more.
@@ -151,22 +177,17 @@ impl Segment {
         drop(self.set_slot(Slot::Gone));
     }
 
-    pub(super) fn set_ram_index(&self, index: SegmentIndex, marks: Marks) {
-        *lock(&self.ram_index) = Some(Arc::new(index));
-        *lock(&self.marks) = marks;
+    pub(super) fn set_unsealed(&self, index: SegmentIndex, marks: Marks) {
+        *lock(&self.unsealed) = Some(Unsealed { index: Arc::new(index), marks: Arc::new(marks) });
     }
 
-    /// The index in memory, if it isn't in the file yet.
-    pub(super) fn ram_index(&self) -> Option<Arc<SegmentIndex>> {
-        lock(&self.ram_index).clone()
+    /// Index and time marks, if they aren't in the file yet.
+    pub(super) fn unsealed(&self) -> Option<Unsealed> {
+        lock(&self.unsealed).clone()
     }
 
-    pub(super) fn clear_ram_index(&self) {
-        *lock(&self.ram_index) = None;
-    }
-
-    pub(super) fn marks(&self) -> Marks {
-        lock(&self.marks).clone()
+    pub(super) fn set_sealed(&self) {
+        *lock(&self.unsealed) = None;
     }
 
     /// Bytes it occupies on the medium.
@@ -206,6 +227,7 @@ pub(super) struct Ring {
     /// A fault planted on purpose, for tests.
     #[cfg(debug_assertions)]
     pub planted: Option<Planted>,
+    begins: Mutex<BeginCache>,
 }
 
 impl Ring {
@@ -228,6 +250,7 @@ impl Ring {
             doomed: Mutex::default(),
             #[cfg(debug_assertions)]
             planted: None,
+            begins: Mutex::default(),
         }
     }
 
@@ -282,7 +305,7 @@ impl Ring {
                         let Some(use_it) = use_it.take() else { return Err(UseError::Gone) };
                         return Ok(use_it(file)?);
                     }
-                    Slot::Damaged(why) => return Err(SegmentError::damaged(&**why).into()),
+                    Slot::Damaged(_) => return Err(UseError::Unreadable),
                     Slot::Gone => return Err(UseError::Gone),
                     Slot::Withdrawn => {
                         let error = io::Error::other("the store is being opened again after a failure");
@@ -294,11 +317,36 @@ impl Ring {
             {
                 let mut slot = segment.slot.write().unwrap_or_else(PoisonError::into_inner);
                 if matches!(&*slot, Slot::Closed) {
-                    *slot = Slot::Open(self.open_sealed(&segment.path)?);
+                    match self.open_sealed(&segment.path) {
+                        Ok(file) => *slot = Slot::Open(file),
+                        Err(error) if is_damage(&error) => {
+                            drop(slot);
+                            segment.note_unreadable(&error.to_string());
+                            return Err(UseError::Unreadable);
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
                 }
             }
             self.admit(segment);
         }
+    }
+
+    /// The next offset of a partition before a segment's first commit; 0 if there was no such partition.
+    pub(super) fn beginning(&self, segment: &Arc<Segment>, partition: PartitionId) -> Result<i64, UseError> {
+        if let Some(offset) = lock(&self.begins).get(segment.first_commit, partition) {
+            return Ok(offset);
+        }
+        let offset = match self.with_file(segment, |file| file.beginning(partition)) {
+            Err(UseError::Segment(error)) if is_damage(&error) && segment.unsealed().is_none() => {
+                // Every lookup goes through it: without this, it would make others fail too.
+                segment.note_unreadable(&error.to_string());
+                return Err(UseError::Unreadable);
+            }
+            read => read?,
+        };
+        lock(&self.begins).set(segment.first_commit, partition, offset);
+        Ok(offset)
     }
 
     /// Marks an open sealed segment as used.
@@ -469,6 +517,15 @@ impl Ring {
         let spare = lock(&self.spare).as_ref().map_or(0, |spare| spare.file.file.allocated().unwrap_or(0));
         let doomed: u64 = lock(&self.doomed).iter().map(|segment| segment.allocated()).sum();
         spare + doomed
+    }
+}
+
+/// Whether a file is bad or missing, and not just the moment.
+fn is_damage(error: &SegmentError) -> bool {
+    match error {
+        SegmentError::Io(error) => error.kind() == io::ErrorKind::NotFound,
+        SegmentError::Unclean => false,
+        SegmentError::Damaged(_) | SegmentError::TooNew(_) | SegmentError::TooOld(_) => true,
     }
 }
 

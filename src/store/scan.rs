@@ -33,7 +33,7 @@ pub(super) fn scan(
             return Ok(());
         }
         let segment = view.segment_of_commit(from).cloned();
-        let behind = segment.as_ref().and_then(|s| view.segment(s.id + 1)).map(|next| next.first_commit);
+        let behind = segment.as_ref().and_then(|s| view.segment_after(s.id)).map(|next| next.first_commit);
         let end = view.last_commit + 1;
         drop(view);
         match segment {
@@ -96,12 +96,9 @@ impl Collect {
     ) -> Result<(), Attempt> {
         Ok(shared.ring.with_file(segment, |file| {
             file.commits(from, |seq, stream| {
-                if !self.goes_on() {
-                    return Ok(false);
-                }
                 self.commit(seq, &stream.bytes, filter)
                     .map_err(|what| SegmentError::damaged(format!("commit {seq}: {what}")))?;
-                Ok(true)
+                Ok(self.goes_on())
             })
         })?)
     }

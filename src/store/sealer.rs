@@ -21,17 +21,17 @@ pub(super) fn step(shared: &Shared) -> Result<bool, SegmentError> {
     let (before, last_commit) = {
         let view = shared.view();
         let Some(active) = view.active() else { return Ok(told) };
-        let Some(before) = active.id.checked_sub(1).and_then(|id| view.segment(id)) else { return Ok(told) };
+        let Some(before) = view.segments.iter().rev().nth(1) else { return Ok(told) };
         (std::sync::Arc::clone(before), active.first_commit - 1)
     };
-    if let Some(index) = before.ram_index() {
-        let seal = Seal { last_commit, marks: before.marks().encode() };
-        let sealed = before.with_open(|file| file.seal(&index, &seal));
+    if let Some(unsealed) = before.unsealed() {
+        let seal = Seal { last_commit, marks: unsealed.marks.encode() };
+        let sealed = before.with_open(|file| file.seal(&unsealed.index, &seal));
         sealed.unwrap_or_else(|| Err(SegmentError::damaged("it is not open")))?;
         before.close_file()?;
         let file = shared.ring.disk.open(&before.path, super::disk::OpenMode::Read).map_err(SegmentError::Io)?;
         before.set_allocated(file.allocated().map_err(SegmentError::Io)?);
-        before.clear_ram_index();
+        before.set_sealed();
         shared.sealed_through.store(before.id, Ordering::Release);
         return Ok(true);
     }

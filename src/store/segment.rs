@@ -4,12 +4,13 @@
 //! |---|---|---|
 //! | `meta` | name | see the `META_` constants; there once the segment is activated |
 //! | `state` | space number, chunk | CRC-32C and rows of the space as of the segment's first commit, cut in chunks |
+//! | `begin` | partition | a block of beginnings (see `directory`), then its CRC-32C
 //! | `l` and a commit in hexadecimal | commit, chunk | the chunks of the commits' streams, from that one on: see `log_parts` |
 //! | `index` | partition, base offset | a block of the index, then its CRC-32C; there once sealed |
 //! | `summary` | partition | what the segment holds of it, then its CRC-32C; there once sealed |
 //! | `aborted` | partition, first offset | reserved for aborted transactions; empty |
 //!
-//! Life: blank → activated (one transaction writes `meta`, `state` and the first commit) → sealed (one last transaction
+//! Life: blank → activated (one transaction writes `meta`, `state`, `begin` and the first commit) → sealed (one last transaction
 //! writes `index` and `summary`, then redb closes the file cleanly) → read-only until it goes.
 //!
 //! Invariants: no read transaction outlives a call. redb may panic on a damaged file: each call into it is guarded.
@@ -24,8 +25,9 @@ use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, TableD
 
 use super::backend::{Backend, Usage};
 use super::chunks::{Stream, cut_plain};
+use super::directory::Beginnings;
 use super::disk::{Disk, DiskFile, OpenMode};
-use super::format::{self, FORMAT_VERSION, READER_VERSION_MIN, u32_at, u64_at};
+use super::format::{self, FORMAT_VERSION, FORMAT_VERSION_MIN, READER_VERSION_MIN, u32_at, u64_at};
 use super::index::{BatchRef, PartitionSummary, SegmentIndex};
 use super::log_parts::{self, LogParts};
 use super::ring::lock;
@@ -34,6 +36,7 @@ use super::types::{CommitSeq, PartitionId, Space};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const STATE: TableDefinition<(u8, u32), &[u8]> = TableDefinition::new("state");
+const BEGIN: TableDefinition<u32, &[u8]> = TableDefinition::new("begin");
 const INDEX: TableDefinition<(u32, i64), &[u8]> = TableDefinition::new("index");
 const SUMMARY: TableDefinition<u32, &[u8]> = TableDefinition::new("summary");
 const ABORTED: TableDefinition<(u32, i64), &[u8]> = TableDefinition::new("aborted");
@@ -58,6 +61,8 @@ pub(super) enum SegmentError {
     Damaged(String),
     /// A later version wrote it; the least one that can read it.
     TooNew(u32),
+    /// A version wrote it that is no longer read; its number.
+    TooOld(u32),
     /// It was not closed cleanly, so it can't be opened just for reading.
     Unclean,
 }
@@ -68,6 +73,7 @@ impl fmt::Display for SegmentError {
             Self::Io(error) => error.fmt(f),
             Self::Damaged(what) => f.write_str(what),
             Self::TooNew(needs) => write!(f, "it needs a reader of format version {needs}"),
+            Self::TooOld(version) => write!(f, "it has format version {version}, which is no longer read"),
             Self::Unclean => f.write_str("it was not closed cleanly"),
         }
     }
@@ -87,6 +93,8 @@ pub(super) struct Activation {
     pub first_commit: CommitSeq,
     pub hot: Vec<Space>,
     pub cold: Vec<Space>,
+    /// Blocks of beginnings, to be written; empty when it was read.
+    pub begin: Vec<(u32, Vec<u8>)>,
 }
 
 /// What sealing adds, besides the index.
@@ -227,6 +235,10 @@ impl SegmentFile {
                     table.insert((space.number(), chunk), bytes).map_err(fail)?;
                 }
             }
+            let mut begin = txn.open_table(BEGIN).map_err(fail)?;
+            for (first, packed) in &activation.begin {
+                begin.insert(first, with_crc(packed).as_slice()).map_err(fail)?;
+            }
             self.insert_stream(txn, activation.first_commit, stream)
         })?;
         lock(&self.parts).stored(activation.first_commit, stream);
@@ -310,6 +322,37 @@ impl SegmentFile {
                 let raw = raw.value();
                 Seal { last_commit: u64_at(raw, 0), marks: raw.get(8..).unwrap_or_default().to_vec() }
             }))
+        })
+    }
+
+    /// The next offset of a partition before the first commit; 0 if there was no such partition.
+    pub(super) fn beginning(&self, partition: PartitionId) -> Result<i64, SegmentError> {
+        self.read(|txn| {
+            let begin = txn.open_table(BEGIN).map_err(fail)?;
+            let Some(block) = begin.range(..=partition.0).map_err(fail)?.next_back() else { return Ok(0) };
+            let (first, packed) = block.map_err(fail)?;
+            for row in Beginnings::new(first.value(), without_crc(packed.value())?) {
+                let (other, next_offset) = row.map_err(SegmentError::damaged)?;
+                if other == partition {
+                    return Ok(next_offset);
+                }
+            }
+            Ok(0)
+        })
+    }
+
+    /// The next offsets of all partitions before the first commit, by partition.
+    pub(super) fn beginnings(&self) -> Result<Vec<(PartitionId, i64)>, SegmentError> {
+        self.read(|txn| {
+            let begin = txn.open_table(BEGIN).map_err(fail)?;
+            let mut all = Vec::new();
+            for block in begin.range(0u32..).map_err(fail)? {
+                let (first, packed) = block.map_err(fail)?;
+                for row in Beginnings::new(first.value(), without_crc(packed.value())?) {
+                    all.push(row.map_err(SegmentError::damaged)?);
+                }
+            }
+            Ok(all)
         })
     }
 
@@ -481,13 +524,20 @@ impl Activation {
     }
 
     fn decode(raw: &[u8], hot: Vec<Space>, cold: Vec<Space>) -> Result<Self, SegmentError> {
-        let needs = u32_at(raw, 4);
-        if needs > FORMAT_VERSION {
-            return Err(SegmentError::TooNew(needs));
-        }
+        check_version(raw)?;
         let incarnation = raw.get(24..ACTIVATED_BYTES).and_then(|raw| raw.try_into().ok());
         let incarnation = incarnation.ok_or_else(|| SegmentError::damaged("its meta row is cut off"))?;
-        Ok(Self { incarnation, id: u64_at(raw, 8), first_commit: u64_at(raw, 16), hot, cold })
+        Ok(Self { incarnation, id: u64_at(raw, 8), first_commit: u64_at(raw, 16), hot, cold, begin: Vec::new() })
+    }
+}
+
+/// Checks the versions with which a file begins to tell of itself: its own u32, least reader u32.
+pub(super) fn check_version(raw: &[u8]) -> Result<(), SegmentError> {
+    match (u32_at(raw, 0), u32_at(raw, 4)) {
+        _ if raw.len() < 8 => Err(SegmentError::damaged("its version is cut off")),
+        (_, needs) if needs > FORMAT_VERSION => Err(SegmentError::TooNew(needs)),
+        (version, _) if version < FORMAT_VERSION_MIN => Err(SegmentError::TooOld(version)),
+        _ => Ok(()),
     }
 }
 

@@ -57,6 +57,8 @@ pub(super) struct Shared {
     pub cold_changes: Mutex<Option<ColdChanges>>,
     /// Segments up to this one are sealed, and `state.redb` has their changes.
     pub sealed_through: AtomicU32,
+    /// Why the oldest segment is still wanted.
+    pub witness: Mutex<Option<super::evictor::Witness>>,
     /// The last segment whose eviction was sent to the writer.
     pub evicting: Arc<AtomicU32>,
     /// Held while a segment is sealed.

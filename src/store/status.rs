@@ -87,6 +87,11 @@ impl LossReason {
         Self::Compacted,
     ];
 
+    /// Its number on disk.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
     /// The reason with this number on disk.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| *reason as u8 == number)

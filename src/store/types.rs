@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::draft::Draft;
 use super::error::StoreError;
+use super::status::LossReason;
 
 /// Number of an atomic commit. The first is 1; each commit is one higher than the one before; never reused.
 pub type CommitSeq = u64;
@@ -20,7 +21,7 @@ impl fmt::Display for PartitionId {
 
 /// The named spaces of keyed state. The numbers are on disk; keys and values belong to whoever owns the space.
 ///
-/// `Head`, `Epoch`, `Ledger` and `Meta` are the store's own: operations read them but can't write them.
+/// `Head`, `Epoch`, `Ledger`, `Meta` and `Segment` are the store's own: operations read them but can't write them.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Space {
@@ -38,11 +39,12 @@ pub enum Space {
     Transaction = 12,
     Epoch = 13,
     Meta = 14,
+    Segment = 15,
 }
 
 impl Space {
     /// All spaces, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Topic,
         Self::Head,
         Self::Cursor,
@@ -57,6 +59,7 @@ impl Space {
         Self::Transaction,
         Self::Epoch,
         Self::Meta,
+        Self::Segment,
     ];
 
     /// The space with this number on disk.
@@ -71,7 +74,7 @@ impl Space {
 
     /// Whether only the store writes it.
     pub(super) fn is_internal(self) -> bool {
-        matches!(self, Self::Head | Self::Epoch | Self::Ledger | Self::Meta)
+        matches!(self, Self::Head | Self::Epoch | Self::Ledger | Self::Meta | Self::Segment)
     }
 }
 
@@ -185,6 +188,25 @@ pub struct Retention {
     pub bytes: Option<u64>,
     /// Whether what a following reader has not read goes as well; else it is kept until it is read.
     pub expire_unforwarded: bool,
+}
+
+/// Records and bytes that were taken away. Bytes are those of batches with their store headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    pub records: u64,
+    pub bytes: u64,
+}
+
+/// The books of a partition since it was created: `accepted = retained + Σ removed`, in records and in bytes, always.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionAccounts {
+    /// Records that were ever appended: the next offset.
+    pub accepted: Removed,
+    /// What is still there. Its bytes are exact as long as nothing was trimmed inside a batch list: then they are
+    /// estimated in proportion, and right again when all of it has gone.
+    pub retained: Removed,
+    /// What went, by reason, ascending; reasons that never occurred aren't listed.
+    pub removed: Vec<(LossReason, Removed)>,
 }
 
 /// What `read` returns.

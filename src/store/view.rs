@@ -4,12 +4,14 @@
 //! disk. So what is rebuilt after a crash can't differ from what was there before.
 //!
 //! Invariants: only the writer changes a view (under its lock); offsets of a partition never descend; `segments` are
-//! ascending and without gaps, the last one is the active one.
+//! ascending, each covers the ids from behind the one before up to its own, the last one is the active one; each of the
+//! others has a row in `Space::Segment` once the active one has its first commit.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::chunks::{Location, Stream};
+use super::directory::{MARKS_MAX, SegmentRow, encode_beginnings};
 use super::format::{self, Entry, Malformed};
 use super::heads::{Mark, Marks, Partition, head_key, head_partition};
 use super::index::{BatchRef, SegmentIndex};
@@ -31,7 +33,8 @@ pub(super) const META_FLASH: &[u8] = b"flash";
 pub(super) struct View {
     pub state: State,
     pub partitions: BTreeMap<PartitionId, Partition>,
-    pub segments: VecDeque<Arc<Segment>>,
+    /// Shared, so that a reader takes the whole list along without holding the view.
+    pub segments: Arc<VecDeque<Arc<Segment>>>,
     pub active_index: SegmentIndex,
     pub active_marks: Marks,
     pub tail: Tail,
@@ -65,7 +68,7 @@ impl View {
         Self {
             state: State::default(),
             partitions: BTreeMap::new(),
-            segments: VecDeque::new(),
+            segments: Arc::default(),
             active_index: SegmentIndex::default(),
             active_marks: Marks::default(),
             tail: Tail::new(tail_bytes_max, 1),
@@ -89,9 +92,9 @@ impl View {
         self.active().is_some_and(|active| active.id == segment.id)
     }
 
-    pub(super) fn segment(&self, id: u32) -> Option<&Arc<Segment>> {
-        let first = self.segments.front()?.id;
-        self.segments.get(usize::try_from(id.checked_sub(first)?).ok()?)
+    /// The segment after one, which may have gone meanwhile.
+    pub(super) fn segment_after(&self, id: u32) -> Option<&Arc<Segment>> {
+        self.segments.get(self.segments.partition_point(|segment| segment.id <= id))
     }
 
     /// The segment that holds a commit.
@@ -107,10 +110,50 @@ impl View {
         if let Some(before) = self.segments.back()
             && self.has_active
         {
-            before.set_ram_index(index, marks);
+            before.set_unsealed(index, marks);
         }
         self.has_active = true;
-        self.segments.push_back(segment);
+        Arc::make_mut(&mut self.segments).push_back(segment);
+    }
+
+    /// Puts the sealed segments before those that are there.
+    pub(super) fn prepend(&mut self, sealed: Vec<Arc<Segment>>) {
+        let segments = Arc::make_mut(&mut self.segments);
+        sealed.into_iter().rev().for_each(|segment| segments.push_front(segment));
+    }
+
+    /// The row that the active segment will have in the directory; `next` is the first commit of the one after it.
+    pub(super) fn active_row(&self, next: CommitSeq) -> Option<SegmentRow> {
+        let active = self.active().filter(|_| self.has_active)?;
+        Some(SegmentRow {
+            id: active.id,
+            covers_from: active.covers_from,
+            first_commit: active.first_commit,
+            last_commit: next.saturating_sub(1),
+            totals: self.active_index.totals(),
+            occupied_bytes: active.allocated(),
+            marks: self.active_marks.coarse(MARKS_MAX),
+        })
+    }
+
+    /// The row of a sealed segment.
+    pub(super) fn row(&self, id: u32) -> Option<SegmentRow> {
+        let key = SegmentRow::key(id);
+        SegmentRow::decode(&key, self.state.get(Space::Segment, &key)?).ok()
+    }
+
+    /// All rows of the directory, ascending.
+    pub(super) fn rows(&self) -> impl DoubleEndedIterator<Item = Result<SegmentRow, Malformed>> {
+        self.state
+            .range(Space::Segment, &[])
+            .map(|(key, value)| SegmentRow::decode(key, value))
+            .collect::<Vec<_>>()
+            .into_iter()
+    }
+
+    /// Where all partitions stand now, for a segment that begins here.
+    pub(super) fn beginnings(&self) -> Vec<(u32, Vec<u8>)> {
+        encode_beginnings(self.partitions.iter().map(|(&id, partition)| (id, partition.next_offset)))
     }
 
     /// Applies a commit that is durable in the active segment, and tells what it changed for readers.
@@ -150,11 +193,15 @@ impl View {
                 self.partitions.remove(&partition);
                 self.touched.insert(partition);
             }
-            Entry::LogStart { partition, offset }
-                if !heads_known && self.partitions.get_mut(&partition).is_some_and(|p| p.advance_log_start(offset)) =>
-            {
-                self.touched.insert(partition);
-                changes.trimmed.insert(partition);
+            Entry::Removed { reason, rows } if !heads_known => {
+                for removal in format::removals(rows) {
+                    let removal = removal?;
+                    let Some(partition) = self.partitions.get_mut(&removal.partition) else { continue };
+                    self.touched.insert(removal.partition);
+                    if partition.remove(reason, removal.log_start, removal.what) {
+                        changes.trimmed.insert(removal.partition);
+                    }
+                }
             }
             Entry::Batch { partition, gateway_stamped, epoch, bytes } => {
                 self.apply_batch(partition, gateway_stamped, epoch, bytes, location, heads_known)?;
@@ -162,9 +209,6 @@ impl View {
             }
             Entry::Put { space, key, value } if !known.has(space, location.commit) => {
                 self.state.set(space, key.to_vec(), Some(value.to_vec()));
-                if space == Space::Meta && key == META_EVICTED {
-                    self.evict_through(format::u32_at(value, 0), changes);
-                }
             }
             Entry::Delete { space, key } if !known.has(space, location.commit) => {
                 self.state.set(space, key.to_vec(), None);
@@ -189,16 +233,12 @@ impl View {
         }
         let (base_offset, next_offset) = (view.base_offset(), view.next_offset());
         let batch = BatchRef { base_offset, next_offset, location, max_timestamp: view.max_timestamp() };
-        let segment = self.active().map_or(0, |segment| segment.id);
         self.active_index.push(partition, &batch);
-        // A partition dropped later than this segment's snapshot is gone from the heads already.
-        if let Some(head) = self.partitions.get_mut(&partition) {
-            let end = head.next_offset;
-            if !head_known && base_offset < end {
+        if !head_known && let Some(head) = self.partitions.get_mut(&partition) {
+            if base_offset < head.next_offset {
                 return Err("a batch repeats offsets");
             }
-            head.append(segment, epoch, base_offset, next_offset, location.bytes);
-            head.next_offset = head.next_offset.max(end);
+            head.append(epoch, base_offset, next_offset, location.bytes);
             self.touched.insert(partition);
         }
         self.tail.push(ScannedBatch {
@@ -213,20 +253,14 @@ impl View {
         Ok(())
     }
 
-    fn evict_through(&mut self, segment: u32, changes: &mut Changes) {
-        for (&id, partition) in &mut self.partitions {
-            if partition.evict_through(segment) {
-                self.touched.insert(id);
-                changes.trimmed.insert(id);
-            }
-        }
-    }
-
     /// Takes the segments that a commit declared evicted out of the ring.
     pub(super) fn take_evicted(&mut self) -> Vec<Arc<Segment>> {
         let through = self.evicted_through();
         let count = self.segments.iter().take_while(|segment| segment.id <= through).count();
-        self.segments.drain(..count).collect()
+        if count == 0 {
+            return Vec::new();
+        }
+        Arc::make_mut(&mut self.segments).drain(..count).collect()
     }
 
     /// All segments up to this id are evicted.

@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 
 use super::chunks::{Room, Stream};
 use super::commit_policy::{self, CLOSE_BYTES, Waiting};
+use super::directory::SegmentRow;
 use super::draft::{self, Draft};
 use super::error::StoreError;
 use super::evictor;
@@ -223,11 +224,18 @@ impl Writer {
             if self.shared.on_full == OnFull::Refuse {
                 return false;
             }
-            let Some(evict) = evictor::oldest(&self.shared) else { return false };
             if let Err(error) = sealer::step(&self.shared) {
                 let _poisoned = self.fail(&error);
                 return false;
             }
+            let mut evict = match evictor::oldest(&self.shared) {
+                Ok(Some(evict)) => evict,
+                Ok(None) => return false,
+                Err(error) => {
+                    log::warn!("looking at what the oldest segment holds: {error}");
+                    return false;
+                }
+            };
             let mut pending = Pending::default();
             evict.enter(&mut Draft::new(&self.shared.view(), &self.shared.env, &mut pending, true));
             if self.append(&mut pending, false).is_err() {
@@ -265,6 +273,10 @@ impl Writer {
         let begins = |active: &Arc<Segment>| active.with_open(super::segment::SegmentFile::begins_part);
         if roll || self.shared.view().active().and_then(begins) == Some(true) {
             self.room = Room::default();
+        }
+        if roll && let Some(row) = self.shared.view().active_row(seq) {
+            // The one before is known from now on without its file.
+            pending.set_row(Space::Segment, &SegmentRow::key(row.id), Some(&row.encode()));
         }
         let stream = pending.encode(header, self.room, self.shared.compression);
         if roll {
@@ -355,7 +367,8 @@ impl Writer {
             Space::ALL.into_iter().filter(cold).collect()
         };
         let incarnation = shared.incarnation;
-        let activation = Activation { incarnation, id: id.into(), first_commit: seq, hot, cold };
+        let begin = shared.view().beginnings();
+        let activation = Activation { incarnation, id: id.into(), first_commit: seq, hot, cold, begin };
         spare.file.activate(&activation, &shared.view().state, stream).map_err(|error| self.fail(&error))?;
         if !activation.cold.is_empty() {
             *lock(&shared.cold_changes) = Some(sealer::changes(shared, &activation.cold, seq - 1));

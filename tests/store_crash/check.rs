@@ -1,7 +1,7 @@
 //! Holds a store against the model.
 
 use brooklet::record::{BatchView, records};
-use brooklet::store::{PartitionId, ReadError, Space, Store};
+use brooklet::store::{PartitionId, ReadError, Removed, Space, Store};
 use fastrand::Rng;
 
 use crate::harness::{Verdict, ensure};
@@ -76,7 +76,23 @@ fn check_partition(store: &Store, id: PartitionId, model: &Partition, evictions:
         let read = store.read(id, outside, 1);
         ensure!(matches!(read, Err(ReadError::OutOfRange(_))), "reading {outside} gives {read:?}");
     }
+    check_accounts(store, id, model, start)?;
     check_losses(store, id, model, start)
+}
+
+/// What was accepted is what is still there and what went for a reason.
+fn check_accounts(store: &Store, id: PartitionId, model: &Partition, start: i64) -> Verdict {
+    let accounts = store.accounts(id).ok_or("it has no accounts")?;
+    let accepted = model.next.unsigned_abs();
+    ensure!(accounts.accepted.records == accepted, "{accounts:?}, but {accepted} were accepted");
+    let retained = model.next.abs_diff(start);
+    ensure!(accounts.retained.records == retained, "{accounts:?}, but {retained} are there");
+    let removed = |of: fn(&Removed) -> u64| accounts.removed.iter().map(|(_, what)| of(what)).sum::<u64>();
+    let records = accounts.retained.records + removed(|what| what.records);
+    let bytes = accounts.retained.bytes + removed(|what| what.bytes);
+    ensure!((records, bytes) == (accepted, accounts.accepted.bytes), "{accounts:?} doesn't add up");
+    ensure!((retained == 0) == (accounts.retained.bytes == 0), "{accounts:?}: records and bytes disagree");
+    Ok(())
 }
 
 /// What was met while reading a partition, to hold lookups against.

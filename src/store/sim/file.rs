@@ -31,7 +31,9 @@ impl DiskFile for SimFile {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let mut world = self.disk.begin(OpKind::Read, &self.path)?;
         let inode = world.inode(self.id)?;
-        if self.direct { inode.read_direct(offset, out) } else { inode.read(offset, out) }
+        if self.direct { inode.read_direct(offset, out) } else { inode.read(offset, out) }?;
+        world.counters.bytes_read += out.len() as u64;
+        Ok(())
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -105,11 +105,12 @@ fn an_unreadable_sealed_segment_is_a_gap_and_not_the_end() {
     bytes[..4_096].fill(0xaa);
     std::fs::write(&path, &bytes).unwrap();
     let mut store = Stepped::open(options(dir.path()));
-    assert_eq!(store.store.status().damaged_segments, 1);
+    assert_eq!(store.store.status().damaged_segments, 0, "opening reads no sealed segment");
     let head = store.store.head(PartitionId(1)).unwrap();
     assert_eq!(head.high_watermark, all.last().unwrap().1);
     let left = read_all(&store.store, 1, 1 << 20);
     assert!(left.len() < all.len() && left.iter().all(|range| all.contains(range)));
+    assert_eq!(store.store.status().damaged_segments, 1);
     let mut scanned = 0;
     let mut from = 1;
     loop {
@@ -128,4 +129,21 @@ fn an_unreadable_sealed_segment_is_a_gap_and_not_the_end() {
     }
     assert_eq!(store.store.status().damaged_segments, 0);
     assert!(!path.exists());
+    let accounts = store.store.accounts(PartitionId(1)).unwrap();
+    let head = store.store.head(PartitionId(1)).unwrap();
+    assert_eq!(accounts.removed, [(LossReason::Evicted, accounts.removed[0].1)]);
+    assert_eq!(accounts.removed[0].1.records, head.log_start as u64);
+    assert_eq!(accounts.retained.records, (head.high_watermark - head.log_start) as u64);
+}
+
+#[test]
+fn a_missing_segment_is_a_gap_that_shows_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = filled(dir.path(), true);
+    std::fs::remove_file(dir.path().join("0000000002.seg")).unwrap();
+    let store = Stepped::open(options(dir.path()));
+    assert_eq!(store.store.status().damaged_segments, 1);
+    let left = read_all(&store.store, 1, 1 << 20);
+    assert!(left.len() < all.len() && left.iter().all(|range| all.contains(range)));
+    assert_eq!((left[0], left.last()), (all[0], all.last()));
 }
