@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Cuts the power over the store and over the whole broker, in simulation; kills, fails and fills their disk as well.
 #
-#   scripts/crash.sh [--minutes N]     random seeds for so long, default 10; prints the crashes by kind, and violations
+#   scripts/crash.sh [--minutes N] [--only TEST]
+#                                      random seeds for so long, default 10; prints the crashes by kind, and violations
 #   scripts/crash.sh --seed S [TEST]   one seed again, as a violation prints it
 #   scripts/crash.sh --planted         breaks a rule of the store on purpose, one after the other: each must be found
 #
@@ -9,12 +10,13 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-usage() { sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 minutes=10
 while [ $# -gt 0 ]; do
   case $1 in
     --minutes) minutes=${2:?--minutes needs a number}; shift 2 ;;
+    --only) export BROOKLET_CRASH_ONLY=${2:?--only needs the name of a test}; shift 2 ;;
     --seed)
       BROOKLET_CRASH_SEED=${2:?--seed needs a number} exec cargo test --test store_crash --test broker_crash -- --nocapture ${3:+"$3"}
       ;;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use brooklet::broker::{Broker, Topic, TopicId};
 use brooklet::record::{BatchView, decompress, records};
-use brooklet::store::{Intervals, PartitionId, ReadError};
+use brooklet::store::{Intervals, PartitionId, ReadError, Space, cursor_key};
 use fastrand::Rng;
 
 use crate::harness::{Verdict, ensure};
@@ -316,7 +316,9 @@ fn check_publish(
 
 /// The follower's position is one that was saved, and what it can't read any more stands in the ledger.
 fn check_follower(broker: &Broker, log: &Log, id: PartitionId, model: &Model, found: &mut Found) -> Verdict {
-    let position = Some(broker.position(FOLLOWER, id)).filter(|position| *position != Intervals::default());
+    // The durable one: what the broker has in memory may be ahead of it, and is after healing.
+    let position = broker.store().get(Space::Cursor, &cursor_key(FOLLOWER, id));
+    let position = position.map(|bytes| Intervals::decode(&bytes)).transpose().map_err(|error| error.to_string())?;
     let register = model.positions.get(&id).cloned().unwrap_or_default();
     ensure!(register.possible(position.as_ref()), "position {position:?}, not {register:?}");
     let reached = position.as_ref().map_or(0, Intervals::first_gap);

@@ -107,6 +107,11 @@ impl Gateway {
         Ok(gateway)
     }
 
+    /// Whether the store has failed.
+    pub fn is_stopped(&self) -> bool {
+        self.broker.store().status().poisoned.is_some()
+    }
+
     pub fn ticket(&mut self) -> u64 {
         self.tickets += 1;
         self.tickets
@@ -265,6 +270,9 @@ impl Gateway {
                 if publish.state == State::Open && published.last_sequence != publish.last_sequence() {
                     self.wrong.push(format!("device {device}: {published:?} for {publish:?}"));
                 }
+                if let (State::Memory, Some(session)) = (then, &state.session) {
+                    session.acknowledged_from_memory(published.last_sequence);
+                }
                 // What is in memory only may come to lie elsewhere.
                 let last = published.last.filter(|_| then == State::Acked);
                 return Some(Event::Durable { device, number, state: then, last });
@@ -307,12 +315,12 @@ impl Gateway {
 
     /// Lets the store and its clients work until everybody has an answer and nothing is left to tidy up.
     pub fn settle(&mut self) {
-        for _ in 0..20_000 {
+        for _ in 0..5_000 {
             self.clock.advance_ms(20);
             let written = self.engine.step_writer(true);
             let sealed = self.engine.step_sealer();
             let tidied = self.engine.step_evictor();
-            let stopped = self.broker.store().status().poisoned.is_some();
+            let stopped = self.is_stopped();
             let moved = self.listen() | (!stopped && self.resume());
             let busy = written.committed.is_some() || matches!(sealed, Ok(true)) || matches!(tidied, Ok(true));
             if !busy && !moved && (self.tasks.is_empty() || stopped) {
@@ -321,7 +329,8 @@ impl Gateway {
                 return;
             }
         }
-        self.wrong.push("it never comes to rest".into());
+        let (waiting, last) = (self.tasks.asked(), self.history().pop());
+        self.wrong.push(format!("it never comes to rest: {waiting:?} wait; the last was {last:?}"));
     }
 
     /// The disk, after everything was closed in order.

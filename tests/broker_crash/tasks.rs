@@ -80,6 +80,11 @@ impl Tasks {
         self.tasks.is_empty()
     }
 
+    /// What is under way.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.tasks.iter().map(|task| task.asked).collect()
+    }
+
     /// Adds a request; it takes its place in the store's queue now.
     pub fn spawn(&mut self, disk: &SimDisk, asked: Asked, future: impl Future<Output = Answer> + 'static) {
         let disk_ops = AtomicU64::new(disk.ops());

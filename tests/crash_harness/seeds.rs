@@ -1,7 +1,7 @@
 //! Runs tests with seeds: a few fixed ones, one that failed before, or random ones for as long as asked.
 //!
 //! `BROOKLET_CRASH_SEED=7` replays one seed; `BROOKLET_CRASH_SECONDS=600` goes on with seed after seed for that long, on
-//! all cores. scripts/crash.sh sets them.
+//! all cores; with `BROOKLET_CRASH_ONLY=lives`, with that test only. scripts/crash.sh sets them.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,6 +36,11 @@ pub fn with_seeds(seeds: Range<u64>, test: impl Fn(u64) -> Verdict) {
 /// # Panics
 /// At the end, if any failed.
 pub fn with_random_seeds(tests: &[Named]) {
+    let only = std::env::var("BROOKLET_CRASH_ONLY").unwrap_or_default();
+    let tests: Vec<_> = tests.iter().filter(|(name, _)| only.is_empty() || *name == only).collect();
+    if tests.is_empty() {
+        return;
+    }
     let limit = Duration::from_secs(setting("BROOKLET_CRASH_SECONDS").unwrap_or(60));
     let (start, violations, runs) = (Instant::now(), Mutex::new(Vec::new()), Mutex::new(0_u64));
     let work = || {
@@ -47,7 +52,7 @@ pub fn with_random_seeds(tests: &[Named]) {
                 *runs += 1;
                 *runs as usize
             };
-            let (name, test) = tests[number % tests.len()];
+            let (name, test) = *tests[number % tests.len()];
             let seed = rng.u64(1_000..1 << 40);
             if let Err(what) = verdict(seed, test) {
                 eprintln!("VIOLATION in {name}: {what}\nagain with scripts/crash.sh --seed {seed}");

@@ -192,9 +192,11 @@ impl SimDisk {
         self.lock_world().broken = Some(errno);
     }
 
-    /// Ends [`SimDisk::break_down`].
+    /// Ends [`SimDisk::break_down`], and forgets failures that were planned and have not happened.
     pub fn mend(&self) {
-        self.lock_world().broken = None;
+        let mut world = self.lock_world();
+        world.broken = None;
+        world.faults.clear();
     }
 
     /// From now on [`OpenMode::ReadDirect`] is refused, as on filesystems that know no such reads.
