@@ -95,56 +95,28 @@ impl Broker {
         }
     }
 
-    /// Sets (`Some`) or resets to the default (`None`) configurations of a topic.
-    ///
-    /// # Errors
-    /// [`TopicError::Unknown`], `Invalid`, or the store's; then nothing has changed.
-    pub async fn alter_topic(
-        &self,
-        name: &str,
-        changes: &[(String, Option<String>)],
-    ) -> Result<Arc<Topic>, TopicError> {
-        let changes = changes.to_vec();
-        self.change_topic(name, move |shared, draft, topic| {
-            let mut changed = topic.clone();
-            for (key, value) in &changes {
-                changed.overrides.retain(|(k, _)| k != key);
-                if let Some(value) = value {
-                    changed.overrides.push((key.clone(), value.clone()));
-                }
-            }
-            Ok(match shared.options.defaults.effective(&changed.name, &changed.overrides) {
-                Ok(config) => {
-                    let changed = Topic { config, ..changed };
-                    reserves::check(draft, shared, &changed).map(|()| changed)
-                }
-                Err(text) => Err(TopicError::Invalid(text)),
-            })
-        })
-        .await
-    }
-
     /// Raises the number of a topic's partitions to `count`.
     ///
     /// # Errors
     /// [`TopicError::Invalid`] when `count` is not more than there are, `Unknown`, `TooMany`, or the store's.
     pub async fn add_partitions(&self, name: &str, count: u32) -> Result<Arc<Topic>, TopicError> {
         self.change_topic(name, move |shared, draft, topic| {
-            let have = topic.partition_count();
-            if count <= have {
-                return Ok(Err(TopicError::Invalid(format!(
-                    "topic {} has {have} partitions; the number can only grow",
-                    topic.name
-                ))));
-            }
-            if shared.catalog.counts().1 + (count - have) as usize > limits::PARTITIONS_MAX {
-                return Ok(Err(too_many()));
+            if let Err(error) = check_partitions(shared, topic, count) {
+                return Ok(Err(error));
             }
             let mut changed = topic.clone();
-            changed.partitions.extend(create_partitions(draft, count - have)?);
+            changed.partitions.extend(create_partitions(draft, count - topic.partition_count())?);
             Ok(Ok(changed))
         })
         .await
+    }
+
+    /// Whether `topic`, as it is now, could have `count` partitions.
+    ///
+    /// # Errors
+    /// [`TopicError::Invalid`] or `TooMany`, as [`Broker::add_partitions`].
+    pub fn check_partitions(&self, topic: &Topic, count: u32) -> Result<(), TopicError> {
+        check_partitions(&self.shared, topic, count)
     }
 
     /// Deletes a topic and all its records.
@@ -153,27 +125,36 @@ impl Broker {
     /// [`TopicError::Unknown`], or the store's.
     pub async fn delete_topic(&self, name: &str) -> Result<(), TopicError> {
         let topic = self.topic(name).ok_or_else(|| TopicError::Unknown(name.to_owned()))?;
-        let (deleted, shared, publish) = (Arc::clone(&topic), Arc::clone(&self.shared), Arc::clone(&self.shared));
-        call(
+        self.delete_topic_as_found(&topic).await
+    }
+
+    /// As [`Broker::delete_topic`], but only if the topic of this name is still the one that was found.
+    ///
+    /// # Errors
+    /// As [`Broker::delete_topic`].
+    pub async fn delete_topic_as_found(&self, topic: &Arc<Topic>) -> Result<(), TopicError> {
+        let (topic, shared, publish) = (Arc::clone(topic), Arc::clone(&self.shared), Arc::clone(&self.shared));
+        let deleted = call(
             &self.shared.store,
             move |draft| {
-                if current(draft, &shared, &topic).is_none() {
+                // As it is now: partitions may have been added since it was found.
+                let Some(topic) = current(draft, &shared, &topic) else {
                     return Ok(Err(TopicError::Unknown(topic.name.clone())));
-                }
+                };
                 draft.delete(Space::Topic, topic.name.as_bytes())?;
                 for partition in &topic.partitions {
                     draft.drop_partition(*partition)?;
                 }
                 forget(draft, &topic)?;
-                Ok(Ok(()))
+                Ok(Ok(topic))
             },
             move |result| {
-                if result.is_ok() {
-                    publish.withdraw_topic(&deleted);
+                if let Ok(deleted) = result {
+                    publish.withdraw_topic(deleted);
                 }
             },
-        )
-        .await?
+        );
+        deleted.await?.map(drop)
     }
 
     /// Moves a partition's log start forward to `offset` (Kafka's DeleteRecords); −1 is the high watermark.
@@ -205,7 +186,7 @@ impl Broker {
     }
 
     /// Runs `change` on the writer over the topic as it is then, and stores what it returns.
-    async fn change_topic(
+    pub(super) async fn change_topic(
         &self,
         name: &str,
         change: impl Fn(&Shared, &mut Draft<'_>, &Topic) -> Result<Result<Topic, TopicError>, DraftError> + Send + 'static,
@@ -236,7 +217,7 @@ impl Broker {
 }
 
 /// On the writer: `topic` as it is after all earlier operations, if it is still there.
-fn current(draft: &Draft<'_>, shared: &Shared, topic: &Topic) -> Option<Topic> {
+pub(super) fn current(draft: &Draft<'_>, shared: &Shared, topic: &Topic) -> Option<Topic> {
     let value = draft.get(Space::Topic, topic.name.as_bytes())?;
     catalog::decode(topic.name.as_bytes(), value, &shared.options.defaults).filter(|now| now.id == topic.id)
 }
@@ -268,6 +249,18 @@ fn create(draft: &mut Draft<'_>, wanted: &Topic) -> Result<Result<Arc<Topic>, To
     topic.partitions = create_partitions(draft, wanted.partition_count())?;
     draft.put(Space::Topic, topic.name.as_bytes(), &catalog::encode(&topic))?;
     Ok(Ok(Arc::new(topic)))
+}
+
+fn check_partitions(shared: &Shared, topic: &Topic, count: u32) -> Result<(), TopicError> {
+    let have = topic.partition_count();
+    if count <= have {
+        let text = format!("topic {} has {have} partitions; the number can only grow", topic.name);
+        return Err(TopicError::Invalid(text));
+    }
+    if shared.catalog.counts().1 + (count - have) as usize > limits::PARTITIONS_MAX {
+        return Err(too_many());
+    }
+    Ok(())
 }
 
 /// On the writer: `count` partitions with numbers never used before.

@@ -4,22 +4,7 @@
 //! Invariant: a value is taken only where what it asks for holds, or where it tunes something that Brooklet does not have.
 //! What would promise more than is done is refused with the reason.
 
-/// The type of a setting's value, as Kafka tells it to clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ValueKind {
-    /// `true` or `false`.
-    Boolean,
-    /// Text.
-    Text,
-    /// A whole number of 32 bits.
-    Int,
-    /// A whole number of 64 bits.
-    Long,
-    /// A number with a fraction.
-    Double,
-    /// Texts with commas between them.
-    List,
-}
+use super::settings::ValueKind;
 
 /// Which values are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,15 +21,15 @@ enum Allowed {
 
 /// A setting that decides nothing here.
 #[derive(Clone, Copy, Debug)]
-pub struct Kept {
+pub(super) struct Kept {
     /// Its name in Kafka.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// Its value unless set; Kafka's.
-    pub default: &'static str,
+    pub(super) default: &'static str,
     /// The type of its value.
-    pub kind: ValueKind,
+    pub(super) kind: ValueKind,
     /// Why it decides nothing, or why only one value is taken.
-    pub why: &'static str,
+    pub(super) why: &'static str,
     allowed: Allowed,
 }
 
@@ -60,7 +45,7 @@ const ALONE: &str = "there is one broker, which holds the only replica";
 const TIERED: &str = "there is no tiered storage";
 
 /// All of them, by name.
-pub const KEPT: &[Kept] = {
+pub(super) const KEPT: &[Kept] = {
     use Allowed::{Default, Either, From, Ratio};
     use ValueKind::{Boolean, Double, Int, List, Long};
     &[

@@ -6,6 +6,7 @@
 //! Absent by design: wire types and wire error codes (the listeners' and codecs'), sockets, and redb.
 
 mod admin;
+mod alter;
 mod call;
 mod catalog;
 mod devices;
@@ -22,6 +23,7 @@ mod producers;
 mod publish;
 mod rebuild;
 mod reserves;
+mod settings;
 mod ticket;
 mod topic;
 mod waiters;
@@ -33,15 +35,16 @@ use event_listener::{Event, EventListener};
 use smol::lock::Semaphore;
 
 pub use admin::NewTopic;
+pub use alter::SettingsChange;
 pub use catalog::{Defaults, stored_topics};
 pub use devices::DeviceSession;
 pub use error::{CommitError, FetchError, OffsetError, ProduceError, TopicError};
 pub use followers::Follows;
-pub use kept::{KEPT, Kept, ValueKind};
 pub use offsets::CommittedOffset;
 pub use partitioner::{murmur2, partition_for_key};
 pub use produce::{Acks, Appended};
 pub use publish::{NewRecord, Published};
+pub use settings::{Setting, ValueKind};
 pub use ticket::Ticket;
 pub use topic::{KeyDefault, TimestampType, Topic, TopicConfig, TopicId, validate_name};
 pub use waiters::Registration;

@@ -10,6 +10,8 @@ use crate::store::Space;
 
 /// Where the first id not yet reserved is kept, in `Space::Producer`; producers' keys have 12 bytes.
 const NEXT: &[u8] = b"next";
+/// The first id ever given.
+const FIRST: i64 = 1;
 /// Ids reserved by one commit.
 const BLOCK: i64 = 1_000;
 
@@ -30,6 +32,19 @@ impl ProducerIds {
 }
 
 impl Broker {
+    /// Makes a first commit if there never was one: nothing of a new store is on disk until then, and the next opening
+    /// would make another, with another identity (the cluster's id, and the gateway's where it has none of its own).
+    ///
+    /// # Errors
+    /// Why the store did not take it.
+    pub async fn settle(&self) -> Result<(), CommitError> {
+        let store = &self.shared.store;
+        if store.status().last_commit > 0 {
+            return Ok(());
+        }
+        call(store, |draft| draft.put(Space::Producer, NEXT, &FIRST.to_be_bytes()), |()| {}).await
+    }
+
     /// An id that no producer was ever given, for use with epoch 0.
     ///
     /// # Errors
@@ -43,7 +58,7 @@ impl Broker {
             |draft| {
                 let stored =
                     draft.get(Space::Producer, NEXT).and_then(|v| Some(i64::from_be_bytes(v.try_into().ok()?)));
-                let first = stored.unwrap_or(1);
+                let first = stored.unwrap_or(FIRST);
                 let end = first.saturating_add(BLOCK);
                 draft.put(Space::Producer, NEXT, &end.to_be_bytes())?;
                 Ok(first..end)

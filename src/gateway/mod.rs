@@ -85,6 +85,9 @@ impl Gateway {
         if let Some(why) = broker.reserves_too_large() {
             log::warn!("{why}");
         }
+        if let Err(error) = future::block_on(broker.settle()) {
+            log::warn!("the new store's identity is not durable yet: {error}");
+        }
         let executor = Arc::new(Executor::new());
         let (alive, ended) = async_channel::bounded::<()>(1);
         let shutdown = Shutdown::default();

@@ -269,6 +269,11 @@ impl Store {
         self.shared().view().epochs()
     }
 
+    /// The directory that holds everything.
+    pub fn dir(&self) -> std::path::PathBuf {
+        self.shared().ring.dir.clone()
+    }
+
     /// Random, made when the store was created.
     pub fn incarnation(&self) -> [u8; 16] {
         self.shared().incarnation

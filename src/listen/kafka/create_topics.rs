@@ -4,10 +4,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use super::configs::{self, Entry};
 use super::errors::of_topic;
 use super::request::{Failed, Later, Request, ready};
-use super::{Context, NODE_ID};
-use crate::broker::{NewTopic, Topic, TopicConfig, TopicError};
+use super::{Context, NODE_ID, repeated};
+use crate::broker::{NewTopic, Topic, TopicError};
 use crate::kafka::create_topics::{
     CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
 };
@@ -21,13 +22,18 @@ pub(super) fn handle(
 }
 
 /// What became of one topic: as it is now, or why not.
-type Outcome = Result<(Topic, Vec<(&'static str, String)>), (ErrorCode, String)>;
+type Outcome = Result<(Topic, Vec<Entry>), (ErrorCode, String)>;
 
 async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed> {
     let body: CreateTopicsRequest<'_> = request.body()?;
+    let repeated = repeated(body.topics.iter().map(|topic| topic.name));
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(body.topics.len());
     for wanted in &body.topics {
-        outcomes.push(create(&context, wanted, body.validate_only).await);
+        outcomes.push(if repeated.contains(wanted.name) {
+            Err((ErrorCode::InvalidRequest, "the topic is in the request more than once".to_owned()))
+        } else {
+            create(&context, wanted, body.validate_only).await
+        });
     }
     let topics = body.topics.iter().zip(&outcomes).map(|(wanted, outcome)| result(wanted, outcome)).collect();
     Ok(ready(request.answer(&CreateTopicsResponse { topics, ..Default::default() })?))
@@ -57,7 +63,7 @@ async fn create(context: &Context, wanted: &CreatableTopic<'_>, validate_only: b
     } else {
         context.broker.create_topic(new).await.map_err(code)?.as_ref().clone()
     };
-    let configs = TopicConfig::KEYS.into_iter().filter_map(|key| Some((key, topic.config.get(key)?))).collect();
+    let configs = configs::of_topic(context, &topic);
     Ok((topic, configs))
 }
 
@@ -97,10 +103,10 @@ fn result<'a>(wanted: &CreatableTopic<'a>, outcome: &'a Outcome) -> CreatableTop
             configs: Some(
                 configs
                     .iter()
-                    .map(|(name, value)| CreatableTopicConfigs {
-                        name,
-                        value: Some(value),
-                        config_source: super::describe_configs::source(topic, name),
+                    .map(|entry| CreatableTopicConfigs {
+                        name: entry.name,
+                        value: Some(&entry.value),
+                        config_source: entry.source,
                         ..Default::default()
                     })
                     .collect(),

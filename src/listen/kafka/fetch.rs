@@ -1,5 +1,6 @@
 //! Fetch: batches as they lie, waiting for `min_bytes` of them up to `max_wait`. No fetch sessions (KIP-227): a client
-//! that asks for one is answered session 0 and sends whole requests.
+//! that asks for one is answered session 0 and sends whole requests; one that goes on with a session, of another broker
+//! at this address perhaps, is told that there is none.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,6 +28,9 @@ pub(super) fn handle(
     })
 }
 
+/// `session_epoch` of a request for a new session; −1 asks for none. Any later one goes on with a session.
+const SESSION_EPOCH_FIRST: i32 = 0;
+
 /// One partition's share of an answer.
 #[derive(Default)]
 struct Share {
@@ -40,6 +44,11 @@ struct Share {
 
 async fn finish(context: Arc<Context>, request: Request) -> Answer {
     let body: FetchRequest<'_> = request.body()?;
+    if body.session_epoch > SESSION_EPOCH_FIRST {
+        let response =
+            FetchResponse { error_code: ErrorCode::FetchSessionIdNotFound.code(), ..FetchResponse::default() };
+        return Ok(Some(request.answer(&response)?.into()));
+    }
     let bytes_max = usize::try_from(body.max_bytes).unwrap_or(0).min(limits::FETCH_BYTES_MAX);
     let bytes_min = usize::try_from(body.min_bytes).unwrap_or(0).min(bytes_max);
     let wait_ms = u64::try_from(body.max_wait_ms).unwrap_or(0).min(limits::FETCH_WAIT_MS_MAX);
@@ -101,12 +110,8 @@ async fn read_partition(
     let Some(id) = broker.topic(topic).and_then(|topic| topic.partition(wanted.partition)) else {
         return failed(ErrorCode::UnknownTopicOrPartition);
     };
-    let epoch = broker.store().epoch().ordinal as i32;
-    if wanted.current_leader_epoch > epoch {
-        return failed(ErrorCode::UnknownLeaderEpoch);
-    }
-    if (0..epoch).contains(&wanted.current_leader_epoch) {
-        return failed(ErrorCode::FencedLeaderEpoch);
+    if let Err(code) = super::check_epoch(context, wanted.current_leader_epoch) {
+        return failed(code);
     }
     if let Some(diverging) = diverging(context, id, wanted) {
         return Share { diverging, head: broker.head(id).ok(), ..Share::default() };

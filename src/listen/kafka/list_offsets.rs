@@ -27,11 +27,33 @@ async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed
     for topic in &body.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
-            partitions.push(look_up(&context, topic.name, partition, body.isolation_level).await);
+            let response = match unsupported(partition.timestamp, request.version) {
+                true => failed(partition, ErrorCode::UnsupportedVersion),
+                false => look_up(&context, topic.name, partition, body.isolation_level).await,
+            };
+            partitions.push(response);
         }
         topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
     }
     Ok(ready(request.answer(&ListOffsetsResponse { topics, ..Default::default() })?))
+}
+
+/// Whether a special timestamp has no meaning in this version. All later ones are about tiered storage.
+fn unsupported(timestamp: i64, version: i16) -> bool {
+    match timestamp {
+        0.. | LATEST | EARLIEST => false,
+        MAX_TIMESTAMP => version < 7,
+        EARLIEST_LOCAL => version < 8,
+        _ => true,
+    }
+}
+
+fn failed(wanted: &ListOffsetsPartition, code: ErrorCode) -> ListOffsetsPartitionResponse {
+    ListOffsetsPartitionResponse {
+        partition_index: wanted.partition_index,
+        error_code: code.code(),
+        ..Default::default()
+    }
 }
 
 async fn look_up(
@@ -40,17 +62,18 @@ async fn look_up(
     wanted: &ListOffsetsPartition,
     isolation_level: i8,
 ) -> ListOffsetsPartitionResponse {
-    let mut response = ListOffsetsPartitionResponse { partition_index: wanted.partition_index, ..Default::default() };
+    let partition_index = wanted.partition_index;
     match find(context, topic, wanted, isolation_level).await {
-        Ok(Some((offset, timestamp))) => {
-            response.offset = offset;
-            response.timestamp = timestamp;
-            response.leader_epoch = context.broker.store().epoch().ordinal as i32;
-        }
-        Ok(None) => {}
-        Err(error) => response.error_code = error.code(),
+        Ok(Some((offset, timestamp))) => ListOffsetsPartitionResponse {
+            partition_index,
+            offset,
+            timestamp,
+            leader_epoch: context.broker.store().epoch().ordinal as i32,
+            ..Default::default()
+        },
+        Ok(None) => ListOffsetsPartitionResponse { partition_index, ..Default::default() },
+        Err(code) => failed(wanted, code),
     }
-    response
 }
 
 /// Offset and timestamp (−1 where none was asked for); `None` where no record fits.
@@ -66,14 +89,13 @@ async fn find(
         .topic(topic)
         .and_then(|topic| topic.partition(wanted.partition_index))
         .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    super::check_epoch(context, wanted.current_leader_epoch)?;
     let head = broker.head(partition).map_err(code)?;
     match wanted.timestamp {
         LATEST if isolation_level == 1 => Ok(Some((head.last_stable_offset, -1))),
         LATEST => Ok(Some((head.high_watermark, -1))),
         EARLIEST | EARLIEST_LOCAL => Ok(Some((head.log_start, -1))),
         MAX_TIMESTAMP => broker.max_timestamp(partition).await.map_err(code),
-        // Other special values ask about tiered storage, of which there is none.
-        timestamp if timestamp < 0 => Ok(None),
         timestamp => broker.offset_for_time(partition, timestamp).await.map_err(code),
     }
 }

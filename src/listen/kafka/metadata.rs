@@ -42,10 +42,7 @@ async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed
             found
         }
     };
-    let (host, port) = match &context.options.advertised {
-        Some((host, port)) => (host.clone(), *port),
-        None => (request.local.ip().to_canonical().to_string(), request.local.port()),
-    };
+    let (host, port) = context.address(&request);
     let epoch = context.broker.store().epoch().ordinal as i32;
     let response = MetadataResponse {
         brokers: vec![MetadataResponseBroker { node_id: NODE_ID, host: &host, port: port.into(), rack: None }],

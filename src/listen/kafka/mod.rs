@@ -3,9 +3,17 @@
 //! [`session`] reads requests and writes answers in their order; [`routes`] is the one table that decides what is
 //! served and advertised; every other file is one API: request in, calls of the broker, response out.
 
+mod alter_configs;
 mod api_versions;
+mod configs;
+mod create_partitions;
 mod create_topics;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
 mod describe_configs;
+mod describe_log_dirs;
+mod describe_topic_partitions;
 mod errors;
 mod fetch;
 mod find_coordinator;
@@ -18,6 +26,8 @@ mod request;
 mod routes;
 mod session;
 
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +37,7 @@ use smol::net::TcpListener;
 use super::accept::Acceptor;
 use super::budget::ByteBudget;
 use crate::broker::{Acks, Broker};
+use crate::kafka::error_code::ErrorCode;
 
 /// The node id of this broker, alone in its cluster.
 const NODE_ID: i32 = 1;
@@ -74,6 +85,36 @@ struct Context {
     /// waited for memory which the requests behind it hold would wait for ever.
     answers: ByteBudget,
     cluster_id: String,
+}
+
+impl Context {
+    /// Where clients find this broker: host and port.
+    fn address(&self, request: &request::Request) -> (String, u16) {
+        match &self.options.advertised {
+            Some((host, port)) => (host.clone(), *port),
+            None => (request.local.ip().to_canonical().to_string(), request.local.port()),
+        }
+    }
+}
+
+/// Whether a client knows the leader epoch that is current (KIP-320); −1 if it knows none.
+///
+/// # Errors
+/// What to answer where it doesn't: it asks for metadata, and again.
+fn check_epoch(context: &Context, known: i32) -> Result<(), ErrorCode> {
+    let current = context.broker.store().epoch().ordinal as i32;
+    match known {
+        ..0 => Ok(()),
+        known if known > current => Err(ErrorCode::UnknownLeaderEpoch),
+        known if known < current => Err(ErrorCode::FencedLeaderEpoch),
+        _ => Ok(()),
+    }
+}
+
+/// Those of `keys` that come more than once.
+fn repeated<K: Copy + Eq + Hash>(keys: impl Iterator<Item = K>) -> HashSet<K> {
+    let mut seen = HashSet::new();
+    keys.filter(|key| !seen.insert(*key)).collect()
 }
 
 /// Serves Kafka clients until shutdown.

@@ -32,16 +32,13 @@ pub(super) fn handle(
 
 fn look_up(context: &Context, topic: &str, wanted: &OffsetForLeaderPartition) -> EpochEndOffset {
     let broker = &context.broker;
-    let current = broker.store().epoch().ordinal as i32;
     let mut result = EpochEndOffset { partition: wanted.partition, ..Default::default() };
     let Some(id) = broker.topic(topic).and_then(|topic| topic.partition(wanted.partition)) else {
         result.error_code = ErrorCode::UnknownTopicOrPartition.code();
         return result;
     };
-    if wanted.current_leader_epoch > current {
-        result.error_code = ErrorCode::UnknownLeaderEpoch.code();
-    } else if (0..current).contains(&wanted.current_leader_epoch) {
-        result.error_code = ErrorCode::FencedLeaderEpoch.code();
+    if let Err(code) = super::check_epoch(context, wanted.current_leader_epoch) {
+        result.error_code = code.code();
     } else if let Ok(epoch) = u32::try_from(wanted.leader_epoch)
         && let Some((epoch, end_offset)) = broker.store().epoch_end(id, epoch)
     {

@@ -72,15 +72,19 @@ async fn append(
 }
 
 async fn finish(request: Request, queued: Vec<Queued>, wants_answer: bool) -> Answer {
-    if !wants_answer {
-        return Ok(None);
-    }
     let mut outcomes = Vec::with_capacity(queued.len());
     for outcome in queued {
         outcomes.push(match outcome {
             Queued::Refused(code, text) => Err((code, text)),
             Queued::Ticket(ticket) => ticket.wait().await.map_err(|error| (of_produce(&error), error.to_string())),
         });
+    }
+    if !wants_answer {
+        // Whoever doesn't read answers is told by the end of the connection, as Kafka does: it asks for metadata then.
+        return match outcomes.into_iter().find_map(Result::err) {
+            Some((code, text)) => Err(Failed::Unanswerable(format!("produce with acks=0: {code}: {text}"))),
+            None => Ok(None),
+        };
     }
     let body: ProduceRequest<'_> = request.body()?;
     let mut outcomes = outcomes.iter();

@@ -59,6 +59,8 @@ pub(super) enum Failed {
     Encode(EncodeError),
     /// An API, or a version of it, that is not served.
     Unserved(String),
+    /// It failed, and its client doesn't read answers.
+    Unanswerable(String),
 }
 
 impl From<DecodeError> for Failed {
@@ -78,7 +80,7 @@ impl std::fmt::Display for Failed {
         match self {
             Self::Decode(error) => error.fmt(f),
             Self::Encode(error) => error.fmt(f),
-            Self::Unserved(text) => f.write_str(text),
+            Self::Unserved(text) | Self::Unanswerable(text) => f.write_str(text),
         }
     }
 }

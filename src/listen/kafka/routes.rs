@@ -3,8 +3,9 @@
 
 use super::request::Handler;
 use super::{
-    api_versions, create_topics, describe_configs, fetch, find_coordinator, init_producer_id, list_offsets, metadata,
-    offset_for_leader_epoch, produce,
+    alter_configs, api_versions, create_partitions, create_topics, delete_records, delete_topics, describe_cluster,
+    describe_configs, describe_log_dirs, describe_topic_partitions, fetch, find_coordinator, init_producer_id,
+    list_offsets, metadata, offset_for_leader_epoch, produce,
 };
 use crate::kafka::api::{ApiKey, Route, Routes};
 
@@ -17,7 +18,15 @@ pub(super) const ROUTES: Routes<Handler> = Routes::new(&[
     Route::new(ApiKey::FindCoordinator, 0..=6, find_coordinator::handle),
     Route::new(ApiKey::ApiVersions, 0..=4, api_versions::handle),
     Route::new(ApiKey::CreateTopics, 2..=7, create_topics::handle),
+    Route::new(ApiKey::DeleteTopics, 1..=6, delete_topics::handle),
+    Route::new(ApiKey::DeleteRecords, 0..=2, delete_records::handle),
     Route::new(ApiKey::InitProducerId, 0..=5, init_producer_id::handle),
     Route::new(ApiKey::OffsetForLeaderEpoch, 2..=4, offset_for_leader_epoch::handle),
     Route::new(ApiKey::DescribeConfigs, 1..=4, describe_configs::handle),
+    Route::new(ApiKey::AlterConfigs, 0..=2, alter_configs::replace),
+    Route::new(ApiKey::DescribeLogDirs, 1..=4, describe_log_dirs::handle),
+    Route::new(ApiKey::CreatePartitions, 0..=3, create_partitions::handle),
+    Route::new(ApiKey::IncrementalAlterConfigs, 0..=1, alter_configs::edit),
+    Route::new(ApiKey::DescribeCluster, 0..=2, describe_cluster::handle),
+    Route::new(ApiKey::DescribeTopicPartitions, 0..=0, describe_topic_partitions::handle),
 ]);

@@ -1,0 +1,91 @@
+//! DescribeTopicPartitions: topics by name, a page of partitions at a time.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::request::{Failed, Later, Request, ready};
+use super::{Context, NODE_ID};
+use crate::broker::{Topic, validate_name};
+use crate::kafka::describe_topic_partitions::{
+    Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
+    DescribeTopicPartitionsResponsePartition as PartitionRow, DescribeTopicPartitionsResponseTopic as TopicRow,
+};
+use crate::kafka::error_code::ErrorCode;
+use crate::kafka::nullable::Nullable;
+
+/// Most partitions of a page, whatever the client asks for (Kafka's `max.request.partition.size.limit`).
+const PARTITIONS_PER_PAGE_MAX: u32 = 2_000;
+
+pub(super) fn handle(
+    context: Arc<Context>,
+    request: Request,
+) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+    Box::pin(async move {
+        let body: DescribeTopicPartitionsRequest<'_> = request.body()?;
+        let found = wanted(&context, &body);
+        let epoch = context.broker.store().epoch().ordinal as i32;
+        let from = body.cursor.0.as_ref().map_or(("", 0), |cursor| (cursor.topic_name, cursor.partition_index));
+        let mut room = u32::try_from(body.response_partition_limit).unwrap_or(0).clamp(1, PARTITIONS_PER_PAGE_MAX);
+        let mut topics = Vec::new();
+        let mut next = None;
+        for (name, topic) in found.iter().filter(|(name, _)| name.as_str() >= from.0) {
+            let Some(topic) = topic else {
+                topics.push(unknown(name));
+                continue;
+            };
+            let first = if name == from.0 { u32::try_from(from.1).unwrap_or(0) } else { 0 };
+            if room == 0 {
+                next = Some(Cursor { topic_name: name, partition_index: first as i32 });
+                break;
+            }
+            let count = topic.partition_count().saturating_sub(first);
+            let taken = count.min(room);
+            topics.push(describe(topic, first..first.saturating_add(taken), epoch));
+            room -= taken;
+            if taken < count {
+                next = Some(Cursor { topic_name: name, partition_index: (first + taken) as i32 });
+                break;
+            }
+        }
+        let response = DescribeTopicPartitionsResponse { topics, next_cursor: Nullable(next), ..Default::default() };
+        Ok(ready(request.answer(&response)?))
+    })
+}
+
+/// The topics that were asked for, by name, each once.
+fn wanted(context: &Context, body: &DescribeTopicPartitionsRequest<'_>) -> Vec<(String, Option<Arc<Topic>>)> {
+    if body.topics.is_empty() {
+        return context.broker.topics().into_iter().map(|topic| (topic.name.clone(), Some(topic))).collect();
+    }
+    let mut names: Vec<&str> = body.topics.iter().map(|topic| topic.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().map(|name| (name.to_owned(), context.broker.topic(name))).collect()
+}
+
+fn unknown(name: &str) -> TopicRow<'_> {
+    let code = match validate_name(name) {
+        Ok(()) => ErrorCode::UnknownTopicOrPartition,
+        Err(_) => ErrorCode::InvalidTopic,
+    };
+    TopicRow { error_code: code.code(), name: Some(name), ..Default::default() }
+}
+
+fn describe(topic: &Topic, partitions: std::ops::Range<u32>, leader_epoch: i32) -> TopicRow<'_> {
+    let partition = |index| PartitionRow {
+        partition_index: index as i32,
+        leader_id: NODE_ID,
+        leader_epoch,
+        replica_nodes: vec![NODE_ID],
+        isr_nodes: vec![NODE_ID],
+        ..Default::default()
+    };
+    TopicRow {
+        name: Some(&topic.name),
+        topic_id: topic.id.0,
+        is_internal: topic.is_internal(),
+        partitions: partitions.map(partition).collect(),
+        ..Default::default()
+    }
+}
