@@ -124,6 +124,8 @@ fn introduce(gateway: &Gateway, loaded: &Loaded) {
     } else {
         let (used, most) = (human_bytes(store.disk_bytes), human_bytes(store.max_bytes));
         log::info!("data: {}, {used} of at most {most}", dir.display());
+        let read = human_bytes(store.opening.bytes_read);
+        log::info!("the store was open after {} ms, {read} read", store.opening.ms);
     }
     if store.damaged_segments > 0 {
         log::error!("{} segments of the store are damaged; `brooklet fsck` says more", store.damaged_segments);

@@ -49,6 +49,8 @@ pub struct Backend {
     file: Arc<dyn DiskFile>,
     lens: Mutex<Lens>,
     usage: Arc<Usage>,
+    /// What is read is in use as well.
+    counts_reads: bool,
     /// An operation has failed, so redb's idea of the length is no longer evidence.
     failed: AtomicBool,
 }
@@ -87,7 +89,13 @@ impl Backend {
     }
 
     fn new(file: Arc<dyn DiskFile>, lens: Lens) -> Self {
-        Self { file, lens: Mutex::new(lens), usage: Arc::default(), failed: AtomicBool::new(false) }
+        let (usage, failed) = (Arc::default(), AtomicBool::new(false));
+        Self { file, lens: Mutex::new(lens), usage, counts_reads: false, failed }
+    }
+
+    /// Lets [`Backend::usage`] count what is read too: for a database that has something in it, all of which is read.
+    pub fn counting_reads(self) -> Self {
+        Self { counts_reads: true, ..self }
     }
 
     /// What redb does to the file, as far as the store must know.
@@ -117,6 +125,9 @@ impl StorageBackend for Backend {
         let end = offset.saturating_add(out.len() as u64);
         if end > self.lens().shown {
             return self.note(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        if self.counts_reads {
+            self.usage.touch(offset, out.len());
         }
         self.note(self.file.read_at(offset, out))
     }
@@ -159,8 +170,6 @@ impl StorageBackend for Backend {
 /// A recycled file has its blocks from the start, so its occupied size doesn't tell when it is full. This does.
 #[derive(Debug, Default)]
 pub struct Usage {
-    /// Pages in use when the database was opened.
-    base_pages: AtomicU64,
     touched_pages: AtomicU64,
     /// A bit per page of the file.
     bitmap: Mutex<Vec<u64>>,
@@ -170,14 +179,7 @@ impl Usage {
     /// Bytes of the file that the database occupies or has occupied: what a new, sparse file would take on the medium.
     /// Never decreases.
     pub fn bytes(&self) -> u64 {
-        let pages = self.base_pages.load(Ordering::Relaxed).saturating_add(self.touched_pages.load(Ordering::Relaxed));
-        pages.saturating_mul(PAGE_BYTES)
-    }
-
-    /// After opening an existing database: what redb says that it has allocated (`DatabaseStats::allocated_pages`).
-    /// Pages freed and written again later count twice, some ten of them in a log.
-    pub fn set_base_pages(&self, pages: u64) {
-        self.base_pages.store(pages, Ordering::Relaxed);
+        self.touched_pages.load(Ordering::Relaxed).saturating_mul(PAGE_BYTES)
     }
 
     fn touch(&self, offset: u64, len: usize) {
@@ -292,7 +294,5 @@ mod tests {
         assert_eq!(usage.bytes(), 2 * PAGE_BYTES);
         usage.touch(1 << 30, 65_536);
         assert_eq!(usage.bytes(), 18 * PAGE_BYTES);
-        usage.set_base_pages(10);
-        assert_eq!(usage.bytes(), 28 * PAGE_BYTES);
     }
 }

@@ -13,7 +13,7 @@
 //! | `medium`, `flash` | the device below, what is written to it, and the daily budget |
 //! | `sealer`, `evictor`, `holdings`, `retention`, `ledger`, `engine` | maintenance |
 //! | `place`, `read`, `scan` | the way out |
-//! | `open`, `recovery`, `overlay`, `reader`, `fsck` | opening, and looking without changing |
+//! | `open`, `recovery`, `once`, `overlay`, `reader`, `fsck` | opening, and looking without changing |
 //!
 //! ARCHITECTURE.md tells the layout on disk byte by byte.
 
@@ -44,6 +44,7 @@ mod intervals;
 mod ledger;
 mod log_parts;
 mod medium;
+mod once;
 mod open;
 mod options;
 mod overlay;
@@ -87,7 +88,7 @@ pub use medium::{CardLife, Device, Medium};
 pub use options::{OnFull, SEALED_OPEN_MAX, StoreOptions, max_bytes_default, segment_bytes_for};
 pub use progress::{Progress, Work};
 pub use reader::Reader;
-pub use status::{FlashStatus, LossEntry, LossReason, StoreStatus};
+pub use status::{FlashStatus, LossEntry, LossReason, Opening, StoreStatus};
 pub use types::{
     BootEpoch, CommitObserver, CommitSeq, Committed, EpochRow, Operation, PartitionAccounts, PartitionHead,
     PartitionId, ReadBatches, Refused, Removed, Retention, ScanChunk, ScannedBatch, Space, Stamp,
@@ -353,6 +354,7 @@ impl Store {
             first_commit: view.segments.front().map_or(1, |segment| segment.first_commit),
             last_commit: view.last_commit,
             epoch: shared.env.epoch,
+            opening: shared.opening,
             partitions: view.partitions.len(),
             state_bytes: view.state.bytes(),
             queued_ops: shared.queue.len(),

@@ -22,6 +22,7 @@ use super::recovery::{self, Access, io_error, segment_error};
 use super::ring::{Ring, lock};
 use super::sealer;
 use super::shared::{RESERVE_BYTES, Shared};
+use super::status::Opening;
 use super::types::{BootEpoch, EpochRow, Space};
 use super::view::META_FLASH;
 
@@ -55,6 +56,7 @@ fn start(
     clock: &Arc<dyn Clock>,
     failed: Option<&Shared>,
 ) -> Result<Shared, OpenError> {
+    let (began_ms, read_before) = (clock.mono_ms(), disk.counters().bytes_read);
     let sizes = Sizes::settle(options, &**disk)?;
     // A copy that never took its place.
     let copy = options.dir.join(HEAL_NEW);
@@ -62,13 +64,17 @@ fn start(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(&copy, error)),
         _ => {}
     }
-    let (shared, cold_behind) = build(options, sizes, Arc::clone(disk), Arc::clone(clock), Access::Write, failed)?;
+    let (mut shared, cold_behind) = build(options, sizes, Arc::clone(disk), Arc::clone(clock), Access::Write, failed)?;
     // What a crash kept the sealer from doing.
     if !cold_behind.is_empty() {
         let last_commit = shared.view().last_commit;
         *lock(&shared.cold_changes) = Some(sealer::changes(&shared, &cold_behind, last_commit));
     }
     sealer::step(&shared).map_err(|error| segment_error(&shared.ring.dir, error))?;
+    shared.opening = Opening {
+        ms: clock.mono_ms().saturating_sub(began_ms),
+        bytes_read: disk.counters().bytes_read.saturating_sub(read_before),
+    };
     Ok(shared)
 }
 
@@ -102,6 +108,7 @@ fn build(
     let dir = &options.dir;
     let caches = (options.active_cache_bytes, options.sealed_cache_bytes);
     let ring = Ring::new(Arc::clone(&disk), dir.clone(), sizes.segment_bytes, caches.0, caches.1);
+    let ring = ring.counting(&options.opening_steps);
     #[cfg(debug_assertions)]
     let ring = ring.with_planted(options.planted);
     let found = recovery::recover(&ring, options.tail_bytes_max, access)?;
@@ -143,6 +150,7 @@ fn build(
         compression: options.compression,
         draft_bytes_max: sizes.draft_bytes_max,
         incarnation,
+        opening: Opening::default(),
         counters: failed.map(|failed| Arc::clone(&failed.counters)).unwrap_or_default(),
         progress: failed.map(|failed| Arc::clone(&failed.progress)).unwrap_or_default(),
         maintenance: super::shared::Signal::default(),

@@ -1,6 +1,8 @@
 //! How a store is opened, and what follows from its budget.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::medium::Device;
@@ -54,6 +56,8 @@ pub struct StoreOptions {
     pub sealed_cache_bytes: usize,
     /// Bound of all keyed state. `None`: a 16th of `max_bytes`, at least 256 KiB and at most 16 MiB.
     pub state_bytes_max: Option<u64>,
+    /// Counts up while the store is opened, with every read and every commit that is replayed: for a watchdog.
+    pub opening_steps: Arc<AtomicU64>,
     /// A fault planted on purpose, for tests.
     #[cfg(debug_assertions)]
     pub planted: Option<super::sim::Planted>,
@@ -82,6 +86,7 @@ impl StoreOptions {
             active_cache_bytes: 4 * MIB as usize,
             sealed_cache_bytes: MIB as usize,
             state_bytes_max: None,
+            opening_steps: Arc::default(),
             #[cfg(debug_assertions)]
             planted: None,
         }

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::cold::{ColdFile, STATE_FILE};
 use super::disk::OpenMode;
@@ -69,9 +70,9 @@ pub(super) fn recover(ring: &Ring, tail_bytes_max: usize, access: Access) -> Res
     let cold_behind = if behind || unsealed.is_some() { active.activation.cold.clone() } else { Vec::new() };
     let (incarnation, active_path) = (active.activation.incarnation, active.path.clone());
     if let Some(before) = unsealed {
-        replay(before.opened, &mut view, &known)?;
+        replay(ring, before.opened, &mut view, &known)?;
     }
-    replay(active, &mut view, &known)?;
+    replay(ring, active, &mut view, &known)?;
     let other_bytes = take_in_sealed(ring, &files, &mut view).map_err(|what| damaged(&active_path, what))?;
     let evicted = view.take_evicted();
     if access == Access::Write {
@@ -111,7 +112,7 @@ struct Opened {
 fn find_active(ring: &Ring, files: &Files, access: Access) -> Result<Option<Opened>, OpenError> {
     for &id in files.segments.keys().rev() {
         let path = ring.path(id);
-        let file = ring.open_write(&path).map_err(|error| segment_error(&path, error))?;
+        let file = ring.open_replay(&path).map_err(|error| segment_error(&path, error))?;
         match file.activation().map_err(|error| segment_error(&path, error))? {
             Some(activation) if activation.id == u64::from(id) => {
                 return Ok(Some(Opened { id, path, file, activation }));
@@ -149,7 +150,7 @@ impl Before {
                 return Ok(Some(Self { opened: Opened { id, path, file, activation }, sealed: true }));
             }
         }
-        let file = match ring.open_write(&path) {
+        let file = match ring.open_replay(&path) {
             Ok(file) => file,
             // Evicted and blanked, with the crash before it was renamed.
             Err(SegmentError::Damaged(_)) => return Ok(None),
@@ -243,21 +244,24 @@ fn take_in_sealed(ring: &Ring, files: &Files, view: &mut View) -> Result<u64, Ma
 }
 
 /// Makes a segment the active one and applies its commits.
-fn replay(opened: Opened, view: &mut View, known: &Known) -> Result<(), OpenError> {
+fn replay(ring: &Ring, opened: Opened, view: &mut View, known: &Known) -> Result<(), OpenError> {
     let Opened { id, path, file, activation } = opened;
     let segment = Arc::new(Segment::open(id, activation.first_commit, path.clone(), file));
     view.activate(Arc::clone(&segment));
     let mut next = activation.first_commit;
     let replayed = segment.with_open(|file| {
-        file.commits(0, |seq, stream| {
+        let replayed = file.commits(0, |seq, stream| {
             if seq != next {
                 return Err(SegmentError::damaged(format!("commit {next} is missing")));
             }
             let applied = view.apply(seq, &stream, known);
             applied.map_err(|what| SegmentError::damaged(format!("commit {seq}: {what}")))?;
+            ring.steps.fetch_add(1, Ordering::Relaxed);
             next += 1;
             Ok(true)
-        })
+        });
+        file.release();
+        replayed
     });
     match replayed {
         Some(Ok(())) if next > activation.first_commit => Ok(()),

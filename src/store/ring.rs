@@ -228,6 +228,8 @@ pub(super) struct Ring {
     #[cfg(debug_assertions)]
     pub planted: Option<Planted>,
     begins: Mutex<BeginCache>,
+    /// See `StoreOptions::opening_steps`.
+    pub steps: Arc<AtomicU64>,
 }
 
 impl Ring {
@@ -251,7 +253,13 @@ impl Ring {
             #[cfg(debug_assertions)]
             planted: None,
             begins: Mutex::default(),
+            steps: Arc::default(),
         }
+    }
+
+    /// Counts the steps of an opening here.
+    pub(super) fn counting(self, steps: &Arc<AtomicU64>) -> Self {
+        Self { steps: Arc::clone(steps), ..self }
     }
 
     /// Breaks a rule on purpose.
@@ -264,9 +272,9 @@ impl Ring {
         self.dir.join(segment_name(id))
     }
 
-    /// Opens a segment's file for writing.
-    pub(super) fn open_write(&self, path: &Path) -> Result<SegmentFile, SegmentError> {
-        SegmentFile::open_write(&*self.disk, path, self.active_cache_bytes)
+    /// Opens a segment's file for writing, to replay it.
+    pub(super) fn open_replay(&self, path: &Path) -> Result<SegmentFile, SegmentError> {
+        SegmentFile::open_replay(&*self.disk, path, self.active_cache_bytes, Arc::clone(&self.steps))
     }
 
     /// Opens a segment's file for reading, if it was closed cleanly.

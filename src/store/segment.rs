@@ -19,6 +19,7 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, TableDefinition};
@@ -30,6 +31,7 @@ use super::disk::{Disk, DiskFile, OpenMode};
 use super::format::{self, FORMAT_VERSION, FORMAT_VERSION_MIN, READER_VERSION_MIN, u32_at, u64_at};
 use super::index::{BatchRef, PartitionSummary, SegmentIndex};
 use super::log_parts::{self, LogParts};
+use super::once::OnceFile;
 use super::ring::lock;
 use super::state::State;
 use super::types::{CommitSeq, PartitionId, Space};
@@ -110,6 +112,8 @@ pub(super) struct SegmentFile {
     db: Db,
     pub(super) file: Arc<dyn DiskFile>,
     usage: Arc<Usage>,
+    /// Keeps what is read, while it is replayed.
+    once: Option<Arc<OnceFile>>,
     parts: Mutex<LogParts>,
 }
 
@@ -152,22 +156,33 @@ impl SegmentFile {
         Self::write_in(file, cache_bytes)
     }
 
-    /// As [`SegmentFile::open_write`], in a file that is already open.
-    pub(super) fn write_in(file: Arc<dyn DiskFile>, cache_bytes: usize) -> Result<Self, SegmentError> {
+    /// As [`SegmentFile::open_write`], to replay it: what is read is kept until [`SegmentFile::release`]. How much of
+    /// the file is in use is known when all of its log was read.
+    pub(super) fn open_replay(
+        disk: &dyn Disk,
+        path: &Path,
+        cache_bytes: usize,
+        steps: Arc<AtomicU64>,
+    ) -> Result<Self, SegmentError> {
+        let file = disk.open(path, OpenMode::ReadWrite).map_err(SegmentError::Io)?;
+        let once = Arc::new(OnceFile::new(file, steps).map_err(SegmentError::Io)?);
+        let mut opened = Self::write_in(Arc::clone(&once) as Arc<dyn DiskFile>, cache_bytes)?;
+        opened.once = Some(once);
+        Ok(opened)
+    }
+
+    /// Forgets what was kept for replaying.
+    pub(super) fn release(&self) {
+        if let Some(once) = &self.once {
+            once.release();
+        }
+    }
+
+    fn write_in(file: Arc<dyn DiskFile>, cache_bytes: usize) -> Result<Self, SegmentError> {
         // What an earlier process failed to sync may be in the kernel's memory and nowhere else.
         file.drop_cache().map_err(SegmentError::Io)?;
         let backend = Backend::open(Arc::clone(&file)).map_err(not_a_database)?;
-        let opened = Self::with_backend(file, backend, cache_bytes, true)?;
-        if let Db::Write(db) = &opened.db {
-            let pages = guarded(|| {
-                let txn = db.begin_write().map_err(fail)?;
-                let pages = txn.stats().map_err(fail)?.allocated_pages();
-                txn.abort().map_err(fail)?;
-                Ok(pages)
-            })?;
-            opened.usage.set_base_pages(pages);
-        }
-        Ok(opened)
+        Self::with_backend(file, backend.counting_reads(), cache_bytes, true)
     }
 
     /// Opens a segment that was closed cleanly.
@@ -193,7 +208,7 @@ impl SegmentFile {
                 Db::Read(builder.open_read_only_with_backend(backend).map_err(fail)?)
             })
         })?;
-        let opened = Self { db, file, usage, parts: Mutex::default() };
+        let opened = Self { db, file, usage, once: None, parts: Mutex::default() };
         let parts = opened.read(|txn| Ok(LogParts::among(txn.list_tables().map_err(fail)?)))?;
         *lock(&opened.parts) = parts;
         Ok(opened)

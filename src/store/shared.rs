@@ -47,6 +47,7 @@ pub(super) struct Shared {
     pub compression: Compression,
     pub draft_bytes_max: usize,
     pub incarnation: [u8; 16],
+    pub opening: super::status::Opening,
     pub counters: Arc<Counters>,
     pub progress: Arc<Progress>,
     pub maintenance: Signal,

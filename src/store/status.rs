@@ -21,6 +21,7 @@ pub struct StoreStatus {
     /// 0 if nothing was ever committed.
     pub last_commit: CommitSeq,
     pub epoch: BootEpoch,
+    pub opening: Opening,
     pub partitions: usize,
     /// Keyed state: keys and values of all spaces.
     pub state_bytes: u64,
@@ -39,6 +40,15 @@ pub struct StoreStatus {
     pub healing: Healing,
     /// What is written to the medium.
     pub flash: FlashStatus,
+}
+
+/// What opening the store took, the last time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// From the claim on the directory until operations are taken, by the store's monotonic clock.
+    pub ms: u64,
+    /// Bytes read from files.
+    pub bytes_read: u64,
 }
 
 /// What is written to the medium, and how commits are held back for it.

@@ -8,6 +8,7 @@ mod looking;
 mod loss;
 mod model;
 mod ring;
+mod scale;
 mod threads;
 
 use std::path::Path;
