@@ -2,6 +2,7 @@
 
 use fastrand::Rng;
 
+use crate::check::Evictions;
 use crate::harness::seeds::with_seeds;
 use crate::harness::{ROOMY, Verdict, ensure, new_disk, tally};
 use crate::scene::{Case, Scene};
@@ -14,7 +15,8 @@ fn a_disk_that_is_full_for_a_while_loses_nothing() {
 
 pub fn full_for_a_while(case: Case) -> Verdict {
     let rng = &mut Rng::with_seed(case.seed);
-    let scene = Scene::new(case, ROOMY);
+    let mut scene = Scene::new(case, ROOMY);
+    scene.evictions = Evictions::Possible;
     let mut gateway = scene.create(new_disk(case.seed))?;
     gateway.drive(rng.u64(20..150));
     gateway.settle();

@@ -21,6 +21,8 @@ pub struct Case {
 pub struct Scene {
     pub options: StoreOptions,
     pub seed: u64,
+    /// Which losses are right.
+    pub evictions: Evictions,
     batch_bytes: u32,
     devices: usize,
 }
@@ -38,15 +40,12 @@ impl Scene {
         let rng = &mut Rng::with_seed(case.seed);
         let options = StoreOptions { planted: case.planted, ..options(rng, max_bytes) };
         let batch_bytes = if max_bytes == ROOMY { 60_000 } else { 120_000 };
-        Self { options, seed: case.seed, batch_bytes, devices: rng.usize(1..4) }
+        let evictions = if max_bytes == ROOMY { Evictions::None } else { Evictions::Possible };
+        Self { options, seed: case.seed, evictions, batch_bytes, devices: rng.usize(1..4) }
     }
 
     fn bound(&self) -> u64 {
         self.options.max_bytes.unwrap_or(u64::MAX)
-    }
-
-    fn evictions(&self) -> Evictions {
-        if self.bound() == ROOMY { Evictions::None } else { Evictions::Possible }
     }
 
     /// A new gateway on `disk`.
@@ -103,7 +102,7 @@ impl Scene {
     pub fn check(&self, gateway: &Gateway) -> Result<Found, String> {
         let most = gateway.disk.allocated_max();
         ensure!(most <= self.bound(), "{most} bytes on disk, {} more than allowed", most - self.bound());
-        hold(&gateway.broker, &gateway.model, self.evictions(), &mut Rng::with_seed(self.seed))
+        hold(&gateway.broker, &gateway.model, self.evictions, &mut Rng::with_seed(self.seed))
     }
 
     /// Opens what a crash left, holds it against `model`, and takes what it has for certain.
