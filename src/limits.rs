@@ -39,6 +39,19 @@ pub const PRODUCER_EXPIRY_MS: i64 = 24 * 3_600_000;
 pub const READER_NAME_BYTES_MAX: usize = 249;
 /// Longest metadata text of a committed offset, bytes (Kafka's `offset.metadata.max.bytes`).
 pub const OFFSET_METADATA_BYTES_MAX: usize = 4_096;
+/// Most groups, of members or of offsets only.
+pub const GROUPS_MAX: usize = 2_000;
+/// Most members of a group, and ids given out for a first join (KIP-394).
+pub const GROUP_MEMBERS_MAX: usize = 250;
+/// Most bytes of what the members of a group tell the leader and get from it.
+pub const GROUP_BYTES_MAX: usize = 512 * 1024;
+/// Most ways of assignment that one member names.
+pub const GROUP_PROTOCOLS_MAX: usize = 32;
+/// Shortest and longest session time-out of a member, ms (as in Kafka).
+pub const GROUP_SESSION_MS_MIN: u64 = 6_000;
+pub const GROUP_SESSION_MS_MAX: u64 = 1_800_000;
+/// How long a new member may wait for its first generation, ms (as in Kafka).
+pub const GROUP_NEW_MEMBER_MS: u64 = 300_000;
 /// Longest name of an uplink, bytes. It is part of the durable cursor's key.
 pub const UPLINK_NAME_BYTES_MAX: usize = 64;
 /// Largest configuration file, bytes.

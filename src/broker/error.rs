@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::call::IsDraftFull;
+use super::groups::GroupError;
 use crate::record::BatchError;
 use crate::store::{DraftError, PartitionHead, ReadError, StoreError};
 
@@ -177,8 +178,10 @@ impl IsDraftFull for ProduceError {
 /// Why offsets were not committed.
 #[derive(Clone, Debug)]
 pub enum OffsetError {
-    /// A name, offset or note that is not allowed; the text says what is.
+    /// An offset or note that is not allowed; the text says what is.
     Invalid(String),
+    /// The group does not let this reader commit.
+    Group(GroupError),
     /// The store did not take it.
     Store(CommitError),
 }
@@ -187,12 +190,19 @@ impl fmt::Display for OffsetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invalid(text) => f.write_str(text),
+            Self::Group(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
         }
     }
 }
 
 impl std::error::Error for OffsetError {}
+
+impl From<GroupError> for OffsetError {
+    fn from(error: GroupError) -> Self {
+        Self::Group(error)
+    }
+}
 
 impl From<CommitError> for OffsetError {
     fn from(error: CommitError) -> Self {

@@ -13,6 +13,7 @@ mod devices;
 mod error;
 mod fetch;
 mod followers;
+pub mod groups;
 mod janitor;
 mod kept;
 mod offsets;
@@ -30,6 +31,7 @@ mod waiters;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use event_listener::{Event, EventListener};
 use smol::lock::Semaphore;
@@ -67,11 +69,22 @@ pub struct BrokerOptions {
     pub partitions_by_name: BTreeMap<String, u32>,
     /// Configuration of topics.
     pub defaults: Defaults,
+    /// How long offsets of a group without members are kept, in time that the gateway is powered.
+    pub offsets_retention: Duration,
+    /// How long a group that was empty waits for more members before its first generation.
+    pub initial_rebalance_delay: Duration,
 }
 
 impl Default for BrokerOptions {
     fn default() -> Self {
-        Self { auto_create: true, partitions: 1, partitions_by_name: BTreeMap::new(), defaults: Defaults::default() }
+        Self {
+            auto_create: true,
+            partitions: 1,
+            partitions_by_name: BTreeMap::new(),
+            defaults: Defaults::default(),
+            offsets_retention: Duration::from_secs(7 * 86_400),
+            initial_rebalance_delay: Duration::from_millis(100),
+        }
     }
 }
 
@@ -89,6 +102,7 @@ struct Shared {
     sessions: devices::Sessions,
     followers: followers::Followers,
     producer_ids: producer_ids::ProducerIds,
+    groups: Arc<groups::Groups>,
     waiters: Arc<waiters::Waiters>,
     topics_changed: Event,
     /// Reads of the disk at a time: each takes a thread while it lasts.
@@ -103,7 +117,9 @@ impl Broker {
     /// # Errors
     /// A text that names what in the store cannot be read.
     pub fn new(store: Store, options: BrokerOptions) -> Result<Self, String> {
+        let delay_ms = u64::try_from(options.initial_rebalance_delay.as_millis()).unwrap_or(u64::MAX);
         let shared = Shared {
+            groups: Arc::new(groups::Groups::load(&store, delay_ms)),
             catalog: catalog::Catalog::load(&store, &options.defaults)?,
             options,
             sessions: devices::Sessions::default(),

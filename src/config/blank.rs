@@ -41,6 +41,7 @@ impl Config {
             },
             listen: ListenConfig { native: blank_native(), kafka: blank_kafka() },
             topics: TopicsConfig { auto_create: false, defaults: blank_topic(), by_name: BTreeMap::new() },
+            group: GroupConfig { offsets_retention: Duration::ZERO, initial_rebalance_delay: Duration::ZERO },
             source: SourceConfig {
                 host: HostSourceConfig { enabled: false, interval: Duration::ZERO, topic: String::new() },
             },

@@ -42,6 +42,8 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 /// Longest time between two commits that may be set.
 const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(10);
+const MINUTE: Duration = Duration::from_secs(60);
+const YEARS_100: Duration = Duration::from_secs(86_400 * 36_500);
 
 /// Smallest segment: must hold the activation transaction and a few batches.
 pub(super) const SEGMENT_BYTES_MIN: u64 = MIB;
@@ -243,6 +245,18 @@ pub(super) static GLOBAL: &[Key<Config>] = &[
         "Whether a topic is created when it is first produced to or asked for.",
     ),
     key(
+        "group.offsets_retention",
+        "7d",
+        Kind::Duration { min: HOUR, max: YEARS_100, set: |c, v| c.group.offsets_retention = v },
+        "How long offsets of a consumer group without members are kept, in time that the gateway is powered.",
+    ),
+    key(
+        "group.initial_rebalance_delay",
+        "100ms",
+        Kind::Duration { min: Duration::ZERO, max: MINUTE, set: |c, v| c.group.initial_rebalance_delay = v },
+        "How long an empty consumer group waits for more members before it assigns partitions (Kafka: 3s).",
+    ),
+    key(
         "source.host.enabled",
         "false",
         Kind::Boolean(|c, v| c.source.host.enabled = v),
@@ -289,12 +303,7 @@ pub(super) static TOPIC: &[Key<TopicSettings>] = &[
     key(
         "retention.ms",
         "unlimited",
-        Kind::DurationOr {
-            word: "unlimited",
-            min: SECOND,
-            max: Duration::from_secs(86_400 * 36_500),
-            set: |t, v| t.retention = v,
-        },
+        Kind::DurationOr { word: "unlimited", min: SECOND, max: YEARS_100, set: |t, v| t.retention = v },
         "Records older than this may go; a number without unit is milliseconds. unlimited: until space is needed.",
     ),
     key(

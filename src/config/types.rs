@@ -21,6 +21,7 @@ pub struct Config {
     pub store: StoreConfig,
     pub listen: ListenConfig,
     pub topics: TopicsConfig,
+    pub group: GroupConfig,
     pub source: SourceConfig,
     /// By name; the name is part of the durable cursor's key.
     pub uplinks: BTreeMap<String, UplinkConfig>,
@@ -32,6 +33,14 @@ pub struct Config {
 pub struct GatewayConfig {
     /// Name of this gateway at the centre. `None`: generated once and kept in the data directory.
     pub id: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupConfig {
+    /// How long offsets of a group without members are kept, in powered time.
+    pub offsets_retention: Duration,
+    /// How long an empty group waits for more members before it assigns.
+    pub initial_rebalance_delay: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -130,6 +130,9 @@ error_codes! {
     18 Unsupported "not supported" /// A message type or option that this gateway doesn't know.
     19 InvalidArgument "an invalid argument" /// The text says which.
     20 Internal "an internal error" /// A fault of the gateway's.
+    21 Rebalancing "the group has changed" /// The client's generation, or its membership, is over: join again.
+    22 UnknownGroup "no such group" /// No consumer group of that name.
+    23 GroupInUse "the group has members" /// Only its members may commit, and it can't be deleted.
 }
 
 impl ErrorCode {

@@ -107,6 +107,13 @@ impl Gateway {
                 shutdown.unless(broker.keep_tidy()).await;
             }
         });
+        parts.spawn({
+            let (broker, shutdown) = (broker.clone(), shutdown.clone());
+            async move {
+                shutdown.unless(broker.keep_groups()).await;
+                broker.close_groups();
+            }
+        });
         if config.source.host.enabled {
             let source = publish_host(broker.clone(), config.source.host.clone(), id.clone());
             let shutdown = shutdown.clone();

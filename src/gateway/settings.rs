@@ -79,6 +79,8 @@ pub(super) fn broker(config: &Config) -> Result<BrokerOptions, String> {
         partitions: topics.defaults.partitions,
         partitions_by_name: topics.by_name.iter().map(|(name, s)| (name.clone(), s.partitions)).collect(),
         defaults: Defaults { config: topic(&topics.defaults), by_name },
+        offsets_retention: config.group.offsets_retention,
+        initial_rebalance_delay: config.group.initial_rebalance_delay,
     })
 }
 

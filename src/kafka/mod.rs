@@ -8,6 +8,7 @@
 //! | [`api`] | the APIs and their versions; a server's table of routes |
 //! | [`frame`], [`header`] | sizes and headers around the bodies |
 //! | [`error_code`] | the error codes |
+//! | [`consumer_protocol`] | what members of consumer groups say to each other |
 //! | all others | one API each, as a table |
 //!
 //! A client asks and a server answers:
@@ -49,6 +50,7 @@ pub mod add_partitions_to_txn;
 pub mod alter_configs;
 pub mod api;
 pub mod api_versions;
+pub mod consumer_protocol;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;
@@ -76,6 +78,7 @@ pub mod message;
 pub mod metadata;
 pub mod nullable;
 pub mod offset_commit;
+pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;

@@ -1,8 +1,17 @@
 //! kcat (librdkafka) as producer and consumer of Brooklet's Kafka port.
 
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader},
+    process::{Child, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
 use crate::common::{
     gateway::Gateway,
     peers::{consume, have_kcat, kcat, kcat_ok},
+    wait_for,
     wire::batches,
 };
 
@@ -171,4 +180,84 @@ fn a_record_too_large_is_refused_and_the_next_one_taken() {
     assert!(complaint.contains("too large"), "{complaint}");
     let seen: Vec<String> = consume(&broker, "large", &[]).into_iter().map(|record| record.value).collect();
     assert_eq!(seen, ["small"]);
+}
+
+#[test]
+fn two_balanced_consumers_read_everything_over_a_kill() {
+    if !have_kcat() {
+        return;
+    }
+    let mut gateway = Gateway::start("[topic.shared]\npartitions = 4\n");
+    let broker = gateway.kafka.to_string();
+    let produce = |from: usize, to: usize| {
+        let lines: String = (from..to).map(|i| format!("key-{i}:{i}\n")).collect();
+        kcat_ok(&["-P", "-b", &broker, "-t", "shared", "-K:"], lines.as_bytes());
+    };
+    let member = || {
+        let mut command = std::process::Command::new("kcat");
+        let group = ["-G", "readers", "shared", "-b", &broker, "-q", "-u", "-X", "auto.offset.reset=earliest"];
+        let times = ["-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=200", "-f", "%p %o %s\\n"];
+        command.args(group).args(times).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        Reading::new(command.spawn().unwrap())
+    };
+    produce(0, 200);
+    let mut readers = vec![member()];
+    let seen_by_all = |readers: &[Reading], count: usize| {
+        wait_for(&format!("{count} records"), Duration::from_secs(40), || {
+            let values: BTreeSet<String> = readers.iter().flat_map(Reading::values).collect();
+            (values.len() == count).then_some(())
+        });
+    };
+    seen_by_all(&readers, 200);
+    readers.push(member());
+    // The second one has got partitions when it has read something.
+    let mut produced = 200;
+    wait_for("the second member's share", Duration::from_secs(40), || {
+        produce(produced, produced + 20);
+        produced += 20;
+        (!readers[1].values().is_empty()).then_some(())
+    });
+    gateway.kill();
+    gateway.launch();
+    produce(produced, produced + 200);
+    seen_by_all(&readers, produced + 200);
+    readers.remove(0);
+    produce(produced + 200, produced + 300);
+    wait_for("what the other one had", Duration::from_secs(40), || {
+        let values: BTreeSet<String> = readers[0].values().into_iter().collect();
+        (produced + 200..produced + 300).all(|i| values.contains(&i.to_string())).then_some(())
+    });
+}
+
+/// A consumer that runs, and what it has printed so far. It is ended by its id.
+struct Reading {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Reading {
+    fn new(mut child: Child) -> Reading {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (out, into) = (child.stdout.take().unwrap(), Arc::clone(&lines));
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                into.lock().unwrap().push(line);
+            }
+        });
+        Reading { child, lines }
+    }
+
+    /// The values printed: the last word of each line.
+    fn values(&self) -> Vec<String> {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().filter_map(|line| line.split(' ').nth(2)).map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
 }

@@ -85,6 +85,7 @@ pub(crate) fn subjects() -> Vec<Subject> {
         create_partitions: CreatePartitionsRequest, CreatePartitionsResponse;
         delete_groups: DeleteGroupsRequest, DeleteGroupsResponse;
         incremental_alter_configs: IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
+        offset_delete: OffsetDeleteRequest, OffsetDeleteResponse;
         describe_cluster: DescribeClusterRequest, DescribeClusterResponse;
         describe_topic_partitions: DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
     };

@@ -1,6 +1,7 @@
 //! The broker's errors as Kafka's codes.
 
-use crate::broker::{CommitError, FetchError, ProduceError, TopicError};
+use crate::broker::groups::GroupError;
+use crate::broker::{CommitError, FetchError, OffsetError, ProduceError, TopicError};
 use crate::kafka::error_code::ErrorCode;
 use crate::record::BatchError;
 use crate::store::{DraftError, StoreError};
@@ -73,5 +74,35 @@ pub(super) fn of_topic(error: &TopicError) -> ErrorCode {
         TopicError::Invalid(_) => ErrorCode::InvalidConfig,
         TopicError::TooMany(_) => ErrorCode::PolicyViolation,
         TopicError::Store(error) => of_commit(error),
+    }
+}
+
+/// For what a group refuses.
+pub(super) fn of_group(error: &GroupError) -> ErrorCode {
+    match error {
+        GroupError::InvalidName => ErrorCode::InvalidGroupId,
+        GroupError::InvalidSession(_) => ErrorCode::InvalidSessionTimeout,
+        GroupError::TooLarge(_) | GroupError::TooMany => ErrorCode::GroupMaxSizeReached,
+        GroupError::UnknownMember => ErrorCode::UnknownMemberId,
+        GroupError::Fenced => ErrorCode::FencedInstanceId,
+        GroupError::OldGeneration => ErrorCode::IllegalGeneration,
+        GroupError::Rebalancing => ErrorCode::RebalanceInProgress,
+        GroupError::InconsistentProtocol => ErrorCode::InconsistentGroupProtocol,
+        GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
+        GroupError::NotEmpty => ErrorCode::NonEmptyGroup,
+        GroupError::UnknownGroup => ErrorCode::GroupIdNotFound,
+        GroupError::Subscribed => ErrorCode::GroupSubscribedToTopic,
+        GroupError::NotAvailable => ErrorCode::CoordinatorNotAvailable,
+    }
+}
+
+/// For offsets that were not committed or deleted.
+pub(super) fn of_offset(error: &OffsetError) -> ErrorCode {
+    match error {
+        OffsetError::Invalid(_) => ErrorCode::InvalidRequest,
+        OffsetError::Group(error) => of_group(error),
+        OffsetError::Store(CommitError::Draft(DraftError::TooLarge)) => ErrorCode::InvalidCommitOffsetSize,
+        // Clients try again.
+        OffsetError::Store(_) => ErrorCode::CoordinatorNotAvailable,
     }
 }

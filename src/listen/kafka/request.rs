@@ -16,8 +16,12 @@ pub(super) struct Request {
     pub(super) api_key: i16,
     pub(super) version: i16,
     pub(super) correlation_id: i32,
+    /// What the client calls itself; "" if it doesn't.
+    pub(super) client_id: String,
     /// The address that the connection came in on.
     pub(super) local: SocketAddr,
+    /// The address of the client.
+    pub(super) peer: SocketAddr,
     frame: Vec<u8>,
     body_at: usize,
     /// The memory of `frame`, until the request is answered.
@@ -26,17 +30,27 @@ pub(super) struct Request {
 
 impl Request {
     /// Reads the header of a frame.
-    pub(super) fn new(frame: Vec<u8>, local: SocketAddr, permit: Option<Permit>) -> Result<Self, DecodeError> {
+    pub(super) fn new(
+        frame: Vec<u8>,
+        (local, peer): (SocketAddr, SocketAddr),
+        permit: Option<Permit>,
+    ) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(&frame);
         let header = RequestHeader::decode(&mut reader)?;
         let (api_key, version, correlation_id) = (header.api_key, header.api_version, header.correlation_id);
+        let client_id = header.client_id.unwrap_or_default().to_owned();
         let body_at = frame.len() - reader.remaining();
-        Ok(Self { api_key, version, correlation_id, local, frame, body_at, _permit: permit })
+        Ok(Self { api_key, version, correlation_id, client_id, local, peer, frame, body_at, _permit: permit })
     }
 
     /// The body.
     pub(super) fn body<'a, M: Message<'a>>(&'a self) -> Result<M, DecodeError> {
         M::from_bytes(self.version, self.frame.get(self.body_at..).unwrap_or_default())
+    }
+
+    /// What is needed to answer, without the bytes of the request: for those who wait long.
+    pub(super) fn without_body(self) -> Self {
+        Self { frame: Vec::new(), body_at: 0, _permit: None, ..self }
     }
 
     /// The whole answer with this body.

@@ -3,9 +3,10 @@
 
 use super::request::Handler;
 use super::{
-    alter_configs, api_versions, create_partitions, create_topics, delete_records, delete_topics, describe_cluster,
-    describe_configs, describe_log_dirs, describe_topic_partitions, fetch, find_coordinator, init_producer_id,
-    list_offsets, metadata, offset_for_leader_epoch, produce,
+    alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_records, delete_topics,
+    describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_topic_partitions, fetch,
+    find_coordinator, heartbeat, init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata,
+    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
 };
 use crate::kafka::api::{ApiKey, Route, Routes};
 
@@ -15,7 +16,15 @@ pub(super) const ROUTES: Routes<Handler> = Routes::new(&[
     Route::new(ApiKey::Fetch, 4..=12, fetch::handle),
     Route::new(ApiKey::ListOffsets, 1..=8, list_offsets::handle),
     Route::new(ApiKey::Metadata, 0..=12, metadata::handle),
+    Route::new(ApiKey::OffsetCommit, 2..=9, offset_commit::handle),
+    Route::new(ApiKey::OffsetFetch, 1..=9, offset_fetch::handle),
     Route::new(ApiKey::FindCoordinator, 0..=6, find_coordinator::handle),
+    Route::new(ApiKey::JoinGroup, 0..=9, join_group::handle),
+    Route::new(ApiKey::Heartbeat, 0..=4, heartbeat::handle),
+    Route::new(ApiKey::LeaveGroup, 0..=5, leave_group::handle),
+    Route::new(ApiKey::SyncGroup, 0..=5, sync_group::handle),
+    Route::new(ApiKey::DescribeGroups, 0..=6, describe_groups::handle),
+    Route::new(ApiKey::ListGroups, 0..=5, list_groups::handle),
     Route::new(ApiKey::ApiVersions, 0..=4, api_versions::handle),
     Route::new(ApiKey::CreateTopics, 2..=7, create_topics::handle),
     Route::new(ApiKey::DeleteTopics, 1..=6, delete_topics::handle),
@@ -29,4 +38,6 @@ pub(super) const ROUTES: Routes<Handler> = Routes::new(&[
     Route::new(ApiKey::IncrementalAlterConfigs, 0..=1, alter_configs::edit),
     Route::new(ApiKey::DescribeCluster, 0..=2, describe_cluster::handle),
     Route::new(ApiKey::DescribeTopicPartitions, 0..=0, describe_topic_partitions::handle),
+    Route::new(ApiKey::DeleteGroups, 0..=2, delete_groups::handle),
+    Route::new(ApiKey::OffsetDelete, 0..=0, offset_delete::handle),
 ]);

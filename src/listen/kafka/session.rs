@@ -29,7 +29,7 @@ const FRAME_BYTES_FIRST: usize = 64 * 1024;
 pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown, stream: TcpStream, peer: SocketAddr) {
     let (sender, receiver) = async_channel::bounded(context.options.in_flight_max);
     let reading = async {
-        let end = read_requests(&context, &shutdown, stream.clone(), &sender).await;
+        let end = read_requests(&context, &shutdown, stream.clone(), peer, &sender).await;
         sender.close();
         end
     };
@@ -81,6 +81,7 @@ async fn read_requests(
     context: &Arc<Context>,
     shutdown: &Shutdown,
     mut stream: TcpStream,
+    peer: SocketAddr,
     answers: &Sender<Later>,
 ) -> Result<(), End> {
     let local = stream.local_addr()?;
@@ -101,7 +102,7 @@ async fn read_requests(
         };
         let frame = within(Some(context.options.frame_time), read_frame(&mut stream, size)).await?;
         METRICS.requests_kafka.add(1);
-        let request = Request::new(frame, local, permit).map_err(Failed::from)?;
+        let request = Request::new(frame, (local, peer), permit).map_err(Failed::from)?;
         let later = begin(context, request).await?;
         if answers.send(later).await.is_err() {
             return Ok(());

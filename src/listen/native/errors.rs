@@ -1,5 +1,6 @@
 //! The broker's errors as the protocol's codes.
 
+use crate::broker::groups::GroupError;
 use crate::broker::{CommitError, FetchError, OffsetError, ProduceError, TopicError};
 use crate::frame::ErrorCode;
 use crate::store::{DraftError, StoreError};
@@ -42,6 +43,7 @@ pub(super) fn of_fetch(error: &FetchError) -> ErrorCode {
 pub(super) fn of_offset(error: &OffsetError) -> ErrorCode {
     match error {
         OffsetError::Invalid(_) => ErrorCode::InvalidArgument,
+        OffsetError::Group(error) => of_group(error),
         OffsetError::Store(error) => of_commit(error),
     }
 }
@@ -55,5 +57,21 @@ pub(super) fn of_topic(error: &TopicError, name: &str) -> ErrorCode {
         TopicError::Invalid(_) => ErrorCode::InvalidArgument,
         TopicError::TooMany(_) => ErrorCode::Overloaded,
         TopicError::Store(error) => of_commit(error),
+    }
+}
+
+pub(super) fn of_group(error: &GroupError) -> ErrorCode {
+    match error {
+        GroupError::InvalidName | GroupError::InvalidSession(_) | GroupError::TooLarge(_) => ErrorCode::InvalidArgument,
+        GroupError::InconsistentProtocol => ErrorCode::Unsupported,
+        GroupError::Fenced => ErrorCode::Fenced,
+        GroupError::UnknownMember
+        | GroupError::OldGeneration
+        | GroupError::Rebalancing
+        | GroupError::MemberIdRequired => ErrorCode::Rebalancing,
+        GroupError::TooMany => ErrorCode::Overloaded,
+        GroupError::NotEmpty | GroupError::Subscribed => ErrorCode::GroupInUse,
+        GroupError::UnknownGroup => ErrorCode::UnknownGroup,
+        GroupError::NotAvailable => ErrorCode::Overloaded,
     }
 }

@@ -1,0 +1,4 @@
+//! Tests of the state machine: transcripts that are held against what it does, and random events against invariants.
+
+mod property;
+mod transcript;

@@ -1,0 +1,68 @@
+//! DescribeGroups: state and members of groups. One that isn't there is "Dead", and from version 6 on an error.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::Context;
+use super::request::{Failed, Later, Request, ready};
+use crate::broker::groups::GroupDescription;
+use crate::kafka::describe_groups::{
+    DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
+};
+use crate::kafka::error_code::ErrorCode;
+
+/// From this version on a group that isn't there is an error (KIP-1043).
+const NOT_FOUND: i16 = 6;
+/// What may be done with a group, a bit each: read (3), delete (6), describe (8).
+const OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8;
+
+pub(super) fn handle(
+    context: Arc<Context>,
+    request: Request,
+) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+    Box::pin(async move {
+        let body: DescribeGroupsRequest<'_> = request.body()?;
+        let found: Vec<_> = body.groups.iter().map(|name| context.broker.group(name)).collect();
+        let operations = if body.include_authorized_operations { OPERATIONS } else { i32::MIN };
+        let groups = body.groups.iter().zip(&found).map(|(name, found)| match found {
+            Some(group) => DescribedGroup { authorized_operations: operations, ..described(group) },
+            None => {
+                let is_error = request.version >= NOT_FOUND;
+                DescribedGroup {
+                    error_code: if is_error { ErrorCode::GroupIdNotFound.code() } else { 0 },
+                    error_message: is_error.then_some("there is no such group"),
+                    group_id: name,
+                    group_state: "Dead",
+                    ..Default::default()
+                }
+            }
+        });
+        Ok(ready(request.answer(&DescribeGroupsResponse { groups: groups.collect(), ..Default::default() })?))
+    })
+}
+
+fn described(group: &GroupDescription) -> DescribedGroup<'_> {
+    let is_stable = group.state == "Stable";
+    // What members say and get is of no use to anyone while it changes.
+    let settled = |bytes| if is_stable { bytes } else { &[][..] };
+    DescribedGroup {
+        group_id: &group.name,
+        group_state: group.state,
+        protocol_type: &group.protocol_type,
+        protocol_data: if is_stable { &group.protocol } else { "" },
+        members: group
+            .members
+            .iter()
+            .map(|member| DescribedGroupMember {
+                member_id: &member.member_id,
+                group_instance_id: member.instance_id.as_deref(),
+                client_id: &member.client_id,
+                client_host: &member.client_host,
+                member_metadata: settled(&member.metadata),
+                member_assignment: settled(&member.assignment),
+            })
+            .collect(),
+        ..Default::default()
+    }
+}
