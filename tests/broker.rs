@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use brooklet::broker::groups::GroupError;
 use brooklet::broker::{
     Acks, Broker, BrokerOptions, CommittedOffset, FetchError, NewRecord, NewTopic, OffsetError, ProduceError, Topic,
     TopicError,
@@ -399,7 +400,7 @@ fn readers_offsets_live_through_a_restart_and_an_unchanged_commit_writes_nothing
     assert_eq!(running.broker.store().status().commits, commits);
     assert!(matches!(
         block_on(running.broker.commit_offsets("", vec![(t.id, 0, at(7))])),
-        Err(OffsetError::Invalid(_))
+        Err(OffsetError::Group(GroupError::InvalidName))
     ));
     assert!(matches!(
         block_on(running.broker.commit_offsets("reader", vec![(t.id, 0, at(-1))])),

@@ -4,9 +4,10 @@
 
 use brooklet::frame::{
     self, Ack, AckAt, AckLevel, Alias, AlterTopic, Base, ClientMessage, CommitOffset, Decoder, DescribeTopic,
-    ErrorCode, Failed, Fetch, FrameError, GatewayMessage, Headers, Hello, ListTopics, MAGIC, Next, Position, Publish,
-    PublishError, PublishHead, PublishWriter, Record, RecordSet, Records, RecordsWriter, Subscribe, Text, Topic,
-    TopicRef, Uplink, UplinkAction, Welcome,
+    ErrorCode, Failed, Fetch, FrameError, GROUP_OFFSETS_MAX, GatewayMessage, GroupAction, GroupBeat, GroupCommit,
+    GroupJoin, GroupJoined, GroupLeave, GroupMember, Groups, Headers, Hello, ListTopics, MAGIC, Next, Position,
+    Publish, PublishError, PublishHead, PublishWriter, Record, RecordSet, Records, RecordsWriter, Subscribe, Text,
+    Topic, TopicRef, Uplink, UplinkAction, Welcome,
     serial::{self, Received, SerialDecoder},
     split,
 };
@@ -182,6 +183,7 @@ proptest! {
     ) {
         let configs: frame::Configs<'_> = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let (topic, partition, short) = (TopicRef::Name(&name), number, number as u16);
+        let member = GroupMember { group: &name, member: &other, instance: Some(&other), generation: number as i32 };
         let messages = [
             ClientMessage::Hello(Hello { epoch: u64::from(id), token: token.as_deref(), ..HELLO }),
             ClientMessage::Alias(Alias { alias: short, topic: &name }),
@@ -194,6 +196,13 @@ proptest! {
             ClientMessage::DescribeTopic(DescribeTopic { id, name: &name }),
             ClientMessage::AlterTopic(AlterTopic { id, name: &name, partitions: Some(number), configs: configs.clone() }),
             ClientMessage::Uplink(Uplink { id, action: UplinkAction::Pause, name: &name }),
+            ClientMessage::GroupJoin(GroupJoin { id, member, topic, session_ms: number, rebalance_ms: id }),
+            ClientMessage::GroupBeat(GroupBeat { id, member }),
+            ClientMessage::GroupLeave(GroupLeave { id, member: GroupMember { instance: None, ..member } }),
+            ClientMessage::GroupCommit(GroupCommit {
+                id, member, topic, offsets: (0..number as usize % (GROUP_OFFSETS_MAX + 1)).map(|i| (i as u32, offset)).collect(),
+            }),
+            ClientMessage::Groups(Groups { id, action: GroupAction::Delete, name: &name }),
         ];
         messages.iter().for_each(client_round_trip);
         let answers = [
@@ -209,6 +218,7 @@ proptest! {
             }),
             GatewayMessage::Topic(Topic { id, name: &name, uuid: [7; 16], partitions: number, configs }),
             GatewayMessage::Text(Text { id, last: true, text: &other }),
+            GatewayMessage::GroupJoined(GroupJoined { id, member: &name, generation: number as i32, share: other.as_bytes() }),
         ];
         answers.iter().for_each(gateway_round_trip);
     }
@@ -367,4 +377,38 @@ fn what_a_version_does_not_know_is_an_error_of_its_own() {
     let body = hello.encode_unframed(&mut buffer).unwrap();
     assert_eq!(ClientMessage::decode(body), Err(frame::DecodeError::Malformed));
     assert_eq!(Records::parse(&[]), Ok(Records::EMPTY));
+}
+
+/// Bytes that must not change: other programs, and devices in the field, speak them.
+#[test]
+fn messages_of_groups_byte_by_byte() {
+    let member = GroupMember { group: "g", member: "m", instance: None, generation: 3 };
+    let mut buffer = [0; 256];
+    let topic = TopicRef::Name("t");
+    for (message, bytes) in [
+        (
+            ClientMessage::GroupJoin(GroupJoin { id: 1, member, topic, session_ms: 10_000, rebalance_ms: 300 }),
+            "10 13 01 01 67 01 6d 00 06 01 01 74 90 4e ac 02",
+        ),
+        (ClientMessage::GroupBeat(GroupBeat { id: 2, member }), "08 14 02 01 67 01 6d 00 06"),
+        (
+            ClientMessage::GroupLeave(GroupLeave { id: 2, member: GroupMember { instance: Some("i"), ..member } }),
+            "0a 15 02 01 67 01 6d 01 01 69 06",
+        ),
+        (
+            ClientMessage::GroupCommit(GroupCommit {
+                id: 2,
+                member,
+                topic,
+                offsets: [(1, 5), (2, 6)].into_iter().collect(),
+            }),
+            "10 16 02 01 67 01 6d 00 06 01 01 74 02 01 0a 02 0c",
+        ),
+        (ClientMessage::Groups(Groups { id: 2, action: GroupAction::Describe, name: "g" }), "05 17 02 01 01 67"),
+    ] {
+        assert_eq!(hex(message.encode(&mut buffer).unwrap()), bytes);
+    }
+    let joined = GroupJoined { id: 1, member: "m", generation: 3, share: &[0, 0, 4] };
+    let joined = GatewayMessage::GroupJoined(joined);
+    assert_eq!(hex(joined.encode(&mut buffer).unwrap()), "09 91 01 01 6d 06 03 00 00 04");
 }

@@ -8,6 +8,7 @@ use super::{
     format::{Format, Printed},
     parse::Parsed,
     produce::topic_name,
+    signals,
     spec::{Opt, Positional, Spec},
     term, when,
 };
@@ -15,6 +16,7 @@ use crate::{
     client::{Address, ClientError, ConsumeOptions, Consumer, OwnedRecord},
     frame::{ErrorCode, Position},
     limits::{PARTITIONS_MAX, READER_NAME_BYTES_MAX},
+    shutdown::Shutdown,
 };
 
 /// Bytes of output that are gathered before they are written.
@@ -33,16 +35,19 @@ pub(super) static SPEC: Spec = Spec {
         Opt::value("partition", "N", "Only this partition (default: all, their records as they arrive)").short('p'),
         Opt::value("count", "N", "Stop after so many records").short('n'),
         Opt::switch("follow", "Wait for more at the end, in place of stopping").short('f'),
-        Opt::value("group", "NAME", "Continue where this reader last stopped, and remember where it stops").short('g'),
+        Opt::value("group", "NAME", "Share the partitions with this group's other members, and go on where it stopped")
+            .short('g'),
+        Opt::value("instance", "NAME", "In the group, keep this process's share while it restarts (within 10 s)"),
         Opt::value("format", "TEXT", super::format::HELP),
     ],
     shared: &[connect::OPTIONS],
     details: "Reads from the beginning and stops where the topic ended when it began, unless told otherwise. Records of\n\
               one partition come in their order; between partitions there is none. An offset holds for each partition.\n\n\
-              With --group the reader goes on where it last stopped, and --from holds only for partitions in which it\n\
-              has no position yet. Its positions are saved after the records were printed: after a crash some may come\n\
-              again, none is passed over. Two processes of one group both read everything: the group is a name for\n\
-              positions, and does not share partitions out.\n\n\
+              With --group the partitions are shared out among all members, of Kafka clients too, and shared out anew when\n\
+              one comes or goes. Reading goes on where the group last stopped, and --from holds only for partitions in\n\
+              which it has no position yet. Positions are saved after the records were printed: after a crash some may\n\
+              come again, none is passed over. A member that prints nothing for 10 s, because its output is blocked, loses\n\
+              its share. With --partition as well the group is but a name for positions.\n\n\
               With --follow it connects again when the gateway was gone for a while.\n\n\
               Example: brooklet consume temperature --follow --format '%T %k %v\\n'",
 };
@@ -68,24 +73,31 @@ pub(super) struct ConsumeArgs {
     pub count: Option<u64>,
     pub follow: bool,
     pub group: Option<String>,
+    pub instance: Option<String>,
     pub format: Format,
 }
 
 impl ConsumeArgs {
     pub(super) fn parse(args: &mut Parsed) -> Result<ConsumeArgs, CliError> {
-        Ok(ConsumeArgs {
+        let name = |text: &str| {
+            let fits = !text.is_empty() && text.len() <= READER_NAME_BYTES_MAX;
+            fits.then(|| text.to_owned()).ok_or_else(|| format!("must be 1 to {READER_NAME_BYTES_MAX} bytes"))
+        };
+        let parsed = ConsumeArgs {
             topic: topic_name(args, "TOPIC")?,
             target: Target::parse(args)?,
             from: args.read("from", |text| parse_from(text, when::now_ms()))?.unwrap_or(From::Beginning),
             partition: args.number("partition", 0, PARTITIONS_MAX as u64 - 1)?.map(|partition| partition as u32),
             count: args.number("count", 0, u64::MAX)?,
             follow: args.switch("follow"),
-            group: args.read("group", |text| {
-                let fits = !text.is_empty() && text.len() <= READER_NAME_BYTES_MAX;
-                fits.then(|| text.to_owned()).ok_or_else(|| format!("must be 1 to {READER_NAME_BYTES_MAX} bytes"))
-            })?,
+            group: args.read("group", name)?,
+            instance: args.read("instance", name)?,
             format: args.read("format", Format::parse)?.unwrap_or_default(),
-        })
+        };
+        if parsed.instance.is_some() && (parsed.group.is_none() || parsed.partition.is_some()) {
+            return Err(args.usage("--instance needs --group, and no --partition"));
+        }
+        Ok(parsed)
     }
 }
 
@@ -123,6 +135,7 @@ async fn consume(args: &ConsumeArgs, address: &Address) -> Result<(), CliError> 
         },
         follow: args.follow,
         group: args.group.clone(),
+        instance: args.instance.clone(),
         ..ConsumeOptions::default()
     };
     let mut consumer = match Consumer::open(address, &args.topic, options).await {
@@ -134,13 +147,29 @@ async fn consume(args: &ConsumeArgs, address: &Address) -> Result<(), CliError> 
         Err(error) => return Err(error.into()),
     };
     let mut out = BufWriter::with_capacity(OUTPUT_BYTES, io::stdout().lock());
-    let outcome = print_records(args, &mut consumer, &mut out).await;
+    // A member that is ended by a signal leaves its group; without a group there is nothing to leave.
+    let stop = match args.group {
+        Some(_) => signals::watch(|| {})?,
+        None => Shutdown::default(),
+    };
+    let outcome = print_records(args, &mut consumer, &mut out, &stop).await;
     // What was printed before the failure has been printed.
     let flushed = out.flush().map_err(term::output_error);
+    // A static member's share waits for its next process.
+    if args.instance.is_none()
+        && let Err(error) = consumer.leave().await
+    {
+        log::debug!("the group will notice the end of the session: {error}");
+    }
     outcome.and(flushed)
 }
 
-async fn print_records(args: &ConsumeArgs, consumer: &mut Consumer, out: &mut impl Write) -> Result<(), CliError> {
+async fn print_records(
+    args: &ConsumeArgs,
+    consumer: &mut Consumer,
+    out: &mut impl Write,
+    stop: &Shutdown,
+) -> Result<(), CliError> {
     let wanted = args.count.unwrap_or(u64::MAX);
     let mut left = wanted;
     while left > 0 {
@@ -148,7 +177,8 @@ async fn print_records(args: &ConsumeArgs, consumer: &mut Consumer, out: &mut im
             // About to wait: what is printed must be seen meanwhile, and is done with.
             settle(consumer, out).await?;
         }
-        let Some(record) = consumer.next().await? else { break };
+        let Some(next) = stop.unless(consumer.next()).await else { return settle(consumer, out).await };
+        let Some(record) = next? else { break };
         print_record(&args.format, &args.topic, &record, out).map_err(term::output_error)?;
         left -= 1;
     }

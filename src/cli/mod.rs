@@ -30,6 +30,7 @@ mod consume;
 mod demo;
 mod export;
 mod fsck;
+mod group;
 mod help;
 mod lines;
 mod produce;
@@ -65,6 +66,10 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &topic::DESCRIBE, run: |args| topic::describe(&topic::DescribeArgs::parse(args)?) },
     Command { spec: &topic::ALTER, run: |args| topic::alter(&topic::AlterArgs::parse(args)?) },
     Command { spec: &topic::DELETE, run: |args| topic::delete(&topic::DeleteArgs::parse(args)?) },
+    Command { spec: &group::LIST, run: |args| group::list(&group::ListArgs::parse(args)?) },
+    Command { spec: &group::DESCRIBE, run: |args| group::describe(&group::DescribeArgs::parse(args)?) },
+    Command { spec: &group::RESET, run: |args| group::reset(&group::ResetArgs::parse(args)?) },
+    Command { spec: &group::DELETE, run: |args| group::delete(&group::DeleteArgs::parse(args)?) },
     Command { spec: &uplink::STATUS, run: |args| uplink::status(&uplink::StatusArgs::parse(args)?) },
     Command { spec: &uplink::CHECK, run: |args| uplink::check(&uplink::CheckArgs::parse(args)?) },
     Command { spec: &uplink::PAUSE, run: |args| uplink::pause(&uplink::NameArgs::parse(args)?) },

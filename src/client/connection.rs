@@ -166,6 +166,18 @@ impl Connection {
         }
     }
 
+    /// As [`Connection::next_push`], but for at most `wait`, and without pings: for who sends something so often anyway.
+    pub(super) async fn push_within(&mut self, wait: Duration) -> Result<Option<Vec<u8>>, ClientError> {
+        if let Some(body) = self.pushed.pop_front() {
+            return Ok(Some(body));
+        }
+        let Some(body) = self.body_or_silence(wait).await? else { return Ok(None) };
+        match self.kind(&body, None)? {
+            Kind::Push => Ok(Some(body)),
+            Kind::Answer | Kind::Pong => Ok(None),
+        }
+    }
+
     /// What a received body is, while `id` is the request that is answered next. That request's failure and the
     /// connection's are errors.
     fn kind(&self, body: &[u8], id: Option<u32>) -> Result<Kind, ClientError> {
@@ -248,6 +260,7 @@ fn id_of(message: &GatewayMessage<'_>) -> Option<u32> {
         GatewayMessage::ReaderOffset(answer) => Some(answer.id),
         GatewayMessage::Topic(answer) => Some(answer.id),
         GatewayMessage::Text(answer) => Some(answer.id),
+        GatewayMessage::GroupJoined(answer) => Some(answer.id),
         _ => None,
     }
 }

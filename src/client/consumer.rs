@@ -1,13 +1,16 @@
-//! Reads a topic's records as they come, all partitions by one connection, by subscriptions with credit.
+//! Reads a topic's records as they come, all partitions by one connection, by subscriptions with credit. As a member of
+//! a group it reads its share of the partitions, and another one when the group rebalances.
 //!
-//! Invariants: a partition's records come in order and once, whatever connections break meanwhile; credit is given back
-//! when what was pushed is used up, so at most a credit for each partition is held in memory.
+//! Invariants: a partition's records come in order and once, whatever connections break meanwhile, while the share stays
+//! the same; credit is given back when what was pushed is used up, so at most a credit for each partition is held in
+//! memory. Into a new share it goes where the group's last commit was: nothing is passed over.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use smol::Timer;
 
+use super::membership::{self, Membership};
 use super::{Address, ClientError, Connection};
 use crate::frame::{
     ClientMessage, Credit, ErrorCode, GatewayMessage, Position, Record, RecordSet, Subscribe, TopicRef, Unsubscribe,
@@ -58,8 +61,14 @@ pub struct ConsumeOptions {
     pub from: Position,
     /// Go on for ever, and connect again when the connection breaks; else stop where the topic ended at the start.
     pub follow: bool,
-    /// Start at this named reader's position.
+    /// Start where this group has come to, and share the partitions with its other members; with `partition` it is but
+    /// a name for positions.
     pub group: Option<String>,
+    /// A name that stays the same over restarts of this process, within the group: its share then waits for it as long
+    /// as the session lasts.
+    pub instance: Option<String>,
+    /// A member that isn't heard of for so long (6 s to 30 min) loses its share: call [`Consumer::next`] more often.
+    pub session: Duration,
     /// Bytes that may be on the way for each partition.
     pub credit_bytes: u32,
 }
@@ -72,6 +81,8 @@ impl Default for ConsumeOptions {
             from: Position::Beginning,
             follow: false,
             group: None,
+            instance: None,
+            session: Duration::from_secs(10),
             credit_bytes: 1024 * 1024,
         }
     }
@@ -84,6 +95,7 @@ pub struct Consumer {
     topic: String,
     options: ConsumeOptions,
     connection: Connection,
+    membership: Option<Membership>,
     partitions: Vec<Partition>,
     received: VecDeque<OwnedRecord>,
 }
@@ -109,12 +121,17 @@ impl Consumer {
     pub async fn open(address: &Address, topic: &str, options: ConsumeOptions) -> Result<Self, ClientError> {
         let mut connection = Connection::open(address, &options.client_id).await?;
         let count = connection.topic(topic).await?.partitions;
-        let wanted = match options.partition {
-            None => 0..count,
-            Some(partition) if partition < count => partition..partition + 1,
-            Some(partition) => {
+        let mut membership = None;
+        let wanted: Vec<u32> = match (options.partition, &options.group) {
+            (Some(partition), _) if partition < count => vec![partition],
+            (Some(partition), _) => {
                 let text = format!("topic {topic} has {count} partitions, none with number {partition}");
                 return Err(ClientError::Refused(ErrorCode::UnknownPartition, text));
+            }
+            (None, None) => (0..count).collect(),
+            (None, Some(group)) => {
+                let member = Membership::new(group, options.instance.as_deref(), options.session);
+                membership.insert(member).join(&mut connection, topic).await?
             }
         };
         let mut partitions = Vec::new();
@@ -122,13 +139,16 @@ impl Consumer {
             partitions.push(start(&mut connection, topic, index, &options).await?);
         }
         let (address, topic, received) = (address.clone(), topic.to_owned(), VecDeque::new());
-        let mut consumer = Self { address, topic, options, connection, partitions, received };
+        let mut consumer = Self { address, topic, options, connection, membership, partitions, received };
         consumer.subscribe().await?;
         Ok(consumer)
     }
 
     /// The next record; `None` at the end, unless following. Giving this up before it is done may lose the connection
     /// (not records, when following: the next call connects again).
+    ///
+    /// As a member of a group, commit before each call that may wait ([`Consumer::has_next`]): a call that waits may
+    /// find that the group rebalances, and what wasn't committed then comes again, to this member or to another.
     pub async fn next(&mut self) -> Result<Option<OwnedRecord>, ClientError> {
         loop {
             if let Some(record) = self.received.pop_front() {
@@ -141,10 +161,12 @@ impl Consumer {
                 // Past what was skipped, too: there is nothing left to hand out.
                 partition.position = partition.next;
             }
-            if self.partitions.iter().all(|partition| partition.subscription.is_none()) {
+            // A share of nothing may become one of something.
+            let may_grow = self.options.follow && self.membership.is_some();
+            if !may_grow && self.partitions.iter().all(|partition| partition.subscription.is_none()) {
                 return Ok(None);
             }
-            match self.receive().await {
+            match self.turn().await {
                 Err(error) if self.options.follow && error.is_passing() => self.reconnect().await?,
                 result => result?,
             }
@@ -166,15 +188,67 @@ impl Consumer {
         self.partitions.iter().map(|partition| (partition.index, partition.position))
     }
 
-    /// Saves the positions of the group in the options, if there is one.
+    /// Saves the positions of the group in the options, if there is one. If it has rebalanced meanwhile they aren't
+    /// saved: who has the partitions now goes on from the last ones that were.
     pub async fn commit(&mut self) -> Result<(), ClientError> {
         let Some(group) = &self.options.group else { return Ok(()) };
+        if let Some(membership) = &mut self.membership {
+            let moved = self.partitions.iter_mut().filter(|partition| partition.committed != Some(partition.position));
+            let moved: Vec<&mut Partition> = moved.collect();
+            let offsets: Vec<_> = moved.iter().map(|partition| (partition.index, partition.position)).collect();
+            match membership.commit(&mut self.connection, &self.topic, &offsets).await {
+                Err(error) if membership::is_over(&error) => membership.hurry(),
+                result => {
+                    result?;
+                    moved.into_iter().for_each(|partition| partition.committed = Some(partition.position));
+                }
+            }
+            return Ok(());
+        }
         for partition in &mut self.partitions {
             if partition.committed != Some(partition.position) {
                 let (index, position) = (partition.index, partition.position);
                 self.connection.commit_offset(group, &self.topic, index, position).await?;
                 partition.committed = Some(position);
             }
+        }
+        Ok(())
+    }
+
+    /// Leaves the group, if it is in one, so that other members take over at once.
+    pub async fn leave(mut self) -> Result<(), ClientError> {
+        match &self.membership {
+            Some(membership) => membership.leave(&mut self.connection).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Beats if that is due, and receives; or takes a new share.
+    async fn turn(&mut self) -> Result<(), ClientError> {
+        if let Some(membership) = &mut self.membership
+            && membership.until_beat().is_zero()
+        {
+            match membership.beat(&mut self.connection).await {
+                Err(error) if membership::is_over(&error) => {
+                    // What was subscribed ends with the connection.
+                    self.connection = Connection::open(&self.address, &self.options.client_id).await?;
+                    self.take_share().await?;
+                    return self.subscribe().await;
+                }
+                result => result?,
+            }
+        }
+        self.receive().await
+    }
+
+    /// Joins the group again, and begins where it has come to.
+    async fn take_share(&mut self) -> Result<(), ClientError> {
+        let Some(membership) = &mut self.membership else { return Ok(()) };
+        let share = membership.join(&mut self.connection, &self.topic).await?;
+        self.received.clear();
+        self.partitions.clear();
+        for index in share {
+            self.partitions.push(start(&mut self.connection, &self.topic, index, &self.options).await?);
         }
         Ok(())
     }
@@ -208,7 +282,13 @@ impl Consumer {
                 self.connection.send(&ClientMessage::Credit(credit)).await?;
             }
         }
-        let body = self.connection.next_push().await?;
+        let body = match &self.membership {
+            None => self.connection.next_push().await?,
+            Some(membership) => match self.connection.push_within(membership.until_beat()).await? {
+                Some(body) => body,
+                None => return Ok(()),
+            },
+        };
         match self.connection.decode(&body)? {
             GatewayMessage::Push(set) => self.take(&set).await,
             GatewayMessage::Failed(failed) => Err(ClientError::Refused(failed.code, failed.text.to_owned())),
@@ -234,6 +314,17 @@ impl Consumer {
         Ok(())
     }
 
+    /// Goes on by a new connection: with the same share, if the group still knows it.
+    async fn resume(&mut self) -> Result<(), ClientError> {
+        if let Some(membership) = &mut self.membership {
+            match membership.beat(&mut self.connection).await {
+                Err(error) if membership::is_over(&error) => self.take_share().await?,
+                result => result?,
+            }
+        }
+        self.subscribe().await
+    }
+
     async fn reconnect(&mut self) -> Result<(), ClientError> {
         let mut pause = RETRY_MIN;
         loop {
@@ -241,7 +332,7 @@ impl Consumer {
             let subscribed = match connected {
                 Ok(connection) => {
                     self.connection = connection;
-                    self.subscribe().await
+                    self.resume().await
                 }
                 Err(error) => Err(error),
             };

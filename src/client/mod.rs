@@ -15,6 +15,7 @@ mod address;
 mod connection;
 mod consumer;
 mod error;
+mod membership;
 mod publisher;
 mod requests;
 

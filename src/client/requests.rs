@@ -6,7 +6,7 @@ use super::consumer::OwnedRecord;
 use super::{ClientError, Connection};
 use crate::frame::{
     AlterTopic, ClientMessage, CommitOffset, Configs, CreateTopic, DeleteTopic, DescribeTopic, Fetch, GatewayMessage,
-    ListOffsets, ListTopics, Position, ReadOffset, Status, TopicRef, Uplink, UplinkAction,
+    GroupAction, Groups, ListOffsets, ListTopics, Position, ReadOffset, Status, TopicRef, Uplink, UplinkAction,
 };
 
 /// Most bytes that a gateway may answer in text.
@@ -211,6 +211,13 @@ impl Connection {
         self.send(&ClientMessage::Uplink(Uplink { id, action, name })).await?;
         // A check tries connections, and time-outs of its own come first.
         self.text(id, Duration::from_secs(60)).await
+    }
+
+    /// Looks at groups, or forgets one: JSON for the first two actions, "" for the third.
+    pub async fn groups(&mut self, action: GroupAction, name: &str) -> Result<String, ClientError> {
+        let id = self.new_id();
+        self.send(&ClientMessage::Groups(Groups { id, action, name })).await?;
+        self.text(id, Duration::ZERO).await
     }
 
     async fn text(&mut self, id: u32, wait: Duration) -> Result<String, ClientError> {

@@ -16,6 +16,7 @@ use super::{
         Ack, AckAt, AliasFailed, AliasOk, Done, Failed, Offsets, Pong, PublishError, ReaderOffset, RecordSet, Text,
         Topic, Upstream, Welcome,
     },
+    group_message::{GroupBeat, GroupCommit, GroupJoin, GroupJoined, GroupLeave, Groups},
     wire::{NoRoom, Reader, Writer},
 };
 
@@ -45,7 +46,8 @@ postcard_content! {
     Ping, Alias<'a>, Fetch<'a>, Subscribe<'a>, Credit, Unsubscribe, CommitOffset<'a>, ReadOffset<'a>,
     ListOffsets<'a>, CreateTopic<'a>, ListTopics<'a>, DescribeTopic<'a>, AlterTopic<'a>, DeleteTopic<'a>, Status,
     Uplink<'a>, Welcome<'a>, Pong, Failed<'a>, AliasOk, AliasFailed<'a>, AckAt, Upstream, PublishError<'a>, Offsets,
-    Done, ReaderOffset<'a>, Topic<'a>, Text<'a>,
+    Done, ReaderOffset<'a>, Topic<'a>, Text<'a>, GroupJoin<'a>, GroupBeat<'a>, GroupLeave<'a>, GroupCommit<'a>,
+    Groups<'a>, GroupJoined<'a>,
 }
 
 fn decode_postcard<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
@@ -217,6 +219,16 @@ messages! {
         0x11 Status(Status),
         /// Look at or steer uplinks.
         0x12 Uplink(Uplink<'a>),
+        /// Enter a group, or come again.
+        0x13 GroupJoin(GroupJoin<'a>),
+        /// Keep a share of a group.
+        0x14 GroupBeat(GroupBeat<'a>),
+        /// Leave a group.
+        0x15 GroupLeave(GroupLeave<'a>),
+        /// Save positions of a group.
+        0x16 GroupCommit(GroupCommit<'a>),
+        /// Look at groups, or forget one.
+        0x17 Groups(Groups<'a>),
     }
 }
 
@@ -256,5 +268,7 @@ messages! {
         0x8f Topic(Topic<'a>),
         /// A piece of text.
         0x90 Text(Text<'a>),
+        /// A share of a group.
+        0x91 GroupJoined(GroupJoined<'a>),
     }
 }

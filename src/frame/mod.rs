@@ -7,7 +7,7 @@
 //! | a frame on TCP or a Unix socket: varint length (1 to 4 bytes, of what follows), body | [`stream`] |
 //! | a frame on a serial link: COBS of body and CRC-32C, zero byte | [`serial`] |
 //! | a body: type byte, content | [`message`] |
-//! | contents: postcard; what holds records ends with a record list | [`client_message`], [`gateway_message`] |
+//! | contents: postcard; what holds records ends with a record list | [`client_message`], [`gateway_message`], [`group_message`] |
 //! | a record list | [`record`] |
 //!
 //! How a connection goes:
@@ -32,6 +32,7 @@
 pub mod client_message;
 mod code;
 pub mod gateway_message;
+pub mod group_message;
 pub mod message;
 pub mod record;
 pub mod sequence;
@@ -50,6 +51,9 @@ pub use code::{AckLevel, ErrorCode, UnknownAckLevel};
 pub use gateway_message::{
     Ack, AckAt, AliasFailed, AliasOk, Done, Failed, Offsets, Pong, PublishError, ReaderOffset, RecordSet, Text, Topic,
     Upstream, Welcome,
+};
+pub use group_message::{
+    GROUP_OFFSETS_MAX, GroupAction, GroupBeat, GroupCommit, GroupJoin, GroupJoined, GroupLeave, GroupMember, Groups,
 };
 pub use message::{ClientMessage, GatewayMessage};
 pub use record::{Base, Headers, Record, RecordIter, Records, RecordsWriter};

@@ -100,7 +100,8 @@ fn a_topic_is_read_to_its_end_within_a_small_credit() {
     let gateway = Gateway::start();
     filled(&gateway, "readings", 3_000);
     block_on(within(20, async {
-        let options = ConsumeOptions { credit_bytes: 600, group: Some("g".to_owned()), ..ConsumeOptions::default() };
+        let group = Some("g".to_owned());
+        let options = ConsumeOptions { credit_bytes: 600, group, partition: Some(0), ..ConsumeOptions::default() };
         let mut consumer = Consumer::open(&gateway.address, "readings", options.clone()).await.unwrap();
         for number in 0..1_000 {
             let record = consumer.next().await.unwrap().unwrap();

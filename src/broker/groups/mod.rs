@@ -7,6 +7,7 @@
 //! | `member`, `saved` | a member; a group as it lies in the store |
 //! | `registry` | all groups, and who waits for an answer |
 //! | `driving` | time, saves, and what is forgotten |
+//! | [`report`] | groups as administrators read them |
 //! | [`range`](mod@range) | the assignment of a topic in ranges, where the gateway leads on behalf of a native member |
 //!
 //! Where it differs from Kafka: an empty group waits 100 ms for members to gather, not 3 s
@@ -20,6 +21,7 @@ mod leaving;
 mod member;
 pub mod range;
 mod registry;
+pub mod report;
 mod saved;
 mod syncing;
 mod types;
@@ -56,7 +58,9 @@ pub struct GroupDescription {
     pub protocol: String,
     /// Counts its memberships.
     pub generation: i32,
-    /// Its members, in the order of their coming.
+    /// How many members it has.
+    pub member_count: usize,
+    /// Its members, in the order of their coming, where they were asked for.
     pub members: Vec<MemberDescription>,
 }
 
@@ -208,6 +212,7 @@ fn describe(name: &str, group: &group::Group, with_members: bool) -> GroupDescri
         state: group.state.name(),
         protocol_type: group.protocol_type.clone().unwrap_or_default(),
         generation: group.generation,
+        member_count: group.members.len(),
         members: if with_members { group.members.iter().map(one).collect() } else { Vec::new() },
         protocol,
     }

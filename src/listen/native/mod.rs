@@ -8,12 +8,14 @@
 //! | [`acking`] | their outcomes back, cumulative, in order; then what has come upstream |
 //! | [`requests`] | everything that is asked with an id, each beside the others |
 //! | [`consuming`] | fetches and subscriptions |
+//! | [`grouping`] | consumer groups |
 //! | [`topics`] | topic administration |
 //! | [`outbox`] | frames out, from all sides |
 
 mod acking;
 mod consuming;
 mod errors;
+mod grouping;
 mod outbox;
 mod publishing;
 mod reading;

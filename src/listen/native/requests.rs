@@ -13,7 +13,7 @@ use super::consuming::{self, Credit};
 use super::errors::of_offset;
 use super::outbox::{Gone, Outbox};
 use super::publishing::Aliases;
-use super::{Context, topics};
+use super::{Context, grouping, topics};
 use crate::broker::{CommittedOffset, Topic};
 use crate::frame::client_message::{CommitOffset, ReadOffset, Subscribe, Uplink};
 use crate::frame::gateway_message::{Done, Pong, ReaderOffset, Text};
@@ -47,6 +47,8 @@ pub(super) struct Requests {
     executor: Arc<Executor<'static>>,
     outbox: Outbox,
     peer_bytes_max: usize,
+    /// The client's id, and where it comes from.
+    client: (String, String),
     open: Vec<Task<()>>,
     subscriptions: HashMap<u32, (Arc<Credit>, Task<()>)>,
 }
@@ -68,8 +70,10 @@ impl Requests {
         executor: &Arc<Executor<'static>>,
         outbox: &Outbox,
         peer_bytes_max: usize,
+        client: (&str, &str),
     ) -> Self {
         Self {
+            client: (client.0.to_owned(), client.1.to_owned()),
             context: Arc::clone(context),
             executor: Arc::clone(executor),
             outbox: outbox.clone(),
@@ -154,6 +158,20 @@ impl Requests {
                 let text = call.context.administration.status_json();
                 call.text(&text).await.map(Ok)
             })),
+            (ClientMessage::GroupJoin(join), Some(topic)) => {
+                let client = self.client.clone();
+                self.executor.spawn(call.clone().run(grouping::join(call, client, topic, join)))
+            }
+            (ClientMessage::GroupBeat(beat), _) => {
+                self.executor.spawn(call.clone().run(grouping::beat(call, &beat.member)))
+            }
+            (ClientMessage::GroupLeave(leave), _) => {
+                self.executor.spawn(call.clone().run(grouping::leave(call, &leave.member)))
+            }
+            (ClientMessage::GroupCommit(commit), Some(topic)) => {
+                self.executor.spawn(call.clone().run(grouping::commit(call, topic, commit)))
+            }
+            (ClientMessage::Groups(groups), _) => self.executor.spawn(call.clone().run(grouping::look(call, groups))),
             (ClientMessage::Uplink(uplink), _) => self.executor.spawn(call.clone().run(steer_uplink(call, uplink))),
             (administration, _) => match topics::serve(call.clone(), administration) {
                 Some(serving) => self.executor.spawn(call.run(serving)),
@@ -200,6 +218,11 @@ fn request_of<'a>(message: &ClientMessage<'a>) -> Option<(u32, Option<TopicRef<'
         ClientMessage::DeleteTopic(m) => (m.id, None),
         ClientMessage::Status(m) => (m.id, None),
         ClientMessage::Uplink(m) => (m.id, None),
+        ClientMessage::GroupJoin(m) => (m.id, Some(m.topic)),
+        ClientMessage::GroupBeat(m) => (m.id, None),
+        ClientMessage::GroupLeave(m) => (m.id, None),
+        ClientMessage::GroupCommit(m) => (m.id, Some(m.topic)),
+        ClientMessage::Groups(m) => (m.id, None),
         _ => return None,
     })
 }
@@ -218,7 +241,7 @@ impl Call {
     }
 
     /// Sends a text in pieces.
-    async fn text(&self, text: &str) -> Result<(), Gone> {
+    pub(super) async fn text(&self, text: &str) -> Result<(), Gone> {
         let mut rest = text;
         loop {
             let mut cut = rest.len().min(TEXT_BYTES_MAX);

@@ -51,7 +51,7 @@ pub(super) async fn run(
     let broken = Shutdown::default();
     let writing = write(stream.clone(), &frames, context.options.frame_time, &broken);
     let serving = async {
-        let served = Box::pin(serve(&context, &executor, stream, &outbox, &shutdown, &broken));
+        let served = Box::pin(serve(&context, &executor, (stream, &peer), &outbox, &shutdown, &broken));
         let end = shutdown_aware(&shutdown, &broken, served).await;
         tell(&outbox, &end).await;
         drop(outbox);
@@ -98,7 +98,7 @@ async fn tell(outbox: &Outbox, end: &End) {
 async fn serve(
     context: &Arc<Context>,
     executor: &Arc<Executor<'static>>,
-    stream: impl Stream,
+    (stream, peer): (impl Stream, &str),
     outbox: &Outbox,
     shutdown: &Shutdown,
     broken: &Shutdown,
@@ -115,7 +115,7 @@ async fn serve(
     if let Some(session) = &session.device {
         upstream.want(session.last_durable_sequence(), session.wanted_upstream().to_vec());
     }
-    let requests = Requests::new(context, executor, outbox, session.peer_bytes_max);
+    let requests = Requests::new(context, executor, outbox, session.peer_bytes_max, (&session.client_id, peer));
     let reading = async {
         let publisher = Publisher::new(context, &session, pendings.clone(), Arc::clone(&flow));
         let reading = Box::pin(read_messages(&mut reader, publisher, requests, outbox));
@@ -140,6 +140,8 @@ async fn serve(
 
 /// What was agreed on.
 pub(super) struct Greeted {
+    /// Who the client is.
+    pub(super) client_id: String,
     /// The right to publish, if the client wants to.
     pub(super) device: Option<DeviceSession>,
     /// Largest frame body that the client takes, bytes.
@@ -166,6 +168,7 @@ async fn greet(context: &Context, reader: &mut FrameReader<impl Stream>, outbox:
     let device = open_session(context, &hello).await?;
     let now = context.broker.store().now();
     let greeted = Greeted {
+        client_id: hello.client_id.to_owned(),
         peer_bytes_max: hello.frame_bytes_max as usize,
         in_flight_max: hello.in_flight_max.min(IN_FLIGHT_MAX),
         base_timestamp: now.wall_ms,
