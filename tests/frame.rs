@@ -388,7 +388,7 @@ fn messages_of_groups_byte_by_byte() {
     for (message, bytes) in [
         (
             ClientMessage::GroupJoin(GroupJoin { id: 1, member, topic, session_ms: 10_000, rebalance_ms: 300 }),
-            "10 13 01 01 67 01 6d 00 06 01 01 74 90 4e ac 02",
+            "0f 13 01 01 67 01 6d 00 06 01 01 74 90 4e ac 02",
         ),
         (ClientMessage::GroupBeat(GroupBeat { id: 2, member }), "08 14 02 01 67 01 6d 00 06"),
         (

@@ -27,6 +27,7 @@ impl Reopened for Rebuild {
                 shared.publish_topic(Arc::new(topic));
             }
         }
+        shared.groups.rebuild(store);
         Ok(())
     }
 

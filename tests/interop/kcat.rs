@@ -195,7 +195,7 @@ fn two_balanced_consumers_read_everything_over_a_kill() {
     };
     let member = || {
         let mut command = std::process::Command::new("kcat");
-        let group = ["-G", "readers", "shared", "-b", &broker, "-q", "-u", "-X", "auto.offset.reset=earliest"];
+        let group = ["-G", "readers", "shared", "-b", &broker, "-q", "-u", "-E", "-X", "auto.offset.reset=earliest"];
         let times = ["-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=200", "-f", "%p %o %s\\n"];
         command.args(group).args(times).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         Reading::new(command.spawn().unwrap())

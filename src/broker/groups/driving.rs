@@ -11,7 +11,7 @@ use smol::Timer;
 
 use super::registry::{Groups, Save};
 use crate::broker::Broker;
-use crate::broker::call::{call, call_lazily, unless_full};
+use crate::broker::call::{call, unless_full};
 use crate::broker::error::CommitError;
 use crate::broker::offsets;
 use crate::limits;
@@ -20,31 +20,37 @@ use crate::store::{Committed, Draft, DraftError, Operation, Refused, Space, Stor
 /// How often it looks for what can be forgotten, and notes the powered time.
 pub(super) const TIDY: Duration = Duration::from_secs(600);
 /// How long a save that nobody waits for may wait for another commit.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_secs(300);
 /// When a group has been used is noted so exactly, ms of powered time.
 const USED_PRECISION_MS: u64 = 24 * 3_600_000;
 
 impl Broker {
     /// Lets time pass for groups, and stores them. Runs until dropped; without it no group gets anywhere.
     pub async fn keep_groups(&self) {
+        let tidying = async {
+            loop {
+                Timer::after(TIDY).await;
+                self.tidy_groups().await;
+            }
+        };
+        // Apart: tidying waits for commits, and time-outs must not.
+        self.drive_groups().or(tidying).await;
+    }
+
+    async fn drive_groups(&self) {
         let groups = &self.shared.groups;
-        let mut tidy_at = groups.now().saturating_add(TIDY.as_millis() as u64);
         loop {
             let work = groups.work();
             let due = groups.tick();
             if self.store_groups().await {
                 continue;
             }
-            let now = groups.now();
-            if now >= tidy_at {
-                self.tidy_groups().await;
-                tidy_at = groups.now().saturating_add(TIDY.as_millis() as u64);
-                continue;
-            }
-            let until = due.map_or(tidy_at, |due| due.min(tidy_at));
-            let pause = Duration::from_millis(until.saturating_sub(now));
+            let pause = due.map(|due| Duration::from_millis(due.saturating_sub(groups.now())));
             let time = async {
-                Timer::after(pause).await;
+                match pause {
+                    Some(pause) => drop(Timer::after(pause).await),
+                    None => std::future::pending().await,
+                }
             };
             work.or(time).await;
         }
@@ -60,7 +66,7 @@ impl Broker {
         let saves = std::mem::take(&mut self.shared.groups.lock().saves);
         let is_work = !saves.is_empty();
         for save in saves {
-            let (group, number) = (save.group.clone(), save.number);
+            let (key, number) = (save.key.clone(), save.number);
             let op = Box::new(StoreGroup { groups: Arc::clone(&self.shared.groups), save, outcome: None });
             let store: &Store = &self.shared.store;
             let submitted = match number {
@@ -68,45 +74,32 @@ impl Broker {
                 None => store.submit_lazy(op, WITHIN).await.is_ok(),
             };
             if let (false, Some(number)) = (submitted, number) {
-                self.shared.groups.saved(&group, number, false);
+                self.shared.groups.saved(&key, number, false);
             }
         }
         is_work
     }
 
     /// Forgets groups that have been without members for longer than their offsets are kept, and those without
-    /// offsets; notes the time.
+    /// offsets; has the times noted.
     pub(in crate::broker) async fn tidy_groups(&self) {
         let groups = &self.shared.groups;
         let powered_ms = groups.powered_ms();
         let retention_ms = u64::try_from(self.shared.options.offsets_retention.as_millis()).unwrap_or(u64::MAX);
-        let (deserted, any) = {
-            let mut inner = groups.lock();
-            inner.note_used(USED_PRECISION_MS);
-            let deserted: Vec<(String, u64)> = inner
-                .groups
-                .iter()
-                .filter(|(_, entry)| entry.group.is_deserted())
-                .map(|(name, entry)| (name.clone(), entry.used_ms))
-                .collect();
-            (deserted, !inner.groups.is_empty())
-        };
-        for (name, used_ms) in deserted {
+        for (name, used_ms) in groups.deserted() {
             let is_old = powered_ms.saturating_sub(used_ms) > retention_ms;
-            match self.forget_group(&name, if is_old { Which::Deserted } else { Which::WithoutOffsets }).await {
+            let which = match is_old {
+                true => Which::Deserted,
+                false if self.committed_offsets(&name).is_empty() => Which::WithoutOffsets,
+                false => continue,
+            };
+            match self.forget_group(&name, which).await {
                 Ok(true) if is_old => log::info!("group {name}: nobody has used it for long; its offsets are gone"),
                 Ok(_) => {}
                 Err(error) => log::warn!("group {name} could not be forgotten: {error}"),
             }
         }
-        if any {
-            let note = move |draft: &mut Draft<'_>| {
-                draft.put(Space::Group, offsets::POWERED_KEY, &offsets::powered_value(powered_ms))
-            };
-            if let Err(error) = call_lazily(&self.shared.store, TIDY, note, |()| {}).await {
-                log::warn!("the time that groups go by could not be stored: {error}");
-            }
-        }
+        groups.note_times(USED_PRECISION_MS);
     }
 
     /// Deletes a group with its offsets, if it is as `which` says when the writer looks. Whether it was.
@@ -145,7 +138,7 @@ pub(super) enum Which {
     WithoutOffsets,
 }
 
-/// Stores a group's row.
+/// Stores a row.
 struct StoreGroup {
     groups: Arc<Groups>,
     save: Save,
@@ -154,18 +147,18 @@ struct StoreGroup {
 
 impl Operation for StoreGroup {
     fn apply(&mut self, draft: &mut Draft<'_>) -> Result<(), Refused> {
-        let key = offsets::group_key(&self.save.group);
-        self.outcome = Some(unless_full(draft.put(Space::Group, &key, &self.save.row))?);
+        self.outcome = Some(unless_full(draft.put(Space::Group, &self.save.key, &self.save.row))?);
         Ok(())
     }
 
     fn done(self: Box<Self>, outcome: Result<&Committed, &StoreError>) {
         if let Some(Err(error)) = &self.outcome {
             // Trying again would not help; the members go on, and join anew after a restart.
-            log::warn!("the members of group {} could not be stored: {error}", self.save.group);
+            let group = offsets::group_of(&self.save.key).map_or("", |(name, _)| name);
+            log::warn!("the members of group {group} could not be stored: {error}");
         }
         if let Some(number) = self.save.number {
-            self.groups.saved(&self.save.group, number, outcome.is_ok());
+            self.groups.saved(&self.save.key, number, outcome.is_ok());
         }
     }
 

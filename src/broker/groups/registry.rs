@@ -18,10 +18,10 @@ use crate::broker::offsets;
 use crate::limits;
 use crate::store::{Space, Store};
 
-/// A group's row on its way to the store.
+/// A row on its way to the store.
 #[derive(Debug)]
 pub(super) struct Save {
-    pub(super) group: String,
+    pub(super) key: Vec<u8>,
     pub(super) row: Vec<u8>,
     /// Whether, and by which number, the group wants to know; else it may wait for another commit.
     pub(super) number: Option<u64>,
@@ -88,6 +88,14 @@ impl Groups {
         }
         let inner = Mutex::new(Inner { groups, ..Inner::default() });
         Self { inner, rules, powered_before_ms, started: Instant::now(), work: Signal::new() }
+    }
+
+    /// The store was opened anew: offsets may be there that were not told to be. What members know was durable.
+    pub(in crate::broker) fn rebuild(&self, store: &Store) {
+        let rows = store.entries(Space::Group, &[]);
+        for (name, _) in rows.iter().filter_map(|(key, _)| offsets::group_of(key)) {
+            self.committed(name);
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -170,13 +178,36 @@ impl Groups {
         self.lock().groups.entry(name.to_owned()).or_insert_with(new);
     }
 
-    /// Tells a group that its save is durable, or isn't.
-    pub(super) fn saved(&self, name: &str, number: u64, ok: bool) {
+    /// Tells the group of this key that its save is durable, or isn't.
+    pub(super) fn saved(&self, key: &[u8], number: u64, ok: bool) {
+        let Some((name, _)) = offsets::group_of(key) else { return };
         let now = self.now();
         let mut inner = self.lock();
         if inner.groups.contains_key(name) {
             self.step(&mut inner, name, Event::Saved { number, ok }, now);
         }
+    }
+
+    /// Groups without members, and when each was used, ms of powered time.
+    pub(super) fn deserted(&self) -> Vec<(String, u64)> {
+        let inner = self.lock();
+        let deserted = inner.groups.iter().filter(|(_, entry)| entry.group.is_deserted());
+        deserted.map(|(name, entry)| (name.clone(), entry.used_ms)).collect()
+    }
+
+    /// Has the store told how long the gateway has been powered, if there is any group, and when groups without members
+    /// were last used, where it knows that less exactly than `precision_ms`.
+    pub(super) fn note_times(&self, precision_ms: u64) {
+        let powered_ms = self.powered_ms();
+        let mut inner = self.lock();
+        if inner.groups.is_empty() {
+            return;
+        }
+        inner.note_used(precision_ms);
+        let row = offsets::powered_value(powered_ms).to_vec();
+        inner.saves.push_back(Save { key: offsets::POWERED_KEY.to_vec(), row, number: None });
+        drop(inner);
+        self.work.notify(usize::MAX);
     }
 
     /// Ticks all groups that are due, and says when the next one is, ms of [`Groups::now`].
@@ -223,7 +254,7 @@ impl Groups {
             };
             let row = entry.group.to_save(used_ms).encode();
             entry.noted_ms = Some(used_ms);
-            inner.saves.push_back(Save { group: name.to_owned(), row, number });
+            inner.saves.push_back(Save { key: offsets::group_key(name), row, number });
             is_work = true;
         }
         if is_work {
@@ -244,7 +275,7 @@ impl Inner {
     }
 
     /// Has the store told when groups were last used, of those without members where it knows much less.
-    pub(super) fn note_used(&mut self, precision_ms: u64) {
+    fn note_used(&mut self, precision_ms: u64) {
         for (name, entry) in &mut self.groups {
             let noted = entry.noted_ms.is_some_and(|noted| entry.used_ms < noted.saturating_add(precision_ms));
             if noted || !entry.group.is_deserted() {
@@ -252,7 +283,7 @@ impl Inner {
             }
             entry.noted_ms = Some(entry.used_ms);
             let row = entry.group.to_save(entry.used_ms).encode();
-            self.saves.push_back(Save { group: name.clone(), row, number: None });
+            self.saves.push_back(Save { key: offsets::group_key(name), row, number: None });
         }
     }
 

@@ -102,7 +102,6 @@ pub(super) fn of_offset(error: &OffsetError) -> ErrorCode {
         OffsetError::Invalid(_) => ErrorCode::InvalidRequest,
         OffsetError::Group(error) => of_group(error),
         OffsetError::Store(CommitError::Draft(DraftError::TooLarge)) => ErrorCode::InvalidCommitOffsetSize,
-        // Clients try again.
-        OffsetError::Store(_) => ErrorCode::CoordinatorNotAvailable,
+        OffsetError::Store(error) => of_coordinator(error),
     }
 }

@@ -28,13 +28,23 @@ const FRAME_BYTES_FIRST: usize = 64 * 1024;
 /// Serves a connection until it ends.
 pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown, stream: TcpStream, peer: SocketAddr) {
     let (sender, receiver) = async_channel::bounded(context.options.in_flight_max);
+    // Set when no more is read. What is under way then is still answered, but not for as long as some of it may take: a
+    // client that has gone while its group rebalances would keep its connection for minutes.
+    let over = Shutdown::default();
+    let frame_time = context.options.frame_time;
     let reading = async {
         let end = read_requests(&context, &shutdown, stream.clone(), peer, &sender).await;
         sender.close();
+        over.begin();
         end
     };
     let writing = async {
-        let end = write_answers(stream.clone(), &receiver, context.options.frame_time).await;
+        let late = async {
+            over.wait().await;
+            smol::Timer::after(frame_time).await;
+            Ok(())
+        };
+        let end = write_answers(stream.clone(), &receiver, frame_time).or(late).await;
         receiver.close();
         // Wakes the reading side, which has nobody to read for.
         let _ = stream.shutdown(Half::Both);

@@ -1,17 +1,8 @@
-//! Consumer groups over TCP, the Kafka protocol by hand: a member's life, offsets, restarts by SIGKILL, administration.
-#![cfg(all(feature = "gateway", target_os = "linux"))]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+//! The Kafka protocol by hand: a member's life, offsets, restarts by SIGKILL, administration.
 
-mod common;
-
-use common::{
-    gateway::Gateway,
+use crate::common::{
+    gateway::{Gateway, START},
+    wait_for,
     wire::{Answer, Body, Wire, create_topic},
 };
 
@@ -225,7 +216,7 @@ fn two_members(gateway: &Gateway) -> (Member, Member) {
         assert_eq!(two.join(), 0);
         two
     });
-    common::wait_for("a rebalance", common::gateway::START, || (one.beat() == REBALANCE_IN_PROGRESS).then_some(()));
+    wait_for("a rebalance", START, || (one.beat() == REBALANCE_IN_PROGRESS).then_some(()));
     assert_eq!(one.join(), 0);
     let mut two = joining.join().unwrap();
     assert_eq!((one.generation, two.generation, one.leads, two.leads), (2, 2, true, false));
@@ -339,7 +330,7 @@ fn what_is_wrong_is_said_by_kafkas_codes() {
     assert_eq!((one.join(), one.sync().is_ok()), (0, true));
     let mut two = Member::new(&gateway, Some("two"));
     let waiting = std::thread::spawn(move || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| two.join())));
-    common::wait_for("a rebalance", common::gateway::START, || (one.beat() == REBALANCE_IN_PROGRESS).then_some(()));
+    wait_for("a rebalance", START, || (one.beat() == REBALANCE_IN_PROGRESS).then_some(()));
     gateway.stop();
     let _ = waiting.join();
 }
