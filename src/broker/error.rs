@@ -21,8 +21,8 @@ impl CommitError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Store(StoreError::Full | StoreError::Poisoned(_) | StoreError::Stopped(_))
-                | Self::Draft(DraftError::Full | DraftError::StateFull)
+            Self::Store(StoreError::Full | StoreError::DiskFull | StoreError::Poisoned(_) | StoreError::Stopped(_))
+                | Self::Draft(DraftError::Full | DraftError::StateFull | DraftError::DiskFull)
         )
     }
 }

@@ -128,6 +128,9 @@ fn problems(status: &GatewayStatus) -> Vec<String> {
         let again = again.unwrap_or_default();
         problems.push(format!("the store has stopped: {why}; it opens its files again as soon as that works{again}"));
     }
+    if let Some(why) = &status.store.reserve_failure {
+        problems.push(format!("store.preallocate has not claimed all the room there could be: {why}"));
+    }
     if status.store.damaged_segments > 0 {
         let count = counted(status.store.damaged_segments, "segment");
         problems.push(format!("{count} cannot be read; stop the gateway and run `brooklet fsck`"));

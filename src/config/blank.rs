@@ -38,6 +38,7 @@ impl Config {
                 cache_bytes: 0,
                 tail_bytes: 0,
                 on_full: OnFull::EvictOldest,
+                preallocate: false,
             },
             listen: ListenConfig { native: blank_native(), kafka: blank_kafka() },
             topics: TopicsConfig { auto_create: false, defaults: blank_topic(), by_name: BTreeMap::new() },

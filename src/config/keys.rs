@@ -137,6 +137,12 @@ pub(super) static GLOBAL: &[Key<Config>] = &[
         "At the bound: the oldest segment goes, or producers are refused.",
     ),
     key(
+        "store.preallocate",
+        "false",
+        Kind::Boolean(|c, v| c.store.preallocate = v),
+        "Claim the whole of max_bytes from the filesystem beforehand.",
+    ),
+    key(
         "listen.native.enabled",
         "true",
         Kind::Boolean(|c, v| c.listen.native.enabled = v),

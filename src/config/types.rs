@@ -63,6 +63,8 @@ pub struct StoreConfig {
     /// Recent committed batches kept in memory for readers.
     pub tail_bytes: u64,
     pub on_full: OnFull,
+    /// Claim the room of `max_bytes` from the filesystem beforehand.
+    pub preallocate: bool,
 }
 
 /// How much disk the store may take.

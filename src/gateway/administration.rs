@@ -139,6 +139,8 @@ fn store_figures(store: &Store) -> StoreFigures {
     StoreFigures {
         incarnation: store.incarnation().iter().map(|byte| format!("{byte:02x}")).collect(),
         disk_bytes: status.disk_bytes,
+        reserve_bytes: status.reserve_bytes,
+        reserve_failure: status.reserve_failure,
         max_bytes: status.max_bytes,
         segment_bytes: status.segment_bytes,
         segments: status.segments as u64,

@@ -33,6 +33,7 @@ pub(super) fn store(config: &Config, disk: &dyn Disk) -> Result<StoreOptions, St
         }
     };
     options.on_full = on_full(of.on_full);
+    options.preallocate = of.preallocate;
     options.segment_bytes = of.segment_bytes;
     options.device = Device::below(&config.data_dir);
     let card = match of.medium {

@@ -44,6 +44,10 @@ pub struct StoreFigures {
     /// Hexadecimal.
     pub incarnation: String,
     pub disk_bytes: u64,
+    /// Of it, what `store.preallocate` has claimed for later.
+    pub reserve_bytes: u64,
+    /// Why it has claimed less than it could.
+    pub reserve_failure: Option<String>,
     /// Bound of `disk_bytes`.
     pub max_bytes: u64,
     pub segment_bytes: u64,

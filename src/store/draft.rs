@@ -40,12 +40,12 @@ pub struct Draft<'a> {
     view: &'a View,
     env: &'a DraftEnv,
     pending: &'a mut Pending,
-    /// No room for appends: see [`DraftError::StoreFull`].
-    full: bool,
+    /// No room for appends: with what they are refused.
+    full: Option<DraftError>,
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(view: &'a View, env: &'a DraftEnv, pending: &'a mut Pending, full: bool) -> Self {
+    pub(super) fn new(view: &'a View, env: &'a DraftEnv, pending: &'a mut Pending, full: Option<DraftError>) -> Self {
         Self { view, env, pending, full }
     }
 
@@ -349,8 +349,8 @@ impl<'a> Draft<'a> {
         if bytes > BATCH_BYTES_MAX {
             return Err(DraftError::TooLarge);
         }
-        if self.full {
-            return Err(DraftError::StoreFull);
+        if let Some(full) = self.full {
+            return Err(full);
         }
         self.check_bytes(bytes)
     }

@@ -225,12 +225,14 @@ fn maintain(shared: &Shared, mut retention_at_ms: Option<u64>) {
 }
 
 fn step_sealer(shared: &Shared) -> Result<bool, StoreError> {
-    match shared.poisoned() {
-        Some(error) => Err(error),
-        None => shared
-            .progress
-            .during(Work::Maintenance, &*shared.env.clock, || sealer::step(shared))
-            .map_err(|error| shared.poison(&format!("sealing: {error}"))),
+    if let Some(error) = shared.poisoned() {
+        return Err(error);
+    }
+    match shared.progress.during(Work::Maintenance, &*shared.env.clock, || sealer::step(shared)) {
+        Ok(done) => Ok(done),
+        // It waits until there is; the writer refuses then what would need it.
+        Err(SegmentError::NoRoom) => Ok(false),
+        Err(error) => Err(shared.poison(&format!("sealing: {error}"))),
     }
 }
 

@@ -5,6 +5,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+const DISK_FULL: &str = "the filesystem is full, though the store is within its bound: free some space; nothing that was \
+                         not forwarded is given up for it";
+
 /// Why a commit failed. Cheap to clone: every operation of the commit is told.
 #[derive(Clone, Debug)]
 pub enum StoreError {
@@ -13,9 +16,12 @@ pub enum StoreError {
     Poisoned(Arc<str>),
     /// The store stopped after such a failure, and tries to open its files again: this was not tried.
     Stopped(Arc<str>),
-    /// No room within `max_bytes` and nothing may be evicted (`on_full = "refuse"`), or the filesystem is full.
-    /// Nothing was changed; later commits may succeed.
+    /// No room within `max_bytes`, and nothing may be evicted (`on_full = "refuse"`). Nothing was changed; later commits
+    /// may succeed.
     Full,
+    /// The filesystem is full within the store's bound, by what others keep there, and nothing is left that was forwarded
+    /// and could go. Nothing was changed; commits succeed again when there is room.
+    DiskFull,
     /// The store is closing or closed; the operation was not tried.
     Closed,
 }
@@ -28,6 +34,7 @@ impl fmt::Display for StoreError {
                 write!(f, "the store stopped after a failure, and opens its files again as soon as that works: {why}")
             }
             Self::Full => f.write_str("the store is full"),
+            Self::DiskFull => f.write_str(DISK_FULL),
             Self::Closed => f.write_str("the store is closed"),
         }
     }
@@ -50,6 +57,8 @@ pub enum DraftError {
     StateFull,
     /// No room for appends within `max_bytes`, and nothing may be evicted (`on_full = "refuse"`).
     StoreFull,
+    /// No room for appends on the filesystem; see [`StoreError::DiskFull`].
+    DiskFull,
 }
 
 impl fmt::Display for DraftError {
@@ -61,6 +70,7 @@ impl fmt::Display for DraftError {
             Self::Invalid => "not one well-formed batch, or a space that is not the caller's",
             Self::StateFull => "the keyed state has reached its bound",
             Self::StoreFull => "the store is full",
+            Self::DiskFull => DISK_FULL,
         })
     }
 }

@@ -12,13 +12,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::draft::Draft;
 use super::error::StoreError;
 use super::holdings::{self, Holding};
+use super::intervals::Intervals;
+use super::ledger::read_by_all;
 use super::options::OnFull;
 use super::read::Attempt;
 use super::ring::{Segment, lock};
 use super::segment::SegmentError;
 use super::shared::Shared;
 use super::status::LossReason;
-use super::types::{Committed, Operation, PartitionId, Refused};
+use super::types::{Committed, Operation, PartitionId, Refused, Space};
 
 /// Declares all segments up to one evicted.
 #[derive(Debug)]
@@ -64,6 +66,21 @@ pub(super) fn oldest(shared: &Shared) -> Result<Option<Evict>, SegmentError> {
         let _removed = shared.ring.disk.remove(&oldest.path);
     }
     Ok(holdings.map(|holdings| evict(shared, oldest.id, holdings, LossReason::Evicted)))
+}
+
+/// The eviction of the oldest segment, if all that it holds was read by all who follow it; `None` if something is still
+/// needed, or nobody follows it, who could have it elsewhere.
+pub(super) fn unneeded(shared: &Shared) -> Result<Option<Evict>, SegmentError> {
+    let Some(oldest) = oldest_but_active(shared) else { return Ok(None) };
+    let Some(holdings) = look(shared, &oldest)? else { return Ok(None) };
+    let view = shared.view();
+    let followers = lock(&shared.env.followers);
+    let position = |key: &[u8]| Intervals::decode(view.state.get(Space::Cursor, key)?).ok();
+    let needed = holdings.iter().any(|holding| {
+        let read = read_by_all(followers.of(holding.partition), holding.partition, position);
+        read.is_none_or(|read| read < holding.end)
+    });
+    Ok((!needed).then(|| evict(shared, oldest.id, holdings, LossReason::Evicted)))
 }
 
 fn oldest_but_active(shared: &Shared) -> Option<Arc<Segment>> {
@@ -127,7 +144,18 @@ pub(super) fn step(shared: &Shared) -> Result<bool, SegmentError> {
         shared.ring.prepare_spare(next_id, None)?;
         return Ok(true);
     }
-    Ok(false)
+    reserve(shared, planned).map_err(SegmentError::Io)
+}
+
+/// Claims room that the bound leaves, or gives it back before it is needed otherwise. Whether there was anything to do.
+pub(super) fn reserve(shared: &Shared, planned: u64) -> io::Result<bool> {
+    let (claimed, more) = (shared.reserve_bytes(), shared.ring.reserve_file_bytes());
+    if planned + claimed > shared.max_bytes {
+        return shared.ring.shrink_reserve();
+    }
+    let room = shared.ring.reserve.is_wanted() && planned + claimed + more <= shared.max_bytes;
+    // What it can't have now is asked for again at the next look.
+    Ok(room && shared.ring.grow_reserve().is_ok())
 }
 
 /// Sends an eviction to the writer, unless it is on its way already.

@@ -81,5 +81,12 @@ fn room_for_copy(handle: &Handle, failed: &Shared, bytes: u64) -> bool {
     }
     let used =
         || -> io::Result<u64> { Ok(handle.disk.list(&failed.ring.dir)?.iter().map(|file| file.allocated).sum()) };
-    used().is_ok_and(|used| used + bytes <= failed.max_bytes)
+    loop {
+        match used() {
+            Ok(used) if used + bytes <= failed.max_bytes => return true,
+            // What was claimed for later is for this, too.
+            Ok(_) if failed.ring.shrink_reserve().unwrap_or(false) => {}
+            _ => return false,
+        }
+    }
 }

@@ -9,9 +9,9 @@
 //! | `directory` | what is known of sealed segments without opening them |
 //! | `index`, `state`, `heads`, `tail`, `view` | what is known in memory, moved by one commit at a time |
 //! | `handle`, `heal`, `prove`, `progress` | what outlives a failure, and how the store gets over it |
-//! | `queue`, `draft`, `pending`, `writer`, `commit_policy` | the way in |
+//! | `queue`, `draft`, `pending`, `room`, `writer`, `commit_policy` | the way in |
 //! | `medium`, `flash` | the device below, what is written to it, and the daily budget |
-//! | `sealer`, `evictor`, `holdings`, `retention`, `ledger`, `engine` | maintenance |
+//! | `sealer`, `evictor`, `holdings`, `reserve`, `retention`, `ledger`, `engine` | maintenance |
 //! | `place`, `read`, `scan` | the way out |
 //! | `open`, `recovery`, `once`, `overlay`, `reader`, `fsck` | opening, and looking without changing |
 //!
@@ -56,8 +56,10 @@ mod queue;
 mod read;
 mod reader;
 mod recovery;
+mod reserve;
 mod retention;
 mod ring;
+mod room;
 mod scan;
 mod sealer;
 mod segment;
@@ -347,7 +349,9 @@ impl Store {
         let view = shared.view();
         StoreStatus {
             max_bytes: shared.max_bytes,
-            disk_bytes,
+            disk_bytes: disk_bytes + shared.reserve_bytes(),
+            reserve_bytes: shared.reserve_bytes(),
+            reserve_failure: shared.ring.reserve.failure(),
             segment_bytes: shared.ring.segment_bytes,
             segments: view.segments.len(),
             damaged_segments: view.segments.iter().filter(|segment| segment.is_damaged()).count(),

@@ -11,6 +11,7 @@ use super::commit_policy::Rules;
 use super::disk::{DirLock, Disk};
 use super::draft::DraftEnv;
 use super::error::OpenError;
+use super::evictor;
 use super::flash::FlashAccount;
 use super::handle::Handle;
 use super::medium::Device;
@@ -21,6 +22,7 @@ use super::queue::Queue;
 use super::recovery::{self, Access, io_error, segment_error};
 use super::ring::{Ring, lock};
 use super::sealer;
+use super::segment::SegmentError;
 use super::shared::{RESERVE_BYTES, Shared};
 use super::status::Opening;
 use super::types::{BootEpoch, EpochRow, Space};
@@ -70,7 +72,15 @@ fn start(
         let last_commit = shared.view().last_commit;
         *lock(&shared.cold_changes) = Some(sealer::changes(&shared, &cold_behind, last_commit));
     }
-    sealer::step(&shared).map_err(|error| segment_error(&shared.ring.dir, error))?;
+    match sealer::step(&shared) {
+        // It is done when there is room; the index is in memory as long.
+        Ok(_) | Err(SegmentError::NoRoom) => {}
+        Err(error) => return Err(segment_error(&shared.ring.dir, error)),
+    }
+    let adopted = shared.ring.adopt_reserve(options.preallocate);
+    adopted.map_err(|error| io_error(&options.dir, error))?;
+    // All of it before anybody is served; what can't be had now, maintenance asks for.
+    while evictor::reserve(&shared, shared.planned_bytes()).map_err(|error| io_error(&options.dir, error))? {}
     shared.opening = Opening {
         ms: clock.mono_ms().saturating_sub(began_ms),
         bytes_read: disk.counters().bytes_read.saturating_sub(read_before),

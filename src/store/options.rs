@@ -29,6 +29,8 @@ pub struct StoreOptions {
     /// Bound of everything on disk, at every moment. `None`: `min(1 GiB, 25 % of the filesystem)`.
     pub max_bytes: Option<u64>,
     pub on_full: OnFull,
+    /// Whether the room of `max_bytes` is claimed from the filesystem beforehand.
+    pub preallocate: bool,
     /// Size of a segment file. `None`: by [`segment_bytes_for`].
     pub segment_bytes: Option<u64>,
     /// Two commits begin at least this far apart; what arrives in between is committed together, earlier if it is
@@ -73,6 +75,7 @@ impl StoreOptions {
             dir: dir.into(),
             max_bytes: None,
             on_full: OnFull::EvictOldest,
+            preallocate: false,
             segment_bytes: None,
             commit_window: Duration::ZERO,
             commit_interval_max: Duration::from_secs(5),

@@ -306,6 +306,7 @@ pub(super) fn segment_error(path: &Path, error: SegmentError) -> OpenError {
         SegmentError::TooNew(needs) => OpenError::TooNew { file: path.to_path_buf(), needs },
         SegmentError::TooOld(version) => OpenError::TooOld { file: path.to_path_buf(), version },
         SegmentError::Damaged(what) => damaged(path, what),
+        SegmentError::NoRoom => io_error(path, io::ErrorKind::StorageFull.into()),
         SegmentError::Unclean => damaged(path, SegmentError::Unclean.to_string()),
     }
 }

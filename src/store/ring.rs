@@ -22,6 +22,7 @@ use super::disk::{Disk, OpenMode};
 use super::heads::Marks;
 use super::index::SegmentIndex;
 use super::options::SEALED_OPEN_MAX;
+use super::reserve::Reserve;
 use super::segment::{SegmentError, SegmentFile};
 #[cfg(debug_assertions)]
 use super::sim::Planted;
@@ -222,6 +223,8 @@ pub(super) struct Ring {
     /// Held by whoever makes, recycles or removes a file, writer or maintenance: one at a time. The highest id of a
     /// spare that was ever taken: its name belongs to a segment in use.
     files: Mutex<u32>,
+    /// Room claimed beforehand.
+    pub reserve: Reserve,
     /// Evicted in a durable commit; their files are still there.
     doomed: Mutex<Vec<Arc<Segment>>>,
     /// A fault planted on purpose, for tests.
@@ -249,6 +252,7 @@ impl Ring {
             open: Mutex::default(),
             spare: Mutex::default(),
             files: Mutex::default(),
+            reserve: Reserve::default(),
             doomed: Mutex::default(),
             #[cfg(debug_assertions)]
             planted: None,
@@ -450,7 +454,7 @@ impl Ring {
                 self.disk.rename(&segment.path, &new).map_err(io)?;
                 file
             }
-            None => self.create_new(&new).map_err(io)?,
+            None => self.claimed_or_new(&new).map_err(io)?,
         };
         let file = SegmentFile::create(file, self.active_cache_bytes)?;
         let path = self.path(id);
@@ -466,6 +470,42 @@ impl Ring {
             return Ok(());
         }
         self.disk.sync_dir(&self.dir)
+    }
+
+    /// An empty file: out of the reserve, else new.
+    fn claimed_or_new(&self, path: &Path) -> io::Result<Arc<dyn super::disk::DiskFile>> {
+        match self.reserve.take(&self.dir) {
+            Some(claimed) => {
+                self.disk.rename(&claimed, path)?;
+                self.disk.open(path, OpenMode::ReadWrite)
+            }
+            None => self.create_new(path),
+        }
+    }
+
+    /// Size of a file of the reserve: that of a segment, in whole pages.
+    pub(super) fn reserve_file_bytes(&self) -> u64 {
+        self.segment_bytes / backend::PAGE_BYTES * backend::PAGE_BYTES
+    }
+
+    /// Takes over or removes what an earlier opening had claimed.
+    pub(super) fn adopt_reserve(&self, wanted: bool) -> io::Result<()> {
+        self.reserve.adopt(&*self.disk, &self.dir, self.reserve_file_bytes(), wanted)
+    }
+
+    /// Claims a segment's worth of room.
+    pub(super) fn grow_reserve(&self) -> io::Result<()> {
+        self.reserve.grow(&*self.disk, &self.dir, self.reserve_file_bytes())
+    }
+
+    /// Gives a segment's worth of room back. Whether there was any.
+    pub(super) fn shrink_reserve(&self) -> io::Result<bool> {
+        self.reserve.shrink(&*self.disk, &self.dir)
+    }
+
+    /// Bytes of the spare; 0 if there is none.
+    pub(super) fn spare_bytes(&self) -> u64 {
+        lock(&self.spare).as_ref().map_or(0, |spare| spare.file.file.allocated().unwrap_or(0))
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn super::disk::DiskFile>> {
@@ -522,9 +562,8 @@ impl Ring {
 
     /// Bytes of the spare and of evicted segments whose files are still there.
     pub(super) fn idle_bytes(&self) -> u64 {
-        let spare = lock(&self.spare).as_ref().map_or(0, |spare| spare.file.file.allocated().unwrap_or(0));
         let doomed: u64 = lock(&self.doomed).iter().map(|segment| segment.allocated()).sum();
-        spare + doomed
+        self.spare_bytes() + doomed
     }
 }
 
@@ -532,7 +571,7 @@ impl Ring {
 fn is_damage(error: &SegmentError) -> bool {
     match error {
         SegmentError::Io(error) => error.kind() == io::ErrorKind::NotFound,
-        SegmentError::Unclean => false,
+        SegmentError::Unclean | SegmentError::NoRoom => false,
         SegmentError::Damaged(_) | SegmentError::TooNew(_) | SegmentError::TooOld(_) => true,
     }
 }

@@ -6,14 +6,23 @@ use std::sync::atomic::Ordering;
 
 use super::cold::{ColdChanges, SpaceChanges};
 use super::ring::lock;
-use super::segment::{Seal, SegmentError};
-use super::shared::{RESERVE_BYTES, Shared};
+use super::room;
+use super::segment::{Seal, SegmentError, SegmentFile};
+use super::shared::{COMMIT_OVERHEAD_BYTES, RESERVE_BYTES, Shared};
 use super::types::{CommitSeq, Space};
 
 /// Seals what isn't sealed yet, and tells `state.redb` what it doesn't know yet. Whether there was anything to do.
+///
+/// # Errors
+/// [`SegmentError::NoRoom`] while the filesystem has no room for that; any other ends the store.
 pub(super) fn step(shared: &Shared) -> Result<bool, SegmentError> {
     let _one_at_a_time = lock(&shared.sealing);
-    let changes = lock(&shared.cold_changes).take();
+    let mut waiting = lock(&shared.cold_changes);
+    if waiting.as_ref().is_some_and(|changes| !room::for_maintenance(shared, cold_growth(changes), 0)) {
+        return Err(SegmentError::NoRoom);
+    }
+    let changes = waiting.take();
+    drop(waiting);
     let told = changes.is_some();
     if let Some(changes) = changes {
         apply_cold(shared, &changes)?;
@@ -25,6 +34,11 @@ pub(super) fn step(shared: &Shared) -> Result<bool, SegmentError> {
         (std::sync::Arc::clone(before), active.first_commit - 1)
     };
     if let Some(unsealed) = before.unsealed() {
+        let used = before.with_open(SegmentFile::used_bytes).unwrap_or(0);
+        let claimed = before.allocated().saturating_sub(used);
+        if !room::for_maintenance(shared, unsealed.index.sealed_bytes() + COMMIT_OVERHEAD_BYTES, claimed) {
+            return Err(SegmentError::NoRoom);
+        }
         let seal = Seal { last_commit, marks: unsealed.marks.encode() };
         let sealed = before.with_open(|file| file.seal(&unsealed.index, &seal));
         sealed.unwrap_or_else(|| Err(SegmentError::damaged("it is not open")))?;
@@ -49,12 +63,17 @@ pub(super) fn changes(shared: &Shared, spaces: &[Space], through: CommitSeq) -> 
     ColdChanges { through, spaces: spaces.iter().map(take).collect() }
 }
 
-fn apply_cold(shared: &Shared, changes: &ColdChanges) -> Result<(), SegmentError> {
+/// What `state.redb` may come to take more while it is told: the pages of the new rows and of what they displace exist
+/// side by side until the transaction has ended.
+fn cold_growth(changes: &ColdChanges) -> u64 {
     let rows = changes.spaces.iter().flat_map(|space| &space.rows);
     let bytes: usize = rows.map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len) + 64).sum();
+    3 * bytes as u64 + RESERVE_BYTES
+}
+
+fn apply_cold(shared: &Shared, changes: &ColdChanges) -> Result<(), SegmentError> {
     let cold = lock(&shared.cold);
-    // The pages of the new rows and of what they displace exist side by side until the transaction has ended.
-    shared.cold_bytes.fetch_add(3 * bytes as u64 + RESERVE_BYTES, Ordering::Relaxed);
+    shared.cold_bytes.fetch_add(cold_growth(changes), Ordering::Relaxed);
     let applied = cold.apply(changes);
     shared.cold_bytes.store(cold.allocated(), Ordering::Relaxed);
     applied

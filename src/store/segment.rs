@@ -67,6 +67,8 @@ pub(super) enum SegmentError {
     TooOld(u32),
     /// It was not closed cleanly, so it can't be opened just for reading.
     Unclean,
+    /// The filesystem has no room for it; nothing was touched.
+    NoRoom,
 }
 
 impl fmt::Display for SegmentError {
@@ -77,6 +79,7 @@ impl fmt::Display for SegmentError {
             Self::TooNew(needs) => write!(f, "it needs a reader of format version {needs}"),
             Self::TooOld(version) => write!(f, "it has format version {version}, which is no longer read"),
             Self::Unclean => f.write_str("it was not closed cleanly"),
+            Self::NoRoom => f.write_str("the filesystem is full"),
         }
     }
 }

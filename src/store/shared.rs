@@ -190,6 +190,11 @@ impl Shared {
         segments + self.ring.idle_bytes() + self.cold_bytes.load(Ordering::Relaxed) + other
     }
 
+    /// Bytes that `store.preallocate` has claimed, beside [`Shared::disk_bytes`].
+    pub(super) fn reserve_bytes(&self) -> u64 {
+        self.ring.reserve.files() * self.ring.reserve_file_bytes()
+    }
+
     /// Bytes of everything on disk once the active segment is full and what is under way is finished. While this stays
     /// within `max_bytes`, no commit needs to wait for room.
     pub(super) fn planned_bytes(&self) -> u64 {
@@ -197,7 +202,12 @@ impl Shared {
             let view = self.view();
             let allocated = view.active().map_or(0, |active| active.allocated());
             let cold = if view.state.cold_spaces().is_empty() { 0 } else { 3 * view.state.bytes() };
-            (self.ring.segment_bytes.saturating_sub(allocated), cold)
+            // The first segment is made out of the reserve.
+            let growth = match view.active() {
+                None if self.ring.reserve.is_wanted() => 0,
+                _ => self.ring.segment_bytes.saturating_sub(allocated),
+            };
+            (growth, cold)
         };
         let cold = cold.saturating_sub(self.cold_bytes.load(Ordering::Relaxed));
         // The writer wants to have room for the largest commit before it begins any.

@@ -12,6 +12,10 @@ pub struct StoreStatus {
     pub max_bytes: u64,
     /// Everything on disk now.
     pub disk_bytes: u64,
+    /// Of it, what `StoreOptions::preallocate` has claimed for later.
+    pub reserve_bytes: u64,
+    /// Why it has claimed less than it could; `None` if it hasn't.
+    pub reserve_failure: Option<String>,
     pub segment_bytes: u64,
     /// Segments with data, the active one included.
     pub segments: usize,

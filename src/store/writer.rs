@@ -24,6 +24,7 @@ use super::pending::Pending;
 use super::progress::Work;
 use super::queue::Queued;
 use super::ring::{Segment, lock};
+use super::room::{self, Lack};
 use super::sealer;
 use super::segment::{Activation, SegmentError};
 use super::shared::{COMMIT_OVERHEAD_BYTES, RESERVE_BYTES, Shared};
@@ -59,8 +60,8 @@ pub(super) struct Writer {
     /// When the account of the day was last written.
     accounted_ms: u64,
     room: Room,
-    /// Appends are refused: no room, and nothing may be evicted.
-    full: bool,
+    /// With what appends are refused, as there is no room and nothing may be evicted.
+    full: Option<Lack>,
     epoch_written: bool,
     committed: Option<CommitSeq>,
 }
@@ -81,7 +82,7 @@ impl Writer {
             changed: false,
             accounted_ms,
             room: Room::default(),
-            full: false,
+            full: None,
             epoch_written: false,
             committed: None,
         }
@@ -145,11 +146,12 @@ impl Writer {
 
     fn apply(&mut self, op: &mut dyn Operation) -> Result<(), Refused> {
         if self.pending.ops.is_empty() {
-            self.full = !self.make_room();
+            self.full = self.make_room().err();
         }
         let view = self.shared.view();
         self.pending.begin_operation();
-        let applied = op.apply(&mut Draft::new(&view, &self.shared.env, &mut self.pending, self.full));
+        let applied =
+            op.apply(&mut Draft::new(&view, &self.shared.env, &mut self.pending, self.full.map(Lack::refusal)));
         if applied.is_err() {
             self.pending.undo_operation();
         }
@@ -187,8 +189,8 @@ impl Writer {
             return Ok(Committed { seq: self.shared.view().last_commit, ..Committed::default() });
         }
         let bytes = pages_bytes(pending.bytes) + COMMIT_OVERHEAD_BYTES;
-        if !self.has_room(bytes) {
-            return Err(StoreError::Full);
+        if let Some(lack) = room::lack(&self.shared, bytes) {
+            return Err(lack.error());
         }
         let roll = self.must_roll(bytes);
         self.append(pending, roll)
@@ -204,53 +206,55 @@ impl Writer {
         used.saturating_add(bytes + view.active_index.sealed_bytes()) > cap || active.allocated() > cap + cap / 8
     }
 
-    /// Sees to it that the largest commit has room, within `max_bytes` and on the filesystem; whether that is so. It is
-    /// done before a commit is begun, because an eviction is a commit of its own.
+    /// Sees to it that the largest commit has room, within `max_bytes` and on the filesystem. It is done before a commit
+    /// is begun, because an eviction is a commit of its own.
     ///
-    /// Maintenance does so ahead of need; this is for when it has not caught up.
-    fn make_room(&mut self) -> bool {
+    /// Maintenance does so ahead of need; this is for when it has not caught up. For want of room on the filesystem, which
+    /// others have taken, only what nobody needs any more is given up.
+    fn make_room(&mut self) -> Result<(), Lack> {
         let bytes = pages_bytes(self.shared.env.commit_bytes_max) + COMMIT_OVERHEAD_BYTES + RESERVE_BYTES;
-        while !self.has_room(bytes) {
+        while let Some(lack) = room::lack(&self.shared, bytes) {
             if self.shared.poisoned().is_some() {
-                return false;
+                return Err(lack);
             }
-            if let Some(doomed) = self.shared.ring.doomed() {
-                if let Err(error) = self.shared.ring.remove(&doomed) {
+            let ring = &self.shared.ring;
+            if let Some(doomed) = ring.doomed() {
+                if let Err(error) = ring.remove(&doomed) {
                     log::warn!("removing an evicted segment: {error}");
-                    return false;
+                    return Err(lack);
                 }
                 continue;
             }
-            if self.shared.on_full == OnFull::Refuse {
-                return false;
+            if lack == Lack::Bound && self.shared.on_full == OnFull::Refuse {
+                return Err(lack);
             }
-            if let Err(error) = sealer::step(&self.shared) {
-                let _poisoned = self.fail(&error);
-                return false;
+            match sealer::step(&self.shared) {
+                Ok(_) => {}
+                Err(SegmentError::NoRoom) => return Err(lack),
+                Err(error) => {
+                    let _poisoned = self.fail(&error);
+                    return Err(lack);
+                }
             }
-            let mut evict = match evictor::oldest(&self.shared) {
+            let evict = match lack {
+                Lack::Bound => evictor::oldest(&self.shared),
+                Lack::Filesystem => evictor::unneeded(&self.shared),
+            };
+            let mut evict = match evict {
                 Ok(Some(evict)) => evict,
-                Ok(None) => return false,
+                Ok(None) => return Err(lack),
                 Err(error) => {
                     log::warn!("looking at what the oldest segment holds: {error}");
-                    return false;
+                    return Err(lack);
                 }
             };
             let mut pending = Pending::default();
-            evict.enter(&mut Draft::new(&self.shared.view(), &self.shared.env, &mut pending, true));
+            evict.enter(&mut Draft::new(&self.shared.view(), &self.shared.env, &mut pending, None));
             if self.append(&mut pending, false).is_err() {
-                return false;
+                return Err(lack);
             }
         }
-        true
-    }
-
-    fn has_room(&self, bytes: u64) -> bool {
-        let shared = &self.shared;
-        if shared.disk_bytes() + bytes > shared.max_bytes {
-            return false;
-        }
-        shared.ring.disk.space(&shared.ring.dir).is_ok_and(|space| space.free >= bytes)
+        Ok(())
     }
 
     /// Writes a commit, into the active segment or as the first one of the next, and moves the view.
@@ -319,7 +323,7 @@ impl Writer {
     /// Puts the row of this opening's epoch into its first commit; the oldest row goes when the table is full.
     fn enter_epoch(&self, pending: &mut Pending, seq: CommitSeq) {
         let view = self.shared.view();
-        let mut draft = Draft::new(&view, &self.shared.env, pending, true);
+        let mut draft = Draft::new(&view, &self.shared.env, pending, None);
         let row = EpochRow { epoch: self.shared.env.epoch, first_commit: seq };
         let (key, value) = encode_epoch(&row);
         draft.set(Space::Epoch, &key, Some(&value));
@@ -341,18 +345,21 @@ impl Writer {
         self.shared.account(true);
         let row = lock(&self.shared.flash).encode();
         let view = self.shared.view();
-        Draft::new(&view, &self.shared.env, pending, true).set(Space::Meta, META_FLASH, Some(&row));
+        Draft::new(&view, &self.shared.env, pending, None).set(Space::Meta, META_FLASH, Some(&row));
     }
 
     /// Makes the spare the active segment, this commit its first.
     fn activate_next(&mut self, seq: CommitSeq, stream: &Stream) -> Result<(), StoreError> {
         let shared = &self.shared;
         // At most one segment is neither active nor sealed.
-        sealer::step(shared).map_err(|error| self.fail(&error))?;
+        sealer::step(shared).map_err(|error| match error {
+            SegmentError::NoRoom => StoreError::DiskFull,
+            error => self.fail(&error),
+        })?;
         let id = shared.view().active().map_or(1, |active| active.id + 1);
         let spare = shared.ring.take_spare(id).map_err(|error| match error {
             // Nothing of the log was touched: there may be room later.
-            SegmentError::Io(error) if error.kind() == io::ErrorKind::StorageFull => StoreError::Full,
+            SegmentError::Io(error) if error.kind() == io::ErrorKind::StorageFull => StoreError::DiskFull,
             error => self.fail(&error),
         })?;
         let hot = {

@@ -263,7 +263,7 @@ impl Operation for StepOp {
         for action in &self.step.actions {
             match perform(action, draft) {
                 Ok(()) => {}
-                Err(Failure::Draft(DraftError::StoreFull)) => {
+                Err(Failure::Draft(DraftError::StoreFull | DraftError::DiskFull)) => {
                     self.full = true;
                     // The next one is applied before this one is told.
                     self.log.lock().unwrap_or_else(PoisonError::into_inner).full = true;

@@ -43,7 +43,7 @@ pub(super) fn of_commit(error: &CommitError) -> ErrorCode {
         CommitError::Draft(DraftError::TooLarge) => ErrorCode::MessageTooLarge,
         CommitError::Draft(DraftError::UnknownPartition) => ErrorCode::UnknownTopicOrPartition,
         CommitError::Draft(DraftError::Invalid) => ErrorCode::InvalidRequest,
-        CommitError::Draft(DraftError::Full | DraftError::StateFull | DraftError::StoreFull) => {
+        CommitError::Draft(DraftError::Full | DraftError::StateFull | DraftError::StoreFull | DraftError::DiskFull) => {
             ErrorCode::KafkaStorageError
         }
     }

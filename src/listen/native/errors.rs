@@ -22,10 +22,12 @@ pub(super) fn of_produce(error: &ProduceError) -> ErrorCode {
 
 pub(super) fn of_commit(error: &CommitError) -> ErrorCode {
     match error {
-        CommitError::Store(StoreError::Full) => ErrorCode::StoreFull,
+        CommitError::Store(StoreError::Full | StoreError::DiskFull) => ErrorCode::StoreFull,
         CommitError::Store(StoreError::Poisoned(_) | StoreError::Stopped(_)) => ErrorCode::StoreFailed,
         CommitError::Store(StoreError::Closed) => ErrorCode::ShuttingDown,
-        CommitError::Draft(DraftError::Full | DraftError::StateFull | DraftError::StoreFull) => ErrorCode::StoreFull,
+        CommitError::Draft(DraftError::Full | DraftError::StateFull | DraftError::StoreFull | DraftError::DiskFull) => {
+            ErrorCode::StoreFull
+        }
         CommitError::Draft(DraftError::TooLarge) => ErrorCode::RecordTooLarge,
         CommitError::Draft(DraftError::UnknownPartition) => ErrorCode::UnknownPartition,
         CommitError::Draft(DraftError::Invalid) => ErrorCode::InvalidArgument,

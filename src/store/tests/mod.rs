@@ -8,6 +8,8 @@ mod looking;
 mod loss;
 mod model;
 mod ring;
+#[cfg(debug_assertions)]
+mod room;
 mod scale;
 mod threads;
 

@@ -1,0 +1,86 @@
+//! Whether there is room for a commit: within the bound, and on the filesystem.
+
+use super::error::{DraftError, StoreError};
+use super::segment::SegmentFile;
+use super::shared::{RESERVE_BYTES, Shared};
+
+/// What there is too little of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// The store has reached `max_bytes`.
+    Bound,
+    /// Others have taken the room of the filesystem that the bound would leave.
+    Filesystem,
+}
+
+impl Lack {
+    /// With what an append is refused.
+    pub(super) fn refusal(self) -> DraftError {
+        match self {
+            Self::Bound => DraftError::StoreFull,
+            Self::Filesystem => DraftError::DiskFull,
+        }
+    }
+
+    /// With what a commit fails.
+    pub(super) fn error(self) -> StoreError {
+        match self {
+            Self::Bound => StoreError::Full,
+            Self::Filesystem => StoreError::DiskFull,
+        }
+    }
+}
+
+/// What there is too little of for a commit that takes `bytes`; `None` if there is room.
+pub(super) fn lack(shared: &Shared, bytes: u64) -> Option<Lack> {
+    let held = shared.disk_bytes();
+    if held + bytes > shared.max_bytes {
+        return Some(Lack::Bound);
+    }
+    // What was claimed for later goes first. Maintenance sees to it before there is need.
+    while held + shared.reserve_bytes() + bytes > shared.max_bytes {
+        if !shared.ring.shrink_reserve().unwrap_or(false) {
+            break;
+        }
+    }
+    loop {
+        let free = shared.ring.disk.space(&shared.ring.dir).map_or(0, |space| space.free);
+        let enough = free.saturating_add(claimed(shared)) >= bytes;
+        // redb may place a page beyond the blocks that a file has.
+        if enough && free >= RESERVE_BYTES {
+            return None;
+        }
+        if !shared.ring.shrink_reserve().unwrap_or(false) {
+            return (!enough).then_some(Lack::Filesystem);
+        }
+    }
+}
+
+/// Blocks that the next commit finds claimed already: what the active segment has and doesn't use yet, or the spare.
+fn claimed(shared: &Shared) -> u64 {
+    let view = shared.view();
+    let unused = |used: u64| view.active().map_or(0, |active| active.allocated().saturating_sub(used));
+    let used = view.active().and_then(|active| active.with_open(SegmentFile::used_bytes));
+    let spare = match shared.ring.has_spare() {
+        true => shared.ring.spare_bytes(),
+        // It would be made out of the reserve.
+        false if shared.ring.reserve.files() > 0 => shared.ring.reserve_file_bytes(),
+        false => 0,
+    };
+    used.map_or(0, unused).max(spare)
+}
+
+/// Whether the filesystem has room for `bytes` of maintenance, beside `claimed` that the file in question has; gives up
+/// room that was claimed for later, if need be.
+pub(super) fn for_maintenance(shared: &Shared, bytes: u64, claimed: u64) -> bool {
+    loop {
+        // A filesystem that doesn't tell is asked by writing.
+        let free = shared.ring.disk.space(&shared.ring.dir).map_or(u64::MAX, |space| space.free);
+        if free.saturating_add(claimed) >= bytes {
+            return true;
+        }
+        if !shared.ring.shrink_reserve().unwrap_or(false) {
+            return false;
+        }
+    }
+}
