@@ -1,5 +1,6 @@
 //! Forgets native clients and idempotent producers that are too many or too long gone, so that state stays bounded.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Broker;
@@ -22,23 +23,32 @@ impl Broker {
             smol::Timer::after(INTERVAL).await;
             let now_ms = self.trusted_now_ms();
             let store = &self.shared.store;
-            let clients = devices::expired(store.entries(Space::Device, &[]), now_ms);
-            let producers = producers::expired(store.entries(Space::Producer, &[]), now_ms);
-            self.forget(Space::Device, clients).await;
-            self.forget(Space::Producer, producers).await;
+            let clients = store.entries(Space::Device, &[]);
+            let expired = devices::expired(clients.clone(), now_ms);
+            self.forget(Space::Device, clients, expired).await;
+            let producers = store.entries(Space::Producer, &[]);
+            let expired = producers::expired(&producers, now_ms);
+            self.forget(Space::Producer, producers, expired).await;
         }
     }
 
-    async fn forget(&self, space: Space, mut keys: Vec<Vec<u8>>) {
-        keys.truncate(DELETE_MAX);
+    /// Deletes those of `entries` whose key is in `keys`, unless they have changed when it comes to that: who has come back
+    /// meanwhile is not forgotten.
+    async fn forget(&self, space: Space, mut entries: Vec<(Vec<u8>, Vec<u8>)>, keys: Vec<Vec<u8>>) {
+        let keys: BTreeSet<Vec<u8>> = keys.into_iter().take(DELETE_MAX).collect();
         if keys.is_empty() {
             return;
         }
-        log::info!("forgetting {} entries of {space:?}: too many or too long unseen", keys.len());
+        entries.retain(|(key, _)| keys.contains(key));
+        log::info!("forgetting {} entries of {space:?}: too many or too long unseen", entries.len());
         let deletion = call_lazily(
             &self.shared.store,
             WITHIN,
-            move |draft| keys.iter().try_for_each(|key| draft.delete(space, key)),
+            move |draft| {
+                let unchanged = |(key, row): &&(Vec<u8>, Vec<u8>)| draft.get(space, key) == Some(row.as_slice());
+                let gone: Vec<_> = entries.iter().filter(unchanged).map(|(key, _)| key.as_slice()).collect();
+                gone.into_iter().try_for_each(|key| draft.delete(space, key))
+            },
             |()| {},
         );
         if let Err(error) = deletion.await {

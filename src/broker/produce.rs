@@ -3,13 +3,15 @@
 use super::Broker;
 use super::call::unless_full;
 use super::error::ProduceError;
-use super::producers::{self, ProducerState, Verdict};
+use super::producers::{self, Verdict};
 use super::ticket::{Answer, Ticket};
 use super::topic::{TimestampType, Topic};
 use crate::limits;
 use crate::metrics::METRICS;
 use crate::record::{self, BatchError, BatchView, VerifyLimits, header, verify};
-use crate::store::{Committed, Draft, Operation, PartitionId, Refused, Space, Stamp, StoreError};
+use crate::store::{
+    Committed, Draft, Operation, PartitionId, ProducerState, Refused, Space, Stamp, StoreError, producer_key,
+};
 
 /// When a producer is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,22 +195,18 @@ impl Append {
         let (view, _) = BatchView::parse(&self.batch).map_err(ProduceError::Corrupt)?;
         let (producer_id, epoch) = (view.producer_id(), view.producer_epoch());
         let (sequence, count) = (view.base_sequence(), view.record_count());
-        let key = producers::key(self.partition, producer_id);
-        let mut state = None;
-        if producer_id >= 0 {
-            let known = draft.get(Space::Producer, &key).and_then(ProducerState::decode);
-            let known = known.unwrap_or_else(|| ProducerState::new(epoch));
-            match known.check(epoch, sequence, count) {
-                Verdict::Append => state = Some(known),
-                Verdict::Duplicate { base_offset } => {
-                    let log_start = head.log_start;
-                    return Ok(Appended { base_offset, log_start, log_append_time_ms: -1, duplicate: true });
-                }
-                Verdict::OutOfOrder { expected } => {
-                    return Err(ProduceError::OutOfOrderSequence { expected, got: sequence });
-                }
-                Verdict::Fenced => return Err(ProduceError::ProducerFenced),
+        let key = producer_key(self.partition, producer_id);
+        let known = draft.get(Space::Producer, &key).filter(|_| producer_id >= 0).and_then(ProducerState::decode);
+        match known.map_or(Verdict::Append, |known| producers::check(&known, epoch, sequence, count)) {
+            Verdict::Append => {}
+            Verdict::Duplicate { base_offset } => {
+                let log_start = head.log_start;
+                return Ok(Appended { base_offset, log_start, log_append_time_ms: -1, duplicate: true });
             }
+            Verdict::OutOfOrder { expected } => {
+                return Err(ProduceError::OutOfOrderSequence { expected, got: sequence });
+            }
+            Verdict::Fenced => return Err(ProduceError::ProducerFenced),
         }
         let now = draft.now();
         let log_append_time_ms = if self.stamp { now.wall_ms } else { -1 };
@@ -216,12 +214,7 @@ impl Append {
             header::set_log_append_time(&mut self.batch, log_append_time_ms);
         }
         let base_offset = draft.append_batch(self.partition, &self.batch)?;
-        if let Some(mut state) = state {
-            state.appended(epoch, sequence, count, base_offset);
-            state.seen_commit = draft.seq();
-            state.seen_wall_ms = now.wall_trusted.then_some(now.wall_ms);
-            draft.put(Space::Producer, &key, &state.encode())?;
-        }
+        // With the batch the store remembers what its producer wrote last.
         Ok(Appended { base_offset, log_start: head.log_start, log_append_time_ms, duplicate: false })
     }
 }

@@ -16,6 +16,7 @@ use super::holdings::Holding;
 use super::intervals::{Intervals, cursor_key};
 use super::ledger::{self, Followers};
 use super::pending::{NewRecord, Pending, PendingPartition};
+use super::producers;
 use super::ring::lock;
 use super::state::{KEY_BYTES_MAX, ROW_BYTES};
 use super::status::{LossEntry, LossReason};
@@ -64,6 +65,7 @@ impl<'a> Draft<'a> {
         let pending = self.partition_mut(partition)?;
         let base_offset = pending.next_offset;
         let next_offset = base_offset.checked_add(records).ok_or(DraftError::Invalid)?;
+        self.note_producer(partition, &view, base_offset)?;
         let mut bytes = batch.to_vec();
         header::set_base_offset(&mut bytes, base_offset);
         header::set_leader_epoch(&mut bytes, self.env.epoch.ordinal as i32);
@@ -100,18 +102,43 @@ impl<'a> Draft<'a> {
         Ok(offset)
     }
 
+    /// What `append_batch` does to the row of the batch's producer. It follows from the batch and costs the commit nothing,
+    /// unless this commit changes the row besides: that entry would be applied behind the batch, and undo it.
+    fn note_producer(
+        &mut self,
+        partition: PartitionId,
+        batch: &BatchView<'_>,
+        base_offset: i64,
+    ) -> Result<(), DraftError> {
+        let before = |key: &[u8]| self.get(Space::Producer, key);
+        let after = producers::row_after(partition, batch, base_offset, self.seq(), self.now(), before);
+        let Some((key, row)) = after else { return Ok(()) };
+        if self.pending.rows(Space::Producer).is_some_and(|rows| rows.contains_key(key.as_slice())) {
+            return self.put(Space::Producer, &key, &row);
+        }
+        let growth = self.check_growth(Space::Producer, &key, row.len())?;
+        self.pending.state_growth += growth;
+        self.pending.set_producer(&key, row);
+        Ok(())
+    }
+
     /// A value of the keyed state, as of all earlier operations.
     pub fn get(&self, space: Space, key: &[u8]) -> Option<&[u8]> {
-        match self.pending.rows(space).and_then(|rows| rows.get(key)) {
-            Some(changed) => changed.as_deref(),
-            None => self.view.state.get(space, key),
+        if let Some(changed) = self.pending.rows(space).and_then(|rows| rows.get(key)) {
+            return changed.as_deref();
         }
+        let follows = self.pending.producers().get(key).filter(|_| space == Space::Producer);
+        follows.map(Vec::as_slice).or_else(|| self.view.state.get(space, key))
     }
 
     /// All entries of a space whose key begins with `prefix`, by key, as of all earlier operations.
     pub fn entries(&self, space: Space, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
         let committed = self.view.state.range(space, prefix);
         let mut rows: BTreeMap<&[u8], &[u8]> = committed.collect();
+        if space == Space::Producer {
+            let follow = self.pending.producers().iter().filter(|(key, _)| key.starts_with(prefix));
+            rows.extend(follow.map(|(key, row)| (key.as_slice(), row.as_slice())));
+        }
         let changed = self.pending.rows(space).into_iter().flat_map(|rows| {
             let from = (Bound::Included(prefix), Bound::Unbounded);
             rows.range::<[u8], _>(from).take_while(|(key, _)| key.starts_with(prefix))
@@ -137,14 +164,20 @@ impl<'a> Draft<'a> {
         if self.get(space, key) == Some(value) {
             return Ok(());
         }
-        let row = |value: usize| (key.len() + value) as u64 + ROW_BYTES;
-        let old = self.get(space, key).map_or(0, |old| row(old.len()));
-        let after = (self.view.state.bytes() as i64 + self.pending.state_growth) as u64 + row(value.len()) - old;
-        if row(value.len()) > old && after > self.env.state_bytes_max {
-            return Err(DraftError::StateFull);
-        }
+        self.check_growth(space, key, value.len())?;
         self.set(space, key, Some(value));
         Ok(())
+    }
+
+    /// By how much the state grows with a value of `value_bytes` under `key`.
+    ///
+    /// # Errors
+    /// [`DraftError::StateFull`] if that is more than it may.
+    fn check_growth(&self, space: Space, key: &[u8], value_bytes: usize) -> Result<i64, DraftError> {
+        let row = |value: usize| (key.len() + value) as i64 + ROW_BYTES as i64;
+        let growth = row(value_bytes) - self.get(space, key).map_or(0, |old| row(old.len()));
+        let after = self.view.state.bytes() as i64 + self.pending.state_growth + growth;
+        if growth > 0 && after > self.env.state_bytes_max as i64 { Err(DraftError::StateFull) } else { Ok(growth) }
     }
 
     /// Removes a value, if there is one.

@@ -26,6 +26,8 @@ pub(super) struct Pending {
     pub ops: Vec<Box<dyn Operation>>,
     partitions: BTreeMap<PartitionId, PendingPartition>,
     state: BTreeMap<Space, Rows>,
+    /// Rows of producers as the batches of this commit make them: no entry of it, see `producers.rs`.
+    producers: BTreeMap<Vec<u8>, Vec<u8>>,
     /// By how much the state grows.
     pub state_growth: i64,
     /// About the length of the stream.
@@ -38,6 +40,8 @@ pub(super) struct Pending {
 struct Undo {
     partitions: BTreeMap<PartitionId, Option<Saved>>,
     rows: Vec<SavedRow>,
+    /// Producers' rows, each as it was.
+    producers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     state_growth: i64,
     bytes: usize,
 }
@@ -175,6 +179,12 @@ impl Pending {
                 None => rows.remove(&key),
             };
         }
+        for (key, before) in undo.producers.into_iter().rev() {
+            match before {
+                Some(before) => self.producers.insert(key, before),
+                None => self.producers.remove(&key),
+            };
+        }
         self.state_growth = undo.state_growth;
         self.bytes = undo.bytes;
     }
@@ -223,6 +233,16 @@ impl Pending {
         let rows = self.state.entry(space).or_default();
         let before = rows.insert(key.to_vec(), value.map(<[u8]>::to_vec));
         self.undo.rows.push(SavedRow { space, key: key.to_vec(), before });
+    }
+
+    /// The producers' rows that follow from the batches of this commit.
+    pub(super) fn producers(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
+        &self.producers
+    }
+
+    pub(super) fn set_producer(&mut self, key: &[u8], row: Vec<u8>) {
+        let before = self.producers.insert(key.to_vec(), row);
+        self.undo.producers.push((key.to_vec(), before));
     }
 
     /// Whether there is nothing to store.

@@ -15,10 +15,11 @@ use super::directory::{MARKS_MAX, SegmentRow, encode_beginnings};
 use super::format::{self, Entry, Malformed};
 use super::heads::{Mark, Marks, Partition, head_key, head_partition};
 use super::index::{BatchRef, SegmentIndex};
+use super::producers;
 use super::ring::Segment;
 use super::state::State;
 use super::tail::Tail;
-use super::types::{BootEpoch, CommitSeq, Committed, EpochRow, PartitionId, ScannedBatch, Space};
+use super::types::{BootEpoch, CommitSeq, Committed, EpochRow, PartitionId, ScannedBatch, Space, Stamp};
 use crate::record::BatchView;
 
 /// Row of `Space::Meta`: the lowest partition id never used, u32 little-endian.
@@ -163,7 +164,7 @@ impl View {
             return Err("a commit bears the number of another");
         }
         self.active_marks.note(Mark { commit: seq, epoch: header.epoch_ordinal, stamp: header.stamp });
-        let mut changes = Changes::default();
+        let mut changes = Changes { stamp: header.stamp, ..Changes::default() };
         for placed in entries {
             let placed = placed?;
             let location = stream.locate(seq, placed.position, placed.bytes);
@@ -205,6 +206,9 @@ impl View {
             }
             Entry::Batch { partition, gateway_stamped, epoch, bytes } => {
                 self.apply_batch(partition, gateway_stamped, epoch, bytes, location, heads_known)?;
+                if !known.has(Space::Producer, location.commit) {
+                    self.note_producer(partition, bytes, location.commit, changes.stamp);
+                }
                 changes.advanced.insert(partition);
             }
             Entry::Put { space, key, value } if !known.has(space, location.commit) => {
@@ -253,6 +257,16 @@ impl View {
         Ok(())
     }
 
+    /// Brings the row of a batch's producer up to date: no entry of the commit does.
+    fn note_producer(&mut self, partition: PartitionId, bytes: &[u8], commit: CommitSeq, stamp: Stamp) {
+        let Ok((batch, _)) = BatchView::parse(bytes) else { return };
+        let before = |key: &[u8]| self.state.get(Space::Producer, key);
+        let row = producers::row_after(partition, &batch, batch.base_offset(), commit, stamp, before);
+        if let Some((key, row)) = row {
+            producers::set_row(&mut self.state, &key, row);
+        }
+    }
+
     /// Takes the segments that a commit declared evicted out of the ring.
     pub(super) fn take_evicted(&mut self) -> Vec<Arc<Segment>> {
         let through = self.evicted_through();
@@ -294,6 +308,8 @@ impl View {
 
 #[derive(Default)]
 struct Changes {
+    /// The moment of the commit.
+    stamp: Stamp,
     advanced: BTreeSet<PartitionId>,
     trimmed: BTreeSet<PartitionId>,
 }

@@ -7,6 +7,7 @@ mod healing;
 mod looking;
 mod loss;
 mod model;
+mod producers;
 mod ring;
 #[cfg(debug_assertions)]
 mod room;

@@ -248,7 +248,7 @@ fn as_table(outcomes: &[(Case, Outcome)]) -> String {
     }
     format!(
         "{}\nA commit: batches (of as many partitions, in turn) × size. Raw: append of the same bytes to one file, \
-         fdatasync.\nEach batch also brings the state of a producer, and what is evicted goes into the loss ledger. Worst: \
+         fdatasync.\nEach batch is of an idempotent producer, and what is evicted goes into the loss ledger. Worst: \
          the longest commit, rolls and evictions included.\nWritten: bytes given to the filesystem for each byte of payload.\n",
         table.render()
     )

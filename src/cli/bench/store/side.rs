@@ -1,5 +1,5 @@
-//! The store's side of `bench store`: one operation a commit, which appends a batch to each of some partitions, and with
-//! each batch the row that remembers what its producer wrote last, as the broker does.
+//! The store's side of `bench store`: one operation a commit, which appends a batch of an idempotent producer to each of
+//! some partitions. The store remembers what each producer wrote last, as it does for Kafka's.
 
 use std::ops::Range;
 use std::path::Path;
@@ -12,7 +12,7 @@ use futures_lite::future::block_on;
 use super::super::StateSize;
 use super::Case;
 use crate::cli::error::CliError;
-use crate::record::{BatchBuilder, Compression, NO_HEADERS};
+use crate::record::{BatchBuilder, Compression, NO_HEADERS, Producer};
 use crate::store::clock::{RealClock, WallTrust};
 use crate::store::disk::RealDisk;
 use crate::store::{
@@ -23,8 +23,6 @@ use crate::store::{
 const STORE_BYTES: u64 = 256 << 20;
 /// Bound of its keyed state, which follows from that.
 const STATE_BYTES: u64 = STORE_BYTES / 16;
-/// Length of a producer's row with five batches remembered.
-const PRODUCER_ROW_BYTES: usize = 46;
 /// Length of a row as of a device.
 const DEVICE_ROW_BYTES: usize = 100;
 /// Rows of an operation that fills the state.
@@ -38,7 +36,6 @@ pub(super) struct BenchStore {
     batch: Arc<[u8]>,
     /// The partition whose turn it is.
     next: usize,
-    commits: u64,
 }
 
 impl BenchStore {
@@ -54,7 +51,7 @@ impl BenchStore {
         let engine = engine.spawn().map_err(|error| failed(&error))?;
         let partitions: Vec<PartitionId> = (0..case.partitions).map(|number| PartitionId(number as u32)).collect();
         let batch = batch_of(case.batch_bytes)?.into();
-        let mut bench = BenchStore { store, engine, partitions, batch, next: 0, commits: 0 };
+        let mut bench = BenchStore { store, engine, partitions, batch, next: 0 };
         bench.run(Step::Create(bench.partitions.clone()))?;
         for &partition in &bench.partitions {
             bench.store.follow("bench", partition);
@@ -74,8 +71,7 @@ impl BenchStore {
     pub(super) fn commit(&mut self, case: &Case) -> Result<(), CliError> {
         let to: Vec<PartitionId> = self.partitions.iter().cycle().skip(self.next).take(case.batches).copied().collect();
         self.next = (self.next + case.batches) % self.partitions.len().max(1);
-        self.commits += 1;
-        self.run(Step::Append(to, Arc::clone(&self.batch), self.commits))
+        self.run(Step::Append(to, Arc::clone(&self.batch)))
     }
 
     /// Puts rows as of devices until the keyed state is nearly at its bound; what the commits put must still fit.
@@ -108,8 +104,8 @@ impl BenchStore {
 /// What one operation does.
 enum Step {
     Create(Vec<PartitionId>),
-    /// The batch to each of the partitions, with the state of its producer as of this number of a commit.
-    Append(Vec<PartitionId>, Arc<[u8]>, u64),
+    /// The batch to each of the partitions.
+    Append(Vec<PartitionId>, Arc<[u8]>),
     Fill(Range<u64>),
 }
 
@@ -117,14 +113,9 @@ impl Step {
     fn apply(&self, draft: &mut Draft<'_>) -> Result<(), DraftError> {
         match self {
             Step::Create(partitions) => partitions.iter().try_for_each(|partition| draft.create_partition(*partition)),
-            Step::Append(partitions, batch, commit) => partitions.iter().try_for_each(|partition| {
-                draft.append_batch(*partition, batch)?;
-                let mut row = [0; PRODUCER_ROW_BYTES];
-                if let Some(head) = row.first_chunk_mut() {
-                    *head = commit.to_be_bytes();
-                }
-                draft.put(Space::Producer, &partition.0.to_be_bytes().repeat(3), &row)
-            }),
+            Step::Append(partitions, batch) => {
+                partitions.iter().try_for_each(|partition| draft.append_batch(*partition, batch).map(drop))
+            }
             Step::Fill(rows) => rows.clone().try_for_each(|row| {
                 draft.put(Space::Device, format!("bench-device-{row}").as_bytes(), &[0; DEVICE_ROW_BYTES])
             }),
@@ -159,13 +150,13 @@ impl Operation for Run {
     }
 }
 
-/// A valid batch of exactly this size, bytes, of one record that doesn't compress.
+/// A valid batch of an idempotent producer, of exactly this size, bytes, of one record that doesn't compress.
 pub(super) fn batch_of(size: usize) -> Result<Vec<u8>, CliError> {
     let mut builder = BatchBuilder::new();
     let build = |builder: &mut BatchBuilder, value: usize| -> Result<Vec<u8>, CliError> {
         let value: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(value).collect();
         builder.push(1, None, Some(&value), NO_HEADERS).map_err(|error| CliError::failed("a batch", error))?;
-        Ok(builder.finish(Compression::None))
+        Ok(builder.finish_with(Compression::None, Producer { id: 1, epoch: 0, base_sequence: 0 }))
     };
     let smallest = build(&mut builder, 0)?.len();
     let impossible = || CliError::Failed(format!("no batch is of {size} bytes"));
