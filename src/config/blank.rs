@@ -124,6 +124,7 @@ impl UplinkConfig {
             batch_max_bytes: 0,
             compression: Compression::None,
             linger: Duration::ZERO,
+            clock_wait: Duration::ZERO,
             create_topics: false,
             create_partitions: None,
             create_replication: None,

@@ -445,6 +445,12 @@ pub(super) static UPLINK: &[Key<UplinkConfig>] = &[
         "How long records may wait for company before they are sent.",
     ),
     key(
+        "clock_wait",
+        "10m",
+        Kind::Duration { min: Duration::ZERO, max: DAY, set: |u, v| u.clock_wait = v },
+        "How long records that were stamped without knowing the time wait for it, once the link works.",
+    ),
+    key(
         "create_topics",
         "false",
         Kind::Boolean(|u, v| u.create_topics = v),

@@ -280,6 +280,8 @@ pub struct UplinkConfig {
     pub compression: Compression,
     /// How long a merged batch may wait for company.
     pub linger: Duration,
+    /// How long records that the gateway stamped without knowing the time wait for it.
+    pub clock_wait: Duration,
     /// Whether missing topics are created at the centre.
     pub create_topics: bool,
     /// Partitions of created topics. `None`: the centre's default.

@@ -49,6 +49,23 @@ pub fn shift_timestamps(batch: &mut [u8], delta_ms: i64) -> Result<(), BatchErro
     Ok(())
 }
 
+/// Moves the timestamps that the gateway set by `delta_ms`: all of them, or with
+/// [`LogAppendTime`](super::TimestampType) the time of the append only, as the rest is its producer's. Verifies the old CRC
+/// first, then writes the new one.
+///
+/// # Errors
+/// As [`shift_timestamps`].
+pub fn correct_stamps(batch: &mut [u8], delta_ms: i64) -> Result<(), BatchError> {
+    let view = undamaged(batch)?;
+    if view.attributes().timestamp_type() != super::TimestampType::LogAppendTime {
+        return shift_timestamps(batch, delta_ms);
+    }
+    let max = view.max_timestamp().checked_add(delta_ms);
+    let max = max.ok_or(BatchError::Malformed("its timestamps overflow"))?;
+    set_max_timestamp(batch, max);
+    Ok(())
+}
+
 /// Makes a stored batch one that a producer sends to another cluster: base offset 0, no leader epoch, this producer, and no
 /// marks that only a broker may set. The records stay as they are. Verifies the old CRC first, then writes the new one.
 ///

@@ -34,5 +34,5 @@ pub use self::builder::{BatchBuilder, Mark, NO_HEADERS, Producer};
 pub use self::error::BatchError;
 pub use self::recompress::recompress;
 pub use self::records::{Headers, RecordIter, RecordRef, decompress, records};
-pub use self::reencode::{append_records, append_records_where};
+pub use self::reencode::{append_records, append_records_where, append_records_with};
 pub use self::verify::{BatchFacts, VerifyLimits, find_by_timestamp, verify};

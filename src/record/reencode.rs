@@ -21,6 +21,20 @@ pub fn append_records_where(
     view: &BatchView<'_>,
     limits: &VerifyLimits,
     builder: &mut BatchBuilder,
+    keep: impl FnMut(&RecordRef<'_>) -> bool,
+) -> Result<u32, BatchError> {
+    append_records_with(view, limits, builder, &[], keep)
+}
+
+/// As [`append_records_where`], with these headers added to each record.
+///
+/// # Errors
+/// As [`append_records_where`].
+pub fn append_records_with(
+    view: &BatchView<'_>,
+    limits: &VerifyLimits,
+    builder: &mut BatchBuilder,
+    headers: &[(&[u8], Option<&[u8]>)],
     mut keep: impl FnMut(&RecordRef<'_>) -> bool,
 ) -> Result<u32, BatchError> {
     view.check_crc()?;
@@ -33,7 +47,8 @@ pub fn append_records_where(
     for record in records(view, &payload) {
         let result = record.and_then(|record| {
             if keep(&record) {
-                builder.push(record.timestamp, record.key, record.value, record.headers)?;
+                let headers = record.headers.clone().chain(headers.iter().copied());
+                builder.push(record.timestamp, record.key, record.value, headers)?;
                 appended += 1;
             }
             Ok(())

@@ -32,8 +32,8 @@ pub trait Clock: Send + Sync + fmt::Debug {
 /// When the wall clock is believed; the setting of the same meaning in the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WallTrust {
-    /// While the kernel says that the clock is synchronised (by NTP, PTP or GPS: all daemons report it there), and the
-    /// time isn't before [`WALL_FLOOR_MS`].
+    /// While the kernel says that the clock is synchronised (by NTP, PTP or GPS: all daemons report it there) with an
+    /// error of at most 10 s, and the time isn't before [`WALL_FLOOR_MS`].
     #[default]
     Auto,
     /// Whenever the time isn't before [`WALL_FLOOR_MS`]: for machines with a good battery clock and no network.
@@ -104,18 +104,27 @@ impl Clock for RealClock {
     }
 }
 
-/// Whether some time daemon disciplines the kernel's clock and its error estimate is still in bounds (adjtimex(2)).
+/// The largest error that a believed wall clock may have by the kernel's own bound, microseconds (`maxerror` of
+/// adjtimex(2)). The kernel adds 500 µs a second since a time daemon last set it: five and a half hours.
+const MAX_ERROR_US: libc::c_long = 10_000_000;
+
+/// Whether some time daemon disciplines the kernel's clock and its error bound is still small (adjtimex(2)).
 fn kernel_synchronised() -> bool {
     #[expect(
         unsafe_code,
         reason = "no safe wrapper of adjtimex exists; `timex` is plain integers, so zeroes are valid"
     )]
-    let (state, status) = unsafe {
+    let (state, status, error_us) = unsafe {
         // `modes` 0 only asks; it needs no privilege.
         let mut timex: libc::timex = std::mem::zeroed();
-        (libc::adjtimex(&raw mut timex), timex.status)
+        (libc::adjtimex(&raw mut timex), timex.status, timex.maxerror)
     };
-    state >= 0 && state != libc::TIME_ERROR && status & libc::STA_UNSYNC == 0
+    is_synchronised(state, status, error_us)
+}
+
+fn is_synchronised(state: libc::c_int, status: libc::c_int, error_us: libc::c_long) -> bool {
+    let disciplined = state >= 0 && state != libc::TIME_ERROR && status & libc::STA_UNSYNC == 0;
+    disciplined && (0..=MAX_ERROR_US).contains(&error_us)
 }
 
 /// A clock that stands still until it is told to move: for tests and for the simulator.
@@ -197,6 +206,14 @@ mod tests {
         assert!(!RealClock::new(WallTrust::Never).wall_trusted());
         // Whatever the kernel says here, asking must work without privilege.
         let _ = RealClock::default().wall_trusted();
+    }
+
+    #[test]
+    fn the_kernel_must_know_its_error_to_be_small() {
+        assert!(is_synchronised(libc::TIME_OK, 0, 20_000));
+        assert!(!is_synchronised(libc::TIME_OK, 0, 10_000_001));
+        assert!(!is_synchronised(libc::TIME_OK, libc::STA_UNSYNC, 20_000));
+        assert!(!is_synchronised(libc::TIME_ERROR, 0, 20_000) && !is_synchronised(-1, 0, 0));
     }
 
     #[test]

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 use std::sync::{Arc, Mutex};
 
-use super::clock::Clock;
 use super::directory::SegmentRow;
+use super::epoch_time::EpochTime;
 use super::error::DraftError;
-use super::format::ENTRY_HEADER_BYTES;
+use super::format::{ENTRY_HEADER_BYTES, Stamps};
 use super::heads::{Partition, proportion, total};
 use super::holdings::Holding;
 use super::intervals::{Intervals, cursor_key};
@@ -20,15 +20,20 @@ use super::producers;
 use super::ring::lock;
 use super::state::{KEY_BYTES_MAX, ROW_BYTES};
 use super::status::{LossEntry, LossReason};
-use super::types::{BootEpoch, CommitSeq, PartitionHead, PartitionId, Removed, Space, Stamp};
-use super::view::{META_EVICTED, META_NEXT_PARTITION, View};
+use super::trust::TrustedClock;
+use super::types::{BootEpoch, CommitSeq, EpochRow, PartitionHead, PartitionId, Removed, Space, Stamp};
+use super::view::{META_EVICTED, META_NEXT_PARTITION, View, decode_epochs, encode_epoch};
 use crate::limits::BATCH_BYTES_MAX;
-use crate::record::{BatchView, HEADER_BYTES, header};
+use crate::record::{BatchView, HEADER_BYTES, TimestampType, header};
 
 /// What drafts need besides the view.
 #[derive(Debug)]
 pub(super) struct DraftEnv {
-    pub clock: Arc<dyn Clock>,
+    pub clock: Arc<TrustedClock>,
+    /// What is known of time in this epoch.
+    pub time: Mutex<EpochTime>,
+    /// Epochs from this one on share the monotonic clock: in between the store was only opened anew after a failure.
+    pub same_clock_from: u32,
     pub followers: Arc<Mutex<Followers>>,
     pub epoch: BootEpoch,
     /// A commit may hold this many bytes, and no operation more.
@@ -69,7 +74,11 @@ impl<'a> Draft<'a> {
         let mut bytes = batch.to_vec();
         header::set_base_offset(&mut bytes, base_offset);
         header::set_leader_epoch(&mut bytes, self.env.epoch.ordinal as i32);
-        self.partition_mut(partition)?.push_batch(bytes, next_offset);
+        let stamps = match view.attributes().timestamp_type() {
+            TimestampType::LogAppendTime => self.stamp().1,
+            TimestampType::CreateTime => Stamps::Producer,
+        };
+        self.partition_mut(partition)?.push_batch(bytes, stamps, next_offset);
         self.pending.bytes += batch.len() + ENTRY_HEADER_BYTES;
         Ok(base_offset)
     }
@@ -91,12 +100,11 @@ impl<'a> Draft<'a> {
         let header_bytes: usize = headers.iter().map(|(name, value)| name.len() + 5 + part(*value)).sum();
         let bytes = part(key) + part(value) + header_bytes + 24;
         self.check_room(bytes)?;
-        let gateway_stamped = timestamp_ms.is_none();
-        let timestamp_ms = timestamp_ms.unwrap_or_else(|| self.env.clock.wall_ms());
+        let (timestamp_ms, stamps) = timestamp_ms.map_or_else(|| self.stamp(), |ms| (ms, Stamps::Producer));
         let pending = self.partition_mut(partition)?;
         let offset = pending.next_offset;
         let next_offset = offset.checked_add(1).ok_or(DraftError::Invalid)?;
-        let record = NewRecord { timestamp_ms, gateway_stamped, key, value, headers };
+        let record = NewRecord { timestamp_ms, stamps, key, value, headers };
         let began = pending.push_record(&record, next_offset).map_err(|_| DraftError::Invalid)?;
         self.pending.bytes += bytes + if began { HEADER_BYTES + ENTRY_HEADER_BYTES } else { 0 };
         Ok(offset)
@@ -324,7 +332,7 @@ impl<'a> Draft<'a> {
                 continue;
             };
             let bytes = proportion(what, records);
-            let wall_ms = self.env.clock.wall_ms();
+            let wall_ms = self.now().wall_ms;
             let prefix = ledger::key_prefix(&reader, partition);
             let rows = self.entries(Space::Ledger, &prefix);
             let rows: Vec<LossEntry> = rows.iter().filter_map(|(key, value)| ledger::decode(key, value)).collect();
@@ -352,9 +360,46 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// The time to stamp records with, ms since 1970, and how it is known.
+    fn stamp(&self) -> (i64, Stamps) {
+        let (_, told) = self.env.clock.look();
+        (told.wall_ms, if told.provisional { Stamps::Provisional } else { Stamps::Gateway })
+    }
+
+    /// Enters what is known of time into this epoch's row, if there is news. The first commit begins the row.
+    pub(super) fn enter_time(&mut self) {
+        let now = self.now();
+        let (ordinal, env) = (self.env.epoch.ordinal, self.env);
+        let begun = self.get(Space::Epoch, &ordinal.to_be_bytes()).is_some();
+        let mut time = lock(&env.time);
+        let is_news = now.wall_trusted && time.is_news(&now);
+        if begun && !is_news {
+            return;
+        }
+        let rows = decode_epochs(&self.entries(Space::Epoch, &[]));
+        let (earlier, mut changed): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|row| row.epoch.ordinal < env.same_clock_from);
+        if !begun {
+            changed.push(EpochRow { epoch: env.epoch, first_commit: self.seq(), time: *time });
+        }
+        if is_news {
+            time.believe(&earlier, &now);
+        }
+        for mut row in changed {
+            if row.epoch.ordinal == ordinal {
+                row.time = *time;
+            } else if row.time.learned_ms.is_none() {
+                row.time.learned_ms = time.learned_ms;
+                row.time.highest_ms = time.highest_ms;
+            }
+            let (key, value) = encode_epoch(&row);
+            self.set(Space::Epoch, &key, Some(&value));
+        }
+    }
+
     /// The moment of this call.
     pub fn now(&self) -> Stamp {
-        now(&*self.env.clock)
+        now(&self.env.clock)
     }
 
     /// The epoch of this opening, in which this commit will be.
@@ -403,6 +448,7 @@ impl<'a> Draft<'a> {
 }
 
 /// The moment by these clocks.
-pub(super) fn now(clock: &dyn Clock) -> Stamp {
-    Stamp { mono_ms: clock.mono_ms(), wall_ms: clock.wall_ms(), wall_trusted: clock.wall_trusted() }
+pub(super) fn now(clock: &TrustedClock) -> Stamp {
+    let (mono_ms, told) = clock.look();
+    Stamp { mono_ms, wall_ms: told.wall_ms, wall_trusted: told.trusted }
 }

@@ -15,7 +15,7 @@ use super::progress::Work;
 use super::segment::SegmentError;
 use super::shared::Shared;
 use super::writer::{Writer, WriterStep};
-use super::{evictor, retention, sealer};
+use super::{evictor, learn, retention, sealer};
 
 /// How often maintenance looks for itself.
 const MAINTENANCE_EVERY: Duration = Duration::from_secs(1);
@@ -63,8 +63,9 @@ impl Engine {
     /// # Errors
     /// If the filesystem refused; it is tried again at the next call.
     pub fn step_evictor(&mut self) -> io::Result<bool> {
+        let learned = learn::step(&self.shared);
         let retained = step_retention(&self.shared, &mut self.retention_at_ms);
-        Ok(step_evictor(&self.shared)? || retained)
+        Ok(step_evictor(&self.shared)? || retained || learned)
     }
 
     /// If the store has failed: tells all operations that wait, and tries once to open the files anew. Whether it did.
@@ -215,6 +216,7 @@ fn maintain(shared: &Shared, mut retention_at_ms: Option<u64>) {
             Ok(more) => again |= more,
             Err(error) => log::warn!("making room in the store: {error}"),
         }
+        learn::step(shared);
         step_retention(shared, &mut retention_at_ms);
         if !again {
             shared.maintenance.wait(MAINTENANCE_EVERY);

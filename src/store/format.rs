@@ -43,6 +43,7 @@ pub(super) const ENTRY_HEADER_BYTES: usize = 28;
 const COMMIT_PAYLOAD_BYTES: usize = 32;
 const FLAG_GATEWAY_STAMPED: u8 = 1;
 const FLAG_WALL_TRUSTED: u8 = 2;
+const FLAG_PROVISIONAL: u8 = 4;
 
 /// What an entry is.
 #[repr(u8)]
@@ -81,12 +82,21 @@ pub(super) struct CommitHeader {
     pub stamp: Stamp,
 }
 
+/// Whose time a batch's records bear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stamps {
+    Producer,
+    Gateway,
+    /// The gateway's, before it knew the time: see `epoch_time`.
+    Provisional,
+}
+
 /// An entry of a stream, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry<'a> {
     Batch {
         partition: PartitionId,
-        gateway_stamped: bool,
+        stamps: Stamps,
         epoch: u32,
         bytes: &'a [u8],
     },
@@ -159,9 +169,13 @@ impl StreamWriter {
     }
 
     /// Adds a batch; returns the position of its entry and the entry's length.
-    pub(super) fn batch(&mut self, partition: PartitionId, gateway_stamped: bool, batch: &[u8]) -> (usize, usize) {
+    pub(super) fn batch(&mut self, partition: PartitionId, stamps: Stamps, batch: &[u8]) -> (usize, usize) {
         let at = self.bytes.len();
-        let flags = if gateway_stamped { FLAG_GATEWAY_STAMPED } else { 0 };
+        let flags = match stamps {
+            Stamps::Producer => 0,
+            Stamps::Gateway => FLAG_GATEWAY_STAMPED,
+            Stamps::Provisional => FLAG_GATEWAY_STAMPED | FLAG_PROVISIONAL,
+        };
         self.entry(Kind::Batch, flags, 0, partition.0, &[batch]);
         (at, self.bytes.len() - at)
     }
@@ -335,7 +349,11 @@ impl<'a> RawEntry<'a> {
             Kind::Commit => return Err("a commit header inside a commit"),
             Kind::Batch => Entry::Batch {
                 partition,
-                gateway_stamped: self.flags & FLAG_GATEWAY_STAMPED != 0,
+                stamps: match (self.flags & FLAG_GATEWAY_STAMPED, self.flags & FLAG_PROVISIONAL) {
+                    (0, _) => Stamps::Producer,
+                    (_, 0) => Stamps::Gateway,
+                    _ => Stamps::Provisional,
+                },
                 epoch: self.epoch,
                 bytes: self.payload,
             },
@@ -404,7 +422,7 @@ pub(super) mod tests {
     pub(in crate::store) fn stream(lengths: &[usize], room: Room) -> (Stream, Vec<(usize, usize)>) {
         let mut writer = StreamWriter::new(header(9), 0);
         let places =
-            lengths.iter().map(|&n| writer.batch(PartitionId(n as u32), n % 2 == 1, &vec![n as u8; n])).collect();
+            lengths.iter().map(|&n| writer.batch(PartitionId(n as u32), Stamps::Producer, &vec![n as u8; n])).collect();
         (writer.finish(room), places)
     }
 
@@ -434,7 +452,7 @@ pub(super) mod tests {
         let mut writer = StreamWriter::new(header(9), 0);
         let p = PartitionId(5);
         writer.partition_created(p);
-        let place = writer.batch(p, true, b"batch");
+        let place = writer.batch(p, Stamps::Provisional, b"batch");
         writer.put(Space::Group, b"key", b"");
         writer.delete(Space::User, b"gone");
         let removal = |partition, log_start, records, bytes| Removal {
@@ -452,7 +470,7 @@ pub(super) mod tests {
         assert_eq!((entries[1].position, entries[1].bytes), place);
         let expected = [
             Entry::PartitionCreated(p),
-            Entry::Batch { partition: p, gateway_stamped: true, epoch: 3, bytes: b"batch" },
+            Entry::Batch { partition: p, stamps: Stamps::Provisional, epoch: 3, bytes: b"batch" },
             Entry::Put { space: Space::Group, key: b"key", value: b"" },
             Entry::Delete { space: Space::User, key: b"gone" },
             entries[4].entry,

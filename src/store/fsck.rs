@@ -12,7 +12,7 @@ use super::chunks::Stream;
 use super::clock::RealClock;
 use super::disk::Disk;
 use super::error::OpenError;
-use super::format::{self, Entry};
+use super::format::{self, Entry, Stamps};
 use super::index::{BatchRef, SegmentIndex};
 use super::open;
 use super::options::StoreOptions;
@@ -169,10 +169,11 @@ impl Check {
                 Ok(placed) => placed,
                 Err(what) => return self.found(path, Some(seq), None, what),
             };
-            if let Entry::Batch { partition, bytes, .. } = placed.entry {
+            if let Entry::Batch { partition, stamps, bytes, .. } = placed.entry {
                 let location = stream.locate(seq, placed.position, placed.bytes);
                 if let Some(batch) = self.batch(path, partition, bytes, location) {
-                    index.push(partition, &batch);
+                    let provisional = stamps == Stamps::Provisional;
+                    index.push(partition, &BatchRef { provisional, ..batch });
                 }
             }
         }
@@ -215,7 +216,7 @@ impl Check {
         if base_offset < expected {
             self.found(path, commit, place, format!("its offsets were given before: {expected} is next"));
         }
-        Some(BatchRef { base_offset, next_offset, location, max_timestamp: view.max_timestamp() })
+        Some(BatchRef { base_offset, next_offset, location, max_timestamp: view.max_timestamp(), provisional: false })
     }
 
     /// Compares the index of a sealed segment with the one that its log gives.

@@ -8,6 +8,7 @@
 //! Invariants: `log_start <= Σ removed records <= next_offset`; what isn't removed is retained, in records and in bytes.
 //! While the first two are equal, the partition has no gap between log start and end.
 
+use super::epoch_time::Ages;
 use super::format::{u32_at, u64_at};
 use super::intervals::{put_leb128, take_leb128};
 use super::status::LossReason;
@@ -191,18 +192,6 @@ pub(super) struct Mark {
     pub stamp: Stamp,
 }
 
-impl Mark {
-    /// How long ago it was, milliseconds. Within an epoch the monotonic clock tells; across epochs the wall clock, if
-    /// both ends may be believed; else nobody knows.
-    pub(super) fn age_ms(&self, epoch: u32, now: &Stamp) -> Option<u64> {
-        if self.epoch == epoch {
-            return Some(now.mono_ms.saturating_sub(self.stamp.mono_ms));
-        }
-        let believed = now.wall_trusted && self.stamp.wall_trusted;
-        believed.then(|| u64::try_from(now.wall_ms.saturating_sub(self.stamp.wall_ms)).unwrap_or(0))
-    }
-}
-
 /// When the commits of a segment were made: its first commit, and one a minute or so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Marks(Vec<Mark>);
@@ -234,8 +223,8 @@ impl Marks {
     }
 
     /// The last commit among the marked ones that is older than `ms`.
-    pub(super) fn older_than(&self, ms: u64, epoch: u32, now: &Stamp) -> Option<CommitSeq> {
-        let old = |mark: &&Mark| mark.age_ms(epoch, now).is_some_and(|age| age > ms);
+    pub(super) fn older_than(&self, ms: u64, ages: &Ages) -> Option<CommitSeq> {
+        let old = |mark: &&Mark| ages.age_ms(mark.epoch, &mark.stamp).is_some_and(|age| age > ms);
         self.0.iter().rev().find(old).map(|mark| mark.commit)
     }
 
@@ -273,6 +262,8 @@ impl Marks {
 
 #[cfg(test)]
 mod tests {
+    use super::super::epoch_time::EpochTime;
+    use super::super::types::{BootEpoch, EpochRow};
     use super::*;
 
     #[test]
@@ -318,28 +309,26 @@ mod tests {
     }
 
     #[test]
-    fn ages_are_told_by_the_clock_that_can_tell() {
-        let stamp = |mono_ms, wall_ms, wall_trusted| Stamp { mono_ms, wall_ms, wall_trusted };
+    fn marks_tell_what_is_old() {
+        let stamp = |mono_ms, wall_trusted| Stamp { mono_ms, wall_ms: 7, wall_trusted };
         let mut marks = Marks::default();
-        for (commit, epoch, at) in [
-            (1, 1, stamp(0, 1_000, false)),
-            (2, 1, stamp(10, 1_010, false)),
-            (5, 1, stamp(70_000, 71_000, true)),
-            (9, 2, stamp(5, 300_000, true)),
-        ] {
+        for (commit, epoch, at) in
+            [(1, 1, stamp(0, false)), (2, 1, stamp(10, false)), (5, 1, stamp(70_000, true)), (9, 2, stamp(5, true))]
+        {
             marks.note(Mark { commit, epoch, stamp: at });
         }
         assert_eq!(marks.0.len(), 3);
         assert_eq!(Marks::decode(&marks.encode()), marks);
-        // In the epoch: monotonic, whatever the wall clock does.
-        assert_eq!(marks.older_than(50_000, 2, &stamp(50_006, 0, false)), Some(9));
-        // Across epochs: the wall clock, if believed at both ends.
-        assert_eq!(marks.older_than(100_000, 2, &stamp(10, 300_005, true)), Some(5));
-        assert_eq!(marks.older_than(100_000, 2, &stamp(10, 300_005, false)), None);
+        // The first epoch began at age 0, the second one at 75,000.
+        let row = EpochRow { epoch: BootEpoch { ordinal: 1, id: 0 }, ..EpochRow::default() };
+        let time = EpochTime { age_ms: 75_000, ..EpochTime::default() };
+        let older = |ms, mono_ms| marks.older_than(ms, &Ages::new(&[row], 2, &time, mono_ms));
+        assert_eq!([older(50_000, 50_006), older(50_000, 50_005), older(70_001, 0)], [Some(9), Some(5), Some(1)]);
+        assert_eq!(older(80_000, 0), None);
         assert_eq!(marks.coarse(2).0.iter().map(|mark| mark.commit).collect::<Vec<_>>(), [1, 9]);
         assert_eq!(marks.coarse(3), marks);
         for commit in 10..2_000 {
-            marks.note(Mark { commit, epoch: 2, stamp: stamp(commit * 60_000, 0, false) });
+            marks.note(Mark { commit, epoch: 2, stamp: stamp(commit * 60_000, false) });
         }
         assert!(marks.0.len() <= Marks::MARKS_MAX && marks.0[0].commit == 1);
     }

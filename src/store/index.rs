@@ -2,8 +2,8 @@
 //!
 //! The form is the same in both: per partition a row of blocks of at most [`BLOCK_BATCHES_MAX`] batches, each batch
 //! packed into LEB128 numbers relative to the one before it in its block (signed ones zigzag), ten bytes or so:
-//! base offset less the end of the one before · last offset delta · commit · chunk · position in the chunk · length ·
-//! highest timestamp. The first of a block is relative to the block's key and zeroes. On disk a block is the value under
+//! base offset less the end of the one before · last offset delta · commit · chunk · position in the chunk · twice the
+//! length, and one more if its timestamps are provisional · highest timestamp. The first of a block is relative to the block's key and zeroes. On disk a block is the value under
 //! (partition, base offset of its first batch); sealing a segment copies them out.
 //!
 //! Invariants: base offsets ascend without overlap, commits never descend; both per partition.
@@ -28,6 +28,8 @@ pub(super) struct BatchRef {
     pub location: Location,
     /// Highest timestamp of its records.
     pub max_timestamp: i64,
+    /// Its timestamps are the gateway's from before it knew the time.
+    pub provisional: bool,
 }
 
 impl BatchRef {
@@ -243,7 +245,13 @@ impl Iterator for BlockReader<'_> {
 
 /// What the first batch of a block is packed relative to.
 fn origin(first_offset: i64) -> BatchRef {
-    BatchRef { base_offset: 0, next_offset: first_offset, location: Location::default(), max_timestamp: 0 }
+    BatchRef {
+        base_offset: 0,
+        next_offset: first_offset,
+        location: Location::default(),
+        max_timestamp: 0,
+        provisional: false,
+    }
 }
 
 fn pack(out: &mut Vec<u8>, before: &BatchRef, batch: &BatchRef) {
@@ -253,7 +261,7 @@ fn pack(out: &mut Vec<u8>, before: &BatchRef, batch: &BatchRef) {
         batch.location.commit.saturating_sub(before.location.commit),
         batch.location.chunk.into(),
         batch.location.at.into(),
-        batch.location.bytes.into(),
+        u64::from(batch.location.bytes) << 1 | u64::from(batch.provisional),
         zigzag(batch.max_timestamp.wrapping_sub(before.max_timestamp)),
     ];
     for number in numbers {
@@ -265,14 +273,13 @@ fn unpack(packed: &mut &[u8], before: &BatchRef) -> Option<BatchRef> {
     let mut number = || take_leb128(packed).ok();
     let base_offset = before.next_offset.checked_add_unsigned(number()?)?;
     let next_offset = base_offset.checked_add_unsigned(number()?)?;
-    let location = Location {
-        commit: before.location.commit.checked_add(number()?)?,
-        chunk: number()?.try_into().ok()?,
-        at: number()?.try_into().ok()?,
-        bytes: number()?.try_into().ok()?,
-    };
+    let commit = before.location.commit.checked_add(number()?)?;
+    let (chunk, at) = (number()?.try_into().ok()?, number()?.try_into().ok()?);
+    let length = number()?;
+    let location = Location { commit, chunk, at, bytes: (length >> 1).try_into().ok()? };
+    let provisional = length & 1 == 1;
     let max_timestamp = before.max_timestamp.wrapping_add(unzigzag(number()?));
-    Some(BatchRef { base_offset, next_offset, location, max_timestamp })
+    Some(BatchRef { base_offset, next_offset, location, max_timestamp, provisional })
 }
 
 fn zigzag(number: i64) -> u64 {
@@ -299,7 +306,7 @@ mod tests {
                     let base_offset = offset + gap;
                     offset = base_offset + records;
                     let location = Location { commit, chunk, at, bytes };
-                    BatchRef { base_offset, next_offset: offset, location, max_timestamp }
+                    BatchRef { base_offset, next_offset: offset, location, max_timestamp, provisional: bytes % 2 == 0 }
                 })
                 .collect()
         })
@@ -343,8 +350,10 @@ mod tests {
             let location = Location { commit: 5_000 + u64::from(n / 10), chunk: n % 3, at: n * 37 % 4_032, bytes: 120 };
             let base_offset = i64::from(n);
             let max_timestamp = 1_800_000_000_000 + i64::from(n / 10 * 100);
-            index
-                .push(PartitionId(1), &BatchRef { base_offset, next_offset: base_offset + 1, location, max_timestamp });
+            index.push(
+                PartitionId(1),
+                &BatchRef { base_offset, next_offset: base_offset + 1, location, max_timestamp, provisional: false },
+            );
         }
         assert!(index.packed_bytes < 100_000 * 11, "{}", index.packed_bytes);
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `types`, `error`, `options`, `status`, `intervals` | the vocabulary |
 //! | `disk`, `clock`, `backend`, `sim` | the world: files and time, real or simulated |
+//! | `trust`, `epoch_time` | which time to believe, ages and times over boots |
 //! | `format`, `chunks` | bytes of a commit, and how they are cut into pages |
 //! | `segment`, `log_parts`, `ring`, `cold` | files: one segment, all of them, the cold state |
 //! | `directory` | what is known of sealed segments without opening them |
@@ -30,6 +31,7 @@ mod commit_policy;
 mod directory;
 mod draft;
 mod engine;
+mod epoch_time;
 mod error;
 mod evictor;
 mod flash;
@@ -41,6 +43,7 @@ mod heal;
 mod holdings;
 mod index;
 mod intervals;
+mod learn;
 mod ledger;
 mod log_parts;
 mod medium;
@@ -68,6 +71,7 @@ mod shared;
 mod state;
 mod status;
 mod tail;
+mod trust;
 mod types;
 mod view;
 mod writer;
@@ -82,6 +86,7 @@ use std::time::Duration;
 pub use classes::Class;
 pub use draft::Draft;
 pub use engine::{Engine, EngineHandle};
+pub use epoch_time::EpochTime;
 pub use error::{DraftError, OpenError, ReadError, StoreError, TrySubmitError};
 pub use flash::FlashDay;
 pub use fsck::{Finding, FsckReport, fsck};
@@ -218,7 +223,7 @@ impl Store {
 
     /// This moment, by the store's clock.
     pub fn now(&self) -> Stamp {
-        draft::now(&*self.handle.clock)
+        draft::now(&self.shared().env.clock)
     }
 
     /// Reads whole commits in commit order, at least one, of them the batches whose partition passes `filter`. Stops

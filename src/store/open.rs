@@ -10,6 +10,7 @@ use super::cold::ColdFile;
 use super::commit_policy::Rules;
 use super::disk::{DirLock, Disk};
 use super::draft::DraftEnv;
+use super::epoch_time::EpochTime;
 use super::error::OpenError;
 use super::evictor;
 use super::flash::FlashAccount;
@@ -25,6 +26,7 @@ use super::sealer;
 use super::segment::SegmentError;
 use super::shared::{RESERVE_BYTES, Shared};
 use super::status::Opening;
+use super::trust::TrustedClock;
 use super::types::{BootEpoch, EpochRow, Space};
 use super::view::META_FLASH;
 
@@ -128,8 +130,20 @@ fn build(
     let last = failed.map_or(last, |failed| last.max(failed.env.epoch.ordinal));
     let epoch = BootEpoch { ordinal: last + 1, id: u64::from_le_bytes(random(dir)?) };
     let cold = ColdFile::new(disk, dir.clone(), incarnation);
+    let ordinal = last + 1;
+    let clock = failed.map_or_else(|| Arc::new(TrustedClock::new(clock)), |failed| Arc::clone(&failed.env.clock));
+    let (rows, raw_wall_ms) = (found.view.epochs(), clock.raw_wall_ms());
+    let time = EpochTime::begin(&rows, found.view.last_stamp, clock.mono_ms(), raw_wall_ms);
+    let time = match failed {
+        // The same clocks go on, and what is provisional with them.
+        Some(failed) => EpochTime { basis_ms: lock(&failed.env.time).basis_ms, ..time },
+        None => time,
+    };
+    clock.set_basis(time.basis_ms);
     let env = DraftEnv {
         clock,
+        time: Mutex::new(time),
+        same_clock_from: failed.map_or(ordinal, |failed| failed.env.same_clock_from),
         followers: failed.map(|failed| Arc::clone(&failed.env.followers)).unwrap_or_default(),
         epoch,
         commit_bytes_max: sizes.commit_bytes_max,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::chunks::{CHUNK_BYTES, Room, Stream};
-use super::format::{CommitHeader, ENTRY_HEADER_BYTES, Removal, StreamWriter};
+use super::format::{CommitHeader, ENTRY_HEADER_BYTES, Removal, Stamps, StreamWriter};
 use super::heads::add_removed;
 use super::status::LossReason;
 use super::types::{Operation, PartitionId, Removed, Space};
@@ -83,23 +83,23 @@ pub(super) struct Flags {
 #[derive(Debug)]
 enum PendingBatch {
     /// As it will be stored.
-    Whole(Vec<u8>),
+    Whole(Vec<u8>, Stamps),
     /// Put together out of single records; the last of a partition still takes some.
-    Gathered { builder: BatchBuilder, base_offset: i64, gateway_stamped: bool },
+    Gathered { builder: BatchBuilder, base_offset: i64, stamps: Stamps },
 }
 
 /// A record to be gathered.
 pub(super) struct NewRecord<'a> {
     pub timestamp_ms: i64,
-    pub gateway_stamped: bool,
+    pub stamps: Stamps,
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     pub headers: &'a [(&'a [u8], Option<&'a [u8]>)],
 }
 
 impl PendingPartition {
-    pub(super) fn push_batch(&mut self, bytes: Vec<u8>, next_offset: i64) {
-        self.batches.push(PendingBatch::Whole(bytes));
+    pub(super) fn push_batch(&mut self, bytes: Vec<u8>, stamps: Stamps, next_offset: i64) {
+        self.batches.push(PendingBatch::Whole(bytes, stamps));
         self.next_offset = next_offset;
     }
 
@@ -107,8 +107,8 @@ impl PendingPartition {
     pub(super) fn push_record(&mut self, record: &NewRecord<'_>, next_offset: i64) -> Result<bool, BatchError> {
         let NewRecord { timestamp_ms, key, value, .. } = *record;
         let headers = || record.headers.iter().copied();
-        if let Some(PendingBatch::Gathered { builder, gateway_stamped, .. }) = self.batches.last_mut()
-            && *gateway_stamped == record.gateway_stamped
+        if let Some(PendingBatch::Gathered { builder, stamps, .. }) = self.batches.last_mut()
+            && *stamps == record.stamps
             && builder.size_with(timestamp_ms, key, value, headers()).is_ok_and(|size| size <= GATHER_BYTES_MAX)
         {
             builder.push(timestamp_ms, key, value, headers())?;
@@ -117,8 +117,8 @@ impl PendingPartition {
         }
         let mut builder = BatchBuilder::new();
         builder.push(timestamp_ms, key, value, headers())?;
-        let (base_offset, gateway_stamped) = (self.next_offset, record.gateway_stamped);
-        self.batches.push(PendingBatch::Gathered { builder, base_offset, gateway_stamped });
+        let (base_offset, stamps) = (self.next_offset, record.stamps);
+        self.batches.push(PendingBatch::Gathered { builder, base_offset, stamps });
         self.next_offset = next_offset;
         Ok(true)
     }
@@ -304,8 +304,8 @@ struct Compress {
 impl PendingBatch {
     fn write(&mut self, partition: PartitionId, epoch: u32, compress: &mut Compress, out: &mut StreamWriter) {
         match self {
-            Self::Whole(bytes) => out.batch(partition, false, bytes),
-            Self::Gathered { builder, base_offset, gateway_stamped } => {
+            Self::Whole(bytes, stamps) => out.batch(partition, *stamps, bytes),
+            Self::Gathered { builder, base_offset, stamps } => {
                 let bytes = if compress.codec == Compression::None || builder.size() < COMPRESS_BYTES_MIN {
                     builder.seal(Producer::NONE)
                 } else {
@@ -315,7 +315,7 @@ impl PendingBatch {
                 };
                 header::set_base_offset(bytes, *base_offset);
                 header::set_leader_epoch(bytes, epoch as i32);
-                out.batch(partition, *gateway_stamped, bytes)
+                out.batch(partition, *stamps, bytes)
             }
         };
     }

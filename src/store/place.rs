@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::epoch_time::Corrections;
 use super::error::ReadError;
 use super::index::{BatchRef, BlockReader, PartitionIndex};
 use super::read::Attempt;
@@ -133,7 +134,8 @@ impl Place {
     /// The wanted batches of the partition that end behind `offset`; none of a damaged segment.
     pub(super) fn batches(&self, shared: &Shared, offset: i64, want: Want) -> Result<Vec<BatchRef>, Attempt> {
         let partition = self.ground.partition;
-        let mut select = Select { want, offset, bytes: 0, found: Vec::new() };
+        let corrections = Arc::clone(&shared.view().corrections);
+        let mut select = Select { want, offset, bytes: 0, corrections, found: Vec::new() };
         let Some(segment) = self.segment().filter(|segment| !segment.is_damaged()) else { return Ok(select.found) };
         if self.at + 1 == self.ground.segments.len() {
             let view = shared.view();
@@ -148,7 +150,7 @@ impl Place {
         }
         shared.ring.with_file(segment, |file| {
             if let Want::Time(timestamp) = want
-                && file.summary(partition)?.is_some_and(|summary| summary.max_timestamp < timestamp)
+                && file.summary(partition)?.is_some_and(|s| select.corrections.bound(s.max_timestamp) < timestamp)
             {
                 return Ok(());
             }
@@ -162,7 +164,7 @@ impl Place {
     /// The highest timestamp of any record of any partition here, as far as it is known without the file.
     pub(super) fn max_timestamp(&self, view: &View) -> i64 {
         let row = self.segment().and_then(|segment| view.row(segment.id));
-        row.map_or(i64::MAX, |row| row.totals.max_timestamp)
+        row.map_or(i64::MAX, |row| view.corrections.bound(row.totals.max_timestamp))
     }
 }
 
@@ -188,6 +190,7 @@ struct Select {
     want: Want,
     offset: i64,
     bytes: u64,
+    corrections: Arc<Corrections>,
     found: Vec<BatchRef>,
 }
 
@@ -206,7 +209,11 @@ impl Select {
     /// Whether the next block is wanted too.
     fn block(&mut self, first: i64, packed: &[u8]) -> Result<bool, super::format::Malformed> {
         for batch in BlockReader::new(first, packed) {
-            let batch = batch?;
+            let mut batch = batch?;
+            if batch.provisional {
+                let delta = self.corrections.of(batch.location.commit).unwrap_or(0);
+                batch.max_timestamp = batch.max_timestamp.saturating_add(delta);
+            }
             if batch.next_offset > self.offset && !self.take(batch) {
                 return Ok(false);
             }

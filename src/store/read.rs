@@ -6,6 +6,8 @@
 //! Invariants: the recent tail is asked first; no lock of the view and no read transaction is held longer than a call
 //! needs; at most one segment's worth of a batch list is in memory.
 
+use std::sync::Arc;
+
 use super::error::ReadError;
 use super::heads::proportion;
 use super::index::BatchRef;
@@ -15,7 +17,7 @@ use super::segment::SegmentError;
 use super::shared::Shared;
 use super::types::{CommitSeq, PartitionHead, PartitionId, ReadBatches, Removed};
 use super::view::View;
-use crate::record::{BatchView, VerifyLimits, decompress, records};
+use crate::record::{BatchView, VerifyLimits, decompress, header, records};
 
 /// Evictions that a read survives before it gives up: each moves the log start, so it soon fails or finishes.
 const RETRIES_MAX: usize = 100;
@@ -94,7 +96,30 @@ fn bytes_of(shared: &Shared, at: &Place, partition: PartitionId, batches: &[Batc
     if let Some(segment) = at.segment() {
         shared.ring.with_file(segment, |file| file.read_batches(partition, batches, &mut bytes))?;
     }
+    if batches.iter().any(|batch| batch.provisional) {
+        let corrections = Arc::clone(&shared.view().corrections);
+        let mut at = 0;
+        for batch in batches {
+            let Some(rest) = bytes.get_mut(at..) else { break };
+            let length = BatchView::parse(rest).map_or(rest.len(), |(view, _)| view.bytes().len());
+            at += length;
+            if let (Some(delta), Some(place)) = (corrections.of(batch.location.commit), rest.get_mut(..length))
+                && batch.provisional
+            {
+                correct(place, delta);
+            }
+        }
+    }
     Ok(bytes)
+}
+
+/// Moves the provisional timestamps of a batch to the true time. A damaged one stays as it is: it gets no fresh checksum.
+pub(super) fn correct(batch: &mut [u8], delta_ms: i64) {
+    if delta_ms != 0
+        && let Err(error) = header::correct_stamps(batch, delta_ms)
+    {
+        log::warn!("the timestamps of a stored batch can't be corrected: {error}");
+    }
 }
 
 /// See [`super::Store::read_tail`].
@@ -121,7 +146,13 @@ pub(super) fn read_tail(
         if !bytes.is_empty() && bytes.len() + batch.bytes.len() > bytes_max {
             break;
         }
+        let at = bytes.len();
         bytes.extend_from_slice(&batch.bytes);
+        if batch.provisional
+            && let (Some(delta), Some(place)) = (view.corrections.of(batch.commit), bytes.get_mut(at..))
+        {
+            correct(place, delta);
+        }
         next_offset = batch.next_offset;
     }
     Some(Ok(ReadBatches { bytes, next_offset, head }))

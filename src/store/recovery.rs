@@ -62,6 +62,7 @@ pub(super) fn recover(ring: &Ring, tail_bytes_max: usize, access: Access) -> Res
     let before = Before::find(ring, &files, &active)?;
     let mut known = Known::default();
     let behind = load_state(ring, &active, before.as_ref(), &mut view, &mut known)?;
+    view.load_corrections();
     view.load_heads().map_err(|what| damaged(&active.path, what))?;
 
     let unsealed = before.filter(|before| !before.sealed);

@@ -1,11 +1,12 @@
 //! Retention of single partitions, by age and by size: moves log starts, at most once a minute.
 //!
 //! It is logical: the records are out of reach at once, their segment goes when nothing in it is wanted any more. Ages
-//! are told by the store's own clock at the append (see `heads::Mark`), never by the records' timestamps.
+//! are told by the store's own clock at the append (see `epoch_time`), never by the records' timestamps.
 
 use std::sync::Arc;
 
-use super::draft::{self, Draft};
+use super::draft::Draft;
+use super::epoch_time::Ages;
 use super::error::{ReadError, StoreError};
 use super::heads::Marks;
 use super::intervals::Intervals;
@@ -15,7 +16,7 @@ use super::ring::{Segment, lock};
 use super::segment::SegmentFile;
 use super::shared::Shared;
 use super::status::LossReason;
-use super::types::{CommitSeq, Committed, Operation, PartitionId, Refused, Retention, Space, Stamp};
+use super::types::{CommitSeq, Committed, Operation, PartitionId, Refused, Retention, Space};
 
 /// Moves the log starts of partitions.
 struct Trim {
@@ -44,7 +45,7 @@ impl Operation for Trim {
 
 /// Looks at all partitions that have a retention. Whether anything has to go.
 pub(super) fn step(shared: &Shared) -> bool {
-    let now = draft::now(&*shared.env.clock);
+    let ages = ages(shared);
     let bounded: Vec<(PartitionId, Retention, i64)> = {
         let mut retention = lock(&shared.retention);
         let view = shared.view();
@@ -57,7 +58,7 @@ pub(super) fn step(shared: &Shared) -> bool {
     };
     let mut starts = Vec::new();
     for (partition, retention, log_start) in bounded {
-        let by_age = retention.ms.and_then(|ms| start_by_age(shared, partition, ms, &now));
+        let by_age = retention.ms.and_then(|ms| start_by_age(shared, partition, ms, &ages));
         let by_bytes = retention.bytes.and_then(|bytes| noted(read::first_offset_within(shared, partition, bytes))?);
         let keep_unread = !retention.expire_unforwarded;
         let read = read_by_all(shared, partition).filter(|_| keep_unread).unwrap_or(i64::MAX);
@@ -66,6 +67,13 @@ pub(super) fn step(shared: &Shared) -> bool {
         }
     }
     !starts.is_empty() && shared.queue.push_internal(Box::new(Trim { starts })).is_ok()
+}
+
+/// The ages of commits as of now.
+fn ages(shared: &Shared) -> Ages {
+    let env = &shared.env;
+    let rows = shared.view().epochs();
+    Ages::new(&rows, env.epoch.ordinal, &lock(&env.time), env.clock.mono_ms())
 }
 
 /// Where what all followers have read ends, as committed.
@@ -78,8 +86,8 @@ fn read_by_all(shared: &Shared, partition: PartitionId) -> Option<i64> {
 }
 
 /// The log start of a partition without what is older than `ms`.
-fn start_by_age(shared: &Shared, partition: PartitionId, ms: u64, now: &Stamp) -> Option<i64> {
-    let old = last_commit_older_than(shared, ms, now)?;
+fn start_by_age(shared: &Shared, partition: PartitionId, ms: u64, ages: &Ages) -> Option<i64> {
+    let old = last_commit_older_than(shared, ms, ages)?;
     match noted(read::first_offset_after(shared, partition, old))? {
         Some(start) => Some(start),
         // Nothing is younger: all of it goes, but for what is appended from now on.
@@ -88,20 +96,19 @@ fn start_by_age(shared: &Shared, partition: PartitionId, ms: u64, now: &Stamp) -
 }
 
 /// The last commit, as far as the time marks tell, that is older than `ms`.
-fn last_commit_older_than(shared: &Shared, ms: u64, now: &Stamp) -> Option<CommitSeq> {
-    let epoch = shared.env.epoch.ordinal;
+fn last_commit_older_than(shared: &Shared, ms: u64, ages: &Ages) -> Option<CommitSeq> {
     let (coarse, segment) = {
         let view = shared.view();
-        if let Some(commit) = view.active_marks.older_than(ms, epoch, now) {
+        if let Some(commit) = view.active_marks.older_than(ms, ages) {
             return Some(commit);
         }
         let mut rows = view.rows().rev().filter_map(Result::ok);
-        let (commit, id) = rows.find_map(|row| Some((row.marks.older_than(ms, epoch, now)?, row.id)))?;
+        let (commit, id) = rows.find_map(|row| Some((row.marks.older_than(ms, ages)?, row.id)))?;
         (commit, view.segments.iter().find(|segment| segment.id == id).cloned())
     };
     // The directory has some of the marks; the segment has all.
     let all = segment.and_then(|segment| marks_of(shared, &segment));
-    Some(all.and_then(|all| all.older_than(ms, epoch, now)).map_or(coarse, |fine| fine.max(coarse)))
+    Some(all.and_then(|all| all.older_than(ms, ages)).map_or(coarse, |fine| fine.max(coarse)))
 }
 
 fn marks_of(shared: &Shared, segment: &Arc<Segment>) -> Option<Marks> {

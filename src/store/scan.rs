@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::error::ReadError;
-use super::format::{self, Entry};
-use super::read::{Attempt, retry};
+use super::format::{self, Entry, Stamps};
+use super::read::{Attempt, correct, retry};
 use super::ring::Segment;
 use super::segment::SegmentError;
 use super::shared::Shared;
@@ -54,6 +54,16 @@ pub(super) fn scan(
         let kept = view.partitions.get(&batch.partition);
         kept.is_some_and(|partition| batch.next_offset > partition.log_start)
     });
+    let corrections = Arc::clone(&view.corrections);
+    drop(view);
+    for batch in collect.chunk.batches.iter_mut().filter(|batch| batch.provisional) {
+        if let Some(delta) = corrections.of(batch.commit) {
+            let mut bytes = batch.bytes.to_vec();
+            correct(&mut bytes, delta);
+            batch.bytes = bytes.into();
+            batch.provisional = false;
+        }
+    }
     Ok(collect.chunk)
 }
 
@@ -113,7 +123,7 @@ impl Collect {
         let kept = self.chunk.batches.len();
         for placed in entries {
             let placed = placed.inspect_err(|_| self.chunk.batches.truncate(kept))?;
-            if let Entry::Batch { partition, gateway_stamped, epoch, bytes } = placed.entry
+            if let Entry::Batch { partition, stamps, epoch, bytes } = placed.entry
                 && filter(partition)
             {
                 let (batch, _) = BatchView::parse(bytes).map_err(|_| "a stored batch is malformed")?;
@@ -124,7 +134,8 @@ impl Collect {
                     base_offset: batch.base_offset(),
                     next_offset: batch.next_offset(),
                     bytes: bytes.into(),
-                    gateway_stamped,
+                    gateway_stamped: stamps != Stamps::Producer,
+                    provisional: stamps == Stamps::Provisional,
                     epoch,
                 });
             }

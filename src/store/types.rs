@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::draft::Draft;
+use super::epoch_time::EpochTime;
 use super::error::StoreError;
 use super::status::LossReason;
 
@@ -88,11 +89,13 @@ pub struct BootEpoch {
 }
 
 /// A row of the boot-epoch table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EpochRow {
     pub epoch: BootEpoch,
     /// The first commit of that epoch.
     pub first_commit: CommitSeq,
+    /// What is known of time in it.
+    pub time: EpochTime,
 }
 
 /// A moment by both clocks.
@@ -241,6 +244,8 @@ pub struct ScannedBatch {
     pub bytes: std::sync::Arc<[u8]>,
     /// Whether its records came without timestamps and got the gateway's.
     pub gateway_stamped: bool,
+    /// Its records bear the gateway's time, which wasn't known then and isn't yet: it may be corrected later.
+    pub provisional: bool,
     /// Ordinal of the boot epoch that appended it.
     pub epoch: u32,
 }

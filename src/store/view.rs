@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use super::chunks::{Location, Stream};
 use super::directory::{MARKS_MAX, SegmentRow, encode_beginnings};
-use super::format::{self, Entry, Malformed};
+use super::epoch_time::{Corrections, EpochTime};
+use super::format::{self, Entry, Malformed, Stamps};
 use super::heads::{Mark, Marks, Partition, head_key, head_partition};
 use super::index::{BatchRef, SegmentIndex};
 use super::producers;
@@ -41,6 +42,10 @@ pub(super) struct View {
     pub tail: Tail,
     /// 0 if nothing was ever committed.
     pub last_commit: CommitSeq,
+    /// Epoch and moment of the last commit.
+    pub last_stamp: Option<(u32, Stamp)>,
+    /// By how much provisional timestamps are wrong.
+    pub corrections: Arc<Corrections>,
     /// Partitions whose head row is out of date.
     touched: BTreeSet<PartitionId>,
     /// The last of `segments` is being written: the active index is its own.
@@ -74,6 +79,8 @@ impl View {
             active_marks: Marks::default(),
             tail: Tail::new(tail_bytes_max, 1),
             last_commit: 0,
+            last_stamp: None,
+            corrections: Arc::default(),
             touched: BTreeSet::new(),
             has_active: false,
         }
@@ -164,6 +171,7 @@ impl View {
             return Err("a commit bears the number of another");
         }
         self.active_marks.note(Mark { commit: seq, epoch: header.epoch_ordinal, stamp: header.stamp });
+        self.last_stamp = Some((header.epoch_ordinal, header.stamp));
         let mut changes = Changes { stamp: header.stamp, ..Changes::default() };
         for placed in entries {
             let placed = placed?;
@@ -204,8 +212,8 @@ impl View {
                     }
                 }
             }
-            Entry::Batch { partition, gateway_stamped, epoch, bytes } => {
-                self.apply_batch(partition, gateway_stamped, epoch, bytes, location, heads_known)?;
+            Entry::Batch { partition, stamps, epoch, bytes } => {
+                self.apply_batch(partition, stamps, epoch, bytes, location, heads_known)?;
                 if !known.has(Space::Producer, location.commit) {
                     self.note_producer(partition, bytes, location.commit, changes.stamp);
                 }
@@ -213,19 +221,32 @@ impl View {
             }
             Entry::Put { space, key, value } if !known.has(space, location.commit) => {
                 self.state.set(space, key.to_vec(), Some(value.to_vec()));
+                self.epoch_changed(space);
             }
             Entry::Delete { space, key } if !known.has(space, location.commit) => {
                 self.state.set(space, key.to_vec(), None);
+                self.epoch_changed(space);
             }
             _ => {}
         }
         Ok(())
     }
 
+    fn epoch_changed(&mut self, space: Space) {
+        if space == Space::Epoch {
+            self.load_corrections();
+        }
+    }
+
+    /// Finds out by how much provisional timestamps are wrong, from the rows of the epochs.
+    pub(super) fn load_corrections(&mut self) {
+        self.corrections = Arc::new(Corrections::new(&self.epochs()));
+    }
+
     fn apply_batch(
         &mut self,
         partition: PartitionId,
-        gateway_stamped: bool,
+        stamps: Stamps,
         epoch: u32,
         bytes: &[u8],
         location: Location,
@@ -236,7 +257,9 @@ impl View {
             return Err("a stored batch is followed by other bytes");
         }
         let (base_offset, next_offset) = (view.base_offset(), view.next_offset());
-        let batch = BatchRef { base_offset, next_offset, location, max_timestamp: view.max_timestamp() };
+        let provisional = stamps == Stamps::Provisional;
+        let max_timestamp = view.max_timestamp();
+        let batch = BatchRef { base_offset, next_offset, location, max_timestamp, provisional };
         self.active_index.push(partition, &batch);
         if !head_known && let Some(head) = self.partitions.get_mut(&partition) {
             if base_offset < head.next_offset {
@@ -251,7 +274,8 @@ impl View {
             base_offset,
             next_offset,
             bytes: bytes.into(),
-            gateway_stamped,
+            gateway_stamped: stamps != Stamps::Producer,
+            provisional,
             epoch,
         });
         Ok(())
@@ -314,14 +338,21 @@ struct Changes {
     trimmed: BTreeSet<PartitionId>,
 }
 
-/// A row of `Space::Epoch`: ordinal, big-endian → id u64, first commit u64, little-endian.
+/// A row of `Space::Epoch`: ordinal, big-endian → id u64, first commit u64, then age, basis, learned and highest (see
+/// `epoch_time`), i64 each; little-endian.
 pub(super) fn encode_epoch(row: &EpochRow) -> (Vec<u8>, Vec<u8>) {
-    let value = [row.epoch.id.to_le_bytes(), row.first_commit.to_le_bytes()].concat();
+    let value = [&row.epoch.id.to_le_bytes()[..], &row.first_commit.to_le_bytes(), &row.time.encode()].concat();
     (row.epoch.ordinal.to_be_bytes().to_vec(), value)
 }
 
 fn decode_epoch(key: &[u8], value: &[u8]) -> Option<EpochRow> {
     let ordinal = u32::from_be_bytes(key.try_into().ok()?);
     let epoch = BootEpoch { ordinal, id: format::u64_at(value, 0) };
-    Some(EpochRow { epoch, first_commit: format::u64_at(value, 8) })
+    let time = EpochTime::decode(value.get(16..)?);
+    Some(EpochRow { epoch, first_commit: format::u64_at(value, 8), time })
+}
+
+/// The rows of these entries.
+pub(super) fn decode_epochs(entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<EpochRow> {
+    entries.iter().filter_map(|(key, value)| decode_epoch(key, value)).collect()
 }

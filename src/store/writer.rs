@@ -28,8 +28,8 @@ use super::room::{self, Lack};
 use super::sealer;
 use super::segment::{Activation, SegmentError};
 use super::shared::{COMMIT_OVERHEAD_BYTES, RESERVE_BYTES, Shared};
-use super::types::{CommitSeq, Committed, EpochRow, Operation, Refused, Space};
-use super::view::{Known, META_FLASH, encode_epoch};
+use super::types::{CommitSeq, Committed, Operation, Refused, Space};
+use super::view::{Known, META_FLASH};
 
 /// Most operations in a commit: what is told at the end of it.
 const OPS_MAX: usize = 16_384;
@@ -268,11 +268,9 @@ impl Writer {
     fn append_now(&mut self, pending: &mut Pending, roll: bool) -> Result<Committed, StoreError> {
         let epoch = self.shared.env.epoch;
         let seq = self.shared.view().last_commit + 1;
-        if !self.epoch_written {
-            self.enter_epoch(pending, seq);
-        }
+        self.enter_epoch(pending);
         self.enter_account(pending);
-        let stamp = draft::now(&*self.shared.env.clock);
+        let stamp = draft::now(&self.shared.env.clock);
         let header = CommitHeader { seq, epoch_ordinal: epoch.ordinal, epoch_id: epoch.id, stamp };
         let begins = |active: &Arc<Segment>| active.with_open(super::segment::SegmentFile::begins_part);
         if roll || self.shared.view().active().and_then(begins) == Some(true) {
@@ -320,13 +318,15 @@ impl Writer {
         Ok(committed)
     }
 
-    /// Puts the row of this opening's epoch into its first commit; the oldest row goes when the table is full.
-    fn enter_epoch(&self, pending: &mut Pending, seq: CommitSeq) {
+    /// Puts the row of this opening's epoch into its first commit, and what is learned of time later; the oldest row goes
+    /// when the table is full.
+    fn enter_epoch(&self, pending: &mut Pending) {
         let view = self.shared.view();
         let mut draft = Draft::new(&view, &self.shared.env, pending, None);
-        let row = EpochRow { epoch: self.shared.env.epoch, first_commit: seq };
-        let (key, value) = encode_epoch(&row);
-        draft.set(Space::Epoch, &key, Some(&value));
+        draft.enter_time();
+        if self.epoch_written {
+            return;
+        }
         let rows = draft.entries(Space::Epoch, &[]);
         if rows.len() > crate::limits::EPOCHS_MAX
             && let Some((oldest, _)) = rows.first()

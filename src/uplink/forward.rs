@@ -26,6 +26,11 @@ const REPLICAS_WITHIN: Duration = Duration::from_secs(30);
 /// The longest a broker's wish to be left alone is granted.
 const THROTTLE_MAX: Duration = Duration::from_secs(60);
 
+/// How often a partition looks whether the time is known now.
+const CLOCK_LOOK: Duration = Duration::from_secs(10);
+/// Why it stands still until then.
+const CLOCK_WAIT: &str = "the gateway does not know the time yet: what it stamped waits for it, see clock_wait";
+
 /// A scanned batch and where it goes; an owned [`Item`].
 struct Planned {
     scanned: ScannedBatch,
@@ -123,6 +128,9 @@ impl Forwarder {
         if wanted.is_empty() {
             return None;
         }
+        if scanned.provisional && self.waits_for_clock(partition) {
+            return None;
+        }
         let names = self.mirror.get(partition)?.names.clone();
         let Some(upstream) = self.upstreams.get(&names.upstream) else {
             self.stall_partition(partition, "the topic upstream is not known any more");
@@ -138,6 +146,17 @@ impl Forwarder {
                 None
             }
         }
+    }
+
+    /// Whether a partition whose next batch bears a time that isn't known has still to wait for it.
+    fn waits_for_clock(&mut self, partition: PartitionId) -> bool {
+        let now = Instant::now();
+        let until = *self.clock_until.get_or_insert(now + self.options.config.clock_wait);
+        if until <= now {
+            return false;
+        }
+        self.mirror.stall(partition, CLOCK_WAIT.into(), until.min(now + CLOCK_LOOK));
+        true
     }
 
     fn take_gathered(&mut self, gathered: Gathered) {
@@ -381,6 +400,7 @@ fn salvage(
                 next_offset: view.next_offset(),
                 bytes: view.bytes().into(),
                 gateway_stamped: false,
+                provisional: false,
                 epoch: view.leader_epoch().unsigned_abs(),
             });
         }
@@ -400,6 +420,7 @@ impl Planned {
             route: self.route,
             batch: &self.scanned.bytes,
             wanted: self.wanted.clone(),
+            estimated: self.scanned.provisional,
             upstream_bytes_max: self.upstream_bytes_max,
         }
     }

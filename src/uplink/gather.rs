@@ -15,10 +15,12 @@ use super::partitioning::Route;
 use super::producer::LaneId;
 use super::recode::{self, Recoded, SplitError};
 use crate::record::{
-    BatchBuilder, BatchError, BatchView, Compression, RecordRef, VerifyLimits, append_records_where, decompress,
-    records,
+    BatchBuilder, BatchError, BatchView, Compression, RecordRef, VerifyLimits, append_records_with, decompress, records,
 };
 use crate::store::PartitionId;
+
+/// The header of records whose time the gateway has only estimated: it never learned it.
+const ESTIMATED: &[(&[u8], Option<&[u8]>)] = &[(b"brooklet.time", Some(b"estimated"))];
 
 /// How batches are merged.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +42,8 @@ pub(super) struct Item<'a> {
     pub(super) batch: &'a [u8],
     /// The offsets of it that are not forwarded yet, ascending; at least one.
     pub(super) wanted: Vec<Range<i64>>,
+    /// Its time is an estimate: each record says so in a header.
+    pub(super) estimated: bool,
     /// The largest batch that the topic upstream takes, bytes.
     pub(super) upstream_bytes_max: usize,
 }
@@ -149,15 +153,22 @@ impl Item<'_> {
         self.wanted.first().map_or(0, |range| range.start)
     }
 
+    /// What each of its records is given besides.
+    fn headers(&self) -> &'static [(&'static [u8], Option<&'static [u8]>)] {
+        if self.estimated { ESTIMATED } else { &[] }
+    }
+
     fn wants(&self, offset: i64) -> bool {
         self.wanted.iter().any(|range| range.contains(&offset))
     }
 
-    /// Whether the batch can go as it is: all of it is wanted, and it has no gaps (compaction leaves them).
+    /// Whether the batch can go as it is: all of it is wanted, it has no gaps (compaction leaves them), and its time is known.
     fn is_whole(&self, view: &BatchView<'_>) -> bool {
         let dense = i64::from(view.record_count()) == i64::from(view.last_offset_delta()) + 1;
         let all = view.base_offset()..view.next_offset();
-        dense && matches!(self.wanted.as_slice(), [range] if range.start <= all.start && range.end >= all.end)
+        dense
+            && !self.estimated
+            && matches!(self.wanted.as_slice(), [range] if range.start <= all.start && range.end >= all.end)
     }
 
     /// A merged batch ends here: a merged batch plus one more small one must fit upstream even if nothing compresses.
@@ -227,7 +238,8 @@ impl<'a> Gatherer<'a> {
         } else {
             recode::stored_limits()
         };
-        match append_records_where(&view, &limits, &mut open.builder, |record| item.wants(record.offset)) {
+        let keep = |record: &RecordRef<'_>| item.wants(record.offset);
+        match append_records_with(&view, &limits, &mut open.builder, item.headers(), keep) {
             Ok(_) => {
                 self.extend_piece(item, &view, &mut open.pieces);
                 open.upstream_bytes_max = item.upstream_bytes_max;
@@ -329,11 +341,12 @@ impl<'a> Gatherer<'a> {
         let damaged = |error| Fault::Damaged { offset: record.offset, error };
         let (time, key, value) = (record.timestamp, record.key, record.value);
         // A timestamp too far from the first one's needs a batch of its own.
-        let fits = open.builder.size_with(time, key, value, record.headers.clone()).is_ok_and(|size| size <= max);
+        let headers = record.headers.clone().chain(item.headers().iter().copied());
+        let fits = open.builder.size_with(time, key, value, headers.clone()).is_ok_and(|size| size <= max);
         if !fits {
             self.close(&lane, &mut open);
         }
-        open.builder.push(time, key, value, record.headers.clone()).map_err(damaged)?;
+        open.builder.push(time, key, value, headers).map_err(damaged)?;
         if open.builder.size() > item.upstream_bytes_max {
             // It is alone. If compression doesn't help, nothing does.
             let alone = open.builder.finish(self.rules.compression);
@@ -415,6 +428,7 @@ mod tests {
             route,
             batch,
             wanted: std::iter::once(view.base_offset()..view.next_offset()).collect(),
+            estimated: false,
             upstream_bytes_max: 100_000,
         }
     }
@@ -438,6 +452,25 @@ mod tests {
             let ready: Vec<_> = gathered.ready.iter().map(|ready| ready.bytes.clone()).collect();
             assert_eq!(ready, batches);
             assert_eq!(gathered.pieces, [piece(1, 0..2), piece(1, 2..3)]);
+        }
+    }
+
+    #[test]
+    fn records_whose_time_is_estimated_say_so() {
+        let batch = batch_of(&["a", "b", &"x".repeat(500)], 7, Compression::Lz4);
+        for route in [Route::One(0), Route::ByKey { partitions: 3, keyless: 0 }] {
+            let gathered = gather(vec![Item { estimated: true, ..item(1, &batch, route) }], RULES);
+            let mut seen = 0;
+            for ready in &gathered.ready {
+                let (view, _) = BatchView::parse(&ready.bytes).unwrap();
+                let payload = decompress(&view, &recode::stored_limits()).unwrap();
+                for record in records(&view, &payload).map(Result::unwrap) {
+                    let headers: Vec<_> = record.headers.collect();
+                    assert_eq!(headers, [(&b"brooklet.time"[..], Some(&b"estimated"[..]))]);
+                    seen += 1;
+                }
+            }
+            assert_eq!((seen, gathered.pieces), (3, vec![piece(1, 7..10)]));
         }
     }
 

@@ -105,6 +105,8 @@ pub(super) struct Forwarder {
     link_not_before: Option<Instant>,
     outage: Outage,
     watch: Option<Registration>,
+    /// Until then, batches whose time isn't known wait for it; `None` as long as none was met.
+    pub(super) clock_until: Option<Instant>,
     saving: bool,
     save_not_before: Option<Instant>,
 }
@@ -167,6 +169,7 @@ impl Forwarder {
             link_not_before: None,
             outage: Outage::default(),
             watch: None,
+            clock_until: None,
             saving: false,
             save_not_before: None,
         }

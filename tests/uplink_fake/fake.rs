@@ -130,6 +130,21 @@ impl Fake {
         values
     }
 
+    /// Of each record in a topic's partition: the largest timestamp of its batch, and its first header's name.
+    pub fn times_and_headers(&self, topic: &str, partition: usize) -> Vec<(i64, Option<String>)> {
+        let state = self.state();
+        let mut found = Vec::new();
+        for batch in &state.topics[topic][partition].batches {
+            let (view, _) = BatchView::parse(batch).unwrap();
+            let payload = decompress(&view, &VerifyLimits::default()).unwrap();
+            found.extend(records(&view, &payload).map(|record| {
+                let header = record.unwrap().headers.next().map(|(name, _)| String::from_utf8_lossy(name).into_owned());
+                (view.max_timestamp(), header)
+            }));
+        }
+        found
+    }
+
     fn serve(&self, node: usize, mut stream: TcpStream) -> io::Result<()> {
         if self.state().refuses {
             return Ok(());

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use brooklet::broker::{Acks, Broker, BrokerOptions, NewTopic, Topic};
 use brooklet::config::{HostPort, Partitioning, UplinkConfig};
 use brooklet::record::{BatchBuilder, Compression, NO_HEADERS};
-use brooklet::store::clock::{RealClock, WallTrust};
+use brooklet::store::clock::{Clock, ManualClock, RealClock, WALL_FLOOR_MS, WallTrust};
 use brooklet::store::disk::RealDisk;
 use brooklet::store::{EngineHandle, Store, StoreOptions};
 use brooklet::uplink::{Uplink, UplinkOptions, UplinkState, UplinkStatus, check};
@@ -41,10 +41,12 @@ impl Edge {
     }
 
     fn on(dir: tempfile::TempDir) -> Self {
+        Self::with_clock(dir, Arc::new(RealClock::new(WallTrust::Always)))
+    }
+
+    fn with_clock(dir: tempfile::TempDir, clock: Arc<dyn Clock>) -> Self {
         let mut options = StoreOptions::new(dir.path());
         options.max_bytes = Some(64 << 20);
-        options.commit_window = Duration::from_millis(1);
-        let clock = Arc::new(RealClock::new(WallTrust::Always));
         let (store, engine) = Store::open(options, Arc::new(RealDisk::new()), clock).unwrap();
         let engine = engine.spawn().unwrap();
         let broker = Broker::new(store, BrokerOptions::default()).unwrap();
@@ -211,6 +213,49 @@ fn every_fault_that_a_broker_survives_costs_neither_records_nor_order() {
         assert!(status.counts.resends > 0 && fake.state().faults.is_empty());
         block_on(uplink.stop());
     }
+}
+
+/// A gateway that does not know the time: what bears its stamps waits, what bears the devices' goes.
+#[test]
+fn what_was_stamped_without_knowing_the_time_waits_for_it_or_is_marked() {
+    let values = |range: Range<i32>| range.map(|n| format!("stamped-{n}")).collect::<Vec<_>>();
+    let stamped_topic = |edge: &Edge, name: &str| {
+        let configs = vec![("message.timestamp.type".to_owned(), "LogAppendTime".to_owned())];
+        let new = NewTopic { name: name.to_owned(), partitions: Some(1), configs, ..NewTopic::default() };
+        block_on(edge.broker.create_topic(new)).unwrap()
+    };
+    let fake = Fake::start(&[("devices", 1), ("stamped", 1)]);
+    let clock = Arc::new(ManualClock::new(5_000, 0));
+    clock.set_wall(5_000, false);
+    let edge = Edge::with_clock(tempfile::tempdir().unwrap(), Arc::clone(&clock) as Arc<dyn Clock>);
+    let (stamped, devices) = (stamped_topic(&edge, "stamped"), edge.topic("devices", 1));
+    edge.produce(&stamped, 0, &values(0..3), 1);
+    let uplink = edge.uplink(&fake, |config| config.clock_wait = Duration::from_secs(3_600));
+    let sent = edge.fill(&devices, 0..5).remove(0);
+    let status = wait_until(&uplink, |status| status.counts.records == 15 && !status.stalls.is_empty());
+    assert_eq!(first_arrivals(&fake, "devices", 1, &sent).0, sent);
+    assert_eq!((status.stalls.len(), status.lag_records), (1, 3), "{}", status.to_json());
+    assert!(status.stalls[0].why.contains("clock_wait"), "{}", status.stalls[0].why);
+    assert!(fake.values("stamped", 0).is_empty());
+    block_on(uplink.stop());
+
+    // Nobody learns it: marked, with an estimate that isn't before this version was made.
+    let uplink = edge.uplink(&fake, |config| config.clock_wait = Duration::ZERO);
+    wait_caught_up(&uplink);
+    assert_eq!(fake.values("stamped", 0), values(0..3));
+    let times = fake.times_and_headers("stamped", 0);
+    assert!(times.iter().all(|(time, header)| *time >= WALL_FLOOR_MS && header.as_deref() == Some("brooklet.time")));
+    block_on(uplink.stop());
+
+    // Learned: the rest goes with the true time, unmarked.
+    edge.produce(&stamped, 0, &values(3..6), 1);
+    let now = WALL_FLOOR_MS + 1_000_000_000;
+    clock.set_wall(now, true);
+    let uplink = edge.uplink(&fake, |config| config.clock_wait = Duration::from_secs(3_600));
+    wait_caught_up(&uplink);
+    let times = fake.times_and_headers("stamped", 0);
+    assert_eq!(times[3..], [(now, None), (now, None), (now, None)]);
+    block_on(uplink.stop());
 }
 
 #[test]

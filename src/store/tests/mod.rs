@@ -1,6 +1,7 @@
 //! Tests of the whole store, on a real directory and driven step by step.
 
 mod basics;
+mod clock;
 mod faults;
 #[cfg(debug_assertions)]
 mod healing;
