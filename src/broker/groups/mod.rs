@@ -8,18 +8,18 @@
 //! | `registry` | all groups, and who waits for an answer |
 //! | `driving` | time, saves, and what is forgotten |
 //! | [`report`] | groups as administrators read them |
-//! | [`range`](mod@range) | the assignment of a topic in ranges, where the gateway leads on behalf of a native member |
+//! | [`assignors`] | who gets what, where the gateway leads on behalf of a native member |
 //!
 //! Where it differs from Kafka: an empty group waits 100 ms for members to gather, not 3 s
 //! (`group.initial_rebalance_delay`); offsets age by the time that the gateway was powered; a group's members are
 //! bounded in number and bytes.
 
+pub mod assignors;
 mod driving;
 mod group;
 mod joining;
 mod leaving;
 mod member;
-pub mod range;
 mod registry;
 pub mod report;
 mod saved;

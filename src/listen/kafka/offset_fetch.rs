@@ -10,9 +10,9 @@ use super::request::{Failed, Later, Request, ready};
 use crate::broker::CommittedOffset;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::offset_fetch::{
-    OffsetFetchRequest, OffsetFetchRequestTopic, OffsetFetchRequestTopics, OffsetFetchResponse,
-    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
-    OffsetFetchResponseTopics,
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+    OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 
 /// From this version on, many groups may be asked about.
@@ -30,97 +30,105 @@ pub(super) fn handle(
     })
 }
 
-/// Topics with partitions, as asked for; `None` for all.
-type Wanted<'a> = Option<Vec<(&'a str, &'a [i32])>>;
-/// By topic, in the order asked for: partitions and what is committed there.
-type Found = Vec<(String, Vec<(i32, Option<CommittedOffset>)>)>;
+/// A topic's name; partitions, in the order asked for, and what is committed there.
+type Topic = (String, Vec<(i32, Option<CommittedOffset>)>);
+type Found = Vec<Topic>;
 
 fn many(context: &Context, request: &Request, body: &OffsetFetchRequest<'_>) -> Result<Vec<u8>, Failed> {
-    let wanted = |topics: &'_ Option<Vec<OffsetFetchRequestTopics<'_>>>| -> Option<Vec<(String, Vec<i32>)>> {
-        let one = |topic: &OffsetFetchRequestTopics<'_>| (topic.name.to_owned(), topic.partition_indexes.clone());
-        topics.as_ref().map(|topics| topics.iter().map(one).collect())
-    };
-    let found: Vec<(ErrorCode, Found)> = body
-        .groups
-        .iter()
-        .map(|group| {
-            let topics = wanted(&group.topics);
-            let borrowed =
-                topics.as_ref().map(|topics| topics.iter().map(|(name, p)| (name.as_str(), p.as_slice())).collect());
-            find(context, group.group_id, borrowed)
-        })
-        .collect();
-    let partition = |(index, committed): &'_ (i32, Option<CommittedOffset>)| {
-        let (committed_offset, committed_leader_epoch) = told(committed.as_ref());
-        OffsetFetchResponsePartitions {
-            partition_index: *index,
-            committed_offset,
-            committed_leader_epoch,
-            ..Default::default()
+    let find_group = |group: &OffsetFetchRequestGroup<'_>| match &group.topics {
+        _ if group.group_id.is_empty() => Vec::new(),
+        None => all(context, group.group_id),
+        Some(topics) => {
+            let one = |topic: &OffsetFetchRequestTopics<'_>| {
+                find(context, group.group_id, topic.name, &topic.partition_indexes)
+            };
+            topics.iter().map(one).collect()
         }
     };
-    let groups = body.groups.iter().zip(&found).map(|(group, (code, found))| OffsetFetchResponseGroup {
+    let found: Vec<Found> = body.groups.iter().map(find_group).collect();
+    let groups = body.groups.iter().zip(&found).map(|(group, found)| OffsetFetchResponseGroup {
         group_id: group.group_id,
-        topics: found
-            .iter()
-            .map(|(name, partitions)| OffsetFetchResponseTopics {
-                name,
-                partitions: partitions
-                    .iter()
-                    .map(|of| OffsetFetchResponsePartitions { metadata: Some(metadata(of)), ..partition(of) })
-                    .collect(),
-            })
-            .collect(),
-        error_code: code.code(),
+        topics: found.iter().map(topic_of_many).collect(),
+        error_code: code(group.group_id),
     });
     request.answer(&OffsetFetchResponse { groups: groups.collect(), ..Default::default() })
 }
 
-fn one(context: &Context, request: &Request, body: &OffsetFetchRequest<'_>) -> Result<Vec<u8>, Failed> {
-    let one = |topic: &'_ OffsetFetchRequestTopic<'_>| (topic.name.to_owned(), topic.partition_indexes.clone());
-    let topics: Option<Vec<(String, Vec<i32>)>> = body.topics.as_ref().map(|topics| topics.iter().map(one).collect());
-    let borrowed = topics.as_ref().map(|topics| topics.iter().map(|(name, p)| (name.as_str(), p.as_slice())).collect());
-    let (code, found) = find(context, body.group_id, borrowed);
-    let topics = found.iter().map(|(name, partitions)| OffsetFetchResponseTopic {
+fn topic_of_many((name, partitions): &Topic) -> OffsetFetchResponseTopics<'_> {
+    OffsetFetchResponseTopics {
         name,
         partitions: partitions
             .iter()
-            .map(|of| {
-                let (committed_offset, committed_leader_epoch) = told(of.1.as_ref());
-                OffsetFetchResponsePartition {
-                    partition_index: of.0,
+            .map(|(index, committed)| {
+                let (committed_offset, committed_leader_epoch) = told(committed.as_ref());
+                OffsetFetchResponsePartitions {
+                    partition_index: *index,
                     committed_offset,
                     committed_leader_epoch,
-                    metadata: Some(metadata(of)),
+                    metadata: Some(metadata(committed.as_ref())),
                     ..Default::default()
                 }
             })
             .collect(),
-    });
-    let response = OffsetFetchResponse { topics: topics.collect(), error_code: code.code(), ..Default::default() };
-    request.answer(&response)
+    }
 }
 
-fn find(context: &Context, group: &str, wanted: Wanted<'_>) -> (ErrorCode, Found) {
-    if group.is_empty() {
-        return (ErrorCode::InvalidGroupId, Vec::new());
-    }
-    let broker = &context.broker;
-    let Some(wanted) = wanted else {
-        let mut found: BTreeMap<String, Vec<(i32, Option<CommittedOffset>)>> = BTreeMap::new();
-        for (topic, index, committed) in broker.committed_offsets(group) {
-            if let Some(topic) = broker.topic_by_id(topic) {
-                found.entry(topic.name.clone()).or_default().push((index, Some(committed)));
-            }
+fn one(context: &Context, request: &Request, body: &OffsetFetchRequest<'_>) -> Result<Vec<u8>, Failed> {
+    let group = body.group_id;
+    let found: Found = match &body.topics {
+        _ if group.is_empty() => Vec::new(),
+        None => all(context, group),
+        Some(topics) => {
+            let one = |topic: &OffsetFetchRequestTopic<'_>| find(context, group, topic.name, &topic.partition_indexes);
+            topics.iter().map(one).collect()
         }
-        return (ErrorCode::None, found.into_iter().collect());
     };
-    let one = |(name, indexes): (&str, &[i32])| {
-        let topic = broker.topic(name);
-        let of = |index: &i32| (*index, topic.as_ref().and_then(|topic| broker.committed_offset(group, topic, *index)));
-        (name.to_owned(), indexes.iter().map(of).collect())
+    let topics = found.iter().map(topic_of_one).collect();
+    request.answer(&OffsetFetchResponse { topics, error_code: code(group), ..Default::default() })
+}
+
+fn topic_of_one((name, partitions): &Topic) -> OffsetFetchResponseTopic<'_> {
+    OffsetFetchResponseTopic {
+        name,
+        partitions: partitions
+            .iter()
+            .map(|(index, committed)| {
+                let (committed_offset, committed_leader_epoch) = told(committed.as_ref());
+                OffsetFetchResponsePartition {
+                    partition_index: *index,
+                    committed_offset,
+                    committed_leader_epoch,
+                    metadata: Some(metadata(committed.as_ref())),
+                    ..Default::default()
+                }
+            })
+            .collect(),
+    }
+}
+
+/// The error of a group as a whole.
+fn code(group: &str) -> i16 {
+    if group.is_empty() { ErrorCode::InvalidGroupId.code() } else { 0 }
+}
+
+/// All that a group has committed, of topics that are still there.
+fn all(context: &Context, group: &str) -> Found {
+    let mut found: BTreeMap<String, Vec<(i32, Option<CommittedOffset>)>> = BTreeMap::new();
+    for (topic, index, committed) in context.broker.committed_offsets(group) {
+        if let Some(topic) = context.broker.topic_by_id(topic) {
+            found.entry(topic.name.clone()).or_default().push((index, Some(committed)));
+        }
+    }
+    found.into_iter().collect()
+}
+
+fn find(context: &Context, group: &str, name: &str, indexes: &[i32]) -> Topic {
+    let topic = context.broker.topic(name);
+    let of = |index: &i32| {
+        let committed = topic.as_ref().and_then(|topic| context.broker.committed_offset(group, topic, *index));
+        (*index, committed)
     };
-    (ErrorCode::None, wanted.into_iter().map(one).collect())
+    (name.to_owned(), indexes.iter().map(of).collect())
 }
 
 /// Offset and leader epoch on the wire; −1 where nothing is committed.
@@ -128,6 +136,6 @@ fn told(committed: Option<&CommittedOffset>) -> (i64, i32) {
     committed.map_or((-1, -1), |committed| (committed.offset, committed.leader_epoch))
 }
 
-fn metadata((_, committed): &(i32, Option<CommittedOffset>)) -> &str {
-    committed.as_ref().map_or("", |committed| &committed.metadata)
+fn metadata(committed: Option<&CommittedOffset>) -> &str {
+    committed.map_or("", |committed| &committed.metadata)
 }

@@ -11,7 +11,7 @@ use super::errors::{of_group, of_offset};
 use super::requests::{Call, Failure, Told, no_partition};
 use crate::broker::groups::report::{GroupPartition, GroupReport, GroupSummary, MemberReport};
 use crate::broker::groups::{
-    Claim, GroupDescription, GroupError, JoinGroup, Joined, MemberDescription, Membership, SyncGroup, range,
+    Claim, GroupDescription, GroupError, JoinGroup, Joined, MemberDescription, Membership, Opaque, SyncGroup, assignors,
 };
 use crate::broker::{Broker, CommittedOffset, Topic};
 use crate::frame::group_message::{GroupJoined, write_share};
@@ -19,8 +19,9 @@ use crate::frame::wire::Writer;
 use crate::frame::{ErrorCode, GatewayMessage, GroupAction, GroupCommit, GroupJoin, GroupMember, Groups};
 use crate::kafka::consumer_protocol::{Assignment, PROTOCOL_TYPE, Subscription, TopicPartitions};
 
-/// The one way of assignment offered: every Kafka client can do it.
-const PROTOCOL: &str = "range";
+/// The ways of assignment offered, the preferred first: every Kafka client can do one of them.
+const RANGE: &str = "range";
+const ROUND_ROBIN: &str = "roundrobin";
 /// How often a member that is told to join again does so before its client is.
 const ATTEMPTS_MAX: usize = 8;
 /// Bytes that a partition takes in a share, at most.
@@ -46,7 +47,7 @@ pub(super) fn join(
     let group = join.member.group.to_owned();
     let subscription = Subscription { topics: vec![topic.name.as_str()], ..Default::default() };
     // A topic's name always fits.
-    let metadata = subscription.encode().unwrap_or_default();
+    let metadata = Opaque::from(subscription.encode().unwrap_or_default());
     let wanted = JoinGroup {
         claim: membership(&join.member).claim,
         client_id: client.0,
@@ -54,7 +55,7 @@ pub(super) fn join(
         session_ms: u64::from(join.session_ms),
         rebalance_ms: u64::from(join.rebalance_ms),
         protocol_type: PROTOCOL_TYPE.to_owned(),
-        protocols: vec![(PROTOCOL.to_owned(), metadata.into())],
+        protocols: [RANGE, ROUND_ROBIN].map(|name| (name.to_owned(), Opaque::clone(&metadata))).to_vec(),
         id_first: true,
         can_skip: true,
     };
@@ -101,7 +102,7 @@ struct Playing {
 
 impl Playing {
     /// Joins and syncs until the group agrees.
-    async fn play(&mut self) -> Result<(Joined, crate::broker::groups::Opaque), GroupError> {
+    async fn play(&mut self) -> Result<(Joined, Opaque), GroupError> {
         let mut last = GroupError::Rebalancing;
         for _ in 0..ATTEMPTS_MAX {
             match self.once().await {
@@ -121,7 +122,7 @@ impl Playing {
         Err(last)
     }
 
-    async fn once(&mut self) -> Result<(Joined, crate::broker::groups::Opaque), GroupError> {
+    async fn once(&mut self) -> Result<(Joined, Opaque), GroupError> {
         let joined = match self.broker.join_group(&self.group, self.wanted.clone()).await {
             Ok(joined) => joined,
             Err(refused) => {
@@ -156,18 +157,22 @@ impl Drop for Playing {
     }
 }
 
-/// The leader's part: everyone's share in ranges. A member whose wishes can't be read gets nothing.
-fn assign(broker: &Broker, joined: &Joined) -> Vec<(String, crate::broker::groups::Opaque)> {
-    let wishes: Vec<range::Wish<'_>> = joined
+/// The leader's part: everyone's share. A member whose wishes can't be read gets nothing.
+fn assign(broker: &Broker, joined: &Joined) -> Vec<(String, Opaque)> {
+    let wishes: Vec<assignors::Wish<'_>> = joined
         .members
         .iter()
-        .map(|member| range::Wish {
+        .map(|member| assignors::Wish {
             member_id: &member.member_id,
             instance_id: member.instance_id.as_deref(),
             topics: Subscription::decode(&member.metadata).map(|wish| wish.topics).unwrap_or_default(),
         })
         .collect();
-    let assigned = range::assign(&wishes, |topic| broker.topic(topic).map_or(0, |topic| topic.partition_count()));
+    let count = |topic: &str| broker.topic(topic).map_or(0, |topic| topic.partition_count());
+    let assigned = match joined.protocol.as_str() {
+        ROUND_ROBIN => assignors::round_robin(&wishes, count),
+        _ => assignors::range(&wishes, count),
+    };
     let encode = |(member, topics): (&str, BTreeMap<&str, Vec<i32>>)| {
         let shares = topics.into_iter().map(|(topic, partitions)| TopicPartitions { topic, partitions });
         let assignment = Assignment { assigned_partitions: shares.collect(), user_data: None };

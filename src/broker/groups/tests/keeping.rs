@@ -11,7 +11,8 @@ use super::transcript::claim;
 use crate::broker::groups::{JoinGroup, Joined, Membership, Opaque, SyncGroup};
 use crate::broker::{Broker, BrokerOptions, CommittedOffset, NewTopic, OffsetError, Topic};
 use crate::store::clock::{RealClock, WallTrust};
-use crate::store::disk::RealDisk;
+use crate::store::disk::{Disk, RealDisk};
+use crate::store::sim::SimDisk;
 use crate::store::{EngineHandle, Space, Store, StoreOptions};
 
 struct Running {
@@ -21,11 +22,15 @@ struct Running {
 
 impl Running {
     fn open(dir: &Path, offsets_retention: Duration) -> Self {
+        Self::open_on(Arc::new(RealDisk::new()), dir, offsets_retention)
+    }
+
+    fn open_on(disk: Arc<dyn Disk>, dir: &Path, offsets_retention: Duration) -> Self {
         let mut options = StoreOptions::new(dir);
         options.max_bytes = Some(16 << 20);
         options.commit_window = Duration::from_millis(1);
         let clock = Arc::new(RealClock::new(WallTrust::Never));
-        let (store, engine) = Store::open(options, Arc::new(RealDisk::new()), clock).unwrap();
+        let (store, engine) = Store::open(options, disk, clock).unwrap();
         let engine = engine.spawn().unwrap();
         let options =
             BrokerOptions { offsets_retention, initial_rebalance_delay: Duration::ZERO, ..BrokerOptions::default() };
@@ -164,4 +169,46 @@ fn heartbeats_and_what_is_committed_already_write_nothing() {
         assert_eq!(broker.store().status().commits, commits);
     });
     running.close();
+}
+
+/// A power cut at any moment: the generation whose assignment a member has got, and what it has committed, are there.
+#[test]
+fn a_power_cut_takes_nothing_that_a_member_was_told() {
+    let (disk, dir) = (SimDisk::new(7), Path::new("/store"));
+    let running = Running::open_on(Arc::new(disk.clone()), dir, WEEK);
+    let topic = running.topic();
+    disk.watch(0.05);
+    // What was told, and how many operations the disk had done by then.
+    let mut told: Vec<(u64, Membership, i64)> = Vec::new();
+    running.run(async {
+        for generation in 0..4 {
+            let joined = member(&running.broker, "g").await;
+            let membership = Membership { claim: claim(&joined.member_id), generation: joined.generation };
+            let last = told.last().map_or(0, |(_, _, offset)| *offset);
+            told.push((disk.ops(), membership.clone(), last));
+            for offset in generation * 10 + 1..generation * 10 + 9 {
+                let offsets = vec![(topic.id, 0, at(offset))];
+                running.broker.commit_group_offsets("g", Some(membership.clone()), offsets).await.unwrap();
+                told.push((disk.ops(), membership.clone(), offset));
+            }
+            running.broker.leave_group("g", vec![membership.claim]).unwrap();
+        }
+    });
+    let moments = disk.unwatch();
+    running.close();
+    assert!(moments.len() > 20, "{} moments", moments.len());
+    for (seed, moment) in moments.iter().enumerate().filter(|(i, _)| i % (moments.len() / 20) == 0) {
+        let Some((_, membership, offset)) = told.iter().rev().find(|(ops, ..)| *ops <= moment.op) else { continue };
+        let running = Running::open_on(Arc::new(moment.power_cut(seed as u64)), dir, WEEK);
+        let committed = running.broker.committed_offset("g", &topic, 0).map_or(0, |committed| committed.offset);
+        assert!(committed >= *offset, "moment {}: {committed} of {offset}", moment.op);
+        let group = running.broker.group("g").unwrap();
+        assert!(group.generation >= membership.generation, "moment {}: {group:?}", moment.op);
+        // Unless it had begun to leave, it goes on.
+        if group.generation == membership.generation && !group.members.is_empty() {
+            running.broker.heartbeat_group("g", membership.clone()).unwrap();
+            assert_eq!(&*group.members[0].assignment, b"all");
+        }
+        running.close();
+    }
 }
