@@ -25,6 +25,8 @@ const STORE_BYTES: u64 = 256 << 20;
 const STATE_BYTES: u64 = STORE_BYTES / 16;
 /// Length of a row as of a device.
 const DEVICE_ROW_BYTES: usize = 100;
+/// Rolls after which the filled state has found its place.
+const ROLLS_TO_SETTLE: usize = 2;
 /// Rows of an operation that fills the state.
 const FILL_ROWS: u64 = 2_000;
 
@@ -58,6 +60,7 @@ impl BenchStore {
         }
         if state == StateSize::Full {
             bench.fill_state()?;
+            bench.settle(case)?;
         }
         Ok(bench)
     }
@@ -81,6 +84,15 @@ impl BenchStore {
         while self.store.status().state_bytes < room {
             self.run(Step::Fill(rows..rows + FILL_ROWS))?;
             rows += FILL_ROWS;
+        }
+        Ok(())
+    }
+
+    /// Commits until the segment in which the state was filled has been rolled and what that writes is written.
+    fn settle(&mut self, case: &Case) -> Result<(), CliError> {
+        let full = self.store.status().segments + ROLLS_TO_SETTLE;
+        while self.store.status().segments < full {
+            self.commit(case)?;
         }
         Ok(())
     }
