@@ -107,6 +107,12 @@ impl Partition {
         Some((*epoch, end))
     }
 
+    /// The epoch that appended an offset, or the latest one for what comes next.
+    pub(super) fn epoch_at(&self, offset: i64) -> Option<u32> {
+        let behind = self.epochs.partition_point(|(_, start)| *start <= offset);
+        self.epochs.get(behind.checked_sub(1)?).map(|(epoch, _)| *epoch)
+    }
+
     /// Its row in `Space::Head`.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(32);
@@ -276,6 +282,10 @@ mod tests {
         assert_eq!(
             [0, 1, 2, 3, 4, 9].map(|e| partition.epoch_end(e)),
             [None, Some((1, 20)), Some((1, 20)), Some((3, 30)), Some((4, 40)), Some((4, 40))]
+        );
+        assert_eq!(
+            [-1, 0, 19, 20, 30, 40].map(|o| partition.epoch_at(o)),
+            [None, Some(1), Some(1), Some(3), Some(4), Some(4)]
         );
         partition.remove(LossReason::Deleted, 25, Removed { records: 25, bytes: 250 });
         assert_eq!([1, 3].map(|e| partition.epoch_end(e)), [None, Some((3, 30))]);

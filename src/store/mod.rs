@@ -269,6 +269,12 @@ impl Store {
         self.shared().view().partitions.get(&partition)?.epoch_end(ordinal)
     }
 
+    /// The epoch that appended an offset, or the latest one of the partition for what comes next; `None` where it is not
+    /// known (any more).
+    pub fn epoch_at(&self, partition: PartitionId, offset: i64) -> Option<u32> {
+        self.shared().view().partitions.get(&partition)?.epoch_at(offset)
+    }
+
     /// The epoch of this opening. It is in the table only once something was committed.
     pub fn epoch(&self) -> BootEpoch {
         self.shared().env.epoch

@@ -1,5 +1,7 @@
 //! Produce, fetch, and lookups of offsets.
 
+use std::time::Duration;
+
 use brooklet::config::ClockTrust;
 use brooklet::kafka::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use brooklet::kafka::error_code::ErrorCode;
@@ -121,6 +123,34 @@ fn a_fetch_that_waits_holds_nobody_and_is_woken_by_the_record() {
     assert_eq!(shares(&answer), [(0, plain(&[1]).len())]);
 }
 
+/// Consumers that ask for much and read nothing fill what there is of memory for answers: another one is served all the same.
+#[test]
+fn consumers_that_do_not_read_hold_nobody() {
+    let server = Server::start_with(|config| config.listen.kafka.max_inflight_bytes = 1 << 20);
+    let mut client = server.client();
+    client.create("t", 1, &[]);
+    let large = batch(&[1], 900_000, Producer::NONE);
+    client.produce("t", 0, &large);
+    client.produce("t", 0, &plain(&[2]));
+    // More than the kernel takes in for a peer that does not read.
+    let stalled: Vec<Client> = std::iter::repeat_with(|| {
+        let mut stalled = server.client();
+        for _ in 0..16 {
+            stalled.send(11, &fetch(&[(0, 0, 1 << 20)], 1 << 20, 1, 0));
+        }
+        stalled
+    })
+    .take(3)
+    .collect();
+    // Time for what they asked for to fill all buffers between here and there.
+    std::thread::sleep(Duration::from_secs(1));
+    for _ in 0..2 {
+        let answer = client.call(11, &fetch(&[(0, 1, 1 << 20)], 1 << 20, 1, 0));
+        assert_eq!(shares(&answer), [(0, plain(&[2]).len())]);
+    }
+    drop(stalled);
+}
+
 fn list(client: &mut Client, version: i16, partition_index: i32, timestamp: i64) -> (i16, i64, i64) {
     let partition = ListOffsetsPartition { partition_index, timestamp, ..Default::default() };
     let topics = vec![ListOffsetsTopic { name: "t", partitions: vec![partition] }];
@@ -171,6 +201,15 @@ fn a_leader_epoch_that_is_not_the_current_one_is_told() {
     };
     assert_eq!(ask(-1), 0);
     assert_eq!(ask(1), ErrorCode::FencedLeaderEpoch.code());
+    let epoch_of = |client: &mut Client, timestamp| {
+        let partition = ListOffsetsPartition { timestamp, ..Default::default() };
+        let topics = vec![ListOffsetsTopic { name: "t", partitions: vec![partition] }];
+        let answer = client.call(8, &ListOffsetsRequest { topics, ..Default::default() });
+        answer.read::<ListOffsetsResponse<'_>>().topics[0].partitions[0].leader_epoch
+    };
+    assert_eq!(epoch_of(&mut server.client(), EARLIEST), 1, "that of the record, not the current one");
+    server.client().produce("t", 0, &plain(&[2]));
+    assert_eq!([EARLIEST, LATEST, 2].map(|at| epoch_of(&mut server.client(), at)), [1, 2, 2]);
     assert_eq!(ask(2), 0);
     assert_eq!(ask(3), ErrorCode::UnknownLeaderEpoch.code());
 }

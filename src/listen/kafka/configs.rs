@@ -112,6 +112,24 @@ pub(super) fn of_broker(context: &Context) -> Vec<Entry> {
         fixed("compression.type", given("compression.type"), Text, "For topics that say nothing."),
         fixed("default.replication.factor", "1".to_owned(), Int, "There is one broker."),
         fixed("delete.topic.enable", "true".to_owned(), Boolean, "Whether topics can be deleted."),
+        fixed(
+            "group.initial.rebalance.delay.ms",
+            options.initial_rebalance_delay.as_millis().to_string(),
+            Int,
+            "How long a new group waits for more members.",
+        ),
+        fixed(
+            "group.max.session.timeout.ms",
+            limits::GROUP_SESSION_MS_MAX.to_string(),
+            Int,
+            "Longest session of a group's member.",
+        ),
+        fixed(
+            "group.min.session.timeout.ms",
+            limits::GROUP_SESSION_MS_MIN.to_string(),
+            Int,
+            "Shortest session of a group's member.",
+        ),
         fixed("log.cleanup.policy", "delete".to_owned(), List, "For topics that say nothing."),
         fixed("log.dirs", dir, Text, "The directory of the store."),
         fixed(
@@ -134,6 +152,12 @@ pub(super) fn of_broker(context: &Context) -> Vec<Entry> {
         fixed("node.id", NODE_ID.to_string(), Int, "The id of this broker, alone in its cluster."),
         fixed("num.partitions", options.partitions.to_string(), Int, "For topics that say nothing."),
         fixed("offset.metadata.max.bytes", limits::OFFSET_METADATA_BYTES_MAX.to_string(), Int, "Longest note."),
+        fixed(
+            "offsets.retention.minutes",
+            (options.offsets_retention.as_secs() / 60).to_string(),
+            Int,
+            "How long offsets of an unused group are kept.",
+        ),
         fixed("producer.id.expiration.ms", expiry_ms, Int, "How long an unseen producer is remembered."),
     ]
 }

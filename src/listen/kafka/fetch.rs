@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_lite::FutureExt;
+
 use super::Context;
 use super::errors::of_fetch;
 use super::request::{Answer, Failed, Later, Reply, Request};
@@ -15,6 +17,7 @@ use crate::kafka::fetch::{
     EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
 use crate::limits;
+use crate::listen::budget::Permit;
 use crate::store::{PartitionHead, PartitionId};
 
 pub(super) fn handle(
@@ -30,6 +33,11 @@ pub(super) fn handle(
 
 /// `session_epoch` of a request for a new session; −1 asks for none. Any later one goes on with a session.
 const SESSION_EPOCH_FIRST: i32 = 0;
+
+/// How long a fetch waits for memory.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Most bytes of records (or one batch) in an answer for which there was no memory; one a connection.
+const BYTES_WITHOUT_ROOM: usize = 32 * 1024;
 
 /// One partition's share of an answer.
 #[derive(Default)]
@@ -56,11 +64,11 @@ async fn finish(context: Arc<Context>, request: Request) -> Answer {
     let wanted: Vec<_> =
         body.topics.iter().flat_map(|topic| topic.partitions.iter().map(|p| (topic.topic, p))).collect();
     let shares = loop {
-        let permit = context.answers.take(bytes_max).await;
+        let (permit, bytes_max) = room(&context, bytes_max).await;
         let shares = read(&context, &wanted, bytes_max).await;
         let bytes: usize = shares.iter().map(|share| share.records.len()).sum();
         let left = deadline.saturating_duration_since(Instant::now());
-        if bytes >= bytes_min || left.is_zero() || shares.iter().any(|share| share.code != 0) {
+        if bytes >= bytes_min.min(bytes_max) || left.is_zero() || shares.iter().any(|share| share.code != 0) {
             break (shares, permit);
         }
         let waiting: Vec<_> = shares.iter().filter_map(|share| share.more_at).collect();
@@ -80,8 +88,24 @@ async fn finish(context: Arc<Context>, request: Request) -> Answer {
         })
         .collect();
     let bytes = request.answer(&FetchResponse { responses, ..Default::default() })?;
-    permit.keep(bytes.len());
-    Ok(Some(Reply { bytes, _permit: Some(permit) }))
+    if let Some(permit) = &mut permit {
+        permit.keep(bytes.len());
+    }
+    Ok(Some(Reply { bytes, _permit: permit }))
+}
+
+/// Memory for an answer, and how many bytes of records it may have. Where consumers that do not read hold all of it, an
+/// answer goes without, and is small: they hold nobody else up.
+async fn room(context: &Context, bytes_max: usize) -> (Option<Permit>, usize) {
+    let taken = async { Some(context.answers.take(bytes_max).await) };
+    let late = async {
+        smol::Timer::after(PATIENCE).await;
+        None
+    };
+    match taken.or(late).await {
+        Some(permit) => (Some(permit), bytes_max),
+        None => (None, bytes_max.min(BYTES_WITHOUT_ROOM)),
+    }
 }
 
 /// Reads every partition once, in the order asked, until `bytes_max` is reached; the first batch comes whatever its size.

@@ -68,12 +68,18 @@ async fn look_up(
             partition_index,
             offset,
             timestamp,
-            leader_epoch: context.broker.store().epoch().ordinal as i32,
+            leader_epoch: epoch_at(context, topic, wanted.partition_index, offset).map_or(-1, |epoch| epoch as i32),
             ..Default::default()
         },
         Ok(None) => ListOffsetsPartitionResponse { partition_index, ..Default::default() },
         Err(code) => failed(wanted, code),
     }
+}
+
+/// The leader epoch of the record at `offset`.
+fn epoch_at(context: &Context, topic: &str, index: i32, offset: i64) -> Option<u32> {
+    let partition = context.broker.topic(topic)?.partition(index)?;
+    context.broker.store().epoch_at(partition, offset)
 }
 
 /// Offset and timestamp (−1 where none was asked for); `None` where no record fits.
