@@ -270,6 +270,20 @@ impl SegmentFile {
         Ok(())
     }
 
+    /// As [`SegmentFile::append`], but nothing is synced.
+    #[cfg(debug_assertions)]
+    pub(super) fn append_without_sync(&self, seq: CommitSeq, stream: &Stream) -> Result<(), SegmentError> {
+        let Db::Write(db) = &self.db else { return Err(read_only()) };
+        guarded(|| {
+            let mut txn = db.begin_write().map_err(fail)?;
+            let _unpersisted_savepoints = txn.set_durability(redb::Durability::None);
+            self.insert_stream(&txn, seq, stream)?;
+            txn.commit().map_err(fail)
+        })?;
+        lock(&self.parts).stored(seq, stream);
+        Ok(())
+    }
+
     /// Whether the next commit begins a leaf of its own, whatever the one before left.
     pub(super) fn begins_part(&self) -> bool {
         lock(&self.parts).is_full()

@@ -26,7 +26,7 @@ use super::queue::Queued;
 use super::ring::{Segment, lock};
 use super::room::{self, Lack};
 use super::sealer;
-use super::segment::{Activation, SegmentError};
+use super::segment::{Activation, SegmentError, SegmentFile};
 use super::shared::{COMMIT_OVERHEAD_BYTES, RESERVE_BYTES, Shared};
 use super::types::{CommitSeq, Committed, Operation, Refused, Space};
 use super::view::{Known, META_FLASH};
@@ -201,7 +201,7 @@ impl Writer {
         let cap = self.shared.ring.segment_bytes;
         let view = self.shared.view();
         let Some(active) = view.active() else { return true };
-        let used = active.with_open(super::segment::SegmentFile::used_bytes).unwrap_or(u64::MAX);
+        let used = active.with_open(SegmentFile::used_bytes).unwrap_or(u64::MAX);
         // redb may place pages far up in a recycled file, beyond the blocks that it has.
         used.saturating_add(bytes + view.active_index.sealed_bytes()) > cap || active.allocated() > cap + cap / 8
     }
@@ -285,7 +285,13 @@ impl Writer {
             self.activate_next(seq, &stream)?;
         } else {
             let active = self.shared.view().active().cloned();
-            let stored = active.and_then(|active| active.with_open(|file| file.append(seq, &stream)));
+            let append = SegmentFile::append;
+            #[cfg(debug_assertions)]
+            let append = match self.shared.ring.planted {
+                Some(super::sim::Planted::CommitWithoutSync) => SegmentFile::append_without_sync,
+                _ => append,
+            };
+            let stored = active.and_then(|active| active.with_open(|file| append(file, seq, &stream)));
             stored.unwrap_or(Err(SegmentError::Unclean)).map_err(|error| self.fail(&error))?;
         }
         self.epoch_written = true;

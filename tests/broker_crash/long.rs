@@ -34,7 +34,7 @@ fn sound(seed: u64) -> Case {
 /// The test that looks for a planted fault, and the number of seeds within which it must find it.
 fn suspect(planted: Planted) -> (fn(Case) -> Verdict, u64) {
     match planted {
-        Planted::NoDirSync | Planted::AckBeforeCommit => (cut::everywhere, 5),
+        Planted::NoDirSync | Planted::AckBeforeCommit | Planted::CommitWithoutSync => (cut::everywhere, 5),
         Planted::UnlinkBeforeLedger => (cut::while_evicting, 10),
         Planted::RecycleUnderReader => (reader::held_up, 20),
     }

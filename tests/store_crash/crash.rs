@@ -218,10 +218,13 @@ fn push_through(seed: u64) -> Verdict {
     if through < 4 * TIGHT {
         return Err(format!("only {through} bytes went through"));
     }
-    // What there is room for must be kept, too. With as few segments as fit here, the room for the rest of the active one,
-    // for the largest commit, and what the last eviction gave up come to well over half of the bound at times.
-    if !scene.shape.deletes && kept < TIGHT / 3 {
-        return Err(format!("only {kept} bytes are kept"));
+    // What there is room for must be kept, too: all but the rest of the active segment, the largest commit, what the store
+    // holds free beside (see ARCHITECTURE.md), and the segment that was given up last.
+    let segment = scene.options.segment_bytes.unwrap_or(0);
+    let (commit, beside) = (segment / 2 + segment / 16, (768 << 10) + 3 * run.store.status().state_bytes);
+    let least = TIGHT - 2 * segment - commit - beside;
+    if !scene.shape.deletes && kept < least {
+        return Err(format!("only {kept} bytes are kept, {least} could be"));
     }
     Ok(())
 }

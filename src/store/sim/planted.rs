@@ -14,10 +14,17 @@ pub enum Planted {
     RecycleUnderReader,
     /// The oldest file is removed before the commit that declares it evicted, and enters what readers lose.
     UnlinkBeforeLedger,
+    /// Commits are not synced.
+    CommitWithoutSync,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::NoDirSync, Self::AckBeforeCommit, Self::RecycleUnderReader, Self::UnlinkBeforeLedger];
+    pub const ALL: [Self; 5] = [
+        Self::NoDirSync,
+        Self::AckBeforeCommit,
+        Self::RecycleUnderReader,
+        Self::UnlinkBeforeLedger,
+        Self::CommitWithoutSync,
+    ];
 }
