@@ -67,6 +67,7 @@ pub fn hold(broker: &Broker, model: &Model, evictions: Evictions, rng: &mut Rng)
             let place = |what| format!("{}/{index} ({}): {what}", topic.name, partition.0);
             let log = read_log(broker, *partition, model, rng).map_err(place)?;
             check_ends(&log, *partition, model, evictions).map_err(place)?;
+            check_books(broker, &log, *partition).map_err(place)?;
             check_lanes(&log, *partition, model).map_err(place)?;
             check_follower(broker, &log, *partition, model, &mut found).map_err(place)?;
             check_offsets(broker, topic, index, model, &mut found).map_err(place)?;
@@ -200,6 +201,20 @@ fn take_batch(batch: &BatchView<'_>, partition: PartitionId, model: &Model, log:
         };
         log.natives.push((device, serial, record.offset));
     }
+    Ok(())
+}
+
+/// What was accepted is still there, or was taken away for a reason: to the record.
+fn check_books(broker: &Broker, log: &Log, partition: PartitionId) -> Verdict {
+    let books = broker.store().accounts(partition).ok_or("it has no books")?;
+    let gaps: i64 = log.gaps.iter().map(|gap| gap.end - gap.start).sum();
+    let (gone, there) = ((log.start + gaps) as u64, (log.end - log.start - gaps) as u64);
+    let removed: u64 = books.removed.iter().map(|(_, removed)| removed.records).sum();
+    let bytes: u64 = books.removed.iter().map(|(_, removed)| removed.bytes).sum();
+    ensure!(books.accepted.records == log.end as u64, "accepted {} of {}", books.accepted.records, log.end);
+    ensure!(books.retained.records == there, "the books have {}, there are {there}", books.retained.records);
+    ensure!(removed == gone, "{gone} records are gone, the books have {:?}", books.removed);
+    ensure!(books.accepted.bytes == books.retained.bytes + bytes, "bytes don't add up: {books:?}");
     Ok(())
 }
 

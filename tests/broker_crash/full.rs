@@ -1,5 +1,7 @@
-//! A filesystem that others fill for a while: the store refuses, loses nothing, and goes on when there is room again.
+//! A filesystem that others fill for a while: the store gives up only what was forwarded, then refuses, and goes on when
+//! there is room again.
 
+use brooklet::store::LossReason;
 use fastrand::Rng;
 
 use crate::check::Evictions;
@@ -25,6 +27,9 @@ pub fn full_for_a_while(case: Case) -> Verdict {
     gateway.trouble_expected = true;
     gateway.disk.set_capacity(gateway.disk.allocated() + rng.u64(0..2 << 20));
     gateway.drive(120);
+    if let Some(loss) = gateway.broker.store().losses().iter().find(|loss| loss.reason == LossReason::Evicted) {
+        return Err(format!("given up for others, though it was not forwarded: {loss:?}"));
+    }
     gateway.disk.set_capacity(u64::MAX);
     gateway.troubles.clear();
     let stopped = gateway.broker.store().status().poisoned;
