@@ -79,6 +79,8 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &fsck::SPEC, run: |args| fsck::run(&fsck::FsckArgs::parse(args)?) },
     Command { spec: &export::SPEC, run: |args| export::run(&export::ExportArgs::parse(args)?) },
     Command { spec: &bench::STORE, run: |args| bench::run_store(&bench::StoreArgs::parse(args)?) },
+    Command { spec: &bench::SCALE, run: |args| bench::run_scale(&bench::ScaleArgs::parse(args)?) },
+    Command { spec: &bench::ROOM, run: |args| bench::run_room(&bench::RoomArgs::parse(args)?) },
     Command { spec: &bench::PUBLISH, run: |args| bench::run_publish(&bench::PublishArgs::parse(args)?) },
 ];
 

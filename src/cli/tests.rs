@@ -110,6 +110,9 @@ fn the_rest_take_their_arguments() {
     assert_eq!(problem(args!(export::ExportArgs of SPEC, "d")), "--topic is missing");
     assert!(args!(demo::DemoArgs of SPEC, "--keep").unwrap().keep);
     assert_eq!(args!(bench::StoreArgs of STORE, "--seconds", "1").unwrap().seconds, 1);
+    let scale = args!(bench::ScaleArgs of SCALE, "--partitions", "10000", "--bytes", "64MiB").unwrap();
+    assert_eq!((scale.partitions, scale.bytes), (10_000, 64 << 20));
+    assert!(problem(args!(bench::RoomArgs of ROOM, "--bytes", "1MiB")).contains("from 16MiB"));
     let publish =
         args!(bench::PublishArgs of PUBLISH, "--devices", "1, 5", "--acks", "upstream", "--duration", "2s").unwrap();
     assert_eq!((publish.devices, publish.acks), (vec![1, 5], vec![AckLevel::Upstream]));

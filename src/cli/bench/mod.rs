@@ -2,6 +2,8 @@
 
 mod latencies;
 mod publish;
+mod room;
+mod scale;
 mod store;
 
 use std::{path::PathBuf, time::Duration};
@@ -12,9 +14,9 @@ use super::{
     spec::{JSON, Opt, Spec},
 };
 use crate::{
-    config::{HostPort, host_port, parse_duration},
+    config::{HostPort, host_port, parse_duration, parse_size},
     frame::AckLevel,
-    limits::BATCH_BYTES_MAX,
+    limits::{BATCH_BYTES_MAX, PARTITIONS_MAX},
 };
 
 pub(super) static STORE: Spec = Spec {
@@ -34,6 +36,32 @@ pub(super) static STORE: Spec = Spec {
     ],
     shared: &[JSON],
     details: "Prints commit rate, its ratio to the raw one, and bytes written for each byte of payload.",
+};
+
+pub(super) static SCALE: Spec = Spec {
+    name: "bench scale",
+    summary: "Measure a store with much in it: commits, memory, start after a crash, drain",
+    positionals: &[],
+    options: &[
+        Opt::value("dir", "DIR", "Where to write (default: here); a directory there, removed afterwards"),
+        Opt::value("partitions", "N", "How many partitions share what is stored (default 1000)"),
+        Opt::value("bytes", "SIZE", "How much is stored (default 1GiB); it takes a third more"),
+    ],
+    shared: &[JSON],
+    details: "Commits of 64 batches of 1,000 bytes, each to another partition. The memory is that of this process.",
+};
+
+pub(super) static ROOM: Spec = Spec {
+    name: "bench room",
+    summary: "Measure how much payload a store of a size holds, just after a segment was begun",
+    positionals: &[],
+    options: &[
+        Opt::value("dir", "DIR", "Where to write (default: here); a directory there, removed afterwards"),
+        Opt::value("bytes", "SIZE", "store.max_bytes (default 256MiB)"),
+        Opt::value("state", "SIZE", "Keyed state besides: small, or full, up to its bound (default small)"),
+    ],
+    shared: &[JSON],
+    details: "Writes the store full twice, in commits of 16 batches of 4,000 bytes.",
 };
 
 pub(super) static PUBLISH: Spec = Spec {
@@ -64,6 +92,51 @@ pub(super) struct StoreArgs {
     pub flush: Duration,
     pub sweep: bool,
     pub json: bool,
+}
+
+/// Arguments of `bench scale`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ScaleArgs {
+    pub dir: Option<PathBuf>,
+    pub partitions: usize,
+    pub bytes: u64,
+    pub json: bool,
+}
+
+impl ScaleArgs {
+    pub(super) fn parse(args: &mut Parsed) -> Result<ScaleArgs, CliError> {
+        Ok(ScaleArgs {
+            dir: args.path("dir"),
+            partitions: args.number("partitions", 1, PARTITIONS_MAX as u64)?.unwrap_or(1_000) as usize,
+            bytes: args.read("bytes", stored_size)?.unwrap_or(1 << 30),
+            json: args.switch("json"),
+        })
+    }
+}
+
+/// Arguments of `bench room`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RoomArgs {
+    pub dir: Option<PathBuf>,
+    pub bytes: u64,
+    pub state: StateSize,
+    pub json: bool,
+}
+
+impl RoomArgs {
+    pub(super) fn parse(args: &mut Parsed) -> Result<RoomArgs, CliError> {
+        Ok(RoomArgs {
+            dir: args.path("dir"),
+            bytes: args.read("bytes", stored_size)?.unwrap_or(256 << 20),
+            state: args.read("state", state_size)?.unwrap_or_default(),
+            json: args.switch("json"),
+        })
+    }
+}
+
+fn stored_size(text: &str) -> Result<u64, String> {
+    let bytes = parse_size(text)?;
+    if (16 << 20..=1 << 36).contains(&bytes) { Ok(bytes) } else { Err("must be from 16MiB to 64GiB".to_owned()) }
 }
 
 /// How much keyed state the store has besides what is committed.
@@ -151,6 +224,22 @@ fn list<V>(text: &str, read: impl Fn(&str) -> Option<V>, allowed: &str) -> Resul
 /// As [`store::run`].
 pub(super) fn run_store(args: &StoreArgs) -> Result<(), CliError> {
     store::run(args)
+}
+
+/// Runs `bench scale`.
+///
+/// # Errors
+/// As [`scale::run`].
+pub(super) fn run_scale(args: &ScaleArgs) -> Result<(), CliError> {
+    scale::run(args)
+}
+
+/// Runs `bench room`.
+///
+/// # Errors
+/// As [`room::run`].
+pub(super) fn run_room(args: &RoomArgs) -> Result<(), CliError> {
+    room::run(args)
 }
 
 /// Runs `bench publish`.

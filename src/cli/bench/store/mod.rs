@@ -23,18 +23,20 @@ use crate::cli::term::{Progress, human_count, human_duration, print};
 use crate::json::{self, JsonObject};
 use crate::shutdown::Shutdown;
 use crate::store::disk::{Disk, RealDisk};
-use side::BenchStore;
+pub(super) use side::BenchStore;
 
 /// The raw file starts anew at this length.
 const RAW_BYTES_MAX: u64 = 256 << 20;
 /// How long each side runs before the other has its turn.
 const TURN: Duration = Duration::from_millis(250);
+/// Bound of the store: with it segments roll and are evicted within a case, as they do in the field.
+const STORE_BYTES: u64 = 256 << 20;
 /// Commits before anything is counted.
 const WARM_UP: u32 = 20;
 
 /// What is committed at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Case {
+pub(super) struct Case {
     /// Batches a commit, each to another partition.
     batches: usize,
     /// Of how many partitions, taken in turn.
@@ -51,7 +53,7 @@ const SWEEP: [usize; 12] = [100, 500, 1_000, 2_000, 4_000, 4_096, 8_192, 16_384,
 /// Payload of a commit in the sweep: large, so that the fixed part of a commit counts for little.
 const SWEEP_COMMIT_BYTES: usize = 1 << 20;
 
-const fn case(batches: usize, partitions: usize, batch_bytes: usize) -> Case {
+pub(super) const fn case(batches: usize, partitions: usize, batch_bytes: usize) -> Case {
     Case { batches, partitions, batch_bytes }
 }
 
@@ -62,7 +64,7 @@ impl Case {
         case(batches, batches, batch_bytes)
     }
 
-    fn payload(&self) -> usize {
+    pub(super) fn payload(&self) -> usize {
         self.batches * self.batch_bytes
     }
 
@@ -145,7 +147,7 @@ struct Setting {
 fn measure(case: &Case, dir: &Path, setting: &Setting, stop: &Shutdown) -> Result<Outcome, CliError> {
     let (disk, time) = (RealDisk::with_flush(setting.flush), setting.time);
     disk.create_dir_all(dir).map_err(|error| CliError::failed(dir.display(), error))?;
-    let mut store = BenchStore::open(case, &disk, dir, setting.state)?;
+    let mut store = BenchStore::open(case, &disk, dir, setting.state, STORE_BYTES)?;
     let raw = Raw::create(&dir.join("raw"), setting.flush);
     let mut raw = raw.map_err(|error| CliError::failed(dir.display(), error))?;
     let mut outcome = Outcome::default();

@@ -19,10 +19,6 @@ use crate::store::{
     Committed, Draft, DraftError, EngineHandle, Operation, PartitionId, Refused, Space, Store, StoreError, StoreOptions,
 };
 
-/// Bound of the store: with it segments roll and are evicted within a case, as they do in the field.
-const STORE_BYTES: u64 = 256 << 20;
-/// Bound of its keyed state, which follows from that.
-const STATE_BYTES: u64 = STORE_BYTES / 16;
 /// Length of a row as of a device.
 const DEVICE_ROW_BYTES: usize = 100;
 /// Rolls after which the filled state has found its place.
@@ -31,8 +27,10 @@ const ROLLS_TO_SETTLE: usize = 2;
 const FILL_ROWS: u64 = 2_000;
 
 /// A store and its engine.
-pub(super) struct BenchStore {
-    store: Store,
+pub(in crate::cli::bench) struct BenchStore {
+    pub(in crate::cli::bench) store: Store,
+    /// Bound of everything on disk.
+    max_bytes: u64,
     engine: EngineHandle,
     partitions: Vec<PartitionId>,
     batch: Arc<[u8]>,
@@ -41,10 +39,17 @@ pub(super) struct BenchStore {
 }
 
 impl BenchStore {
-    /// Opens a store in `dir/store` with the case's partitions, which a reader follows that never gets anywhere.
-    pub(super) fn open(case: &Case, disk: &RealDisk, dir: &Path, state: StateSize) -> Result<BenchStore, CliError> {
+    /// Opens a store of `max_bytes` in `dir/store` with the case's partitions, which a reader follows that never gets
+    /// anywhere.
+    pub(in crate::cli::bench) fn open(
+        case: &Case,
+        disk: &RealDisk,
+        dir: &Path,
+        state: StateSize,
+        max_bytes: u64,
+    ) -> Result<BenchStore, CliError> {
         let mut options = StoreOptions::new(dir.join("store"));
-        options.max_bytes = Some(STORE_BYTES);
+        options.max_bytes = Some(max_bytes);
         // The next commit is asked for when the last one is durable: that is the cadence of the raw side.
         options.commit_window = Duration::ZERO;
         let clock = Arc::new(RealClock::new(WallTrust::Auto));
@@ -53,7 +58,7 @@ impl BenchStore {
         let engine = engine.spawn().map_err(|error| failed(&error))?;
         let partitions: Vec<PartitionId> = (0..case.partitions).map(|number| PartitionId(number as u32)).collect();
         let batch = batch_of(case.batch_bytes)?.into();
-        let mut bench = BenchStore { store, engine, partitions, batch, next: 0 };
+        let mut bench = BenchStore { store, max_bytes, engine, partitions, batch, next: 0 };
         bench.run(Step::Create(bench.partitions.clone()))?;
         for &partition in &bench.partitions {
             bench.store.follow("bench", partition);
@@ -71,7 +76,7 @@ impl BenchStore {
     }
 
     /// One durable commit.
-    pub(super) fn commit(&mut self, case: &Case) -> Result<(), CliError> {
+    pub(in crate::cli::bench) fn commit(&mut self, case: &Case) -> Result<(), CliError> {
         let to: Vec<PartitionId> = self.partitions.iter().cycle().skip(self.next).take(case.batches).copied().collect();
         self.next = (self.next + case.batches) % self.partitions.len().max(1);
         self.run(Step::Append(to, Arc::clone(&self.batch)))
@@ -79,7 +84,8 @@ impl BenchStore {
 
     /// Puts rows as of devices until the keyed state is nearly at its bound; what the commits put must still fit.
     fn fill_state(&mut self) -> Result<(), CliError> {
-        let room = STATE_BYTES - STATE_BYTES / 16;
+        let bound = (self.max_bytes / 16).min(16 << 20);
+        let room = bound - bound / 16;
         let mut rows = 0;
         while self.store.status().state_bytes < room {
             self.run(Step::Fill(rows..rows + FILL_ROWS))?;
@@ -107,7 +113,7 @@ impl BenchStore {
         })
     }
 
-    pub(super) fn close(self) {
+    pub(in crate::cli::bench) fn close(self) {
         self.store.shutdown();
         self.engine.join();
     }
