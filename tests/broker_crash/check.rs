@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use brooklet::broker::{Broker, Topic, TopicId};
 use brooklet::record::{BatchView, decompress, records};
-use brooklet::store::{Intervals, PartitionId, ReadError, Space, cursor_key};
+use brooklet::store::{Intervals, LossReason, PartitionId, ReadError, Space, cursor_key};
 use fastrand::Rng;
 
 use crate::harness::{Verdict, ensure};
@@ -343,6 +343,7 @@ fn check_follower(broker: &Broker, log: &Log, id: PartitionId, model: &Model, fo
     let mut known = reached;
     for loss in &losses {
         ensure!(loss.first_offset <= loss.last_offset && loss.last_offset < log.end, "{loss:?}");
+        ensure!(loss.reason != LossReason::Expired, "retention took what was not forwarded: {loss:?}");
         ensure!(loss.records > 0 && loss.records as i64 <= loss.last_offset + 1 - loss.first_offset, "{loss:?}");
         if loss.first_offset <= known {
             known = known.max(loss.last_offset + 1);

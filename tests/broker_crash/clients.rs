@@ -27,6 +27,10 @@ impl Gateway {
             self.act();
             self.resume();
             self.clock.advance_ms(self.rng.u64(0..20));
+            // Retention is looked at once a minute.
+            if self.rng.u8(0..40) == 0 {
+                self.clock.advance_ms(61_000);
+            }
             for _ in 0..self.rng.usize(0..4) {
                 self.turn();
             }
@@ -351,9 +355,10 @@ impl Gateway {
         id.0[..4].copy_from_slice(&(self.model.topics.len() as u32).to_be_bytes());
         let (ticket, count) = (self.ticket(), self.rng.u32(1..4));
         self.note(Event::TopicAsked { ticket, id, name: name.clone(), count });
+        let configs = if self.tight { configs(&mut self.rng) } else { Vec::new() };
         let broker = self.broker.clone();
         let create = async move {
-            let new = NewTopic { name, partitions: Some(count), configs: Vec::new(), id: Some(id) };
+            let new = NewTopic { name, partitions: Some(count), configs, id: Some(id) };
             Answer::Topic(broker.create_topic(new).await)
         };
         self.tasks.spawn(&self.disk, Asked::Topic { ticket, id }, create);
@@ -385,6 +390,21 @@ impl Gateway {
         self.tasks.spawn(&self.disk, Asked::Trim { ticket, partition }, trim);
         self.listen();
     }
+}
+
+/// Settings of a topic that decide what goes first.
+fn configs(rng: &mut Rng) -> Vec<(String, String)> {
+    let mut configs = vec![("brooklet.priority", rng.u8(0..3).to_string())];
+    if rng.bool() {
+        configs.push(("retention.bytes", rng.u32(20_000..200_000).to_string()));
+    }
+    if rng.bool() {
+        configs.push(("retention.ms", rng.u32(1_000..300_000).to_string()));
+    }
+    if rng.u8(0..4) == 0 {
+        configs.push(("brooklet.urgent", "true".to_owned()));
+    }
+    configs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// Whether a device is content with records that are in memory.

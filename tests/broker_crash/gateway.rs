@@ -31,6 +31,8 @@ pub struct Gateway {
     pub tickets: u64,
     /// Largest batch of a Kafka producer, bytes of records.
     pub batch_bytes: u32,
+    /// The bound is met all the time, and topics have settings of what goes first.
+    pub tight: bool,
     /// Failures of the medium or a lack of room are expected.
     pub trouble_expected: bool,
     journal: Arc<Mutex<Journal>>,
@@ -97,6 +99,7 @@ impl Gateway {
             tasks: Tasks::default(),
             tickets: 0,
             batch_bytes: 60_000,
+            tight: false,
             trouble_expected: false,
             journal,
             taken: 0,

@@ -57,6 +57,7 @@ impl Scene {
     pub fn open(&self, disk: SimDisk, model: Model, seed: u64) -> Result<Gateway, String> {
         let mut gateway = Gateway::open(disk, &self.options, model, self.seed ^ seed)?;
         gateway.batch_bytes = self.batch_bytes;
+        gateway.tight = self.evictions == Evictions::Possible && self.bound() < ROOMY;
         Ok(gateway)
     }
 
