@@ -37,7 +37,7 @@ const fn kept(name: &'static str, default: &'static str, kind: ValueKind, allowe
     Kept { name, default, kind, why, allowed }
 }
 
-const NO_COMPACTION: &str = "only delete is available in this version";
+const NO_COMPACTION: &str = "compaction is not available in this version";
 const COMPACTION: &str = "Concerns compaction, which this version does not have.";
 const SEGMENTS: &str = "All topics share the store's segments; their size is the gateway's setting.";
 const SYNCED: &str = "Every commit is synced before it is acknowledged, which is more often than asked for.";
@@ -103,7 +103,7 @@ pub(super) fn check(key: &str, value: &str) -> Result<(), String> {
     let whole_max = if kept.kind == ValueKind::Int { i64::from(i32::MAX) } else { i64::MAX };
     match kept.allowed {
         Allowed::Default if value == kept.default => Ok(()),
-        Allowed::Default => Err(format!("{key}={value}: only {:?}, for {}", kept.default, kept.why)),
+        Allowed::Default => Err(format!("{key}={value}: it may only be {:?}: {}", kept.default, kept.why)),
         Allowed::Either if matches!(value, "true" | "false") => Ok(()),
         Allowed::Either => Err(format!("{key}={value}: one of true, false")),
         Allowed::From(least) => match value.parse::<i64>() {
@@ -133,8 +133,8 @@ mod tests {
     #[test]
     fn what_would_promise_more_is_refused_with_the_reason() {
         for (key, value, said) in [
-            ("cleanup.policy", "compact", "only delete"),
-            ("cleanup.policy", "compact,delete", "only delete"),
+            ("cleanup.policy", "compact", "only be \"delete\": compaction"),
+            ("cleanup.policy", "compact,delete", "only be \"delete\": compaction"),
             ("min.insync.replicas", "2", "one broker"),
             ("remote.storage.enable", "true", "no tiered storage"),
             ("segment.bytes", "0", "from 1 to 2147483647"),

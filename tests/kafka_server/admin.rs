@@ -240,6 +240,8 @@ fn topics_are_described_a_page_at_a_time() {
     let topics = vec![TopicRequest { name: "none" }, TopicRequest { name: "b" }, TopicRequest { name: "b" }];
     let answer = client.call(0, &DescribeTopicPartitionsRequest { topics, ..Default::default() });
     let page = answer.read::<DescribeTopicPartitionsResponse<'_>>();
+    let partition = &page.topics[0].partitions[0];
+    assert!(partition.eligible_leader_replicas.is_some() && partition.last_known_elr.is_some(), "Java wants lists");
     let told: Vec<_> = page.topics.iter().map(|topic| (topic.name, topic.error_code)).collect();
     assert_eq!(told, [(Some("b"), 0), (Some("none"), ErrorCode::UnknownTopicOrPartition.code())]);
 }

@@ -79,6 +79,9 @@ fn describe(topic: &Topic, partitions: std::ops::Range<u32>, leader_epoch: i32) 
         leader_epoch,
         replica_nodes: vec![NODE_ID],
         isr_nodes: vec![NODE_ID],
+        // Null is allowed, but Java's clients stumble over it.
+        eligible_leader_replicas: Some(Vec::new()),
+        last_known_elr: Some(Vec::new()),
         ..Default::default()
     };
     TopicRow {
