@@ -81,6 +81,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &bench::STORE, run: |args| bench::run_store(&bench::StoreArgs::parse(args)?) },
     Command { spec: &bench::SCALE, run: |args| bench::run_scale(&bench::ScaleArgs::parse(args)?) },
     Command { spec: &bench::ROOM, run: |args| bench::run_room(&bench::RoomArgs::parse(args)?) },
+    Command { spec: &bench::FLASH, run: |args| bench::run_flash(&bench::FlashArgs::parse(args)?) },
     Command { spec: &bench::PUBLISH, run: |args| bench::run_publish(&bench::PublishArgs::parse(args)?) },
 ];
 

@@ -1,5 +1,6 @@
 //! `brooklet bench …`: what this machine and its disk give.
 
+mod flash;
 mod latencies;
 mod publish;
 mod room;
@@ -81,6 +82,49 @@ pub(super) static PUBLISH: Spec = Spec {
     shared: &[JSON],
     details: "With --broker, records go to the topic brooklet-bench there. The level upstream needs an uplink.",
 };
+
+pub(super) static FLASH: Spec = Spec {
+    name: "bench flash",
+    summary: "Measure what steady telemetry writes to the medium: by default, as on a card, with a budget",
+    positionals: &[],
+    options: &[
+        Opt::value("duration", "TIME", "Time for each case, from 10s (default 2m)"),
+        Opt::value(
+            "dir",
+            "DIR",
+            "Where its gateways write, on the disk to measure (default: the system's temporary one)",
+        ),
+    ],
+    shared: &[JSON],
+    details: "50 devices publish 100 readings of 100 bytes a second, all together, with acknowledgements from flash.",
+};
+
+/// Arguments of `bench flash`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FlashArgs {
+    pub duration: Duration,
+    pub dir: Option<PathBuf>,
+    pub json: bool,
+}
+
+impl FlashArgs {
+    pub(super) fn parse(args: &mut Parsed) -> Result<FlashArgs, CliError> {
+        let duration = args.read("duration", |text| {
+            let time = parse_duration(text)?;
+            if time >= Duration::from_secs(10) { Ok(time) } else { Err("must be at least 10s".to_owned()) }
+        })?;
+        let duration = duration.unwrap_or(Duration::from_secs(120));
+        Ok(FlashArgs { duration, dir: args.path("dir"), json: args.switch("json") })
+    }
+}
+
+/// Runs `bench flash`.
+///
+/// # Errors
+/// As [`flash::run`].
+pub(super) fn run_flash(args: &FlashArgs) -> Result<(), CliError> {
+    flash::run(args)
+}
 
 /// Arguments of `bench store`.
 #[derive(Debug, PartialEq, Eq)]

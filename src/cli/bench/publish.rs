@@ -140,7 +140,7 @@ async fn measure(
         .map(|publisher| {
             let pace = Pace { next: begun + every.unwrap_or_default().mul_f64(fastrand::f64()), every, end };
             let value = Arc::clone(&value);
-            smol::spawn(async move { publish(&publisher, acks, &value, window, pace).await })
+            smol::spawn(async move { publish(&publisher, acks, || value.to_vec(), window, pace).await })
         })
         .collect();
     let mut latencies = Latencies::default();
@@ -151,10 +151,10 @@ async fn measure(
 }
 
 /// When a device publishes: as fast as it may, or at an even rate.
-struct Pace {
-    next: Instant,
-    every: Option<Duration>,
-    end: Instant,
+pub(super) struct Pace {
+    pub next: Instant,
+    pub every: Option<Duration>,
+    pub end: Instant,
 }
 
 impl Pace {
@@ -172,10 +172,10 @@ impl Pace {
 }
 
 /// One device, until the time is up and everything is acknowledged.
-async fn publish(
+pub(super) async fn publish(
     publisher: &Publisher,
     acks: AckLevel,
-    value: &[u8],
+    value: impl Fn() -> Vec<u8>,
     window: usize,
     mut pace: Pace,
 ) -> Result<Latencies, ClientError> {
@@ -185,7 +185,7 @@ async fn publish(
     loop {
         while waiting.len() < window && pace.is_due(waiting.is_empty()).await {
             let handed_over = Instant::now();
-            waiting.push_back((publisher.publish(&Reading::new(topic, value)).await?, handed_over));
+            waiting.push_back((publisher.publish(&Reading::new(topic, &value())).await?, handed_over));
         }
         let Some((oldest, _)) = waiting.front() else { break };
         let acknowledged = async {
