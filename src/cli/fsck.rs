@@ -9,14 +9,18 @@ use std::{
 use super::{
     error::CliError,
     parse::Parsed,
-    spec::{JSON, Positional, Spec},
+    spec::{JSON, Opt, Positional, Spec},
     term::{self, human_bytes, human_count},
 };
 use crate::{
     broker::{Defaults, Topic, stored_topics},
     gateway::STORE_DIR,
     json::{self, JsonObject},
-    store::{Finding, FsckReport, OpenError, PartitionId, Reader, Space, disk::RealDisk, fsck},
+    store::{
+        Finding, FsckReport, OpenError, PartitionId, Reader, RepairReport, Space,
+        disk::{Disk, RealDisk},
+        fsck, repair,
+    },
 };
 
 const DIR: &[Positional] = &[Positional {
@@ -29,23 +33,28 @@ pub(super) static SPEC: Spec = Spec {
     name: "fsck",
     summary: "Verify every segment and batch of a data directory",
     positionals: DIR,
-    options: &[],
+    options: &[Opt::switch("repair", "Take damaged sealed segments out, and finish what a crash interrupted")],
     shared: &[JSON],
-    details: "Reads everything, changes nothing and repairs nothing. Says what is wrong and where, and exits 1 if\n\
-              anything is. A gateway that runs on the directory must be stopped first.",
+    details: "Reads everything and changes nothing; says what is wrong and where. A gateway that runs on the directory must be\n\
+              stopped first. With --repair it finishes what a crash interrupted, and takes each damaged segment out that is\n\
+              not written any more: what it held is entered into the loss ledger, the file is kept as NNNNNNNNNN.bad until its\n\
+              room is needed. It never cuts the end of the log: a store whose newest segment is damaged stays as it is, and\n\
+              `brooklet export` reads what can be read.\n\n\
+              Exit code 0: nothing is wrong, or all that was is repaired; 1: something is wrong; 2: usage.",
 };
 
 /// Arguments of `fsck`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct FsckArgs {
     pub dir: PathBuf,
+    pub repair: bool,
     pub json: bool,
 }
 
 impl FsckArgs {
     pub(super) fn parse(args: &mut Parsed) -> Result<FsckArgs, CliError> {
         let dir = args.positional_path("DIR").ok_or_else(|| args.usage("missing argument DIR"))?;
-        Ok(FsckArgs { dir, json: args.switch("json") })
+        Ok(FsckArgs { dir, repair: args.switch("repair"), json: args.switch("json") })
     }
 }
 
@@ -59,14 +68,40 @@ pub(super) fn run(args: &FsckArgs) -> Result<(), CliError> {
     let mut progress = |_done: u64, total: u64| {
         bar.get_or_insert_with(|| term::Progress::new("verifying", Some(total))).advance(1);
     };
-    let report = fsck(&dir, Arc::new(RealDisk::new()), &mut progress).map_err(|error| not_opened(&args.dir, error))?;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
+    let opened = |error| not_opened(&args.dir, error);
+    let (report, done) = if args.repair {
+        let done = repair(&dir, &disk, &mut progress).map_err(opened)?;
+        (done.after.clone(), Some(done))
+    } else {
+        (fsck(&dir, disk, &mut progress).map_err(opened)?, None)
+    };
     drop(bar);
+    if let Some(done) = done.filter(|_| !args.json) {
+        term::print(&repaired(&done))?;
+    }
     if args.json {
         term::print(&format!("{}\n", as_json(&report)))?;
     } else {
         term::print(&as_text(&report, &names(&dir, &report)))?;
     }
     if report.findings_total > 0 { Err(CliError::FailedAsShown) } else { Ok(()) }
+}
+
+/// What a repair did, in lines.
+fn repaired(done: &RepairReport) -> String {
+    let mut out = String::new();
+    for file in &done.quarantined {
+        out.push_str(&format!("{}: damaged, taken out of the store (now .bad)\n", file.display()));
+    }
+    for (partition, what) in &done.lost {
+        let (records, bytes) = (human_count(what.records), human_bytes(what.bytes));
+        out.push_str(&format!("partition {partition} of the store: {records} records ({bytes}) lost, in the ledger\n"));
+    }
+    if done.quarantined.is_empty() {
+        out.push_str("nothing was taken out\n");
+    }
+    out
 }
 
 /// The store that a person means by a directory: the one within it if it is a data directory, else itself.

@@ -135,6 +135,10 @@ fn problems(status: &GatewayStatus) -> Vec<String> {
         let count = counted(status.store.damaged_segments, "segment");
         problems.push(format!("{count} cannot be read; stop the gateway and run `brooklet fsck`"));
     }
+    if status.store.quarantined_segments > 0 {
+        let count = counted(status.store.quarantined_segments, "damaged segment");
+        problems.push(format!("{count} taken out of the store (files .bad); what was lost is in the loss ledger"));
+    }
     let flash = &status.store.flash;
     if let (true, Some(budget)) = (flash.budget_unmet, flash.day_budget_bytes) {
         problems.push(format!(

@@ -145,6 +145,8 @@ fn store_figures(store: &Store) -> StoreFigures {
         segment_bytes: status.segment_bytes,
         segments: status.segments as u64,
         damaged_segments: status.damaged_segments as u64,
+        quarantined_segments: status.quarantined_segments as u64,
+        quarantined_bytes: status.quarantined_bytes,
         first_commit: status.first_commit,
         last_commit: status.last_commit,
         boot_epoch: status.epoch.ordinal,

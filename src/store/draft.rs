@@ -17,6 +17,7 @@ use super::intervals::{Intervals, cursor_key};
 use super::ledger::{self, Followers};
 use super::pending::{NewRecord, Pending, PendingPartition};
 use super::producers;
+use super::quarantine::Lost;
 use super::ring::lock;
 use super::state::{KEY_BYTES_MAX, ROW_BYTES};
 use super::status::{LossEntry, LossReason};
@@ -322,20 +323,41 @@ impl<'a> Draft<'a> {
         true
     }
 
+    /// Takes segments out of the ring that can't be read, and what they held. Nothing happens, and `false` comes back, if
+    /// a partition doesn't begin any more where it did when that was found out.
+    pub(super) fn quarantine(&mut self, segments: &[u32], lost: &[Lost]) -> bool {
+        let stale = |lost: &Lost| self.head(lost.partition).is_some_and(|head| head.log_start != lost.log_start);
+        let known = |id: &u32| self.get(Space::Segment, &SegmentRow::key(*id)).is_some();
+        if lost.iter().any(stale) || !segments.iter().all(known) {
+            return false;
+        }
+        for lost in lost {
+            self.remove(lost.partition, lost.range.clone(), lost.what, LossReason::Quarantined);
+        }
+        for id in segments {
+            self.set(Space::Segment, &SegmentRow::key(*id), None);
+        }
+        true
+    }
+
     /// Enters into the ledger that the offsets of `range`, which hold `what`, go. Every loss goes this way, in the commit
     /// that makes it one: call it before the change itself. An empty range is none.
     pub(super) fn lose(&mut self, partition: PartitionId, range: Range<i64>, what: Removed, reason: LossReason) {
         let readers: Vec<String> = lock(&self.env.followers).of(partition).map(str::to_owned).collect();
         for reader in readers {
-            let position = self.position(&cursor_key(&reader, partition)).unwrap_or_default();
+            let mut position = self.position(&cursor_key(&reader, partition)).unwrap_or_default();
+            let prefix = ledger::key_prefix(&reader, partition);
+            let rows = self.entries(Space::Ledger, &prefix);
+            let rows: Vec<LossEntry> = rows.iter().filter_map(|(key, value)| ledger::decode(key, value)).collect();
+            // What was taken out of the middle is met again when the log start passes it.
+            for row in rows.iter().filter(|row| row.reason == LossReason::Quarantined) {
+                let _too_many = position.insert(row.first_offset..row.last_offset + 1);
+            }
             let Some((first_offset, last_offset, records)) = ledger::lost(&position, range.clone()) else {
                 continue;
             };
             let bytes = proportion(what, records);
             let wall_ms = self.now().wall_ms;
-            let prefix = ledger::key_prefix(&reader, partition);
-            let rows = self.entries(Space::Ledger, &prefix);
-            let rows: Vec<LossEntry> = rows.iter().filter_map(|(key, value)| ledger::decode(key, value)).collect();
             let entry = LossEntry { reader, partition, first_offset, last_offset, records, bytes, reason, wall_ms };
             let (gone, put) = ledger::add(&rows, entry);
             for key in gone {

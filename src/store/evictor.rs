@@ -15,6 +15,7 @@ use super::holdings::{self, Holding};
 use super::intervals::Intervals;
 use super::ledger::read_by_all;
 use super::options::OnFull;
+use super::quarantine;
 use super::read::Attempt;
 use super::ring::{Segment, lock};
 use super::segment::SegmentError;
@@ -125,11 +126,17 @@ pub(super) fn step(shared: &Shared) -> Result<bool, SegmentError> {
         }
         return Ok(true);
     }
+    let room_for_another = planned + shared.ring.segment_bytes <= shared.max_bytes;
+    let wanted = over || (!has_spare && !room_for_another);
+    if wanted && shared.ring.remove_condemned().map_err(SegmentError::Io)? {
+        return Ok(true);
+    }
+    if quarantine::step(shared)? {
+        return Ok(true);
+    }
     if sealed && let Some(dead) = dead_segment(shared)? {
         return Ok(submit(shared, evict(shared, dead, Vec::new(), LossReason::Expired)));
     }
-    let room_for_another = planned + shared.ring.segment_bytes <= shared.max_bytes;
-    let wanted = over || (!has_spare && !room_for_another);
     if wanted
         && sealed
         && shared.on_full == OnFull::EvictOldest

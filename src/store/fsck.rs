@@ -21,6 +21,7 @@ use super::recovery::io_error;
 use super::ring::segment_id;
 use super::segment::{SegmentError, SegmentFile};
 use super::types::{CommitSeq, PartitionId};
+use super::view::View;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_DECOMPRESSED_BYTES_MAX};
 use crate::record::{BatchView, VerifyLimits, verify};
 
@@ -69,11 +70,16 @@ pub fn fsck(dir: &Path, disk: Arc<dyn Disk>, progress: &mut dyn FnMut(u64, u64))
     }
     ids.sort_unstable();
     let total = ids.len() as u64;
-    let mut check = Check { report: FsckReport::default(), next_offsets: HashMap::new(), next_commit: None };
+    let mut check = Check {
+        report: FsckReport::default(),
+        next_offsets: HashMap::new(),
+        next_commit: None,
+        begins: HashMap::new(),
+    };
     // Claims the directory first: a running store changes under the eyes.
     let opened = open::inspect(StoreOptions::new(dir), disk, Arc::new(RealClock::default()));
     match &opened {
-        Ok(_) => {}
+        Ok(handle) => check.begins = begins(&handle.current().view()),
         Err(OpenError::InUse(_)) => return Err(OpenError::InUse(dir.to_path_buf())),
         Err(OpenError::Damaged { file, what }) => check.found(file, None, None, what.clone()),
         Err(error) => check.found(dir, None, None, error.to_string()),
@@ -90,6 +96,17 @@ struct Check {
     /// Where each partition goes on.
     next_offsets: HashMap<PartitionId, i64>,
     next_commit: Option<CommitSeq>,
+    /// Where segments begin that follow upon a gap, and where that begins: what lay there was taken out.
+    begins: HashMap<CommitSeq, CommitSeq>,
+}
+
+/// The gaps that the directory of segments knows of: first commit behind each, first commit in it.
+fn begins(view: &View) -> HashMap<CommitSeq, CommitSeq> {
+    let rows: Vec<_> = view.rows().filter_map(Result::ok).collect();
+    let firsts = rows.iter().skip(1).map(|row| row.first_commit);
+    let firsts = firsts.chain(view.active().map(|active| active.first_commit));
+    let gaps = rows.iter().zip(firsts).filter(|(row, next)| row.last_commit + 1 != *next);
+    gaps.map(|(row, next)| (next, row.last_commit + 1)).collect()
 }
 
 impl Check {
@@ -126,7 +143,8 @@ impl Check {
 
     fn segment(&mut self, file: &SegmentFile, path: &Path, first_commit: CommitSeq) {
         self.report.segments += 1;
-        if let Some(next) = self.next_commit.replace(first_commit).filter(|next| *next != first_commit) {
+        let is_gap = |next: &CommitSeq| *next == first_commit || self.begins.get(&first_commit) == Some(next);
+        if let Some(next) = self.next_commit.replace(first_commit).filter(|next| !is_gap(next)) {
             self.found(path, None, None, format!("it begins with commit {first_commit}, expected {next}"));
         }
         let mut index = SegmentIndex::default();

@@ -12,9 +12,9 @@
 //! | `handle`, `heal`, `prove`, `progress` | what outlives a failure, and how the store gets over it |
 //! | `queue`, `draft`, `pending`, `room`, `writer`, `commit_policy` | the way in |
 //! | `medium`, `flash` | the device below, what is written to it, and the daily budget |
-//! | `sealer`, `evictor`, `holdings`, `reserve`, `retention`, `ledger`, `engine` | maintenance |
+//! | `sealer`, `evictor`, `holdings`, `quarantine`, `reserve`, `retention`, `ledger`, `engine` | maintenance |
 //! | `place`, `read`, `scan` | the way out |
-//! | `open`, `recovery`, `once`, `overlay`, `reader`, `fsck` | opening, and looking without changing |
+//! | `open`, `recovery`, `once`, `overlay`, `reader`, `fsck`, `repair` | opening, and looking without changing |
 //!
 //! ARCHITECTURE.md tells the layout on disk byte by byte.
 
@@ -56,10 +56,12 @@ mod place;
 mod producers;
 mod progress;
 mod prove;
+mod quarantine;
 mod queue;
 mod read;
 mod reader;
 mod recovery;
+mod repair;
 mod reserve;
 mod retention;
 mod ring;
@@ -97,6 +99,7 @@ pub use options::{OnFull, SEALED_OPEN_MAX, StoreOptions, max_bytes_default, segm
 pub use producers::{ProducerBatch, ProducerState, advance_sequence, is_producer_key, producer_key};
 pub use progress::{Progress, Work};
 pub use reader::Reader;
+pub use repair::{RepairReport, repair};
 pub use status::{FlashStatus, LossEntry, LossReason, Opening, StoreStatus};
 pub use types::{
     BootEpoch, CommitObserver, CommitSeq, Committed, EpochRow, Operation, PartitionAccounts, PartitionHead,
@@ -368,6 +371,8 @@ impl Store {
             segment_bytes: shared.ring.segment_bytes,
             segments: view.segments.len(),
             damaged_segments: view.segments.iter().filter(|segment| segment.is_damaged()).count(),
+            quarantined_segments: shared.ring.condemned().0,
+            quarantined_bytes: shared.ring.condemned().1,
             first_commit: view.segments.front().map_or(1, |segment| segment.first_commit),
             last_commit: view.last_commit,
             epoch: shared.env.epoch,

@@ -183,6 +183,7 @@ fn build(
         cold_changes: Mutex::new(None),
         sealed_through: AtomicU32::new(0),
         witness: Mutex::new(None),
+        quarantining: Arc::default(),
         evicting: Arc::default(),
         sealing: Mutex::new(()),
         other_bytes: AtomicU64::new(found.other_bytes),

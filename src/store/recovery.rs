@@ -23,7 +23,7 @@ use super::cold::{ColdFile, STATE_FILE};
 use super::disk::OpenMode;
 use super::error::OpenError;
 use super::format::Malformed;
-use super::ring::{Ring, SPARE_NEW, Segment, segment_id};
+use super::ring::{Ring, SPARE_NEW, Segment, condemned_id, segment_id};
 use super::segment::{Activation, SegmentError, SegmentFile};
 use super::types::Space;
 use super::view::{Known, View};
@@ -74,7 +74,7 @@ pub(super) fn recover(ring: &Ring, tail_bytes_max: usize, access: Access) -> Res
         replay(ring, before.opened, &mut view, &known)?;
     }
     replay(ring, active, &mut view, &known)?;
-    let other_bytes = take_in_sealed(ring, &files, &mut view).map_err(|what| damaged(&active_path, what))?;
+    let other_bytes = take_in_sealed(ring, &files, &mut view, access).map_err(|what| damaged(&active_path, what))?;
     let evicted = view.take_evicted();
     if access == Access::Write {
         finish_evictions(ring, &files, view.evicted_through(), evicted)?;
@@ -97,6 +97,9 @@ fn list(ring: &Ring) -> Result<Files, OpenError> {
         files.spare_new |= name == SPARE_NEW;
         if let Some(id) = segment_id(name) {
             files.segments.insert(id, entry.allocated);
+        }
+        if let Some(id) = condemned_id(name) {
+            ring.adopt_condemned(id, entry.allocated);
         }
     }
     Ok(files)
@@ -215,7 +218,7 @@ fn load_state(
 
 /// Puts the segments of the directory into the ring, below those that were replayed. Returns the bytes of segment files
 /// that are no part of it.
-fn take_in_sealed(ring: &Ring, files: &Files, view: &mut View) -> Result<u64, Malformed> {
+fn take_in_sealed(ring: &Ring, files: &Files, view: &mut View, access: Access) -> Result<u64, Malformed> {
     let replayed: Vec<u32> = view.segments.iter().map(|segment| segment.id).collect();
     let below = replayed.first().copied().unwrap_or(0);
     let rows = view.rows().collect::<Result<Vec<_>, _>>()?;
@@ -239,7 +242,10 @@ fn take_in_sealed(ring: &Ring, files: &Files, view: &mut View) -> Result<u64, Ma
     let mut other_bytes = 0;
     for (id, allocated) in files.segments.iter().filter(|(id, _)| **id < below && !known(id)) {
         log::warn!("{}: not part of the store: its directory of segments doesn't name it", ring.path(*id).display());
-        other_bytes += allocated;
+        let aside = (access == Access::Write).then(|| ring.put_aside(&ring.path(*id), *allocated));
+        if aside.is_none() {
+            other_bytes += allocated;
+        }
     }
     Ok(other_bytes)
 }

@@ -1,7 +1,7 @@
 //! The ring of segment files: their names, their handles, the spare, and how much room all of it takes.
 //!
 //! In the store's directory: `0000000007.seg` a segment, by id; `spare.new` a file on its way to become one;
-//! `state.redb` the cold state; `lock`. A spare is made complete under `spare.new` and then renamed to the name of the
+//! `0000000006.bad` a segment that was taken out because it is damaged; `state.redb` the cold state; `lock`. A spare is made complete under `spare.new` and then renamed to the name of the
 //! next segment, so a `.seg` file is never half made: blank it is a spare, activated it is data.
 //!
 //! A sealed segment that turns out to be unreadable stays in the ring as damaged ([`Segment::note_unreadable`]): readers
@@ -31,6 +31,7 @@ use super::types::{CommitSeq, PartitionId};
 /// A file on its way to become a spare.
 pub(super) const SPARE_NEW: &str = "spare.new";
 const SEGMENT_SUFFIX: &str = ".seg";
+const CONDEMNED_SUFFIX: &str = ".bad";
 
 /// The name of a segment's file.
 pub(super) fn segment_name(id: u32) -> String {
@@ -42,6 +43,11 @@ pub(super) fn segment_id(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
     let id = digits.parse().ok()?;
     (segment_name(id) == name).then_some(id)
+}
+
+/// The damaged segment whose file bears this name.
+pub(super) fn condemned_id(name: &str) -> Option<u32> {
+    segment_id(&format!("{}{SEGMENT_SUFFIX}", name.strip_suffix(CONDEMNED_SUFFIX)?))
 }
 
 /// Locks, whatever happened to who held it: what these mutexes guard is valid at every moment.
@@ -223,6 +229,8 @@ pub(super) struct Ring {
     /// Held by whoever makes, recycles or removes a file, writer or maintenance: one at a time. The highest id of a
     /// spare that was ever taken: its name belongs to a segment in use.
     files: Mutex<u32>,
+    /// Files of segments that were taken out of the ring because they are damaged, with what they occupy.
+    condemned: Mutex<VecDeque<(PathBuf, u64)>>,
     /// Room claimed beforehand.
     pub reserve: Reserve,
     /// Evicted in a durable commit; their files are still there.
@@ -252,6 +260,7 @@ impl Ring {
             open: Mutex::default(),
             spare: Mutex::default(),
             files: Mutex::default(),
+            condemned: Mutex::default(),
             reserve: Reserve::default(),
             doomed: Mutex::default(),
             #[cfg(debug_assertions)]
@@ -532,6 +541,60 @@ impl Ring {
         lock(&self.doomed).extend(segments);
     }
 
+    /// Puts the files of damaged segments aside, whose quarantine is durable.
+    pub(super) fn condemn(&self, segments: Vec<Arc<Segment>>) {
+        for segment in segments {
+            self.forget_open(&segment);
+            segment.set_gone();
+            if let Err(error) = self.put_aside(&segment.path, segment.allocated()) {
+                // It counts, and opening the store puts it aside.
+                log::warn!("{}: putting it aside: {error}", segment.path.display());
+            }
+        }
+    }
+
+    /// Renames the file of a segment that is none of the ring's any more; from then on it goes when room is needed.
+    ///
+    /// # Errors
+    /// Of the disk; the file counts all the same.
+    pub(super) fn put_aside(&self, path: &Path, allocated: u64) -> io::Result<()> {
+        let aside = path.with_extension("bad");
+        let renamed = self.disk.rename(path, &aside);
+        match &renamed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(_) => lock(&self.condemned).push_back((path.to_path_buf(), allocated)),
+            Ok(()) => lock(&self.condemned).push_back((aside, allocated)),
+        }
+        renamed?;
+        self.sync_dir()
+    }
+
+    /// Takes over a file that an earlier opening had put aside.
+    pub(super) fn adopt_condemned(&self, id: u32, allocated: u64) {
+        let path = self.path(id).with_extension("bad");
+        lock(&self.condemned).push_back((path, allocated));
+    }
+
+    /// Removes the oldest file that was put aside. Whether there was any.
+    ///
+    /// # Errors
+    /// Of the disk; it stays then.
+    pub(super) fn remove_condemned(&self) -> io::Result<bool> {
+        let mut condemned = lock(&self.condemned);
+        let Some((path, _)) = condemned.front() else { return Ok(false) };
+        match self.disk.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => condemned.pop_front(),
+        };
+        Ok(true)
+    }
+
+    /// How many files were put aside, and what they occupy.
+    pub(super) fn condemned(&self) -> (usize, u64) {
+        let condemned = lock(&self.condemned);
+        (condemned.len(), condemned.iter().map(|(_, allocated)| allocated).sum())
+    }
+
     /// An evicted segment whose file is still there; it counts until [`Ring::remove`] or recycling is done with it.
     pub(super) fn doomed(&self) -> Option<Arc<Segment>> {
         lock(&self.doomed).first().cloned()
@@ -563,7 +626,7 @@ impl Ring {
     /// Bytes of the spare and of evicted segments whose files are still there.
     pub(super) fn idle_bytes(&self) -> u64 {
         let doomed: u64 = lock(&self.doomed).iter().map(|segment| segment.allocated()).sum();
-        self.spare_bytes() + doomed
+        self.spare_bytes() + doomed + self.condemned().1
     }
 }
 
@@ -582,6 +645,7 @@ mod tests {
 
     #[test]
     fn names_and_ids_belong_together() {
+        assert_eq!((condemned_id("0000000007.bad"), condemned_id("0000000007.seg")), (Some(7), None));
         assert_eq!(segment_name(7), "0000000007.seg");
         assert_eq!(segment_id("0000000007.seg"), Some(7));
         for other in ["7.seg", "+000000007.seg", "spare.new", "0000000007.seg.bak", "9999999999.seg", "lock"] {

@@ -60,6 +60,8 @@ pub(super) struct Shared {
     pub sealed_through: AtomicU32,
     /// Why the oldest segment is still wanted.
     pub witness: Mutex<Option<super::evictor::Witness>>,
+    /// 1 while a quarantine is on its way to the writer, else 0.
+    pub quarantining: Arc<AtomicU32>,
     /// The last segment whose eviction was sent to the writer.
     pub evicting: Arc<AtomicU32>,
     /// Held while a segment is sealed.

@@ -19,8 +19,11 @@ pub struct StoreStatus {
     pub segment_bytes: u64,
     /// Segments with data, the active one included.
     pub segments: usize,
-    /// Segments that can't be read; kept until evicted.
+    /// Segments that can't be read, and are about to be taken out of the ring.
     pub damaged_segments: usize,
+    /// Files of segments that were taken out for that; the first to go when room is needed.
+    pub quarantined_segments: usize,
+    pub quarantined_bytes: u64,
     pub first_commit: CommitSeq,
     /// 0 if nothing was ever committed.
     pub last_commit: CommitSeq,

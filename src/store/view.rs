@@ -301,6 +301,19 @@ impl View {
         Arc::make_mut(&mut self.segments).drain(..count).collect()
     }
 
+    /// Takes the damaged segments that a commit has struck off the directory out of the ring.
+    pub(super) fn take_quarantined(&mut self) -> Vec<Arc<Segment>> {
+        let struck = |segment: &Arc<Segment>| {
+            segment.is_damaged() && self.state.get(Space::Segment, &SegmentRow::key(segment.id)).is_none()
+        };
+        let taken: Vec<_> = self.segments.iter().filter(|segment| struck(segment)).cloned().collect();
+        if !taken.is_empty() {
+            let segments = Arc::make_mut(&mut self.segments);
+            segments.retain(|segment| !taken.iter().any(|other| Arc::ptr_eq(other, segment)));
+        }
+        taken
+    }
+
     /// All segments up to this id are evicted.
     pub(super) fn evicted_through(&self) -> u32 {
         self.state.get(Space::Meta, META_EVICTED).map_or(0, |raw| format::u32_at(raw, 0))

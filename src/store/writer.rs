@@ -218,6 +218,12 @@ impl Writer {
                 return Err(lack);
             }
             let ring = &self.shared.ring;
+            // What nobody can read goes first.
+            match ring.remove_condemned() {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => log::warn!("removing a damaged segment: {error}"),
+            }
             if let Some(doomed) = ring.doomed() {
                 if let Err(error) = ring.remove(&doomed) {
                     log::warn!("removing an evicted segment: {error}");
@@ -302,7 +308,7 @@ impl Writer {
     /// Shows a durable commit to readers.
     fn publish(&mut self, seq: CommitSeq, stream: &Stream) -> Result<Committed, StoreError> {
         let shared = &self.shared;
-        let (committed, evicted) = {
+        let (committed, evicted, quarantined) = {
             let mut view = shared.view_mut();
             let committed = view.apply(seq, stream, &Known::default()).map_err(|what| shared.poison(what))?;
             if let Some(active) = view.active() {
@@ -311,8 +317,12 @@ impl Writer {
                     active.set_allocated(bytes);
                 }
             }
-            (committed, view.take_evicted())
+            let evicted = view.take_evicted();
+            (committed, evicted, view.take_quarantined())
         };
+        if !quarantined.is_empty() {
+            shared.ring.condemn(quarantined);
+        }
         if !evicted.is_empty() {
             shared.counters.evictions.fetch_add(evicted.len() as u64, Ordering::Relaxed);
             shared.ring.doom(evicted);

@@ -9,6 +9,7 @@ mod looking;
 mod loss;
 mod model;
 mod producers;
+mod quarantine;
 mod ring;
 #[cfg(debug_assertions)]
 mod room;
