@@ -80,6 +80,27 @@ fn consume_knows_where_to_begin() {
     assert!(problem(args!(consume::ConsumeArgs of SPEC, "t", "--from", "99999999999999999999")).contains("larger"));
     assert!(problem(args!(consume::ConsumeArgs of SPEC, "t", "--format", "%q")).contains("%q is unknown"));
     assert!(problem(args!(consume::ConsumeArgs of SPEC, "t", "--count", "-1")).contains("from 0"));
+    let args = args!(consume::ConsumeArgs of SPEC, "t", "-g", "me", "--instance", "one").unwrap();
+    assert_eq!(args.instance.as_deref(), Some("one"));
+    assert!(
+        problem(args!(consume::ConsumeArgs of SPEC, "t", "--instance", "one")).contains("--instance needs --group")
+    );
+}
+
+#[test]
+fn groups_are_administered() {
+    use consume::From;
+    let reset = args!(group::ResetArgs of RESET, "g", "--to", "@5", "-t", "x", "-p", "1", "--dry-run").unwrap();
+    assert_eq!((reset.to, reset.topic.as_deref(), reset.partition), (group::To::At(From::Time(5)), Some("x"), Some(1)));
+    assert!(reset.dry_run && !reset.json);
+    assert_eq!(args!(group::ResetArgs of RESET, "g", "--shift", "-3").unwrap().to, group::To::Shift(-3));
+    assert!(problem(args!(group::ResetArgs of RESET, "g")).contains("--to and --shift"));
+    assert!(problem(args!(group::ResetArgs of RESET, "g", "--to", "end", "--shift", "1")).contains("--to and --shift"));
+    assert!(problem(args!(group::ResetArgs of RESET, "g", "--to", "end", "-p", "0")).contains("needs --topic"));
+    assert!(problem(args!(group::ResetArgs of RESET, "g", "--shift", "some")).contains("whole number"));
+    assert!(problem(args!(group::DescribeArgs of DESCRIBE, "")).contains("1 to 249"));
+    assert!(args!(group::DeleteArgs of DELETE, "g", "--if-exists").unwrap().if_exists);
+    assert!(args!(group::ListArgs of LIST, "--json").unwrap().json);
 }
 
 #[test]

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Written by kafka-python 3 (`ConsumerProtocolMemberMetadata_v0` and `…Assignment_v0` of topic "t").
+    /// As kafka-python 3 writes them.
     #[test]
     fn bytes_of_version_0() {
         let subscription = Subscription { topics: vec!["t"], ..Default::default() };
@@ -108,6 +108,7 @@ mod tests {
         assert_eq!(Assignment::decode(b"").unwrap(), Assignment::default());
     }
 
+    /// The first as kafka-python 3 writes it.
     #[test]
     fn later_versions_are_read() {
         let bytes = b"\0\x03\0\0\0\x01\0\x01t\0\0\0\0\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\x07\0\0\0\x05\0\x01r";

@@ -164,7 +164,12 @@ impl Group {
         if claim.instance_id.is_some() {
             let member = self.members.iter_mut().find(|member| member.has_instance(claim));
             let member = member.ok_or(GroupError::UnknownMember)?;
-            return if member.id == claim.member_id { Ok(member) } else { Err(GroupError::Fenced) };
+            return match member.id == claim.member_id {
+                true => Ok(member),
+                // Which of the two is the newer one isn't known: being fenced ends a client, this lets it join anew.
+                false if member.is_restored => Err(GroupError::UnknownMember),
+                false => Err(GroupError::Fenced),
+            };
         }
         self.members.iter_mut().find(|member| member.id == claim.member_id).ok_or(GroupError::UnknownMember)
     }

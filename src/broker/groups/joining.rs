@@ -73,6 +73,7 @@ impl Group {
             lapses_at: now.saturating_add(self.rules.new_member_ms),
             is_new: true,
             has_synced: false,
+            is_restored: false,
         });
         self.rebalance(now, out);
     }

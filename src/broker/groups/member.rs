@@ -24,6 +24,9 @@ pub(super) struct Member {
     pub(super) is_new: bool,
     /// It has asked for its assignment in this generation.
     pub(super) has_synced: bool,
+    /// It comes from the store, and nothing has been heard of it since. A static one may have come back under another id
+    /// that was not stored yet.
+    pub(super) is_restored: bool,
 }
 
 /// A join that is not answered yet.
@@ -60,6 +63,7 @@ impl Member {
 
     pub(super) fn heard_of(&mut self, now: u64) {
         self.lapses_at = now.saturating_add(self.session_ms);
+        self.is_restored = false;
     }
 
     /// Bytes it holds in memory beside its fixed size.

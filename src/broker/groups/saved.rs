@@ -93,6 +93,7 @@ impl Group {
             lapses_at: now.saturating_add(member.session_ms),
             is_new: false,
             has_synced: true,
+            is_restored: true,
         };
         let members: Vec<Member> = saved.members.into_iter().map(one).collect();
         Self {
