@@ -10,7 +10,8 @@ use brooklet::store::{Intervals, LossReason, PartitionId, ReadError, Space, curs
 use fastrand::Rng;
 
 use crate::harness::{Verdict, ensure};
-use crate::model::{Lane, Model, OffsetKey, Publish, State, Writer, identify};
+use crate::model::{Lane, Model, OffsetKey, Publish, State};
+use crate::records::{Writer, identify};
 
 /// The follower of every topic.
 pub const FOLLOWER: &str = "centre";

@@ -10,7 +10,8 @@ use fastrand::Rng;
 
 use crate::check::{FOLLOWER, READERS};
 use crate::gateway::{Gateway, LaneState};
-use crate::model::{Batch, Event, Publish, State, Writer, batch_bytes, partition_of, value};
+use crate::model::{Batch, Event, Publish, State};
+use crate::records::{Writer, batch_bytes, partition_of, value};
 use crate::tasks::{Answer, Asked};
 
 /// Names of topics.

@@ -3,7 +3,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `model` | what the gateway must hold, as its clients know it |
+//! | `model`, `register`, `records` | what the gateway must hold, as its clients know it |
 //! | `gateway`, `tasks`, `clients` | the driver: a broker whose futures are polled by hand, and what its clients do |
 //! | `check` | an open gateway against the model |
 //! | `scene` | run, crash, open again |
@@ -36,6 +36,8 @@ mod lives;
 mod long;
 mod model;
 mod reader;
+mod records;
+mod register;
 mod replay;
 mod scene;
 mod slow;

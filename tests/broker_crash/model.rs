@@ -4,68 +4,16 @@
 //! asked for and not answered may be there or not, in the order in which it was asked. After a crash, [`Model::settle`]
 //! takes what was found for certain: whoever has seen it must go on seeing it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use brooklet::broker::{TopicId, partition_for_key};
-use brooklet::record::{BatchBuilder, Compression, NO_HEADERS, Producer};
+use brooklet::broker::TopicId;
+use brooklet::record::Compression;
 use brooklet::store::{Intervals, PartitionId};
-use fastrand::Rng;
 
 use crate::check::Found;
 use crate::harness::{Verdict, ensure};
-
-/// Whose record it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Writer {
-    Lane(u32),
-    Device(u32),
-}
-
-/// A value that changes in the order asked.
-#[derive(Clone, Debug)]
-pub struct Register<T> {
-    pub known: Option<T>,
-    asked: VecDeque<(u64, T)>,
-}
-
-impl<T> Default for Register<T> {
-    fn default() -> Self {
-        Self { known: None, asked: VecDeque::new() }
-    }
-}
-
-impl<T: Clone + PartialEq> Register<T> {
-    pub fn ask(&mut self, ticket: u64, value: T) {
-        self.asked.push_back((ticket, value));
-    }
-
-    /// This request was done, and so was every one before it that wasn't refused.
-    pub fn told(&mut self, ticket: u64) {
-        while self.asked.front().is_some_and(|(asked, _)| *asked <= ticket) {
-            self.known = self.asked.pop_front().filter(|(done, _)| *done == ticket).map(|(_, value)| value);
-        }
-    }
-
-    /// This request was not done, and won't be.
-    pub fn refused(&mut self, ticket: u64) {
-        self.asked.retain(|(asked, _)| *asked != ticket);
-    }
-
-    /// What it may be.
-    pub fn possible(&self, value: Option<&T>) -> bool {
-        self.known.as_ref() == value || self.asked.iter().any(|(_, asked)| Some(asked) == value)
-    }
-
-    /// What it will be once everything asked for is done.
-    pub fn last(&self) -> Option<&T> {
-        self.asked.back().map(|(_, value)| value).or(self.known.as_ref())
-    }
-
-    fn settle(&mut self, value: Option<T>) {
-        *self = Self { known: value, asked: VecDeque::new() };
-    }
-}
+use crate::register::Register;
 
 /// One life of a topic: a name that is made again is another one.
 #[derive(Clone, Debug)]
@@ -306,7 +254,7 @@ impl Model {
     pub fn take(&mut self, event: &Event) -> Verdict {
         match event {
             Event::TopicAsked { ticket, id, name, count } => {
-                let mut exists = Register { known: Some(false), ..Register::default() };
+                let mut exists = Register::known(false);
                 exists.ask(*ticket, true);
                 self.topics.insert(*id, Topic { name: name.clone(), count: *count, partitions: Vec::new(), exists });
             }
@@ -350,18 +298,7 @@ impl Model {
                 device.next_serial += publish.records.len() as u64;
                 device.publishes.push(publish.clone());
             }
-            Event::Durable { device, number, state, last } => {
-                let device = &mut self.devices[*device as usize];
-                let publish = &mut device.publishes[*number];
-                if publish.state == State::Open {
-                    publish.state = *state;
-                }
-                if let Some(last) = last {
-                    let serial = publish.first_serial + publish.records.len() as u64 - 1;
-                    let before = device.placed.insert(serial, *last);
-                    ensure!(before.is_none_or(|before| before == *last), "record {serial} at {before:?} and {last:?}");
-                }
-            }
+            Event::Durable { device, number, state, last } => self.durable(*device, *number, *state, *last)?,
             Event::OffsetAsked { ticket, key, offset } => self.offsets.entry(*key).or_default().ask(*ticket, *offset),
             Event::OffsetKept { ticket, key } => self.offsets.entry(*key).or_default().told(*ticket),
             Event::PositionAsked { ticket, partition, position } => {
@@ -406,6 +343,20 @@ impl Model {
             );
         }
         (batch.acked, batch.at) = (true, Some(at));
+        Ok(())
+    }
+
+    fn durable(&mut self, device: u32, number: usize, state: State, last: Option<(PartitionId, i64)>) -> Verdict {
+        let device = &mut self.devices[device as usize];
+        let publish = &mut device.publishes[number];
+        if publish.state == State::Open {
+            publish.state = state;
+        }
+        if let Some(last) = last {
+            let serial = publish.first_serial + publish.records.len() as u64 - 1;
+            let before = device.placed.insert(serial, last);
+            ensure!(before.is_none_or(|before| before == last), "record {serial} at {before:?} and {last:?}");
+        }
         Ok(())
     }
 
@@ -473,48 +424,4 @@ impl Model {
         batches.for_each(|batch| batch.sent = 0);
         Ok(())
     }
-}
-
-/// The bytes of a batch: the same whenever they are asked for.
-pub fn batch_bytes(lane: u32, producer: i64, batch: &Batch) -> Vec<u8> {
-    let mut builder = BatchBuilder::new();
-    for (number, size) in (batch.sequence as u64..).zip(batch.sizes.iter()) {
-        let value = value(Writer::Lane(lane), number, *size as usize);
-        builder.push(1_700_000_000_000 + number as i64, None, Some(&value), NO_HEADERS).unwrap();
-    }
-    builder.finish_with(batch.compression, Producer { id: producer, epoch: 0, base_sequence: batch.sequence })
-}
-
-/// The partition of a device's record with this key.
-pub fn partition_of(topic: &Topic, key: u8) -> PartitionId {
-    topic.partitions[partition_for_key(&[key], topic.count) as usize]
-}
-
-const HEAD_BYTES: usize = 17;
-
-/// A record's value: whose and which it is, and then bytes that follow from that.
-pub fn value(writer: Writer, number: u64, len: usize) -> Vec<u8> {
-    let (kind, writer) = match writer {
-        Writer::Lane(lane) => (0, lane),
-        Writer::Device(device) => (1, device),
-    };
-    let mut bytes = vec![kind];
-    bytes.extend_from_slice(&writer.to_le_bytes());
-    bytes.extend_from_slice(&number.to_le_bytes());
-    bytes.extend_from_slice(&(len as u32).to_le_bytes());
-    let mut filling = vec![0; len.saturating_sub(HEAD_BYTES)];
-    Rng::with_seed(number ^ u64::from(writer) << 40 ^ u64::from(kind) << 60).fill(&mut filling);
-    bytes.extend_from_slice(&filling);
-    bytes
-}
-
-/// Whose record a value is, and which; `None` if a single byte of it is wrong.
-pub fn identify(bytes: &[u8]) -> Option<(Writer, u64)> {
-    let writer = u32::from_le_bytes(bytes.get(1..5)?.try_into().ok()?);
-    let number = u64::from_le_bytes(bytes.get(5..13)?.try_into().ok()?);
-    let len = u32::from_le_bytes(bytes.get(13..17)?.try_into().ok()?);
-    let writer = if bytes[0] == 0 { Writer::Lane(writer) } else { Writer::Device(writer) };
-    // A damaged length must not make up gigabytes.
-    let plausible = (len as usize).max(HEAD_BYTES) == bytes.len();
-    (plausible && value(writer, number, len as usize) == bytes).then_some((writer, number))
 }
