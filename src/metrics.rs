@@ -104,6 +104,10 @@ metrics! {
     counter bytes_fetched "Bytes of record batches read for consumers and uplinks.";
     counter store_bytes_written "Bytes that the store wrote to its files.";
     counter device_bytes_written "Bytes written to the device below the store, by everyone, as far as it was watched.";
+    gauge store_day_bytes "Bytes that the store wrote to its files in the last 24 hours.";
+    gauge device_day_bytes "Bytes written to the device below the store by everyone in the last 24 hours.";
+    gauge card_life_used_percent "What an eMMC says is used up of its life, percent in tens; 0 if it says nothing.";
+    gauge card_pre_eol "What an eMMC says of its reserve: 1 normal, 2 80 % used, 3 90 % used; 0 if it says nothing.";
     gauge flash_budget_unmet "1 while store.flash_budget can't be met.";
     counter uplink_records "Records acknowledged by upstream clusters.";
     counter uplink_bytes "Bytes of record batches acknowledged by upstream clusters.";

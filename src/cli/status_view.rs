@@ -106,12 +106,19 @@ fn written(store: &StoreFigures) -> String {
 
 /// The counters that have no line of their own and are not zero.
 fn others(metrics: &BTreeMap<String, i64>) -> String {
-    const SHOWN: [&str; 6] = [
+    const SHOWN: [&str; 13] = [
+        "card_life_used_percent",
+        "card_pre_eol",
         "connections_accepted",
         "connections_kafka",
         "connections_native",
         "connections_refused",
+        "device_bytes_written",
+        "device_day_bytes",
+        "flash_budget_unmet",
         "records_in",
+        "store_bytes_written",
+        "store_day_bytes",
         "uplink_records",
     ];
     let rest = metrics.iter().filter(|(name, value)| **value != 0 && !SHOWN.contains(&name.as_str()));

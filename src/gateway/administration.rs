@@ -40,6 +40,8 @@ impl Administration for GatewayAdministration {
     fn status_json(&self) -> String {
         let store = self.broker.store();
         let now = store.now();
+        // First: it brings the metrics of the medium up to date.
+        let figures = store_figures(store);
         let metrics = METRICS.readings();
         let status = GatewayStatus {
             gateway: self.id.clone(),
@@ -49,7 +51,7 @@ impl Administration for GatewayAdministration {
             time_trusted: now.wall_trusted,
             native: self.native.map(|address| address.to_string()),
             kafka: self.kafka.map(|address| address.to_string()),
-            store: store_figures(store),
+            store: figures,
             topics: self.broker.topics().iter().map(|topic| self.topic(topic)).collect(),
             uplinks: self.uplinks.statuses(),
             losses: store.losses().iter().map(|loss| self.loss(loss)).collect(),

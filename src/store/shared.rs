@@ -10,7 +10,7 @@ use super::cold::{ColdChanges, ColdFile};
 use super::commit_policy::Rules;
 use super::draft::DraftEnv;
 use super::error::StoreError;
-use super::flash::{FlashAccount, Notice};
+use super::flash::{FlashAccount, FlashDay, Notice};
 use super::medium::{Device, Medium};
 use super::options::OnFull;
 use super::progress::Progress;
@@ -157,6 +157,9 @@ impl Shared {
         let (own, below) = flash.totals();
         METRICS.store_bytes_written.add(own.saturating_sub(before.0));
         METRICS.device_bytes_written.add(below.saturating_sub(before.1));
+        if with_device {
+            self.tell(flash.day());
+        }
         if let Some(notice) = notice {
             METRICS.flash_budget_unmet.set(i64::from(notice == Notice::Unmet));
             let day = flash.day();
@@ -170,6 +173,16 @@ impl Shared {
             }
         }
         flash.earned_ms()
+    }
+
+    /// Tells the metrics of the day, and of the card's life.
+    fn tell(&self, day: FlashDay) {
+        let figure = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        METRICS.store_day_bytes.set(figure(day.own_bytes));
+        METRICS.device_day_bytes.set(figure(day.device_bytes));
+        let life = self.device.as_ref().and_then(Device::life).unwrap_or_default();
+        METRICS.card_life_used_percent.set(life.used_percent.into_iter().flatten().max().unwrap_or(0).into());
+        METRICS.card_pre_eol.set(life.pre_eol.unwrap_or(0).into());
     }
 
     /// What is written, and how commits are held back for it.
