@@ -50,7 +50,7 @@ const NEVER: i16 = i16::MAX;
 apis! {
     Produce = 0, 3..=12, flexible 9;
     Fetch = 1, 4..=12, flexible 12;
-    ListOffsets = 2, 1..=8, flexible 6;
+    ListOffsets = 2, 1..=9, flexible 6;
     Metadata = 3, 0..=12, flexible 9;
     OffsetCommit = 8, 2..=9, flexible 8;
     OffsetFetch = 9, 1..=9, flexible 6;

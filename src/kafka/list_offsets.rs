@@ -1,6 +1,7 @@
-//! ListOffsets (key 2), versions 1–8: the offset for a point in time, or the first or next one.
+//! ListOffsets (key 2), versions 1–9: the offset for a point in time, or the first or next one.
 //!
-//! Special timestamps: [`LATEST`], [`EARLIEST`], [`MAX_TIMESTAMP`] (from version 7), [`EARLIEST_LOCAL`] (from 8).
+//! Special timestamps: [`LATEST`], [`EARLIEST`], [`MAX_TIMESTAMP`] (from version 7), [`EARLIEST_LOCAL`] (from 8),
+//! [`LATEST_TIERED`] (from 9).
 //! Version 2 adds the isolation level, 4 leader epochs, 6 is flexible.
 
 use crate::kafka::message::messages;
@@ -58,3 +59,5 @@ pub const EARLIEST: i64 = -2;
 pub const MAX_TIMESTAMP: i64 = -3;
 /// Timestamp that asks for the first offset on the broker's own disk (KIP-405).
 pub const EARLIEST_LOCAL: i64 = -4;
+/// Timestamp that asks for the last offset in tiered storage (KIP-1005).
+pub const LATEST_TIERED: i64 = -5;

@@ -8,15 +8,12 @@ use brooklet::kafka::error_code::ErrorCode;
 use brooklet::kafka::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use brooklet::kafka::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use brooklet::kafka::list_offsets::{
-    EARLIEST, EARLIEST_LOCAL, LATEST, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
-    MAX_TIMESTAMP,
+    EARLIEST, EARLIEST_LOCAL, LATEST, LATEST_TIERED, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse,
+    ListOffsetsTopic, MAX_TIMESTAMP,
 };
 use brooklet::record::{BatchView, Producer, TimestampType, VerifyLimits, verify};
 
 use crate::client::{Answer, Client, Server, batch, plain, produce_request};
-
-/// Where tiered storage ends: there is none.
-const LATEST_TIERED: i64 = -5;
 
 /// Partitions of `t`, each from an offset on.
 fn fetch<'a>(wanted: &[(i32, i64, i32)], max_bytes: i32, min_bytes: i32, max_wait_ms: i32) -> FetchRequest<'a> {
@@ -182,7 +179,8 @@ fn offsets_are_found_by_time_and_at_both_ends() {
     assert_eq!(list(&mut client, 6, 0, MAX_TIMESTAMP), unsupported);
     assert_eq!(list(&mut client, 7, 0, EARLIEST_LOCAL), unsupported);
     assert_eq!(list(&mut client, 8, 0, LATEST_TIERED), unsupported);
-    assert_eq!(list(&mut client, 8, 0, -99), unsupported);
+    assert_eq!(list(&mut client, 9, 0, LATEST_TIERED), (0, -1, -1));
+    assert_eq!(list(&mut client, 9, 0, -99), unsupported);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use super::request::{Failed, Later, Request, ready};
 use crate::broker::FetchError;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::list_offsets::{
-    EARLIEST, EARLIEST_LOCAL, LATEST, ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest,
-    ListOffsetsResponse, ListOffsetsTopicResponse, MAX_TIMESTAMP,
+    EARLIEST, EARLIEST_LOCAL, LATEST, LATEST_TIERED, ListOffsetsPartition, ListOffsetsPartitionResponse,
+    ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse, MAX_TIMESTAMP,
 };
 
 pub(super) fn handle(
@@ -38,12 +38,13 @@ async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed
     Ok(ready(request.answer(&ListOffsetsResponse { topics, ..Default::default() })?))
 }
 
-/// Whether a special timestamp has no meaning in this version. All later ones are about tiered storage.
+/// Whether a special timestamp has no meaning in this version.
 fn unsupported(timestamp: i64, version: i16) -> bool {
     match timestamp {
         0.. | LATEST | EARLIEST => false,
         MAX_TIMESTAMP => version < 7,
         EARLIEST_LOCAL => version < 8,
+        LATEST_TIERED => version < 9,
         _ => true,
     }
 }
@@ -101,6 +102,8 @@ async fn find(
         LATEST if isolation_level == 1 => Ok(Some((head.last_stable_offset, -1))),
         LATEST => Ok(Some((head.high_watermark, -1))),
         EARLIEST | EARLIEST_LOCAL => Ok(Some((head.log_start, -1))),
+        // There is no tiered storage.
+        LATEST_TIERED => Ok(None),
         MAX_TIMESTAMP => broker.max_timestamp(partition).await.map_err(code),
         timestamp => broker.offset_for_time(partition, timestamp).await.map_err(code),
     }

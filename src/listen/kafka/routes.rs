@@ -14,7 +14,7 @@ use crate::kafka::api::{ApiKey, Route, Routes};
 pub(super) const ROUTES: Routes<Handler> = Routes::new(&[
     Route::new(ApiKey::Produce, 3..=12, produce::handle as Handler).advertised_from(0),
     Route::new(ApiKey::Fetch, 4..=12, fetch::handle),
-    Route::new(ApiKey::ListOffsets, 1..=8, list_offsets::handle),
+    Route::new(ApiKey::ListOffsets, 1..=9, list_offsets::handle),
     Route::new(ApiKey::Metadata, 0..=12, metadata::handle),
     Route::new(ApiKey::OffsetCommit, 2..=9, offset_commit::handle),
     Route::new(ApiKey::OffsetFetch, 1..=9, offset_fetch::handle),
