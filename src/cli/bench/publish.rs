@@ -200,7 +200,16 @@ pub(super) async fn publish(
             let why = publisher.take_trouble().unwrap_or_else(|| "is the uplink up?".to_owned());
             Err(ClientError::Invalid(format!("no acknowledgement within {} s: {why}", ANSWER_MAX.as_secs())))
         };
-        acknowledged.or(late).await?;
+        // At an even rate, the next one doesn't wait for the one before.
+        let (next, may_publish) = (pace.next, pace.every.is_some() && pace.next < pace.end && waiting.len() < window);
+        let due = async {
+            if !may_publish {
+                std::future::pending::<()>().await;
+            }
+            smol::Timer::at(next).await;
+            Ok(())
+        };
+        acknowledged.or(due).or(late).await?;
         let (progress, now) = (publisher.progress(), Instant::now());
         if progress.refused > 0 {
             let why = publisher.take_trouble().unwrap_or_else(|| "records were refused".to_owned());
