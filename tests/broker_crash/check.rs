@@ -146,18 +146,22 @@ fn read_log(broker: &Broker, partition: PartitionId, model: &Model, rng: &mut Rn
     Ok(log)
 }
 
-/// Whether the loss ledger has all of these offsets.
+/// Whether the follower has read all of these offsets, or the loss ledger has them.
 fn explained(broker: &Broker, partition: PartitionId, gap: &Range<i64>) -> bool {
-    let mut known = gap.start;
+    let position = broker.store().get(Space::Cursor, &cursor_key(FOLLOWER, partition));
+    let position = position.and_then(|bytes| Intervals::decode(&bytes).ok()).unwrap_or_default();
     let mut losses = broker.store().losses();
     losses.retain(|loss| loss.reader == FOLLOWER && loss.partition == partition);
     losses.sort_by_key(|loss| loss.first_offset);
-    for loss in &losses {
-        if loss.first_offset <= known {
-            known = known.max(loss.last_offset + 1);
+    position.missing_in(gap.clone()).into_iter().all(|missing| {
+        let mut known = missing.start;
+        for loss in &losses {
+            if loss.first_offset <= known {
+                known = known.max(loss.last_offset + 1);
+            }
         }
-    }
-    known >= gap.end
+        known >= missing.end
+    })
 }
 
 /// These batches are what was sent to the partition, byte for byte.

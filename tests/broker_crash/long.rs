@@ -7,12 +7,12 @@ use brooklet::store::sim::Planted;
 use crate::harness::Verdict;
 use crate::harness::seeds::{Named, verdict, with_random_seeds};
 use crate::scene::Case;
-use crate::{cut, failing, full, heal, lives, reader, slow};
+use crate::{cut, damage, failing, full, heal, lives, reader, slow};
 
 #[test]
 #[ignore = "runs as long as BROOKLET_CRASH_SECONDS says"]
 fn everything_with_random_seeds() {
-    const TESTS: [Named; 10] = [
+    const TESTS: [Named; 11] = [
         ("cut", |seed| cut::everywhere(sound(seed))),
         ("cut_evicting", |seed| cut::while_evicting(sound(seed))),
         ("lives", |seed| lives::many_lives(sound(seed))),
@@ -22,6 +22,7 @@ fn everything_with_random_seeds() {
         ("heal", |seed| heal::heals(sound(seed))),
         ("full", |seed| full::full_for_a_while(sound(seed))),
         ("slow", |seed| slow::slow(sound(seed))),
+        ("damage", |seed| damage::damaged(sound(seed))),
         ("reader", |seed| reader::held_up(sound(seed))),
     ];
     with_random_seeds(&TESTS);

@@ -7,7 +7,7 @@
 //! | `gateway`, `tasks`, `clients` | the driver: a broker whose futures are polled by hand, and what its clients do |
 //! | `check` | an open gateway against the model |
 //! | `scene` | run, crash, open again |
-//! | `cut`, `lives`, `failing`, `heal`, `full`, `slow`, `reader` | a kind of fault each |
+//! | `cut`, `lives`, `failing`, `heal`, `full`, `slow`, `reader`, `damage` | a kind of fault each |
 //! | `replay`, `long` | seeds replay exactly; runs for hours, runs with planted faults |
 //!
 //! Everything is drawn from a seed and driven by one thread, so a failure prints its seed and happens again with it (see
@@ -26,6 +26,7 @@
 mod check;
 mod clients;
 mod cut;
+mod damage;
 mod failing;
 mod full;
 mod gateway;
