@@ -180,6 +180,7 @@ fn build(
         maintenance: super::shared::Signal::default(),
         cold_bytes: AtomicU64::new(cold.allocated()),
         cold: Mutex::new(cold),
+        cold_waiting: AtomicU64::new(0),
         cold_changes: Mutex::new(None),
         sealed_through: AtomicU32::new(0),
         witness: Mutex::new(None),

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::backend::PAGE_BYTES;
 use super::cold::{ColdChanges, SpaceChanges};
 use super::ring::lock;
 use super::room;
@@ -56,15 +57,24 @@ pub(super) fn step(shared: &Shared) -> Result<bool, SegmentError> {
 /// Takes the changes of these spaces out of the state, for `state.redb`.
 pub(super) fn changes(shared: &Shared, spaces: &[Space], through: CommitSeq) -> ColdChanges {
     let mut view = shared.view_mut();
+    let (rows, bytes) = view.state.dirty();
     let take = |&space: &Space| {
         let whole = !view.state.is_cold(space);
         SpaceChanges { space, whole, rows: view.state.take_changes(space) }
     };
-    ColdChanges { through, spaces: spaces.iter().map(take).collect() }
+    let changes = ColdChanges { through, spaces: spaces.iter().map(take).collect() };
+    let growth = growth_of(rows, bytes).max(cold_growth(&changes));
+    shared.cold_waiting.store(growth, Ordering::Relaxed);
+    changes
 }
 
-/// What `state.redb` may come to take more while it is told: the pages of the new rows and of what they displace exist
-/// side by side until the transaction has ended.
+/// What `state.redb` may come to take more while it is told of so many rows, of so many bytes: the pages of the new rows
+/// and of what they displace exist side by side until the transaction has ended, a page a row at worst.
+pub(super) fn growth_of(rows: u64, bytes: u64) -> u64 {
+    (rows * (PAGE_BYTES + 64)).max(3 * (bytes + 64 * rows)) + RESERVE_BYTES
+}
+
+/// As [`growth_of`]; for a space that comes whole, its rows lie side by side.
 fn cold_growth(changes: &ColdChanges) -> u64 {
     let rows = changes.spaces.iter().flat_map(|space| &space.rows);
     let bytes: usize = rows.map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len) + 64).sum();
@@ -74,6 +84,7 @@ fn cold_growth(changes: &ColdChanges) -> u64 {
 fn apply_cold(shared: &Shared, changes: &ColdChanges) -> Result<(), SegmentError> {
     let cold = lock(&shared.cold);
     shared.cold_bytes.fetch_add(cold_growth(changes), Ordering::Relaxed);
+    shared.cold_waiting.store(0, Ordering::Relaxed);
     let applied = cold.apply(changes);
     shared.cold_bytes.store(cold.allocated(), Ordering::Relaxed);
     applied

@@ -16,6 +16,7 @@ use super::options::OnFull;
 use super::progress::Progress;
 use super::queue::Queue;
 use super::ring::{Ring, lock};
+use super::sealer::growth_of;
 use super::status::FlashStatus;
 use super::types::{CommitObserver, PartitionId, Retention};
 use super::view::View;
@@ -54,6 +55,8 @@ pub(super) struct Shared {
     pub cold: Mutex<ColdFile>,
     /// What `state.redb` occupies; while it is written, what it may come to occupy.
     pub cold_bytes: AtomicU64,
+    /// What it may come to take for the changes that a roll left.
+    pub cold_waiting: AtomicU64,
     /// Left by a roll for the sealer.
     pub cold_changes: Mutex<Option<ColdChanges>>,
     /// Segments up to this one are sealed, and `state.redb` has their changes.
@@ -210,13 +213,21 @@ impl Shared {
         self.ring.reserve.files() * self.ring.reserve_file_bytes()
     }
 
+    /// What `state.redb` may come to take more for what it is still to be told: by the rows that changed, and never more
+    /// than three times what there is.
+    fn cold_growth(&self, view: &View) -> u64 {
+        let (rows, bytes) = view.state.dirty();
+        let most = (3 * view.state.bytes()).saturating_sub(self.cold_bytes.load(Ordering::Relaxed));
+        (growth_of(rows, bytes) + self.cold_waiting.load(Ordering::Relaxed)).min(most)
+    }
+
     /// Bytes of everything on disk once the active segment is full and what is under way is finished. While this stays
     /// within `max_bytes`, no commit needs to wait for room.
     pub(super) fn planned_bytes(&self) -> u64 {
         let (growth, cold) = {
             let view = self.view();
             let allocated = view.active().map_or(0, |active| active.allocated());
-            let cold = if view.state.cold_spaces().is_empty() { 0 } else { 3 * view.state.bytes() };
+            let cold = if view.state.cold_spaces().is_empty() { 0 } else { self.cold_growth(&view) };
             // The first segment is made out of the reserve.
             let growth = match view.active() {
                 None if self.ring.reserve.is_wanted() => 0,
@@ -224,7 +235,6 @@ impl Shared {
             };
             (growth, cold)
         };
-        let cold = cold.saturating_sub(self.cold_bytes.load(Ordering::Relaxed));
         // The writer wants to have room for the largest commit before it begins any.
         let commit = self.env.commit_bytes_max as u64;
         self.disk_bytes() + growth + cold + commit + commit / 8 + 3 * RESERVE_BYTES

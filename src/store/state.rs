@@ -30,6 +30,8 @@ struct SpaceState {
     bytes: u64,
     /// Keys changed since `state.redb` was last told; only of cold spaces.
     dirty: Option<BTreeSet<Vec<u8>>>,
+    /// What those rows had when they were changed, at most.
+    dirty_bytes: u64,
 }
 
 /// A change of one row: key, and its value or nothing.
@@ -59,6 +61,7 @@ impl State {
         let state = self.spaces.entry(space).or_default();
         if let Some(dirty) = &mut state.dirty {
             dirty.insert(key.clone());
+            state.dirty_bytes += (key.len() + value.as_ref().map_or(0, Vec::len)) as u64;
         }
         let key_bytes = key.len() as u64 + ROW_BYTES;
         let old = match value {
@@ -81,6 +84,13 @@ impl State {
     /// Bytes of all spaces, as they are counted in a snapshot.
     pub(super) fn bytes(&self) -> u64 {
         self.spaces.values().map(|space| space.bytes).sum()
+    }
+
+    /// Rows and bytes that `state.redb` is still to be told.
+    pub(super) fn dirty(&self) -> (u64, u64) {
+        let cold =
+            self.spaces.values().filter_map(|state| Some((state.dirty.as_ref()?.len() as u64, state.dirty_bytes)));
+        cold.fold((0, 0), |(rows, bytes), more| (rows + more.0, bytes + more.1))
     }
 
     /// The spaces that live in `state.redb`.
@@ -120,6 +130,7 @@ impl State {
     /// Takes what `state.redb` must be told of a space: its changes if it is cold; else all of it, and it is from now.
     pub(super) fn take_changes(&mut self, space: Space) -> Vec<Change> {
         let state = self.spaces.entry(space).or_default();
+        state.dirty_bytes = 0;
         match state.dirty.replace(BTreeSet::new()) {
             Some(dirty) => dirty
                 .into_iter()
@@ -208,9 +219,10 @@ mod tests {
         assert_eq!(state.hot_spaces(10_000).len(), 3);
         assert_eq!(state.take_changes(Space::Device).len(), 1, "all of it at first");
         assert_eq!(state.hot_spaces(10_000), [Space::Topic, Space::Cursor], "cold stays cold");
-        assert_eq!(state.cold_spaces(), [Space::Device]);
+        assert_eq!((state.cold_spaces(), state.dirty()), (vec![Space::Device], (0, 0)));
         state.set(Space::Device, b"e".to_vec(), Some(vec![1]));
         state.set(Space::Device, b"d".to_vec(), None);
+        assert_eq!(state.dirty(), (2, 3));
         assert_eq!(state.take_changes(Space::Device), [(b"d".to_vec(), None), (b"e".to_vec(), Some(vec![1]))]);
         assert_eq!(state.take_changes(Space::Device), []);
     }
