@@ -62,6 +62,8 @@ pub const FETCH_BYTES_MAX: usize = 1024 * 1024;
 pub const FETCH_WAIT_MS_MAX: u64 = 30_000;
 /// Highest `priority` of a topic; what has a higher one is kept longer when room is needed.
 pub const PRIORITY_MAX: u8 = 9;
+/// The priority of a topic that does not say: as many levels above it as one needs, and some below.
+pub const PRIORITY_DEFAULT: u8 = 5;
 /// Part of `store.max_bytes` that may be promised: the topics' reserves, and what topics hold that may not be evicted.
 /// The rest is what the ring turns over in: the active segment, the spare, the one being sealed, a rewrite's headroom.
 pub const RESERVE_PERCENT_MAX: u64 = 70;

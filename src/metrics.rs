@@ -109,6 +109,14 @@ metrics! {
     gauge card_life_used_percent "What an eMMC says is used up of its life, percent in tens; 0 if it says nothing.";
     gauge card_pre_eol "What an eMMC says of its reserve: 1 normal, 2 80 % used, 3 90 % used; 0 if it says nothing.";
     gauge flash_budget_unmet "1 while store.flash_budget can't be met.";
+    counter lost_evicted "Records that went because room was needed.";
+    counter lost_expired "Records that went by retention.";
+    counter lost_deleted "Records that were deleted, or their topic was.";
+    counter lost_quarantined "Records in segments that the medium damaged.";
+    counter lost_dead_lettered "Records that a cluster upstream refused for good.";
+    counter lost_skipped "Records that an operator told an uplink to pass over.";
+    counter lost_compacted "Records for which a newer one of the same key stands.";
+    counter lost_unforwarded "Lost records that an uplink had not forwarded, once an uplink.";
     counter uplink_records "Records acknowledged by upstream clusters.";
     counter uplink_bytes "Bytes of record batches acknowledged by upstream clusters.";
     counter uplink_errors "Failed requests to upstream clusters.";

@@ -142,9 +142,7 @@ impl Broker {
                     return Ok(Err(TopicError::Unknown(topic.name.clone())));
                 };
                 draft.delete(Space::Topic, topic.name.as_bytes())?;
-                for partition in &topic.partitions {
-                    draft.drop_partition(*partition)?;
-                }
+                draft.drop_topic(topic.id.0, &topic.name, &topic.partitions)?;
                 forget(draft, &topic)?;
                 Ok(Ok(topic))
             },
@@ -261,6 +259,24 @@ fn check_partitions(shared: &Shared, topic: &Topic, count: u32) -> Result<(), To
         return Err(too_many());
     }
     Ok(())
+}
+
+/// On the writer: the topic that tells of losses, which nobody has asked for; `None` if it can't be created.
+pub(super) fn create_losses(draft: &mut Draft<'_>, shared: &Shared) -> Option<Arc<Topic>> {
+    if let Some(row) = draft.get(Space::Topic, limits::LOSSES_TOPIC.as_bytes()) {
+        let there = catalog::decode(limits::LOSSES_TOPIC.as_bytes(), row, &shared.options.defaults);
+        return there.map(Arc::new);
+    }
+    let config = shared.options.defaults.effective(limits::LOSSES_TOPIC, &[]).ok()?;
+    let wanted = Topic {
+        id: TopicId::random(),
+        name: limits::LOSSES_TOPIC.to_owned(),
+        partitions: vec![PartitionId(u32::MAX)],
+        overrides: Vec::new(),
+        config,
+    };
+    let created = create(draft, &wanted).and_then(|created| created.map_err(|_| DraftError::Invalid));
+    created.inspect_err(|error| log::warn!("creating {}: {error}", limits::LOSSES_TOPIC)).ok()
 }
 
 /// On the writer: `count` partitions with numbers never used before.

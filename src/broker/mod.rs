@@ -16,6 +16,7 @@ mod followers;
 pub mod groups;
 mod janitor;
 mod kept;
+mod losses;
 mod offsets;
 mod partitioner;
 mod produce;
@@ -61,6 +62,8 @@ const RECOMPRESSIONS_MAX: usize = 1;
 /// The broker's settings.
 #[derive(Clone, Debug)]
 pub struct BrokerOptions {
+    /// Who tells of losses: the key of those records.
+    pub gateway_id: String,
     /// Whether a topic that is named in a produce or metadata request is created.
     pub auto_create: bool,
     /// Partitions of a topic that does not say, at least 1.
@@ -78,6 +81,7 @@ pub struct BrokerOptions {
 impl Default for BrokerOptions {
     fn default() -> Self {
         Self {
+            gateway_id: String::new(),
             auto_create: true,
             partitions: 1,
             partitions_by_name: BTreeMap::new(),
@@ -136,6 +140,9 @@ impl Broker {
         }
         shared.store.observe(Arc::new(Waker { waiters: Arc::clone(&shared.waiters) }));
         let shared = Arc::new(shared);
+        let teller = Arc::new(losses::Teller::new(&shared));
+        shared.store.observe(Arc::clone(&teller) as Arc<dyn CommitObserver>);
+        shared.store.tell_losses(teller);
         shared.store.on_reopened(Arc::new(rebuild::Rebuild(Arc::downgrade(&shared))));
         Ok(Self { shared })
     }

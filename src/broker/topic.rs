@@ -12,8 +12,6 @@ use crate::store::{OnFull, PartitionId};
 
 /// What is kept of the topic that tells of losses, unless it is configured by name.
 const LOSSES_BYTES: u64 = 4 << 20;
-/// The priority of a topic that does not say: as many levels above it as one needs, and some below.
-const PRIORITY_DEFAULT: u8 = 5;
 
 /// A topic's identity for life (RFC 9562 version 4).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -146,7 +144,7 @@ impl Default for TopicConfig {
             timestamp_before_max_ms: None,
             timestamp_after_max_ms: None,
             key: KeyDefault::ClientId,
-            priority: PRIORITY_DEFAULT,
+            priority: limits::PRIORITY_DEFAULT,
             reserve: 0,
             on_full: OnFull::EvictOldest,
             expire_unforwarded: false,

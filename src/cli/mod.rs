@@ -33,6 +33,7 @@ mod fsck;
 mod group;
 mod help;
 mod lines;
+mod losses;
 mod produce;
 mod publishing;
 mod scratch;
@@ -75,6 +76,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &uplink::PAUSE, run: |args| uplink::pause(&uplink::NameArgs::parse(args)?) },
     Command { spec: &uplink::RESUME, run: |args| uplink::resume(&uplink::NameArgs::parse(args)?) },
     Command { spec: &status::SPEC, run: |args| status::run(&status::StatusArgs::parse(args)?) },
+    Command { spec: &losses::SPEC, run: |args| losses::run(&losses::LossesArgs::parse(args)?) },
     Command { spec: &check::SPEC, run: |args| check::run(&check::CheckArgs::parse(args)?) },
     Command { spec: &fsck::SPEC, run: |args| fsck::run(&fsck::FsckArgs::parse(args)?) },
     Command { spec: &export::SPEC, run: |args| export::run(&export::ExportArgs::parse(args)?) },

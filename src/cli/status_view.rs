@@ -33,9 +33,10 @@ pub(super) fn render(status: &GatewayStatus, earlier: Option<&GatewayStatus>) ->
         out.push('\n');
         out.push_str(&uplinks(&status.uplinks, status.time_ms));
     }
-    if !status.losses.is_empty() {
+    let unforwarded: Vec<&Loss> = status.losses.iter().filter(|loss| !loss.uplink.is_empty()).collect();
+    if !unforwarded.is_empty() {
         out.push('\n');
-        out.push_str(&losses(&status.losses));
+        out.push_str(&losses(&unforwarded));
     }
     out
 }
@@ -243,7 +244,7 @@ fn state(uplink: &UplinkStatus, now_ms: i64) -> String {
     }
 }
 
-fn losses(losses: &[Loss]) -> String {
+fn losses(losses: &[&Loss]) -> String {
     let mut table = Table::new(&["LOST TO", "TOPIC", ">PARTITION", ">RECORDS", "OFFSETS", "REASON", "WHEN"]);
     for loss in losses.iter().take(ROWS_MAX) {
         table.row([
@@ -302,7 +303,7 @@ mod tests {
             store: StoreFigures { disk_bytes: 50, max_bytes: 100, commits: 200, ..StoreFigures::default() },
             topics: vec![
                 topic("humidity", vec![]),
-                topic("temp", vec![Follower { uplink: "centre".to_owned(), lag_records: 7 }]),
+                topic("temp", vec![Follower { uplink: "centre".to_owned(), lag_records: 7, ..Follower::default() }]),
             ],
             uplinks: vec![UplinkStatus {
                 name: "centre".to_owned(),

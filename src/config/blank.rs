@@ -33,6 +33,7 @@ impl Config {
                 commit_window: None,
                 commit_interval_max: Duration::ZERO,
                 flash_budget: None,
+                rewrite_budget: None,
                 medium: StoreMedium::Auto,
                 compression: Compression::None,
                 cache_bytes: 0,

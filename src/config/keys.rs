@@ -107,6 +107,12 @@ pub(super) static GLOBAL: &[Key<Config>] = &[
         "What may be written a day, as in 2GB/day: commits wait for it, and it is told if that isn't enough.",
     ),
     key(
+        "store.rewrite_budget",
+        "auto",
+        Kind::SizeADayOr { word: "auto", min: 0, max: 16 * TIB, set: |c, v| c.store.rewrite_budget = v },
+        "What rewriting for priorities and deleted topics may write a day; auto: store.max_bytes.",
+    ),
+    key(
         "store.medium",
         "auto",
         choice!(StoreMedium, |c| c.store.medium),

@@ -55,6 +55,8 @@ pub struct StoreConfig {
     pub commit_interval_max: Duration,
     /// Bytes that may be written a day; commits wait for it, nothing is refused. `None`: any amount.
     pub flash_budget: Option<u64>,
+    /// Bytes a day that rewriting segments may write. `None`: as much as `max_bytes`.
+    pub rewrite_budget: Option<u64>,
     pub medium: StoreMedium,
     /// Of batches that are gathered here out of single records.
     pub compression: Compression,

@@ -6,13 +6,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::status::{FlashFigures, Follower, GatewayStatus, Loss, PartitionFigures, StoreFigures, TopicFigures};
+use super::status::{
+    Amount, DeletedTopicFigures, FlashFigures, Follower, GatewayStatus, Loss, PartitionFigures, StoreFigures,
+    TopicFigures,
+};
 use super::uplinks::Uplinks;
-use crate::broker::{Broker, Topic};
+use crate::broker::{Broker, Topic, TopicId};
 use crate::frame::UplinkAction;
 use crate::listen::native::Administration;
 use crate::metrics::METRICS;
-use crate::store::{FlashStatus, LossEntry, PartitionId, Store};
+use crate::store::{DeletedTopic, FlashStatus, LossEntry, PartitionId, Removed, Store};
 
 /// The gateway as its administrators see it.
 pub(super) struct GatewayAdministration {
@@ -43,6 +46,7 @@ impl Administration for GatewayAdministration {
         // First: it brings the metrics of the medium up to date.
         let figures = store_figures(store);
         let metrics = METRICS.readings();
+        let losses = store.losses();
         let status = GatewayStatus {
             gateway: self.id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -52,9 +56,10 @@ impl Administration for GatewayAdministration {
             native: self.native.map(|address| address.to_string()),
             kafka: self.kafka.map(|address| address.to_string()),
             store: figures,
-            topics: self.broker.topics().iter().map(|topic| self.topic(topic)).collect(),
+            topics: self.broker.topics().iter().map(|topic| self.topic(topic, &losses)).collect(),
             uplinks: self.uplinks.statuses(),
-            losses: store.losses().iter().map(|loss| self.loss(loss)).collect(),
+            deleted_topics: store.deleted_topics().into_iter().map(deleted).collect(),
+            losses: store.removals().iter().chain(&losses).map(|loss| self.loss(loss)).collect(),
             metrics: metrics.iter().map(|reading| (reading.name.to_owned(), reading.value)).collect(),
         };
         status.to_json()
@@ -70,25 +75,44 @@ impl Administration for GatewayAdministration {
 }
 
 impl GatewayAdministration {
-    fn topic(&self, topic: &Topic) -> TopicFigures {
+    fn topic(&self, topic: &Topic, losses: &[LossEntry]) -> TopicFigures {
         let followers = self.broker.followers_of(topic);
-        TopicFigures {
+        let mut figures = TopicFigures {
             name: topic.name.clone(),
             id: topic.id.to_string(),
             internal: topic.is_internal(),
-            followed_by: followers.into_iter().map(|uplink| self.follower(topic, uplink)).collect(),
             partitions: topic.partitions.iter().filter_map(|partition| self.partition(*partition)).collect(),
+            ..TopicFigures::default()
+        };
+        for accounts in topic.partitions.iter().filter_map(|partition| self.broker.store().accounts(*partition)) {
+            add(&mut figures.accepted, accounts.accepted);
+            add(&mut figures.retained, accounts.retained);
+            for (reason, what) in accounts.removed {
+                add(figures.lost.entry(reason.name().to_owned()).or_default(), what);
+            }
         }
+        figures.followed_by = followers.into_iter().map(|uplink| self.follower(topic, uplink, losses)).collect();
+        figures
     }
 
-    fn follower(&self, topic: &Topic, uplink: String) -> Follower {
-        let lag = |partition: &PartitionId| -> Option<u64> {
-            let head = self.broker.head(*partition).ok()?;
-            let missing = self.broker.position(&uplink, *partition).missing_in(head.log_start..head.readable_end());
-            Some(missing.iter().map(|range| range.end.abs_diff(range.start)).sum())
-        };
-        let lag_records = topic.partitions.iter().filter_map(lag).sum();
-        Follower { uplink, lag_records }
+    /// What lies before the log start was forwarded, or is in the ledger as lost; behind it the position tells.
+    fn follower(&self, topic: &Topic, uplink: String, losses: &[LossEntry]) -> Follower {
+        let mut follower = Follower { uplink, ..Follower::default() };
+        let mut accepted = 0;
+        for partition in &topic.partitions {
+            let Ok(head) = self.broker.head(*partition) else { continue };
+            let position = self.broker.position(&follower.uplink, *partition);
+            let missing = position.missing_in(head.log_start..head.readable_end());
+            follower.lag_records += missing.iter().map(|range| range.end.abs_diff(range.start)).sum::<u64>();
+            accepted += head.readable_end().unsigned_abs();
+        }
+        let lost = losses.iter().filter(|loss| loss.reader == follower.uplink);
+        for loss in lost.filter(|loss| topic.partitions.contains(&loss.partition)) {
+            *follower.lost_records.entry(loss.reason.name().to_owned()).or_default() += loss.records;
+        }
+        let lost: u64 = follower.lost_records.values().sum();
+        follower.delivered_records = accepted.saturating_sub(follower.lag_records + lost);
+        follower
     }
 
     fn partition(&self, partition: PartitionId) -> Option<PartitionFigures> {
@@ -116,6 +140,8 @@ impl GatewayAdministration {
             bytes: loss.bytes,
             reason: loss.reason.name().to_owned(),
             time_ms: loss.wall_ms,
+            appended_from_ms: loss.appended_from_ms,
+            appended_to_ms: loss.appended_to_ms,
         }
     }
 }
@@ -134,6 +160,26 @@ fn flash_figures(flash: &FlashStatus) -> FlashFigures {
         life_used_percent: life.used_percent.into_iter().flatten().collect(),
         pre_eol: life.pre_eol,
     }
+}
+
+fn add(sum: &mut Amount, what: Removed) {
+    sum.records += what.records;
+    sum.bytes += what.bytes;
+}
+
+fn deleted(topic: DeletedTopic) -> DeletedTopicFigures {
+    let mut figures = DeletedTopicFigures {
+        name: topic.name,
+        id: TopicId(topic.id).to_string(),
+        time_ms: topic.wall_ms,
+        lost_to: topic.lost_to,
+        ..DeletedTopicFigures::default()
+    };
+    add(&mut figures.accepted, topic.accepted);
+    for (reason, what) in topic.removed {
+        add(figures.lost.entry(reason.name().to_owned()).or_default(), what);
+    }
+    figures
 }
 
 fn store_figures(store: &Store) -> StoreFigures {
@@ -159,6 +205,10 @@ fn store_figures(store: &Store) -> StoreFigures {
         commits: status.commits,
         payload_bytes: status.payload_bytes,
         evictions: status.evictions,
+        rewrites: status.rewrites,
+        rewritten_bytes: status.rewritten_bytes,
+        rewrite_budget_left: status.rewrite_budget_left,
+        rewrite_budget: status.rewrite_budget,
         stopped: status.poisoned,
         not_reopened: status.healing.failure,
         healed: status.healing.healed,

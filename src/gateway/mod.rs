@@ -81,7 +81,7 @@ impl Gateway {
 
     fn start_on(config: &Config, store: &Store, engine: EngineHandle) -> Result<Self, String> {
         let id = config.gateway.id.clone().unwrap_or_else(|| settings::generated_id(store));
-        let broker = Broker::new(store.clone(), settings::broker(config)?)?;
+        let broker = Broker::new(store.clone(), settings::broker(config, &id)?)?;
         if let Some(why) = broker.reserves_too_large() {
             log::warn!("{why}");
         }

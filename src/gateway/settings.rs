@@ -44,6 +44,7 @@ pub(super) fn store(config: &Config, disk: &dyn Disk) -> Result<StoreOptions, St
     options.commit_window = of.commit_window.unwrap_or(if card { CARD_WINDOW } else { Duration::ZERO });
     options.commit_interval_max = of.commit_interval_max;
     options.flash_budget = of.flash_budget;
+    options.rewrite_budget_bytes = of.rewrite_budget;
     options.compression = match of.compression {
         config::Compression::None => Compression::None,
         config::Compression::Gzip => Compression::Gzip,
@@ -71,11 +72,12 @@ pub(super) fn clock_trust(trust: ClockTrust) -> WallTrust {
     }
 }
 
-pub(super) fn broker(config: &Config) -> Result<BrokerOptions, String> {
+pub(super) fn broker(config: &Config, gateway_id: &str) -> Result<BrokerOptions, String> {
     let topics = &config.topics;
     let by_name: BTreeMap<_, _> =
         topics.by_name.iter().map(|(name, settings)| (name.clone(), overrides(&topic(settings)))).collect();
     Ok(BrokerOptions {
+        gateway_id: gateway_id.to_owned(),
         auto_create: topics.auto_create,
         partitions: topics.defaults.partitions,
         partitions_by_name: topics.by_name.iter().map(|(name, s)| (name.clone(), s.partitions)).collect(),

@@ -31,8 +31,10 @@ pub struct GatewayStatus {
     pub topics: Vec<TopicFigures>,
     /// By name.
     pub uplinks: Vec<UplinkStatus>,
-    /// The loss ledger: what went before an uplink had forwarded it.
+    /// The loss ledger: what went, and what of it an uplink had not forwarded.
     pub losses: Vec<Loss>,
+    /// The accounts of deleted topics, oldest first; of the last 64.
+    pub deleted_topics: Vec<DeletedTopicFigures>,
     /// Everything counted, by name (see [`crate::metrics`]).
     pub metrics: BTreeMap<String, i64>,
 }
@@ -70,6 +72,12 @@ pub struct StoreFigures {
     pub payload_bytes: u64,
     /// Segments evicted.
     pub evictions: u64,
+    /// Runs of segments rewritten, and the bytes of the files that this made.
+    pub rewrites: u64,
+    pub rewritten_bytes: u64,
+    /// What may still be rewritten, and the budget of a day.
+    pub rewrite_budget_left: u64,
+    pub rewrite_budget: u64,
     /// Why the store stopped, while it is not open again.
     pub stopped: Option<String>,
     /// Why the last try to open it again failed, while it is not.
@@ -118,6 +126,11 @@ pub struct TopicFigures {
     /// What each uplink that follows it has still to forward; empty if none does.
     pub followed_by: Vec<Follower>,
     pub partitions: Vec<PartitionFigures>,
+    /// The topic's account: `accepted = retained + lost`, whatever the reason; in records and bytes.
+    pub accepted: Amount,
+    pub retained: Amount,
+    /// By reason.
+    pub lost: BTreeMap<String, Amount>,
 }
 
 /// An uplink that follows a topic.
@@ -125,8 +138,12 @@ pub struct TopicFigures {
 #[serde(default)]
 pub struct Follower {
     pub uplink: String,
-    /// Records not acknowledged upstream, over all partitions of the topic.
+    /// Records not acknowledged upstream, those in flight included, over all partitions of the topic.
     pub lag_records: u64,
+    /// Records acknowledged upstream. The uplink's account: `accepted = delivered + lag + lost`.
+    pub delivered_records: u64,
+    /// By reason: records that went before this uplink had forwarded them.
+    pub lost_records: BTreeMap<String, u64>,
 }
 
 /// A partition, by its place in the topic.
@@ -147,6 +164,7 @@ pub struct PartitionFigures {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Loss {
+    /// An uplink that had not forwarded these; empty: all that went, whether it had been forwarded or not.
     pub uplink: String,
     /// `None` if the topic is deleted.
     pub topic: Option<String>,
@@ -159,6 +177,32 @@ pub struct Loss {
     pub reason: String,
     /// Of the latest loss in this entry.
     pub time_ms: i64,
+    /// Bounds of when the records were appended.
+    pub appended_from_ms: i64,
+    pub appended_to_ms: i64,
+}
+
+/// Records and bytes, of batches with their store headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Amount {
+    pub records: u64,
+    pub bytes: u64,
+}
+
+/// What a deleted topic leaves: `accepted` is the sum of `lost`, in records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeletedTopicFigures {
+    pub name: String,
+    /// Its UUID.
+    pub id: String,
+    pub time_ms: i64,
+    pub accepted: Amount,
+    /// By reason, the deletion itself among them.
+    pub lost: BTreeMap<String, Amount>,
+    /// By uplink: records that it had not forwarded when they went.
+    pub lost_to: BTreeMap<String, u64>,
 }
 
 impl GatewayStatus {
@@ -213,7 +257,11 @@ mod tests {
             native: Some("127.0.0.1:1".to_owned()),
             topics: vec![TopicFigures {
                 name: "t".to_owned(),
-                followed_by: vec![Follower { uplink: "centre".to_owned(), lag_records: u64::MAX }],
+                followed_by: vec![Follower {
+                    uplink: "centre".to_owned(),
+                    lag_records: u64::MAX,
+                    ..Follower::default()
+                }],
                 partitions: vec![PartitionFigures { high_watermark: i64::MAX, ..PartitionFigures::default() }],
                 ..TopicFigures::default()
             }],

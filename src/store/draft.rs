@@ -3,24 +3,25 @@
 //! Operations run against a [`Draft`]: the committed view with a layer of changes ([`Pending`]) on top. Nothing of it is
 //! seen by readers until the writer has stored it as one stream and applied that to the view.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::{Bound, Range};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::directory::SegmentRow;
+use super::classes::Class;
 use super::epoch_time::EpochTime;
 use super::error::DraftError;
 use super::format::{ENTRY_HEADER_BYTES, Stamps};
 use super::heads::{Partition, proportion, total};
-use super::holdings::Holding;
-use super::intervals::{Intervals, cursor_key};
+use super::intervals::Intervals;
 use super::ledger::{self, Followers};
+use super::options::OnFull;
 use super::pending::{NewRecord, Pending, PendingPartition};
+use super::pins::Pins;
 use super::producers;
-use super::quarantine::Lost;
 use super::ring::lock;
 use super::state::{KEY_BYTES_MAX, ROW_BYTES};
-use super::status::{LossEntry, LossReason};
+use super::status::LossReason;
 use super::trust::TrustedClock;
 use super::types::{BootEpoch, CommitSeq, EpochRow, PartitionHead, PartitionId, Removed, Space, Stamp};
 use super::view::{META_EVICTED, META_NEXT_PARTITION, View, decode_epochs, encode_epoch};
@@ -36,6 +37,10 @@ pub(super) struct DraftEnv {
     /// Epochs from this one on share the monotonic clock: in between the store was only opened anew after a failure.
     pub same_clock_from: u32,
     pub followers: Arc<Mutex<Followers>>,
+    pub pins: Arc<Mutex<Pins>>,
+    pub classes: Arc<Mutex<HashMap<PartitionId, Class>>>,
+    /// Topics that may not be evicted take nothing more; settled before each commit.
+    pub promises_used_up: AtomicBool,
     pub epoch: BootEpoch,
     /// A commit may hold this many bytes, and no operation more.
     pub commit_bytes_max: usize,
@@ -44,9 +49,9 @@ pub(super) struct DraftEnv {
 
 /// What operations see and change: the committed state with all earlier operations of this commit on top.
 pub struct Draft<'a> {
-    view: &'a View,
-    env: &'a DraftEnv,
-    pending: &'a mut Pending,
+    pub(super) view: &'a View,
+    pub(super) env: &'a DraftEnv,
+    pub(super) pending: &'a mut Pending,
     /// No room for appends: with what they are refused.
     full: Option<DraftError>,
 }
@@ -62,7 +67,7 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// See [`DraftError`]; nothing is changed then.
     pub fn append_batch(&mut self, partition: PartitionId, batch: &[u8]) -> Result<i64, DraftError> {
-        self.check_room(batch.len())?;
+        self.check_room(partition, batch.len())?;
         let (view, rest) = BatchView::parse(batch).map_err(|_| DraftError::Invalid)?;
         if !rest.is_empty() || view.last_offset_delta() < 0 {
             return Err(DraftError::Invalid);
@@ -100,7 +105,7 @@ impl<'a> Draft<'a> {
         let part = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) + 5;
         let header_bytes: usize = headers.iter().map(|(name, value)| name.len() + 5 + part(*value)).sum();
         let bytes = part(key) + part(value) + header_bytes + 24;
-        self.check_room(bytes)?;
+        self.check_room(partition, bytes)?;
         let (timestamp_ms, stamps) = timestamp_ms.map_or_else(|| self.stamp(), |ms| (ms, Stamps::Producer));
         let pending = self.partition_mut(partition)?;
         let offset = pending.next_offset;
@@ -270,7 +275,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The position under this key; none where nothing was read yet.
-    fn position(&self, key: &[u8]) -> Option<Intervals> {
+    pub(super) fn position(&self, key: &[u8]) -> Option<Intervals> {
         self.get(Space::Cursor, key).and_then(|value| Intervals::decode(value).ok())
     }
 
@@ -287,7 +292,7 @@ impl<'a> Draft<'a> {
     }
 
     /// What is still there of a partition.
-    fn retained(&self, partition: PartitionId) -> Removed {
+    pub(super) fn retained(&self, partition: PartitionId) -> Removed {
         let committed = self.view.partitions.get(&partition).map(Partition::retained).unwrap_or_default();
         let Some(pending) = self.pending.partition(partition) else { return committed };
         let before = self.view.partitions.get(&partition).map_or(0, |p| p.next_offset);
@@ -302,71 +307,6 @@ impl<'a> Draft<'a> {
     /// All segments up to this one are given up.
     pub(super) fn evicted_through(&self) -> u32 {
         self.get(Space::Meta, META_EVICTED).map_or(0, |raw| super::format::u32_at(raw, 0))
-    }
-
-    /// Gives up the segments up to this one, which hold nothing of value besides these. Nothing happens, and `false`
-    /// comes back, if a partition doesn't begin any more where it did when that was found out.
-    pub(super) fn evict_through(&mut self, segment: u32, holdings: &[Holding], reason: LossReason) -> bool {
-        let stale = |held: &Holding| self.head(held.partition).is_some_and(|head| head.log_start != held.log_start);
-        if holdings.iter().any(stale) {
-            return false;
-        }
-        for held in holdings {
-            self.remove(held.partition, held.log_start..held.end, held.what, reason);
-        }
-        for (key, _) in self.entries(Space::Segment, &[]) {
-            if SegmentRow::id(&key).is_some_and(|id| id <= segment) {
-                self.set(Space::Segment, &key, None);
-            }
-        }
-        self.set(Space::Meta, META_EVICTED, Some(&segment.to_le_bytes()));
-        true
-    }
-
-    /// Takes segments out of the ring that can't be read, and what they held. Nothing happens, and `false` comes back, if
-    /// a partition doesn't begin any more where it did when that was found out.
-    pub(super) fn quarantine(&mut self, segments: &[u32], lost: &[Lost]) -> bool {
-        let stale = |lost: &Lost| self.head(lost.partition).is_some_and(|head| head.log_start != lost.log_start);
-        let known = |id: &u32| self.get(Space::Segment, &SegmentRow::key(*id)).is_some();
-        if lost.iter().any(stale) || !segments.iter().all(known) {
-            return false;
-        }
-        for lost in lost {
-            self.remove(lost.partition, lost.range.clone(), lost.what, LossReason::Quarantined);
-        }
-        for id in segments {
-            self.set(Space::Segment, &SegmentRow::key(*id), None);
-        }
-        true
-    }
-
-    /// Enters into the ledger that the offsets of `range`, which hold `what`, go. Every loss goes this way, in the commit
-    /// that makes it one: call it before the change itself. An empty range is none.
-    pub(super) fn lose(&mut self, partition: PartitionId, range: Range<i64>, what: Removed, reason: LossReason) {
-        let readers: Vec<String> = lock(&self.env.followers).of(partition).map(str::to_owned).collect();
-        for reader in readers {
-            let mut position = self.position(&cursor_key(&reader, partition)).unwrap_or_default();
-            let prefix = ledger::key_prefix(&reader, partition);
-            let rows = self.entries(Space::Ledger, &prefix);
-            let rows: Vec<LossEntry> = rows.iter().filter_map(|(key, value)| ledger::decode(key, value)).collect();
-            // What was taken out of the middle is met again when the log start passes it.
-            for row in rows.iter().filter(|row| row.reason == LossReason::Quarantined) {
-                let _too_many = position.insert(row.first_offset..row.last_offset + 1);
-            }
-            let Some((first_offset, last_offset, records)) = ledger::lost(&position, range.clone()) else {
-                continue;
-            };
-            let bytes = proportion(what, records);
-            let wall_ms = self.now().wall_ms;
-            let entry = LossEntry { reader, partition, first_offset, last_offset, records, bytes, reason, wall_ms };
-            let (gone, put) = ledger::add(&rows, entry);
-            for key in gone {
-                self.set(Space::Ledger, &key, None);
-            }
-            for row in put {
-                self.set(Space::Ledger, &ledger::key(&row), Some(&ledger::value(&row)));
-            }
-        }
     }
 
     /// The head as of all earlier operations: its high watermark is the next offset to be assigned.
@@ -445,14 +385,21 @@ impl<'a> Draft<'a> {
         if self.pending.bytes + bytes > self.env.commit_bytes_max { Err(DraftError::Full) } else { Ok(()) }
     }
 
-    fn check_room(&self, bytes: usize) -> Result<(), DraftError> {
+    fn check_room(&self, partition: PartitionId, bytes: usize) -> Result<(), DraftError> {
         if bytes > BATCH_BYTES_MAX {
             return Err(DraftError::TooLarge);
         }
         if let Some(full) = self.full {
             return Err(full);
         }
+        if self.env.promises_used_up.load(Ordering::Relaxed) && self.may_not_be_evicted(partition) {
+            return Err(DraftError::StoreFull);
+        }
         self.check_bytes(bytes)
+    }
+
+    fn may_not_be_evicted(&self, partition: PartitionId) -> bool {
+        lock(&self.env.classes).get(&partition).is_some_and(|class| class.on_full == OnFull::Refuse)
     }
 
     /// Changes a row of any space.

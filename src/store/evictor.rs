@@ -2,7 +2,8 @@
 //!
 //! An eviction is two steps: first a commit that declares it, with what following readers lose entered into the ledger;
 //! then, with that durable and nobody using the file any more, the file goes. Opening a store finishes what a crash left
-//! between the two. What a segment still holds is read from its summary before the operation is sent, and comes along
+//! between the two. Which way room is made, [`way::plan`] decides; a rewrite is moved on by [`rewrite::step`], and until it is
+//! done nothing else takes segments out of the ring. What a segment still holds is read from its summary before the operation is sent, and comes along
 //! with it.
 
 use std::io;
@@ -15,13 +16,16 @@ use super::holdings::{self, Holding};
 use super::intervals::Intervals;
 use super::ledger::read_by_all;
 use super::options::OnFull;
+use super::plan::Plan;
 use super::quarantine;
 use super::read::Attempt;
+use super::rewrite::{self, Goal};
 use super::ring::{Segment, lock};
 use super::segment::SegmentError;
-use super::shared::Shared;
+use super::shared::{RESERVE_BYTES, Shared};
 use super::status::LossReason;
 use super::types::{Committed, Operation, PartitionId, Refused, Space};
+use super::way;
 
 /// Declares all segments up to one evicted.
 #[derive(Debug)]
@@ -107,7 +111,11 @@ pub(super) fn step(shared: &Shared) -> Result<bool, SegmentError> {
     if shared.poisoned().is_some() || shared.queue.is_closed() {
         return Ok(false);
     }
-    let planned = shared.planned_bytes();
+    if shared.rewrite.is_active() {
+        return rewrite::step(shared);
+    }
+    let differ = shared.classes_differ();
+    let planned = shared.planned_bytes() + if differ { shared.ring.spare_growth() } else { 0 };
     let over = planned > shared.max_bytes;
     let (next_id, sealed) = {
         let view = shared.view();
@@ -137,18 +145,20 @@ pub(super) fn step(shared: &Shared) -> Result<bool, SegmentError> {
     if sealed && let Some(dead) = dead_segment(shared)? {
         return Ok(submit(shared, evict(shared, dead, Vec::new(), LossReason::Expired)));
     }
-    if wanted
-        && sealed
-        && shared.on_full == OnFull::EvictOldest
-        && oldest_but_active(shared).is_some_and(|oldest| !is_submitted(shared, oldest.id))
-        && let Some(evict) = oldest(shared)?
-    {
-        return Ok(submit(shared, evict));
+    // Where rewrites are to be expected there is always room for one.
+    let headroom = if differ { shared.ring.segment_bytes } else { 0 };
+    let room_for_another = planned + headroom + shared.ring.segment_bytes <= shared.max_bytes;
+    let wanted = planned + headroom > shared.max_bytes || (!has_spare && !room_for_another);
+    if wanted && sealed && shared.on_full == OnFull::EvictOldest && make_room(shared, planned)? {
+        return Ok(true);
     }
     // Whoever only opens a store and reads it leaves it as it was.
     let in_use = shared.counters.commits.load(Ordering::Relaxed) > 0;
     if !has_spare && !over && in_use {
         shared.ring.prepare_spare(next_id, None)?;
+        return Ok(true);
+    }
+    if in_use && shared.reclaim.swap(false, Ordering::AcqRel) && reclaim(shared, planned)? {
         return Ok(true);
     }
     reserve(shared, planned).map_err(SegmentError::Io)
@@ -163,6 +173,77 @@ pub(super) fn reserve(shared: &Shared, planned: u64) -> io::Result<bool> {
     let room = shared.ring.reserve.is_wanted() && planned + claimed + more <= shared.max_bytes;
     // What it can't have now is asked for again at the next look.
     Ok(room && shared.ring.grow_reserve().is_ok())
+}
+
+/// Begins to make room in the way that costs the least that matters. Whether it did.
+fn make_room(shared: &Shared, planned: u64) -> Result<bool, SegmentError> {
+    if oldest_but_active(shared).is_none_or(|oldest| is_submitted(shared, oldest.id)) {
+        return Ok(false);
+    }
+    let spare = if shared.ring.has_spare() { shared.ring.segment_bytes } else { 0 };
+    match unless_gone(way::plan(shared, false, (shared.max_bytes + spare).saturating_sub(planned)))? {
+        Plan::Nothing => Ok(false),
+        Plan::Oldest => Ok(oldest(shared)?.is_some_and(|evict| submit(shared, evict))),
+        Plan::Rewrite { from, to, starts, survivors } => {
+            if planned + rewrite::file_bytes(survivors) > shared.max_bytes {
+                shared.ring.remove_spare().map_err(SegmentError::Io)?;
+            }
+            make_way(shared, planned + rewrite::file_bytes(survivors))?;
+            if rewrite::begin(shared, from, to, Goal { starts }, survivors)? {
+                return Ok(true);
+            }
+            if !shared.rewrite.is_blocked(shared) {
+                return Ok(false);
+            }
+            Ok(oldest(shared)?.is_some_and(|evict| submit(shared, evict)))
+        }
+    }
+}
+
+/// Gives back room that was claimed for later, as far as this many bytes are wanted within the bound.
+fn make_way(shared: &Shared, wanted: u64) -> Result<(), SegmentError> {
+    while wanted + shared.reserve_bytes() > shared.max_bytes {
+        if !shared.ring.shrink_reserve().map_err(SegmentError::Io)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Begins to make room in the writer's need of it: as [`make_room`], but whole evictions are the writer's own.
+pub(super) fn begin_rewrite_in_need(shared: &Shared) -> Result<Plan, SegmentError> {
+    let disk = shared.disk_bytes() + RESERVE_BYTES;
+    let free = (shared.max_bytes + shared.ring.spare_bytes()).saturating_sub(disk);
+    let plan = unless_gone(way::plan(shared, false, free))?;
+    if let Plan::Rewrite { from, to, starts, survivors } = &plan {
+        if disk + rewrite::file_bytes(*survivors) > shared.max_bytes {
+            shared.ring.remove_spare().map_err(SegmentError::Io)?;
+        }
+        make_way(shared, disk + rewrite::file_bytes(*survivors))?;
+        let goal = Goal { starts: starts.clone() };
+        if !rewrite::begin(shared, *from, *to, goal, *survivors)? || !shared.rewrite.is_active() {
+            return Ok(Plan::Oldest);
+        }
+    }
+    Ok(plan)
+}
+
+/// Begins to leave out what is dead, if that is worth it.
+fn reclaim(shared: &Shared, planned: u64) -> Result<bool, SegmentError> {
+    let plan = unless_gone(way::plan(shared, true, shared.max_bytes.saturating_sub(planned)))?;
+    let Plan::Rewrite { from, to, starts, survivors } = plan else { return Ok(false) };
+    // There may be more.
+    shared.reclaim.store(true, Ordering::Release);
+    make_way(shared, planned + rewrite::file_bytes(survivors))?;
+    rewrite::begin(shared, from, to, Goal { starts }, survivors)
+}
+
+fn unless_gone(plan: Result<Plan, Attempt>) -> Result<Plan, SegmentError> {
+    match plan {
+        Ok(plan) => Ok(plan),
+        Err(Attempt::Again) => Ok(Plan::Nothing),
+        Err(Attempt::Failed(error)) => Err(SegmentError::Io(io::Error::other(error.to_string()))),
+    }
 }
 
 /// Sends an eviction to the writer, unless it is on its way already.

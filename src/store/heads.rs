@@ -58,8 +58,9 @@ impl Partition {
     pub(super) fn remove(&mut self, reason: LossReason, log_start: i64, what: Removed) -> bool {
         let retained = self.retained();
         let records = what.records.min(retained.records);
-        // Bytes may be an estimate; when nothing is left they are not.
-        let bytes = if records == retained.records { retained.bytes } else { what.bytes.min(retained.bytes) };
+        // Bytes may be an estimate; when nothing is left they are not, and what is left has some.
+        let left = retained.records - records;
+        let bytes = if left == 0 { retained.bytes } else { what.bytes.min(retained.bytes.saturating_sub(left)) };
         add_removed(&mut self.removed, reason, Removed { records, bytes });
         self.advance_log_start(log_start)
     }
@@ -238,6 +239,16 @@ impl Marks {
     pub(super) fn coarse(&self, marks_max: usize) -> Self {
         let step = self.0.len().div_ceil(marks_max.max(1)).max(1);
         Self(self.0.iter().step_by(step).copied().collect())
+    }
+
+    /// Takes later ones over.
+    pub(super) fn append(&mut self, later: &Self) {
+        self.0.extend_from_slice(&later.0);
+    }
+
+    /// When the first commit was made, by the wall clock of then.
+    pub(super) fn first_wall_ms(&self) -> Option<i64> {
+        self.0.first().map(|mark| mark.stamp.wall_ms)
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

@@ -3,10 +3,12 @@
 //! It is read from the segment's summary when it is wanted, not kept: memory doesn't grow with what is stored. Reading
 //! it is maintenance's work; only where maintenance has not kept up, the writer does it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::heads::proportion;
 use super::index::{BlockReader, PartitionSummary};
+use super::plan::Piece;
 use super::read::Attempt;
 use super::ring::{Segment, UseError};
 use super::segment::{SegmentError, SegmentFile};
@@ -93,4 +95,71 @@ fn of_unreadable(shared: &Shared, oldest: &Arc<Segment>) -> Result<Vec<Holding>,
         Some(Holding { partition, log_start: known.log_start, end, what })
     };
     Ok(beginnings.into_iter().filter_map(holding).collect())
+}
+
+/// What partitions hold from their log starts to these offsets, in the segments up to `last`. Nothing of those that were
+/// dropped, or begin there already.
+pub(super) fn before(shared: &Shared, starts: &[(PartitionId, i64)], last: u32) -> Result<Vec<Holding>, Attempt> {
+    let mut holdings: BTreeMap<PartitionId, Holding> = {
+        let view = shared.view();
+        let holding = |&(partition, end): &(PartitionId, i64)| {
+            let log_start = view.partitions.get(&partition)?.log_start;
+            let holding = Holding { partition, log_start, end, what: Removed::default() };
+            (log_start < end).then_some((partition, holding))
+        };
+        starts.iter().filter_map(holding).collect()
+    };
+    let segments = Arc::clone(&shared.view().segments);
+    for segment in segments.iter().filter(|segment| segment.id <= last && !segment.is_damaged()) {
+        shared.ring.with_file(segment, |file| {
+            for (partition, holding) in &mut holdings {
+                if let Some(summary) = file.summary(*partition)?
+                    && summary.next_offset > holding.log_start
+                    && summary.first_offset < holding.end
+                {
+                    let (from, to) = (holding.log_start, holding.end);
+                    let all = held(file, *partition, &summary, from)?;
+                    let beyond = if to < summary.next_offset {
+                        held(file, *partition, &summary, to)?
+                    } else {
+                        Removed::default()
+                    };
+                    holding.what.records += all.records.saturating_sub(beyond.records);
+                    holding.what.bytes += all.bytes.saturating_sub(beyond.bytes);
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(holdings.into_values().collect())
+}
+
+/// What a sealed segment still holds, for a plan: whole batches, since those are what a copy takes.
+pub(super) fn pieces(shared: &Shared, segment: &Arc<Segment>) -> Result<Vec<Piece>, Attempt> {
+    Ok(shared.ring.with_file(segment, |file| {
+        let summaries = file.summaries()?;
+        let mut pieces = Vec::new();
+        for (partition, summary) in summaries {
+            let log_start = shared.view().partitions.get(&partition).map(|known| known.log_start);
+            let Some(log_start) = log_start.filter(|log_start| *log_start < summary.next_offset) else { continue };
+            let first = log_start.max(summary.first_offset);
+            let whole = log_start <= summary.first_offset;
+            let bytes = if whole { summary.bytes } else { bytes_of_batches(file, partition, first)? };
+            pieces.push(Piece { partition, first, end: summary.next_offset, bytes });
+        }
+        Ok(pieces)
+    })?)
+}
+
+/// Bytes of the batches of a partition that hold anything from an offset on.
+fn bytes_of_batches(file: &SegmentFile, partition: PartitionId, from: i64) -> Result<u64, SegmentError> {
+    let mut bytes = 0;
+    file.index_blocks(partition, from, |first, packed| {
+        for batch in BlockReader::new(first, packed) {
+            let batch = batch.map_err(SegmentError::damaged)?;
+            bytes += if batch.next_offset > from { u64::from(batch.location.bytes) } else { 0 };
+        }
+        Ok(true)
+    })?;
+    Ok(bytes)
 }

@@ -1,9 +1,15 @@
-//! The loss ledger: which records went before a following reader had read them.
+//! The loss ledger: which records went, and which of them before a following reader had read them.
 //!
 //! A row of `Space::Ledger` is a range: reader, a zero byte, partition u32 and first offset i64, both big-endian → last
-//! offset i64, records u64, bytes u64, wall time ms i64, reason u8; little-endian. Ranges that touch and have the same
-//! reason melt into one; a reader has at most [`ROWS_MAX`] rows for a partition, beyond which the oldest two melt,
-//! keeping their sums. So the ledger is bounded and its sums are exact.
+//! offset i64, records u64, bytes u64, wall time ms i64, reason u8, then two bounds of when the records were appended, wall
+//! time ms i64 each; little-endian. Rows without a reader are the partition's own: what went, whoever had read it. Ranges
+//! that touch and have the same reason melt into one; a reader has at most [`ROWS_MAX`] rows for a partition, beyond which
+//! the oldest two melt, keeping their sums. So the ledger is bounded and its sums are exact.
+//!
+//! A deleted topic leaves one row of sums: a zero byte, 0xff four times, the commit u64 big-endian, the topic's id →
+//! LEB128 numbers: wall time ms, records and bytes accepted, number of reasons, for each its number, records, bytes; then
+//! number of readers, for each the length of its name, the name, records; then the topic's name. The oldest of them go
+//! beyond [`DELETED_TOPICS_MAX`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -16,7 +22,12 @@ use super::types::PartitionId;
 /// Most rows of a reader for a partition.
 pub(super) const ROWS_MAX: usize = 16;
 
-const VALUE_BYTES: usize = 33;
+/// Most deleted topics whose sums are kept.
+pub(super) const DELETED_TOPICS_MAX: usize = 64;
+/// The beginning of the keys of deleted topics: no partition has this number.
+pub(super) const DELETED: [u8; 5] = [0, 0xff, 0xff, 0xff, 0xff];
+
+const VALUE_BYTES: usize = 49;
 
 /// Who follows what.
 #[derive(Debug, Default)]
@@ -73,6 +84,8 @@ pub(super) fn value(entry: &LossEntry) -> Vec<u8> {
     value.extend_from_slice(&entry.bytes.to_le_bytes());
     value.extend_from_slice(&entry.wall_ms.to_le_bytes());
     value.push(entry.reason as u8);
+    value.extend_from_slice(&entry.appended_from_ms.to_le_bytes());
+    value.extend_from_slice(&entry.appended_to_ms.to_le_bytes());
     value
 }
 
@@ -81,6 +94,9 @@ pub(super) fn decode(key: &[u8], value: &[u8]) -> Option<LossEntry> {
     let (rest, first_offset) = key.split_last_chunk()?;
     let (rest, partition) = rest.split_last_chunk()?;
     let (_zero, reader) = rest.split_last()?;
+    if value.len() != VALUE_BYTES || key.starts_with(&DELETED) {
+        return None;
+    }
     let reason = LossReason::from_number(*value.get(32)?)?;
     Some(LossEntry {
         reader: String::from_utf8(reader.to_vec()).ok()?,
@@ -91,6 +107,8 @@ pub(super) fn decode(key: &[u8], value: &[u8]) -> Option<LossEntry> {
         bytes: u64_at(value, 16),
         reason,
         wall_ms: u64_at(value, 24) as i64,
+        appended_from_ms: u64_at(value, 33) as i64,
+        appended_to_ms: u64_at(value, 41) as i64,
     })
 }
 
@@ -121,6 +139,8 @@ fn melt(earlier: &LossEntry, later: &LossEntry) -> LossEntry {
         first_offset: earlier.first_offset,
         records: earlier.records + later.records,
         bytes: earlier.bytes + later.bytes,
+        appended_from_ms: earlier.appended_from_ms.min(later.appended_from_ms),
+        appended_to_ms: earlier.appended_to_ms.max(later.appended_to_ms),
         ..later.clone()
     }
 }
@@ -139,6 +159,8 @@ mod tests {
             bytes: 10,
             reason,
             wall_ms: -7,
+            appended_from_ms: first_offset,
+            appended_to_ms: last_offset,
         }
     }
 
@@ -147,7 +169,7 @@ mod tests {
         let entry = entry(5, 9, LossReason::Expired);
         assert_eq!(decode(&key(&entry), &value(&entry)), Some(entry.clone()));
         assert!(key(&entry).starts_with(&key_prefix("uplink/a", PartitionId(258))));
-        assert_eq!(decode(&key(&entry), &value(&entry)[..32]), None);
+        assert_eq!(decode(&key(&entry), &value(&entry)[..48]), None);
         assert_eq!(decode(b"short", &value(&entry)), None);
     }
 

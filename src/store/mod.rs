@@ -12,6 +12,8 @@
 //! | `handle`, `heal`, `prove`, `progress` | what outlives a failure, and how the store gets over it |
 //! | `queue`, `draft`, `pending`, `room`, `writer`, `commit_policy` | the way in |
 //! | `medium`, `flash` | the device below, what is written to it, and the daily budget |
+//! | `classes`, `plan`, `way`, `pins`, `copy`, `rewrite` | what goes when room is needed, and how |
+//! | `removal`, `deleted` | what is said of that |
 //! | `sealer`, `evictor`, `holdings`, `quarantine`, `reserve`, `retention`, `ledger`, `engine` | maintenance |
 //! | `place`, `read`, `scan` | the way out |
 //! | `open`, `recovery`, `once`, `overlay`, `reader`, `fsck`, `repair` | opening, and looking without changing |
@@ -28,6 +30,8 @@ mod chunks;
 mod classes;
 mod cold;
 mod commit_policy;
+mod copy;
+mod deleted;
 mod directory;
 mod draft;
 mod engine;
@@ -52,7 +56,9 @@ mod open;
 mod options;
 mod overlay;
 mod pending;
+mod pins;
 mod place;
+mod plan;
 mod producers;
 mod progress;
 mod prove;
@@ -61,9 +67,11 @@ mod queue;
 mod read;
 mod reader;
 mod recovery;
+mod removal;
 mod repair;
 mod reserve;
 mod retention;
+mod rewrite;
 mod ring;
 mod room;
 mod scan;
@@ -76,16 +84,19 @@ mod tail;
 mod trust;
 mod types;
 mod view;
+mod way;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub use classes::Class;
+pub use deleted::DeletedTopic;
 pub use draft::Draft;
 pub use engine::{Engine, EngineHandle};
 pub use epoch_time::EpochTime;
@@ -102,7 +113,7 @@ pub use reader::Reader;
 pub use repair::{RepairReport, repair};
 pub use status::{FlashStatus, LossEntry, LossReason, Opening, StoreStatus};
 pub use types::{
-    BootEpoch, CommitObserver, CommitSeq, Committed, EpochRow, Operation, PartitionAccounts, PartitionHead,
+    BootEpoch, CommitObserver, CommitSeq, Committed, EpochRow, LossSink, Operation, PartitionAccounts, PartitionHead,
     PartitionId, ReadBatches, Refused, Removed, Retention, ScanChunk, ScannedBatch, Space, Stamp,
 };
 pub use writer::WriterStep;
@@ -346,22 +357,57 @@ impl Store {
         lock(&self.shared().classes).insert(partition, class);
     }
 
+    /// Keeps a range of a partition from going, for a reader that is in doubt whether it has read it, in place of what
+    /// that reader had pinned there. Not durable.
+    pub fn pin(&self, reader: &str, partition: PartitionId, range: Range<i64>) {
+        lock(&self.shared().env.pins).pin(reader, partition, range);
+    }
+
+    /// Ends [`Store::pin`].
+    pub fn unpin(&self, reader: &str, partition: PartitionId) {
+        lock(&self.shared().env.pins).unpin(reader, partition);
+    }
+
+    /// Lets someone tell of losses, in the commits that make them.
+    pub fn tell_losses(&self, sink: Arc<dyn LossSink>) {
+        *lock(&self.shared().loss_sink) = Some(shared::Teller(sink));
+    }
+
+    /// The accounts of deleted topics, oldest first; of a bounded number of them.
+    pub fn deleted_topics(&self) -> Vec<DeletedTopic> {
+        let shared = self.shared();
+        let view = shared.view();
+        let rows = view.state.range(Space::Ledger, &ledger::DELETED);
+        rows.filter_map(|(key, value)| DeletedTopic::decode(key, value)).collect()
+    }
+
     /// Bound of everything on disk.
     pub fn max_bytes(&self) -> u64 {
         self.shared().max_bytes
     }
 
-    /// The loss ledger, by reader, partition and offset.
+    /// The loss ledger, by reader, partition and offset: what went before a follower had read it.
     pub fn losses(&self) -> Vec<LossEntry> {
+        self.ledger(false)
+    }
+
+    /// The partitions' own books, by partition and offset: what went, whoever had read it.
+    pub fn removals(&self) -> Vec<LossEntry> {
+        self.ledger(true)
+    }
+
+    fn ledger(&self, own: bool) -> Vec<LossEntry> {
         let shared = self.shared();
         let view = shared.view();
-        view.state.range(Space::Ledger, &[]).filter_map(|(key, value)| ledger::decode(key, value)).collect()
+        let rows = view.state.range(Space::Ledger, &[]).filter_map(|(key, value)| ledger::decode(key, value));
+        rows.filter(|entry| entry.reader.is_empty() == own).collect()
     }
 
     /// The store's figures.
     pub fn status(&self) -> StoreStatus {
         let shared = self.shared();
         let disk_bytes = shared.disk_bytes();
+        let rewrite_budget_left = shared.rewrite.budget_left(&shared);
         let view = shared.view();
         StoreStatus {
             max_bytes: shared.max_bytes,
@@ -384,6 +430,10 @@ impl Store {
             commits: shared.counters.commits.load(Ordering::Relaxed),
             payload_bytes: shared.counters.payload_bytes.load(Ordering::Relaxed),
             evictions: shared.counters.evictions.load(Ordering::Relaxed),
+            rewrites: shared.counters.rewrites.load(Ordering::Relaxed),
+            rewritten_bytes: shared.counters.rewritten_bytes.load(Ordering::Relaxed),
+            rewrite_budget_left,
+            rewrite_budget: shared.rewrite_budget,
             poisoned: lock(&shared.poison).as_ref().map(ToString::to_string),
             healing: self.handle.healing(),
             flash: shared.flash_status(),

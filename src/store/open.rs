@@ -1,7 +1,7 @@
 //! Opens a store: settles its options, claims its directory, recovers, seals what a crash left unsealed.
 
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use super::overlay::OverlayDisk;
 use super::prove::HEAL_NEW;
 use super::queue::Queue;
 use super::recovery::{self, Access, io_error, segment_error};
+use super::rewrite::Rewrite;
 use super::ring::{Ring, lock};
 use super::sealer;
 use super::segment::SegmentError;
@@ -140,7 +141,11 @@ fn build(
         None => time,
     };
     clock.set_basis(time.basis_ms);
+    let classes = failed.map(|failed| Arc::clone(&failed.classes)).unwrap_or_default();
     let env = DraftEnv {
+        pins: failed.map(|failed| Arc::clone(&failed.env.pins)).unwrap_or_default(),
+        classes: Arc::clone(&classes),
+        promises_used_up: AtomicBool::new(false),
         clock,
         time: Mutex::new(time),
         same_clock_from: failed.map_or(ordinal, |failed| failed.env.same_clock_from),
@@ -165,7 +170,11 @@ fn build(
         queue: Queue::new(options.queue_ops_max, options.queue_bytes_max),
         observers: failed.map(|failed| Arc::clone(&failed.observers)).unwrap_or_default(),
         retention: failed.map(|failed| Arc::clone(&failed.retention)).unwrap_or_default(),
-        classes: failed.map(|failed| Arc::clone(&failed.classes)).unwrap_or_default(),
+        classes,
+        loss_sink: failed.map(|failed| Arc::clone(&failed.loss_sink)).unwrap_or_default(),
+        rewrite: Rewrite::default(),
+        rewrite_budget: options.rewrite_budget_bytes.unwrap_or(sizes.max_bytes),
+        reclaim: AtomicBool::new(true),
         max_bytes: sizes.max_bytes,
         on_full: options.on_full,
         rules: Rules { window_ms: ms(options.commit_window), interval_max_ms: ms(options.commit_interval_max) },

@@ -56,6 +56,9 @@ pub struct StoreOptions {
     pub active_cache_bytes: usize,
     /// redb's cache for each open sealed segment (at most [`SEALED_OPEN_MAX`]).
     pub sealed_cache_bytes: usize,
+    /// Most bytes that rewriting sealed segments may write in a day; beyond, the oldest segment is evicted whole. `None`:
+    /// as much as `max_bytes`.
+    pub rewrite_budget_bytes: Option<u64>,
     /// Bound of all keyed state. `None`: a 16th of `max_bytes`, at least 256 KiB and at most 16 MiB.
     pub state_bytes_max: Option<u64>,
     /// Counts up while the store is opened, with every read and every commit that is replayed: for a watchdog.
@@ -88,6 +91,7 @@ impl StoreOptions {
             tail_bytes_max: 4 * MIB as usize,
             active_cache_bytes: 4 * MIB as usize,
             sealed_cache_bytes: MIB as usize,
+            rewrite_budget_bytes: None,
             state_bytes_max: None,
             opening_steps: Arc::default(),
             #[cfg(debug_assertions)]

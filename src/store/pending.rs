@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use super::chunks::{CHUNK_BYTES, Room, Stream};
 use super::format::{CommitHeader, ENTRY_HEADER_BYTES, Removal, Stamps, StreamWriter};
 use super::heads::add_removed;
-use super::status::LossReason;
+use super::status::{LossEntry, LossReason};
 use super::types::{Operation, PartitionId, Removed, Space};
 use super::view::View;
 use crate::record::{BatchBuilder, BatchError, Compression, Mark, Producer, header};
@@ -32,6 +32,8 @@ pub(super) struct Pending {
     pub state_growth: i64,
     /// About the length of the stream.
     pub bytes: usize,
+    /// What is lost by it, for the one who tells of losses.
+    pub losses: Vec<LossEntry>,
     undo: Undo,
 }
 
@@ -44,6 +46,7 @@ struct Undo {
     producers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     state_growth: i64,
     bytes: usize,
+    losses: usize,
 }
 
 struct SavedRow {
@@ -159,7 +162,8 @@ impl PendingPartition {
 impl Pending {
     /// Remembers how things stand before an operation.
     pub(super) fn begin_operation(&mut self) {
-        self.undo = Undo { state_growth: self.state_growth, bytes: self.bytes, ..Undo::default() };
+        self.undo =
+            Undo { state_growth: self.state_growth, bytes: self.bytes, losses: self.losses.len(), ..Undo::default() };
     }
 
     /// Undoes what was changed since.
@@ -187,6 +191,7 @@ impl Pending {
         }
         self.state_growth = undo.state_growth;
         self.bytes = undo.bytes;
+        self.losses.truncate(undo.losses);
     }
 
     pub(super) fn partition(&self, id: PartitionId) -> Option<&PendingPartition> {
@@ -262,6 +267,11 @@ impl Pending {
             }
         }
         by_reason
+    }
+
+    /// Whether it drops a partition.
+    pub(super) fn drops(&self) -> bool {
+        self.partitions.values().any(|partition| partition.flags.dropped)
     }
 
     /// Its stream, in the order that can be replayed.

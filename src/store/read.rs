@@ -39,6 +39,12 @@ impl From<UseError> for Attempt {
     }
 }
 
+impl From<SegmentError> for Attempt {
+    fn from(error: SegmentError) -> Self {
+        UseError::Segment(error).into()
+    }
+}
+
 impl From<ReadError> for Attempt {
     fn from(error: ReadError) -> Self {
         Self::Failed(error)

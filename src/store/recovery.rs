@@ -23,7 +23,8 @@ use super::cold::{ColdFile, STATE_FILE};
 use super::disk::OpenMode;
 use super::error::OpenError;
 use super::format::Malformed;
-use super::ring::{Ring, SPARE_NEW, Segment, condemned_id, segment_id};
+use super::rewrite;
+use super::ring::{REWRITE_NEW, Ring, SPARE_NEW, Segment, condemned_id, segment_id};
 use super::segment::{Activation, SegmentError, SegmentFile};
 use super::types::Space;
 use super::view::{Known, View};
@@ -74,6 +75,7 @@ pub(super) fn recover(ring: &Ring, tail_bytes_max: usize, access: Access) -> Res
         replay(ring, before.opened, &mut view, &known)?;
     }
     replay(ring, active, &mut view, &known)?;
+    let files = finish_rewrite(ring, files, &view, access)?;
     let other_bytes = take_in_sealed(ring, &files, &mut view, access).map_err(|what| damaged(&active_path, what))?;
     let evicted = view.take_evicted();
     if access == Access::Write {
@@ -87,14 +89,17 @@ struct Files {
     /// Occupied bytes by id.
     segments: BTreeMap<u32, u64>,
     spare_new: bool,
+    /// A copy of sealed segments that was being made, or has not got its name yet: occupied bytes.
+    rewrite_new: Option<u64>,
 }
 
 fn list(ring: &Ring) -> Result<Files, OpenError> {
     let entries = ring.disk.list(&ring.dir).map_err(|error| io_error(&ring.dir, error))?;
-    let mut files = Files { segments: BTreeMap::new(), spare_new: false };
+    let mut files = Files { segments: BTreeMap::new(), spare_new: false, rewrite_new: None };
     for entry in entries {
         let Some(name) = entry.name.to_str() else { continue };
         files.spare_new |= name == SPARE_NEW;
+        files.rewrite_new = if name == REWRITE_NEW { Some(entry.allocated) } else { files.rewrite_new };
         if let Some(id) = segment_id(name) {
             files.segments.insert(id, entry.allocated);
         }
@@ -162,7 +167,8 @@ impl Before {
         };
         let sealed = file.sealed().map_err(|error| segment_error(&path, error))?.is_some();
         let activation = file.activation().map_err(|error| segment_error(&path, error))?;
-        let activation = activation.ok_or_else(|| damaged(&path, "it is blank, but later segments hold data"))?;
+        // Evicted, and made a spare, with the crash before the new name was durable.
+        let Some(activation) = activation else { return Ok(None) };
         Ok(Some(Self { opened: Opened { id, path, file, activation }, sealed }))
     }
 }
@@ -216,6 +222,30 @@ fn load_state(
     Ok(behind || loaded.len() < wanted.len())
 }
 
+/// Finishes the swap of a rewrite that was declared, or removes its copy; removes files that were given up by a rewrite.
+fn finish_rewrite(ring: &Ring, mut files: Files, view: &View, access: Access) -> Result<Files, OpenError> {
+    if access == Access::Inspect {
+        return Ok(files);
+    }
+    let new = ring.dir.join(REWRITE_NEW);
+    if let Some(allocated) = files.rewrite_new.take() {
+        let named = rewrite::recover(ring, view).map_err(|error| io_error(&new, error))?;
+        files.segments.extend(named.map(|id| (id, allocated)));
+    }
+    let rows: Vec<_> = view.rows().filter_map(Result::ok).collect();
+    let given_up = |id: &u32| rows.iter().any(|row| (row.covers_from..row.id).contains(id));
+    let given_up: Vec<u32> = files.segments.keys().filter(|id| given_up(id)).copied().collect();
+    for id in &given_up {
+        let path = ring.path(*id);
+        ring.disk.remove(&path).map_err(|error| io_error(&path, error))?;
+        files.segments.remove(id);
+    }
+    if !given_up.is_empty() {
+        ring.disk.sync_dir(&ring.dir).map_err(|error| io_error(&ring.dir, error))?;
+    }
+    Ok(files)
+}
+
 /// Puts the segments of the directory into the ring, below those that were replayed. Returns the bytes of segment files
 /// that are no part of it.
 fn take_in_sealed(ring: &Ring, files: &Files, view: &mut View, access: Access) -> Result<u64, Malformed> {
@@ -223,8 +253,10 @@ fn take_in_sealed(ring: &Ring, files: &Files, view: &mut View, access: Access) -
     let below = replayed.first().copied().unwrap_or(0);
     let rows = view.rows().collect::<Result<Vec<_>, _>>()?;
     let mut sealed = Vec::new();
+    // Where files aren't changed, a declared copy is read under the name that it has.
+    let unnamed = rewrite::noted(view).filter(|_| files.rewrite_new.is_some()).map(|(_, to)| to);
     for row in rows.iter().filter(|row| row.id < below) {
-        let path = ring.path(row.id);
+        let path = if Some(row.id) == unnamed { ring.dir.join(REWRITE_NEW) } else { ring.path(row.id) };
         let listed = files.segments.get(&row.id).copied();
         // Closing what a crash left open has changed what the newest of them occupies.
         let newest = row.last_commit + 1 == view.segments.front().map_or(0, |segment| segment.first_commit);

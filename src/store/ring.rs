@@ -28,6 +28,8 @@ use super::segment::{SegmentError, SegmentFile};
 use super::sim::Planted;
 use super::types::{CommitSeq, PartitionId};
 
+/// A copy of sealed segments that is being made.
+pub(super) const REWRITE_NEW: &str = "rewrite.new";
 /// A file on its way to become a spare.
 pub(super) const SPARE_NEW: &str = "spare.new";
 const SEGMENT_SUFFIX: &str = ".seg";
@@ -238,6 +240,8 @@ pub(super) struct Ring {
     /// A fault planted on purpose, for tests.
     #[cfg(debug_assertions)]
     pub planted: Option<Planted>,
+    /// What a copy of sealed segments may come to occupy.
+    rewrite_bytes: AtomicU64,
     begins: Mutex<BeginCache>,
     /// See `StoreOptions::opening_steps`.
     pub steps: Arc<AtomicU64>,
@@ -265,6 +269,7 @@ impl Ring {
             doomed: Mutex::default(),
             #[cfg(debug_assertions)]
             planted: None,
+            rewrite_bytes: AtomicU64::new(0),
             begins: Mutex::default(),
             steps: Arc::default(),
         }
@@ -623,10 +628,76 @@ impl Ring {
         Ok(())
     }
 
+    /// Makes the file for a copy of sealed segments, which counts as `bytes` from now on.
+    pub(super) fn create_rewrite(&self, bytes: u64) -> Result<SegmentFile, SegmentError> {
+        let _one_at_a_time = lock(&self.files);
+        self.count_rewrite(bytes);
+        let file = self.create_new(&self.dir.join(REWRITE_NEW)).map_err(SegmentError::Io);
+        file.and_then(|file| SegmentFile::create(file, self.active_cache_bytes)).inspect_err(|_| self.count_rewrite(0))
+    }
+
+    /// Says what the copy may come to occupy.
+    pub(super) fn count_rewrite(&self, bytes: u64) {
+        self.rewrite_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Makes the name of a complete copy durable; returns what it occupies.
+    pub(super) fn complete_rewrite(&self) -> Result<u64, SegmentError> {
+        self.sync_dir().map_err(SegmentError::Io)?;
+        let file = self.disk.open(&self.dir.join(REWRITE_NEW), OpenMode::Read).map_err(SegmentError::Io)?;
+        let allocated = file.allocated().map_err(SegmentError::Io)?;
+        self.count_rewrite(allocated);
+        Ok(allocated)
+    }
+
+    /// Gives a declared copy the name of segment `id`, durably; returns what it occupies.
+    pub(super) fn name_rewrite(&self, id: u32) -> io::Result<u64> {
+        let _one_at_a_time = lock(&self.files);
+        let (new, path) = (self.dir.join(REWRITE_NEW), self.path(id));
+        match self.disk.rename(&new, &path) {
+            // It had succeeded, and the sync behind it had not.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
+        self.sync_dir()?;
+        self.disk.open(&path, OpenMode::Read)?.allocated()
+    }
+
+    /// Removes a copy that is of no use any more.
+    pub(super) fn remove_rewrite(&self) -> io::Result<()> {
+        let _one_at_a_time = lock(&self.files);
+        match self.disk.remove(&self.dir.join(REWRITE_NEW)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => self.count_rewrite(0),
+        }
+        Ok(())
+    }
+
+    /// A segment's file has another content now: nobody can use the old one any more when this returns.
+    pub(super) fn replaced(&self, segment: &Arc<Segment>) {
+        self.forget_open(segment);
+        segment.set_gone();
+    }
+
+    /// What the spare will occupy beyond that once it is full.
+    pub(super) fn spare_growth(&self) -> u64 {
+        if self.has_spare() { self.segment_bytes.saturating_sub(self.spare_bytes()) } else { 0 }
+    }
+
+    /// Removes the spare, to have its room.
+    pub(super) fn remove_spare(&self) -> io::Result<()> {
+        let _one_at_a_time = lock(&self.files);
+        let Some(spare) = lock(&self.spare).take() else { return Ok(()) };
+        let path = spare.path;
+        drop(spare.file);
+        self.disk.remove(&path)?;
+        self.sync_dir()
+    }
+
     /// Bytes of the spare and of evicted segments whose files are still there.
     pub(super) fn idle_bytes(&self) -> u64 {
         let doomed: u64 = lock(&self.doomed).iter().map(|segment| segment.allocated()).sum();
-        self.spare_bytes() + doomed + self.condemned().1
+        self.spare_bytes() + doomed + self.condemned().1 + self.rewrite_bytes.load(Ordering::Relaxed)
     }
 }
 

@@ -25,10 +25,10 @@ use std::sync::{Arc, Mutex};
 use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, TableDefinition};
 
 use super::backend::{Backend, Usage};
-use super::chunks::{Stream, cut_plain};
+use super::chunks::{Room, Stream, cut_plain};
 use super::directory::Beginnings;
 use super::disk::{Disk, DiskFile, OpenMode};
-use super::format::{self, FORMAT_VERSION, FORMAT_VERSION_MIN, READER_VERSION_MIN, u32_at, u64_at};
+use super::format::{self, FORMAT_VERSION, FORMAT_VERSION_MIN, READER_VERSION_MIN, StreamWriter, u32_at, u64_at};
 use super::index::{BatchRef, PartitionSummary, SegmentIndex};
 use super::log_parts::{self, LogParts};
 use super::once::OnceFile;
@@ -49,6 +49,8 @@ const META_ACTIVATED: &str = "activated";
 const META_HOT: &str = "hot";
 /// Numbers of the spaces that were in `state.redb` instead.
 const META_COLD: &str = "cold";
+/// Only in a copy of sealed segments: the first segment whose place it takes, u32.
+const META_COPY: &str = "copy";
 /// Last commit u64, then the time marks; there once sealed.
 const META_SEALED: &str = "sealed";
 
@@ -253,14 +255,55 @@ impl SegmentFile {
                     table.insert((space.number(), chunk), bytes).map_err(fail)?;
                 }
             }
-            let mut begin = txn.open_table(BEGIN).map_err(fail)?;
-            for (first, packed) in &activation.begin {
-                begin.insert(first, with_crc(packed).as_slice()).map_err(fail)?;
-            }
+            write_beginnings(txn, activation)?;
             self.insert_stream(txn, activation.first_commit, stream)
         })?;
         lock(&self.parts).stored(activation.first_commit, stream);
         Ok(())
+    }
+
+    /// As [`SegmentFile::activate`], of a copy of sealed segments: without state or a first commit. It covers the segments
+    /// from `covers_from` on, and commits may be missing in it.
+    pub(super) fn activate_copy(&self, activation: &Activation, covers_from: u32) -> Result<(), SegmentError> {
+        self.write(|txn| {
+            let mut meta = txn.open_table(META).map_err(fail)?;
+            meta.insert(META_ACTIVATED, activation.encode().as_slice()).map_err(fail)?;
+            meta.insert(META_HOT, &[][..]).map_err(fail)?;
+            meta.insert(META_COLD, &[][..]).map_err(fail)?;
+            meta.insert(META_COPY, covers_from.to_le_bytes().as_slice()).map_err(fail)?;
+            write_beginnings(txn, activation)
+        })
+    }
+
+    /// Whether it is a copy of sealed segments, in which commits may be missing.
+    pub(super) fn is_copy(&self) -> Result<bool, SegmentError> {
+        self.read(|txn| {
+            let Some(meta) = table_if_any(txn.open_table(META))? else { return Ok(false) };
+            Ok(meta.get(META_COPY).map_err(fail)?.is_some())
+        })
+    }
+
+    /// Appends commits in one durable transaction, each cut to the `room` that the one before left. Gives each to `placed`
+    /// as it is stored.
+    pub(super) fn append_all(
+        &self,
+        commits: Vec<(CommitSeq, StreamWriter)>,
+        room: &mut Room,
+        mut placed: impl FnMut(CommitSeq, &Stream),
+    ) -> Result<(), SegmentError> {
+        self.write(|txn| {
+            for (seq, writer) in commits {
+                if self.begins_part() {
+                    *room = Room::default();
+                }
+                let stream = writer.finish(*room);
+                self.insert_stream(txn, seq, &stream)?;
+                lock(&self.parts).stored(seq, &stream);
+                *room = room.after(&stream.chunk_ends);
+                placed(seq, &stream);
+            }
+            Ok(())
+        })
     }
 
     /// Appends a commit, durably. Commits come in the order of their numbers.
@@ -571,6 +614,14 @@ pub(super) fn check_version(raw: &[u8]) -> Result<(), SegmentError> {
         (version, _) if version < FORMAT_VERSION_MIN => Err(SegmentError::TooOld(version)),
         _ => Ok(()),
     }
+}
+
+fn write_beginnings(txn: &redb::WriteTransaction, activation: &Activation) -> Result<(), SegmentError> {
+    let mut begin = txn.open_table(BEGIN).map_err(fail)?;
+    for (first, packed) in &activation.begin {
+        begin.insert(first, with_crc(packed).as_slice()).map_err(fail)?;
+    }
+    Ok(())
 }
 
 fn numbers(spaces: &[Space]) -> Vec<u8> {

@@ -15,10 +15,11 @@ use super::medium::{Device, Medium};
 use super::options::OnFull;
 use super::progress::Progress;
 use super::queue::Queue;
+use super::rewrite::Rewrite;
 use super::ring::{Ring, lock};
 use super::sealer::growth_of;
 use super::status::FlashStatus;
-use super::types::{CommitObserver, PartitionId, Retention};
+use super::types::{CommitObserver, LossSink, PartitionId, Retention};
 use super::view::View;
 use crate::metrics::METRICS;
 use crate::record::Compression;
@@ -39,6 +40,13 @@ pub(super) struct Shared {
     pub observers: Arc<Mutex<Observers>>,
     pub retention: Arc<Mutex<HashMap<PartitionId, Retention>>>,
     pub classes: Arc<Mutex<HashMap<PartitionId, Class>>>,
+    /// Who tells of losses, if anyone does; outlives a failure too.
+    pub loss_sink: Arc<Mutex<Option<Teller>>>,
+    pub rewrite: Rewrite,
+    /// Bytes a day.
+    pub rewrite_budget: u64,
+    /// A partition was dropped, or nobody has looked yet: there may be segments worth rewriting without need.
+    pub reclaim: AtomicBool,
     pub max_bytes: u64,
     pub on_full: OnFull,
     pub rules: Rules,
@@ -84,12 +92,25 @@ impl std::fmt::Debug for Observers {
     }
 }
 
+/// Who tells of losses.
+#[derive(Clone)]
+pub(super) struct Teller(pub Arc<dyn LossSink>);
+
+impl std::fmt::Debug for Teller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Teller")
+    }
+}
+
 /// Figures since the store was opened.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub commits: AtomicU64,
     pub payload_bytes: AtomicU64,
     pub evictions: AtomicU64,
+    pub rewrites: AtomicU64,
+    /// Bytes of files that rewrites made.
+    pub rewritten_bytes: AtomicU64,
 }
 
 /// Wakes the maintenance thread.

@@ -42,6 +42,13 @@ pub struct StoreStatus {
     pub payload_bytes: u64,
     /// Segments evicted since the store was opened.
     pub evictions: u64,
+    /// Runs of segments that were rewritten, or taken out, since the store was opened.
+    pub rewrites: u64,
+    /// Bytes of files that rewrites have made since the store was opened.
+    pub rewritten_bytes: u64,
+    /// What may still be rewritten today, and a day's budget of it.
+    pub rewrite_budget_left: u64,
+    pub rewrite_budget: u64,
     /// Why the store stopped, while it is not open again.
     pub poisoned: Option<String>,
     pub healing: Healing,
@@ -128,9 +135,10 @@ impl LossReason {
     }
 }
 
-/// An entry of the loss ledger: a range that a following reader had not read when it went.
+/// An entry of the loss ledger: a range that went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LossEntry {
+    /// A reader that follows and had not read these; empty for the partition's own book, whoever had read them.
     pub reader: String,
     pub partition: PartitionId,
     /// First and last offset lost.
@@ -143,4 +151,7 @@ pub struct LossEntry {
     pub reason: LossReason,
     /// Wall clock of the latest loss in this entry, Unix milliseconds, believed or not.
     pub wall_ms: i64,
+    /// Bounds of when the records were appended, by the wall clock of then.
+    pub appended_from_ms: i64,
+    pub appended_to_ms: i64,
 }

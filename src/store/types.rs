@@ -5,7 +5,7 @@ use std::fmt;
 use super::draft::Draft;
 use super::epoch_time::EpochTime;
 use super::error::StoreError;
-use super::status::LossReason;
+use super::status::{LossEntry, LossReason};
 
 /// Number of an atomic commit. The first is 1; each commit is one higher than the one before; never reused.
 pub type CommitSeq = u64;
@@ -142,6 +142,13 @@ pub struct Committed {
 /// Runs on the writer: it must only signal, never wait.
 pub trait CommitObserver: Send + Sync {
     fn committed(&self, committed: &Committed);
+}
+
+/// Called by the writer with all losses of a commit, before that is made: what it appends and puts is part of it.
+///
+/// Runs on the writer: it must never wait.
+pub trait LossSink: Send + Sync {
+    fn tell(&self, draft: &mut Draft<'_>, losses: &[LossEntry]);
 }
 
 /// The draft is full: the writer commits what it has, and applies the operation again in the next commit.

@@ -30,6 +30,11 @@ pub(super) const META_EVICTED: &[u8] = b"evicted-through";
 /// Row of `Space::Meta`: the account of what is written (`flash.rs`).
 pub(super) const META_FLASH: &[u8] = b"flash";
 
+/// Row of `Space::Meta`: a rewrite that is declared and may not be swapped in yet (see `rewrite`).
+pub(super) const META_REWRITE: &[u8] = b"rewrite";
+/// Row of `Space::Meta`: bytes ever written by rewrites, and what of the day's budget is used up, u64 little-endian each.
+pub(super) const META_REWRITTEN: &[u8] = b"rewritten";
+
 /// The committed view.
 #[derive(Debug)]
 pub(super) struct View {
@@ -312,6 +317,23 @@ impl View {
             segments.retain(|segment| !taken.iter().any(|other| Arc::ptr_eq(other, segment)));
         }
         taken
+    }
+
+    /// Puts the rewritten form of a run, if there is one, in the place of its segments.
+    pub(super) fn replace(&mut self, run: &[Arc<Segment>], new: Option<Arc<Segment>>) {
+        let segments = Arc::make_mut(&mut self.segments);
+        segments.retain(|segment| !run.iter().any(|old| Arc::ptr_eq(old, segment)));
+        if let Some(new) = new {
+            let at = segments.partition_point(|segment| segment.id < new.id);
+            segments.insert(at, new);
+        }
+    }
+
+    /// The wall time of the oldest commit that is still there, by the time marks.
+    pub(super) fn oldest_append_ms(&self) -> Option<i64> {
+        let oldest = self.state.range(Space::Segment, &[]).next();
+        let row = oldest.and_then(|(key, value)| SegmentRow::decode(key, value).ok());
+        row.and_then(|row| row.marks.first_wall_ms()).or_else(|| self.active_marks.first_wall_ms())
     }
 
     /// All segments up to this id are evicted.

@@ -21,8 +21,10 @@ use super::evictor;
 use super::format::CommitHeader;
 use super::options::OnFull;
 use super::pending::Pending;
+use super::plan::Plan;
 use super::progress::Work;
 use super::queue::Queued;
+use super::rewrite::{self, Declared};
 use super::ring::{Segment, lock};
 use super::room::{self, Lack};
 use super::sealer;
@@ -147,6 +149,7 @@ impl Writer {
     fn apply(&mut self, op: &mut dyn Operation) -> Result<(), Refused> {
         if self.pending.ops.is_empty() {
             self.full = self.make_room().err();
+            self.shared.env.promises_used_up.store(self.shared.promises_are_used_up(), Ordering::Relaxed);
         }
         let view = self.shared.view();
         self.pending.begin_operation();
@@ -188,12 +191,23 @@ impl Writer {
         if pending.is_unchanged() {
             return Ok(Committed { seq: self.shared.view().last_commit, ..Committed::default() });
         }
+        self.tell_losses(pending);
         let bytes = pages_bytes(pending.bytes) + COMMIT_OVERHEAD_BYTES;
         if let Some(lack) = room::lack(&self.shared, bytes) {
             return Err(lack.error());
         }
         let roll = self.must_roll(bytes);
-        self.append(pending, roll)
+        let drops = pending.drops();
+        let committed = self.append(pending, roll)?;
+        if drops {
+            let view = self.shared.view();
+            lock(&self.shared.classes).retain(|id, _| view.partitions.contains_key(id));
+            self.shared.reclaim.store(true, Ordering::Release);
+        }
+        if drops || self.shared.rewrite.is_active() {
+            self.shared.maintenance.wake();
+        }
+        Ok(committed)
     }
 
     /// Whether the active segment can't take `bytes` more and its own index.
@@ -231,6 +245,12 @@ impl Writer {
                 }
                 continue;
             }
+            if self.shared.rewrite.is_active() {
+                if !self.drive_rewrite(lack) {
+                    return Err(lack);
+                }
+                continue;
+            }
             if lack == Lack::Bound && self.shared.on_full == OnFull::Refuse {
                 return Err(lack);
             }
@@ -241,6 +261,11 @@ impl Writer {
                     let _poisoned = self.fail(&error);
                     return Err(lack);
                 }
+            }
+            match self.way_out(lack) {
+                Some(Plan::Oldest) => {}
+                Some(Plan::Rewrite { .. }) => continue,
+                Some(Plan::Nothing) | None => return Err(lack),
             }
             let evict = match lack {
                 Lack::Bound => evictor::oldest(&self.shared),
@@ -256,11 +281,65 @@ impl Writer {
             };
             let mut pending = Pending::default();
             evict.enter(&mut Draft::new(&self.shared.view(), &self.shared.env, &mut pending, None));
+            self.tell_losses(&mut pending);
             if self.append(&mut pending, false).is_err() {
                 return Err(lack);
             }
         }
         Ok(())
+    }
+
+    /// Which way there is to make room; begins it if it is a rewrite.
+    fn way_out(&self, lack: Lack) -> Option<Plan> {
+        match lack {
+            Lack::Filesystem => Some(Plan::Oldest),
+            Lack::Bound => evictor::begin_rewrite_in_need(&self.shared)
+                .inspect_err(|error| log::warn!("looking for room: {error}"))
+                .ok(),
+        }
+    }
+
+    /// Moves the rewrite on that is under way, if need be by a commit of its own; gives it up where the filesystem has no
+    /// room for it. Whether that went well.
+    fn drive_rewrite(&mut self, lack: Lack) -> bool {
+        if lack == Lack::Filesystem {
+            if let Err(error) = rewrite::give_up(&self.shared) {
+                log::warn!("giving up a rewrite: {error}");
+            }
+        } else if self.shared.rewrite.is_ready() {
+            let mut pending = Pending::default();
+            let entered = {
+                let view = self.shared.view();
+                rewrite::declare(&self.shared, &mut Draft::new(&view, &self.shared.env, &mut pending, None))
+            };
+            if entered != Declared::Yes {
+                return true;
+            }
+            match sealer::step(&self.shared) {
+                Ok(_) => {}
+                Err(SegmentError::NoRoom) => return false,
+                Err(error) => {
+                    let _poisoned = self.fail(&error);
+                    return false;
+                }
+            }
+            self.tell_losses(&mut pending);
+            if self.append(&mut pending, false).is_err() {
+                return false;
+            }
+            rewrite::settle(&self.shared);
+        }
+        rewrite::step(&self.shared).inspect_err(|error| log::warn!("rewriting segments: {error}")).is_ok()
+    }
+
+    /// Lets the one who tells of losses add to the commit what it says of this one's.
+    fn tell_losses(&self, pending: &mut Pending) {
+        let losses = std::mem::take(&mut pending.losses);
+        let teller = lock(&self.shared.loss_sink).clone();
+        if let Some(teller) = teller.filter(|_| !losses.is_empty()) {
+            let view = self.shared.view();
+            teller.0.tell(&mut Draft::new(&view, &self.shared.env, pending, None), &losses);
+        }
     }
 
     /// Writes a commit, into the active segment or as the first one of the next, and moves the view.

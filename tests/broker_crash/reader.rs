@@ -54,7 +54,8 @@ fn oldest(gateway: &Gateway) -> Option<PartitionId> {
         let head = store.head(*id).filter(|head| head.log_start < head.high_watermark)?;
         Some((store.scan_start(*id, head.log_start).ok()?, *id))
     };
-    store.partitions().iter().filter_map(begin).min().map(|(_, id)| id)
+    let of_clients = |id: &&PartitionId| gateway.broker.topic_of(**id).is_some_and(|(topic, _)| !topic.is_internal());
+    store.partitions().iter().filter(of_clients).filter_map(begin).min().map(|(_, id)| id)
 }
 
 fn hold_up(gateway: &mut Gateway, partition: PartitionId, rng: &mut Rng) -> Verdict {

@@ -25,6 +25,11 @@ fn a_power_cut_anywhere_loses_nothing_while_the_oldest_is_evicted() {
 }
 
 #[test]
+fn a_power_cut_anywhere_loses_nothing_while_segments_are_rewritten() {
+    with_seeds(14..17, cut_while_rewriting);
+}
+
+#[test]
 fn closed_killed_and_cut_off_again_and_again() {
     with_seeds(20..30, many_lives);
 }
@@ -48,9 +53,10 @@ fn the_size_bound_holds_at_every_moment() {
 #[test]
 #[ignore = "runs as long as BROOKLET_CRASH_SECONDS says"]
 fn everything_with_random_seeds() {
-    const TESTS: [Named; 9] = [
+    const TESTS: [Named; 10] = [
         ("cut", cut_everywhere),
         ("cut_evicting", cut_while_evicting),
+        ("cut_rewriting", cut_while_rewriting),
         ("lives", many_lives),
         ("kill_then_cut", kill_then_cut),
         ("failing", fail_somewhere),
@@ -91,6 +97,33 @@ fn cut_while_evicting(seed: u64) -> Verdict {
     let handovers = [OpKind::Rename, OpKind::Remove, OpKind::SyncDir];
     let handovers: Vec<_> = moments.iter().filter(|moment| handovers.contains(&moment.at.0)).collect();
     for moment in rng.choose_multiple(&handovers, 15) {
+        scene.cut_and_refill(&run, moment, rng.u64(..))?;
+    }
+    Ok(())
+}
+
+/// Partitions of different priorities and reserves, and partitions that are dropped: a power cut before everything that
+/// is done with a copy, and at other moments.
+fn cut_while_rewriting(seed: u64) -> Verdict {
+    let mut scene = Scene::new(seed, TIGHT);
+    scene.shape.classes = true;
+    scene.shape.retention = None;
+    let (run, moments) = scene.live(900, Some(0.002))?;
+    let rewrites = run.store.status().rewrites;
+    if rewrites < 3 {
+        return Err(format!("only {rewrites} rewrites"));
+    }
+    let rng = &mut Rng::with_seed(seed);
+    let of_copy = |moment: &&Moment| moment.at.1.ends_with("rewrite.new") && moment.at.0 != OpKind::Write;
+    let mut chosen: Vec<&Moment> = moments.iter().filter(of_copy).collect();
+    chosen.truncate(150);
+    chosen.extend(rng.choose_multiple(&moments, 100));
+    for moment in chosen {
+        scene.cut(&run, moment, rng.u64(..))?;
+    }
+    let handovers = [OpKind::Rename, OpKind::Remove, OpKind::SyncDir];
+    let handovers: Vec<_> = moments.iter().filter(|moment| handovers.contains(&moment.at.0)).collect();
+    for moment in rng.choose_multiple(&handovers, 10) {
         scene.cut_and_refill(&run, moment, rng.u64(..))?;
     }
     Ok(())
@@ -212,6 +245,8 @@ fn push_through(seed: u64) -> Verdict {
     if seed.is_multiple_of(2) {
         scene.shape.deletes = false;
         scene.shape.retention = None;
+        // Rewrites keep a segment's room free.
+        scene.shape.classes = false;
     }
     let (run, _) = scene.live(3_500, None)?;
     let (through, kept) = (run.store.status().payload_bytes, run.disk.allocated());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use brooklet::record::{BatchBuilder, Compression, NO_HEADERS};
-use brooklet::store::{Intervals, PartitionId, Retention, Space, cursor_key};
+use brooklet::store::{Class, Intervals, OnFull, PartitionId, Retention, Space, cursor_key};
 use fastrand::Rng;
 
 /// The reader that follows every partition.
@@ -84,6 +84,17 @@ pub struct Shape {
     pub deletes: bool,
     /// Of every partition.
     pub retention: Option<Retention>,
+    /// Whether partitions differ in priority and reserve.
+    pub classes: bool,
+}
+
+impl Shape {
+    /// What a partition is worth.
+    pub fn class(&self, id: u32) -> Class {
+        let (priority, reserve) =
+            if self.classes { ((id * 7 % 10) as u8, u64::from(id % 3 / 2) * 300_000) } else { (5, 0) };
+        Class { topic: [id as u8; 16], priority, reserve, on_full: OnFull::EvictOldest }
+    }
 }
 
 impl Model {

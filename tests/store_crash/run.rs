@@ -68,6 +68,7 @@ impl Run {
         let model = model(steps_of(&store))?;
         for id in model.partitions.keys() {
             store.follow(READER, PartitionId(*id));
+            store.set_class(PartitionId(*id), shape.class(*id));
         }
         let (history, log, rng) = (vec![model], Arc::default(), Rng::with_seed(seed));
         Ok(Self { disk, clock, store, engine, rng, shape, history, log })
@@ -81,6 +82,7 @@ impl Run {
             for action in &step.actions {
                 if let Action::Create(id) = action {
                     self.store.follow(READER, PartitionId(*id));
+                    self.store.set_class(PartitionId(*id), self.shape.class(*id));
                 }
             }
             if self.rng.u8(0..20) == 0 {

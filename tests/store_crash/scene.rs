@@ -32,6 +32,7 @@ impl Scene {
             // Many keys don't fit into a segment's snapshot.
             keys: if rng.bool() { 5 } else { 200 },
             deletes: true,
+            classes: max_bytes == TIGHT && rng.bool(),
             retention: (max_bytes == TIGHT && rng.bool()).then_some(retention),
         };
         Self { options: options(rng, max_bytes), shape, seed }

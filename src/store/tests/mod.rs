@@ -10,6 +10,7 @@ mod loss;
 mod model;
 mod producers;
 mod quarantine;
+mod rewrite;
 mod ring;
 #[cfg(debug_assertions)]
 mod room;
