@@ -38,8 +38,8 @@ pub(super) static SPEC: Spec = Spec {
     details: "Reads everything and changes nothing; says what is wrong and where. A gateway that runs on the directory must be\n\
               stopped first. With --repair it finishes what a crash interrupted, and takes each damaged segment out that is\n\
               not written any more: what it held is entered into the loss ledger, the file is kept as NNNNNNNNNN.bad until its\n\
-              room is needed. It never cuts the end of the log: a store whose newest segment is damaged stays as it is, and\n\
-              `brooklet export` reads what can be read.\n\n\
+              room is needed. It never cuts the end of the log, as offsets could repeat then: a store whose newest segment is\n\
+              damaged stays as it is, and nothing opens it.\n\n\
               Exit code 0: nothing is wrong, or all that was is repaired; 1: something is wrong; 2: usage.",
 };
 
