@@ -1,8 +1,9 @@
 //! The ring of segment files: their names, their handles, the spare, and how much room all of it takes.
 //!
 //! In the store's directory: `0000000007.seg` a segment, by id; `spare.new` a file on its way to become one;
-//! `0000000006.bad` a segment that was taken out because it is damaged; `state.redb` the cold state; `lock`. A spare is made complete under `spare.new` and then renamed to the name of the
-//! next segment, so a `.seg` file is never half made: blank it is a spare, activated it is data.
+//! `0000000006.bad` a segment that was taken out because it is damaged; `rewrite.new` a copy of sealed segments;
+//! `state.redb` the cold state; `lock`. A spare is made complete under `spare.new` and then renamed to the name of the next
+//! segment, so a `.seg` file is never half made: blank it is a spare, activated it is data.
 //!
 //! A sealed segment that turns out to be unreadable stays in the ring as damaged ([`Segment::note_unreadable`]): readers
 //! pass over it, until it is evicted.
@@ -10,23 +11,27 @@
 //! Invariants: at most [`SEALED_OPEN_MAX`] sealed segments are open; a segment that went is closed before its file is
 //! removed; no lock of one segment is awaited while another's is held.
 
+mod aside;
+mod member;
+
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::backend;
 use super::directory::BeginCache;
 use super::disk::{Disk, OpenMode};
-use super::heads::Marks;
-use super::index::SegmentIndex;
 use super::options::SEALED_OPEN_MAX;
 use super::reserve::Reserve;
 use super::segment::{SegmentError, SegmentFile};
 #[cfg(debug_assertions)]
 use super::sim::Planted;
-use super::types::{CommitSeq, PartitionId};
+use super::types::PartitionId;
+
+use member::Slot;
+pub(super) use member::{Segment, UseError};
 
 /// A copy of sealed segments that is being made.
 pub(super) const REWRITE_NEW: &str = "rewrite.new";
@@ -55,158 +60,6 @@ pub(super) fn condemned_id(name: &str) -> Option<u32> {
 /// Locks, whatever happened to who held it: what these mutexes guard is valid at every moment.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A segment that holds data.
-#[derive(Debug)]
-pub(super) struct Segment {
-    pub id: u32,
-    /// The first of the segments whose place it takes: itself, unless it is the rewritten form of a run.
-    pub covers_from: u32,
-    pub first_commit: CommitSeq,
-    pub path: PathBuf,
-    slot: RwLock<Slot>,
-    /// Until it is sealed, from the moment it isn't the active one any more.
-    unsealed: Mutex<Option<Unsealed>>,
-    allocated: AtomicU64,
-}
-
-/// What a segment will be sealed with.
-#[derive(Clone, Debug)]
-pub(super) struct Unsealed {
-    pub index: Arc<SegmentIndex>,
-    pub marks: Arc<Marks>,
-}
-
-#[derive(Debug)]
-enum Slot {
-    Open(SegmentFile),
-    Closed,
-    /// It can't be read; why.
-    Damaged(Arc<str>),
-    /// Closed after a failure: what the file shows is no evidence until the store is opened again.
-    Withdrawn,
-    /// Its file is removed or about to be.
-    Gone,
-}
-
-/// Why a segment can't be used.
-#[derive(Debug)]
-pub(super) enum UseError {
-    /// It was evicted meanwhile: look again where the data is.
-    Gone,
-    /// It has just turned out to be unreadable, and is passed over from now on: look again where to go on.
-    Unreadable,
-    Segment(SegmentError),
-}
-
-impl From<SegmentError> for UseError {
-    fn from(error: SegmentError) -> Self {
-        Self::Segment(error)
-    }
-}
-
-impl Segment {
-    /// A segment with an open file.
-    pub(super) fn open(id: u32, first_commit: CommitSeq, path: PathBuf, file: SegmentFile) -> Self {
-        let allocated = file.file.allocated().unwrap_or(0);
-        Self::new((id, id), first_commit, path, Slot::Open(file), allocated)
-    }
-
-    /// A sealed segment, closed; it covers the segments of these ids.
-    pub(super) fn sealed(covers: (u32, u32), first_commit: CommitSeq, path: PathBuf, allocated: u64) -> Self {
-        Self::new(covers, first_commit, path, Slot::Closed, allocated)
-    }
-
-    fn new((covers_from, id): (u32, u32), first_commit: CommitSeq, path: PathBuf, slot: Slot, allocated: u64) -> Self {
-        Self {
-            id,
-            covers_from,
-            first_commit,
-            path,
-            slot: RwLock::new(slot),
-            unsealed: Mutex::new(None),
-            allocated: AtomicU64::new(allocated),
-        }
-    }
-
-    /// Says that a sealed segment can't be read. It stays in the ring, and readers pass over it, until it is evicted.
-    pub(super) fn note_unreadable(&self, why: &str) {
-        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(&*slot, Slot::Gone | Slot::Damaged(_)) {
-            log::error!("{}: damaged, its records are out of reach: {why}", self.path.display());
-            *slot = Slot::Damaged(why.into());
-        }
-    }
-
-    /// Why it can't be read, if it can't.
-    pub(super) fn damage(&self) -> Option<Arc<str>> {
-        match &*self.slot.read().unwrap_or_else(PoisonError::into_inner) {
-            Slot::Damaged(why) => Some(Arc::clone(why)),
-            _ => None,
-        }
-    }
-
-    /// Uses the file of a segment that is open for writing.
-    pub(super) fn with_open<T>(&self, use_it: impl FnOnce(&SegmentFile) -> T) -> Option<T> {
-        match &*self.slot.read().unwrap_or_else(PoisonError::into_inner) {
-            Slot::Open(file) => Some(use_it(file)),
-            _ => None,
-        }
-    }
-
-    /// Replaces the handle; the one before is dropped once nobody uses it.
-    fn set_slot(&self, slot: Slot) -> Slot {
-        std::mem::replace(&mut *self.slot.write().unwrap_or_else(PoisonError::into_inner), slot)
-    }
-
-    /// Closes the file cleanly; whoever wants to use it meanwhile waits, for a file must never be open twice.
-    pub(super) fn close_file(&self) -> Result<(), SegmentError> {
-        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::replace(&mut *slot, Slot::Closed) {
-            Slot::Open(file) => file.close(),
-            other => {
-                *slot = other;
-                Ok(())
-            }
-        }
-    }
-
-    pub(super) fn is_damaged(&self) -> bool {
-        self.damage().is_some()
-    }
-
-    /// Closes the file after a failure: it can't be used through this any more.
-    pub(super) fn withdraw(&self) {
-        drop(self.set_slot(Slot::Withdrawn));
-    }
-
-    /// Gives up the handle for good.
-    pub(super) fn set_gone(&self) {
-        drop(self.set_slot(Slot::Gone));
-    }
-
-    pub(super) fn set_unsealed(&self, index: SegmentIndex, marks: Marks) {
-        *lock(&self.unsealed) = Some(Unsealed { index: Arc::new(index), marks: Arc::new(marks) });
-    }
-
-    /// Index and time marks, if they aren't in the file yet.
-    pub(super) fn unsealed(&self) -> Option<Unsealed> {
-        lock(&self.unsealed).clone()
-    }
-
-    pub(super) fn set_sealed(&self) {
-        *lock(&self.unsealed) = None;
-    }
-
-    /// Bytes it occupies on the medium.
-    pub(super) fn allocated(&self) -> u64 {
-        self.allocated.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_allocated(&self, bytes: u64) {
-        self.allocated.store(bytes, Ordering::Relaxed);
-    }
 }
 
 /// A blank segment, ready to be activated.
@@ -497,26 +350,6 @@ impl Ring {
         }
     }
 
-    /// Size of a file of the reserve: that of a segment, in whole pages.
-    pub(super) fn reserve_file_bytes(&self) -> u64 {
-        self.segment_bytes / backend::PAGE_BYTES * backend::PAGE_BYTES
-    }
-
-    /// Takes over or removes what an earlier opening had claimed.
-    pub(super) fn adopt_reserve(&self, wanted: bool) -> io::Result<()> {
-        self.reserve.adopt(&*self.disk, &self.dir, self.reserve_file_bytes(), wanted)
-    }
-
-    /// Claims a segment's worth of room.
-    pub(super) fn grow_reserve(&self) -> io::Result<()> {
-        self.reserve.grow(&*self.disk, &self.dir, self.reserve_file_bytes())
-    }
-
-    /// Gives a segment's worth of room back. Whether there was any.
-    pub(super) fn shrink_reserve(&self) -> io::Result<bool> {
-        self.reserve.shrink(&*self.disk, &self.dir)
-    }
-
     /// Bytes of the spare; 0 if there is none.
     pub(super) fn spare_bytes(&self) -> u64 {
         lock(&self.spare).as_ref().map_or(0, |spare| spare.file.file.allocated().unwrap_or(0))
@@ -546,60 +379,6 @@ impl Ring {
         lock(&self.doomed).extend(segments);
     }
 
-    /// Puts the files of damaged segments aside, whose quarantine is durable.
-    pub(super) fn condemn(&self, segments: Vec<Arc<Segment>>) {
-        for segment in segments {
-            self.forget_open(&segment);
-            segment.set_gone();
-            if let Err(error) = self.put_aside(&segment.path, segment.allocated()) {
-                // It counts, and opening the store puts it aside.
-                log::warn!("{}: putting it aside: {error}", segment.path.display());
-            }
-        }
-    }
-
-    /// Renames the file of a segment that is none of the ring's any more; from then on it goes when room is needed.
-    ///
-    /// # Errors
-    /// Of the disk; the file counts all the same.
-    pub(super) fn put_aside(&self, path: &Path, allocated: u64) -> io::Result<()> {
-        let aside = path.with_extension("bad");
-        let renamed = self.disk.rename(path, &aside);
-        match &renamed {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(_) => lock(&self.condemned).push_back((path.to_path_buf(), allocated)),
-            Ok(()) => lock(&self.condemned).push_back((aside, allocated)),
-        }
-        renamed?;
-        self.sync_dir()
-    }
-
-    /// Takes over a file that an earlier opening had put aside.
-    pub(super) fn adopt_condemned(&self, id: u32, allocated: u64) {
-        let path = self.path(id).with_extension("bad");
-        lock(&self.condemned).push_back((path, allocated));
-    }
-
-    /// Removes the oldest file that was put aside. Whether there was any.
-    ///
-    /// # Errors
-    /// Of the disk; it stays then.
-    pub(super) fn remove_condemned(&self) -> io::Result<bool> {
-        let mut condemned = lock(&self.condemned);
-        let Some((path, _)) = condemned.front() else { return Ok(false) };
-        match self.disk.remove(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => condemned.pop_front(),
-        };
-        Ok(true)
-    }
-
-    /// How many files were put aside, and what they occupy.
-    pub(super) fn condemned(&self) -> (usize, u64) {
-        let condemned = lock(&self.condemned);
-        (condemned.len(), condemned.iter().map(|(_, allocated)| allocated).sum())
-    }
-
     /// An evicted segment whose file is still there; it counts until [`Ring::remove`] or recycling is done with it.
     pub(super) fn doomed(&self) -> Option<Arc<Segment>> {
         lock(&self.doomed).first().cloned()
@@ -625,51 +404,6 @@ impl Ring {
             _ => self.sync_dir()?,
         }
         self.undoom(segment);
-        Ok(())
-    }
-
-    /// Makes the file for a copy of sealed segments, which counts as `bytes` from now on.
-    pub(super) fn create_rewrite(&self, bytes: u64) -> Result<SegmentFile, SegmentError> {
-        let _one_at_a_time = lock(&self.files);
-        self.count_rewrite(bytes);
-        let file = self.create_new(&self.dir.join(REWRITE_NEW)).map_err(SegmentError::Io);
-        file.and_then(|file| SegmentFile::create(file, self.active_cache_bytes)).inspect_err(|_| self.count_rewrite(0))
-    }
-
-    /// Says what the copy may come to occupy.
-    pub(super) fn count_rewrite(&self, bytes: u64) {
-        self.rewrite_bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Makes the name of a complete copy durable; returns what it occupies.
-    pub(super) fn complete_rewrite(&self) -> Result<u64, SegmentError> {
-        self.sync_dir().map_err(SegmentError::Io)?;
-        let file = self.disk.open(&self.dir.join(REWRITE_NEW), OpenMode::Read).map_err(SegmentError::Io)?;
-        let allocated = file.allocated().map_err(SegmentError::Io)?;
-        self.count_rewrite(allocated);
-        Ok(allocated)
-    }
-
-    /// Gives a declared copy the name of segment `id`, durably; returns what it occupies.
-    pub(super) fn name_rewrite(&self, id: u32) -> io::Result<u64> {
-        let _one_at_a_time = lock(&self.files);
-        let (new, path) = (self.dir.join(REWRITE_NEW), self.path(id));
-        match self.disk.rename(&new, &path) {
-            // It had succeeded, and the sync behind it had not.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            renamed => renamed?,
-        }
-        self.sync_dir()?;
-        self.disk.open(&path, OpenMode::Read)?.allocated()
-    }
-
-    /// Removes a copy that is of no use any more.
-    pub(super) fn remove_rewrite(&self) -> io::Result<()> {
-        let _one_at_a_time = lock(&self.files);
-        match self.disk.remove(&self.dir.join(REWRITE_NEW)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => self.count_rewrite(0),
-        }
         Ok(())
     }
 
