@@ -2,13 +2,14 @@
 # Two topics of equal volume and different priority, with the uplink down: the higher one keeps its data. Then the topic
 # with half of what is kept is deleted, and the directory shrinks. Prints bytes written per byte of payload.
 # Usage: scripts/priorities.sh [--binary FILE] [--bound MIB] [--rounds N]
-# Each round produces 2 MiB to each topic. Needs Python 3. Exit codes: 0 as it should be, 1 not, 2 usage.
+# Each round produces 2 MiB to each topic, then pauses a second: faster, rewriting falls behind and the oldest segment
+# goes whole. Needs Python 3. Exit codes: 0 as it should be, 1 not, 2 usage.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 binary=target/release/brooklet
-bound=64
-rounds=20
+bound=128
+rounds=36
 while [ $# -gt 0 ]; do
   case $1 in
     --binary) binary=$2 ;;
@@ -63,6 +64,7 @@ for _ in $(seq "$rounds"); do
     # 1,535 random characters and the line's end.
     head -c 1572864 /dev/urandom | base64 -w 1535 | "$binary" produce "$topic" --data "$dir/data" 2>/dev/null
   done
+  sleep 1
 done
 sleep 3
 high=$(figure "t['alarms']['retained']['records'] * 100 // t['alarms']['accepted']['records']")

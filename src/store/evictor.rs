@@ -231,9 +231,9 @@ pub(super) fn begin_rewrite_in_need(shared: &Shared) -> Result<Plan, SegmentErro
 /// Begins to leave out what is dead, if that is worth it.
 fn reclaim(shared: &Shared, planned: u64) -> Result<bool, SegmentError> {
     let plan = unless_gone(way::plan(shared, true, shared.max_bytes.saturating_sub(planned)))?;
+    // There may be more: also behind an oldest segment that is about to go.
+    shared.reclaim.store(plan != Plan::Nothing, Ordering::Release);
     let Plan::Rewrite { from, to, starts, survivors } = plan else { return Ok(false) };
-    // There may be more.
-    shared.reclaim.store(true, Ordering::Release);
     make_way(shared, planned + rewrite::file_bytes(survivors))?;
     rewrite::begin(shared, from, to, Goal { starts }, survivors)
 }
