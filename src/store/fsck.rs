@@ -13,6 +13,7 @@ use super::clock::RealClock;
 use super::disk::Disk;
 use super::error::OpenError;
 use super::format::{self, Entry, Stamps};
+use super::heads::Partition;
 use super::index::{BatchRef, SegmentIndex};
 use super::open;
 use super::options::StoreOptions;
@@ -77,11 +78,17 @@ pub fn fsck(dir: &Path, disk: Arc<dyn Disk>, progress: &mut dyn FnMut(u64, u64))
         begins: HashMap::new(),
         gap: false,
         copy: false,
+        kept: HashMap::new(),
     };
     // Claims the directory first: a running store changes under the eyes.
     let opened = open::inspect(StoreOptions::new(dir), disk, Arc::new(RealClock::default()));
     match &opened {
-        Ok(handle) => check.begins = begins(&handle.current().view()),
+        Ok(handle) => {
+            let (shared, kept) =
+                (handle.current(), |partition: &Partition| Kept { from: partition.log_start, records: 0 });
+            check.begins = begins(&shared.view());
+            check.kept = shared.view().partitions.iter().map(|(&id, partition)| (id, kept(partition))).collect();
+        }
         Err(OpenError::InUse(_)) => return Err(OpenError::InUse(dir.to_path_buf())),
         Err(OpenError::Damaged { file, what }) => check.found(file, None, None, what.clone()),
         Err(error) => check.found(dir, None, None, error.to_string()),
@@ -101,6 +108,12 @@ pub fn fsck(dir: &Path, disk: Arc<dyn Disk>, progress: &mut dyn FnMut(u64, u64))
         }
         progress(done, total);
     }
+    // Where something is damaged, the books differ by what is damaged.
+    if let Ok(handle) = &opened
+        && check.report.findings_total == 0
+    {
+        check.books(dir, &handle.current().view());
+    }
     Ok(check.report)
 }
 
@@ -115,6 +128,14 @@ struct Check {
     copy: bool,
     /// Where segments begin that follow upon a gap, and where that begins: what lay there was taken out.
     begins: HashMap<CommitSeq, CommitSeq>,
+    /// What was found of each partition that there is.
+    kept: HashMap<PartitionId, Kept>,
+}
+
+/// Records found of a partition, at its log start and behind it.
+struct Kept {
+    from: i64,
+    records: u64,
 }
 
 /// The gaps that the directory of segments knows of: first commit behind each, first commit in it.
@@ -257,7 +278,22 @@ impl Check {
         if base_offset < expected {
             self.found(path, commit, place, format!("its offsets were given before: {expected} is next"));
         }
+        if let Some(kept) = self.kept.get_mut(&partition) {
+            kept.records += next_offset.saturating_sub(base_offset.max(kept.from)).max(0).unsigned_abs();
+        }
         Some(BatchRef { base_offset, next_offset, location, max_timestamp: view.max_timestamp(), provisional: false })
+    }
+
+    /// Compares the books of each partition with what was found: accepted = retained + removed by reason.
+    fn books(&mut self, dir: &Path, view: &View) {
+        for (id, partition) in &view.partitions {
+            let (retained, found) =
+                (partition.accounts().retained.records, self.kept.get(id).map_or(0, |kept| kept.records));
+            if retained != found {
+                let what = format!("partition {id}: {retained} records are retained by its books, {found} are there");
+                self.found(dir, None, None, what);
+            }
+        }
     }
 
     /// Compares the index of a sealed segment with the one that its log gives.
@@ -282,5 +318,32 @@ impl Check {
             self.found(path, None, None, "its summary names partitions that are not in its log");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn books_that_name_other_records_than_there_are_are_found() {
+        let mut view = View::new(0);
+        for (id, next_offset) in [(1, 10), (2, 20), (3, 0)] {
+            let partition = Partition { next_offset, ..Partition::default() };
+            view.partitions.insert(PartitionId(id), partition);
+        }
+        let kept = |id, records| (PartitionId(id), Kept { from: 0, records });
+        let mut check = Check {
+            report: FsckReport::default(),
+            next_offsets: HashMap::new(),
+            next_commit: None,
+            gap: false,
+            copy: false,
+            begins: HashMap::new(),
+            kept: [kept(1, 10), kept(2, 19), kept(3, 0)].into(),
+        };
+        check.books(Path::new("store"), &view);
+        let what: Vec<_> = check.report.findings.iter().map(|finding| finding.what.as_str()).collect();
+        assert_eq!(what, ["partition 2: 20 records are retained by its books, 19 are there"]);
     }
 }

@@ -1,17 +1,18 @@
 //! The tests. Each is a function of a seed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 
-use brooklet::store::StoreError;
-use brooklet::store::sim::{Fault, Moment, OpKind};
+use brooklet::store::{StoreError, fsck};
+use brooklet::store::sim::{Fault, Moment, OpKind, SimDisk};
 use fastrand::Rng;
 use rustix::io::Errno;
 
 use crate::damage::flip_bits;
 use crate::full::{refuse, small_filesystem};
 use crate::harness::seeds::{Named, with_random_seeds, with_seeds};
-use crate::harness::{ROOMY, TIGHT, Verdict, new_disk, tally};
+use crate::harness::{DIR, ROOMY, TIGHT, Verdict, new_disk, tally};
 use crate::scene::Scene;
 
 #[test]
@@ -126,7 +127,16 @@ fn cut_while_rewriting(seed: u64) -> Verdict {
     for moment in rng.choose_multiple(&handovers, 10) {
         scene.cut_and_refill(&run, moment, rng.u64(..))?;
     }
-    Ok(())
+    verified(&run.disk.power_cut(rng.u64(..)))
+}
+
+/// Nobody runs the store on this disk: to `fsck` everything in it is right, the books too.
+fn verified(disk: &SimDisk) -> Verdict {
+    let report = fsck(Path::new(DIR), Arc::new(disk.clone()), &mut |_, _| {}).map_err(|error| error.to_string())?;
+    match report.findings.first() {
+        Some(finding) => Err(format!("fsck found {} things: {finding:?}", report.findings_total)),
+        None => Ok(()),
+    }
 }
 
 /// Closed, killed and cut off at random, again and again, the store is what the model is.
@@ -145,6 +155,7 @@ fn many_lives(seed: u64) -> Verdict {
             _ => run.disk.power_cut(rng.u64(..)),
         };
         tally::count("closed, killed or cut off between two operations");
+        verified(&disk).map_err(|what| format!("life {life}: {what}"))?;
         run = scene.reopen(disk, &last, life).map_err(|what| format!("life {life}, opened again: {what}"))?;
     }
     Ok(())
