@@ -108,9 +108,11 @@ fn introduce(gateway: &Gateway, loaded: &Loaded) {
         [] => log::info!("configuration: defaults, as no file was found"),
         files => files.iter().for_each(|file| log::info!("configuration: {}", file.display())),
     }
+    let epochs = gateway.broker().store().epochs();
+    let is_new = epochs.first().is_none_or(|first| first.epoch == gateway.broker().store().epoch());
     let store = gateway.broker().store().status();
     let dir = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
-    if store.last_commit == 0 {
+    if is_new {
         log::info!("data: {}, a new store", dir.display());
         // Without the filesystem's size the bound stands alone.
         let share = RealDisk::new()

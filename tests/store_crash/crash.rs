@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use brooklet::store::{StoreError, fsck};
 use brooklet::store::sim::{Fault, Moment, OpKind, SimDisk};
+use brooklet::store::{StoreError, fsck};
 use fastrand::Rng;
 use rustix::io::Errno;
 
