@@ -3,12 +3,12 @@
 //! Operations run against a [`Draft`]: the committed view with a layer of changes ([`Pending`]) on top. Nothing of it is
 //! seen by readers until the writer has stored it as one stream and applied that to the view.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::classes::Class;
+use super::classes::Classes;
 use super::epoch_time::EpochTime;
 use super::error::DraftError;
 use super::format::{ENTRY_HEADER_BYTES, Stamps};
@@ -38,7 +38,7 @@ pub(super) struct DraftEnv {
     pub same_clock_from: u32,
     pub followers: Arc<Mutex<Followers>>,
     pub pins: Arc<Mutex<Pins>>,
-    pub classes: Arc<Mutex<HashMap<PartitionId, Class>>>,
+    pub classes: Arc<Mutex<Classes>>,
     /// Topics that may not be evicted take nothing more; settled before each commit.
     pub promises_used_up: AtomicBool,
     pub epoch: BootEpoch,
@@ -399,7 +399,7 @@ impl<'a> Draft<'a> {
     }
 
     fn may_not_be_evicted(&self, partition: PartitionId) -> bool {
-        lock(&self.env.classes).get(&partition).is_some_and(|class| class.on_full == OnFull::Refuse)
+        lock(&self.env.classes).get(partition).is_some_and(|class| class.on_full == OnFull::Refuse)
     }
 
     /// Changes a row of any space.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use super::classes::Class;
+use super::classes::Classes;
 use super::cold::{ColdChanges, ColdFile};
 use super::commit_policy::Rules;
 use super::draft::DraftEnv;
@@ -39,7 +39,7 @@ pub(super) struct Shared {
     /// Outlives a failure, as do `retention`, `classes`, `counters`, `progress` and the followers.
     pub observers: Arc<Mutex<Observers>>,
     pub retention: Arc<Mutex<HashMap<PartitionId, Retention>>>,
-    pub classes: Arc<Mutex<HashMap<PartitionId, Class>>>,
+    pub classes: Arc<Mutex<Classes>>,
     /// Who tells of losses, if anyone does; outlives a failure too.
     pub loss_sink: Arc<Mutex<Option<Teller>>>,
     pub rewrite: Rewrite,

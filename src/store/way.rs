@@ -32,7 +32,7 @@ impl Shared {
     /// Whether partitions differ in what they are worth, so that rewrites are to be expected.
     pub(super) fn classes_differ(&self) -> bool {
         let classes = lock(&self.classes);
-        let mut classes = classes.values();
+        let mut classes = classes.iter().map(|(_, class)| class);
         let Some(first) = classes.next() else { return false };
         let plain = |class: &Class| class.reserve == 0 && class.on_full == OnFull::EvictOldest;
         !plain(first) || classes.any(|class| class.priority != first.priority || !plain(class))
@@ -41,14 +41,15 @@ impl Shared {
     /// Whether topics that may not be evicted hold all that can be promised: no more is taken for them then.
     pub(super) fn promises_are_used_up(&self) -> bool {
         let classes = lock(&self.classes);
-        if classes.values().all(|class| class.on_full == OnFull::EvictOldest) {
+        if !classes.any_refuses() {
             return false;
         }
         let view = self.view();
         let held = classes.iter().filter(|(_, class)| class.on_full == OnFull::Refuse);
-        let held: u64 = held.filter_map(|(id, _)| Some(view.partitions.get(id)?.retained().bytes)).sum();
+        let held: u64 = held.filter_map(|(id, _)| Some(view.partitions.get(&id)?.retained().bytes)).sum();
         let others: HashMap<[u8; 16], u64> = classes
-            .values()
+            .iter()
+            .map(|(_, class)| class)
             .filter(|class| class.on_full == OnFull::EvictOldest)
             .map(|class| (class.topic, class.reserve))
             .collect();
@@ -101,7 +102,7 @@ fn terms(shared: &Shared, file_bytes: u64) -> Terms {
     let mut topics: HashMap<[u8; 16], usize> = HashMap::new();
     let (mut retained, mut reserves, mut worth) = (Vec::new(), Vec::new(), BTreeMap::new());
     for (&id, partition) in &view.partitions {
-        let class = classes.get(&id).copied().unwrap_or_else(|| unknown(id));
+        let class = classes.get(id).copied().unwrap_or_else(|| unknown(id));
         let topic = *topics.entry(class.topic).or_insert_with(|| {
             retained.push(0u64);
             reserves.push(class.reserve);

@@ -201,7 +201,7 @@ impl Writer {
         let committed = self.append(pending, roll)?;
         if drops {
             let view = self.shared.view();
-            lock(&self.shared.classes).retain(|id, _| view.partitions.contains_key(id));
+            lock(&self.shared.classes).retain(|id| view.partitions.contains_key(&id));
             self.shared.reclaim.store(true, Ordering::Release);
         }
         if drops || self.shared.rewrite.is_active() {
