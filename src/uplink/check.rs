@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use smol::Executor;
 
-use super::cluster::{Cluster, ClusterError, TopicLimits, TopicState};
-use super::dial::{self, Dialer};
+use super::batches::partitioning::{self, Local};
+use super::link::cluster::{Cluster, ClusterError, TopicLimits, TopicState};
+use super::link::dial::{self, Dialer};
 use super::naming;
 use super::options::UplinkOptions;
-use super::partitioning::{self, Local};
+use super::sending::verdict::remedy;
 use super::upkeep::explain;
-use super::verdict::remedy;
 use crate::broker::Topic;
 use crate::kafka::error_code::{ErrorCode, Shown};
 use crate::store::clock::WALL_FLOOR_MS;
@@ -122,7 +122,7 @@ async fn reach(options: &UplinkOptions, findings: &mut Findings) -> bool {
         let timeout = options.config.connect_timeout;
         let late = async {
             smol::Timer::after(timeout).await;
-            Err(super::connection::LinkError::new(format_args!("{address}: no answer within {timeout:?}")))
+            Err(super::link::connection::LinkError::new(format_args!("{address}: no answer within {timeout:?}")))
         };
         match futures_lite::FutureExt::or(attempt, late).await {
             Ok(_) => {

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cluster::{ClusterError, Link};
-use super::connection::LinkError;
-use super::gather::{self, Gathered, Item, Rules};
+use super::batches::gather::{self, Gathered, Item, Rules};
+use super::batches::partitioning::{self, Route};
+use super::link::cluster::{ClusterError, Link};
+use super::link::connection::LinkError;
 use super::mirror::ScanStep;
 use super::options::{SCAN_BYTES, WINDOW_BYTES};
-use super::partitioning::{self, Route};
-use super::producer::{Again, Broken, LaneId, Moment, Outcome, Sent};
+use super::sending::producer::{Again, Broken, LaneId, Moment, Outcome, Sent};
+use super::sending::verdict::{Verdict, verdict};
 use super::status::{count, wall_ms};
 use super::task::{Event, Forwarder};
 use super::upkeep::explain;
-use super::verdict::{Verdict, verdict};
 use crate::kafka::api::ApiKey;
 use crate::kafka::header::read_response;
 use crate::kafka::produce::ProduceResponse;

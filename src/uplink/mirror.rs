@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::backoff::Backoff;
-use super::producer::PieceId;
+use super::sending::producer::PieceId;
 use crate::store::{CommitSeq, Intervals, PartitionId};
 
 /// What a local partition is called, here and upstream.

@@ -2,12 +2,12 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `options`, `naming`, `partitioning` | what is forwarded, and where to |
+//! | `options`, `naming` | what is forwarded, and where to |
 //! | `mirror` | what is done, what is under way, where to read on (pure) |
-//! | `gather`, `recode` | stored batches to batches for upstream (pure) |
-//! | `lane`, `producer`, `verdict` | sequences, retries, what an error code means (pure) |
+//! | `batches/` | stored batches to batches for upstream, and where each record goes (pure) |
+//! | `sending/` | sequences, retries, what an error code means (pure) |
 //! | `backoff` | waits, and when to log (pure) |
-//! | `connection`, `dial`, `versions`, `cluster` | the Kafka client |
+//! | `link/` | the Kafka client |
 //! | `task`, `upkeep`, `forward` | the loop that joins them |
 //! | `status`, `check` | for people |
 //!
@@ -16,28 +16,20 @@
 //! `options::WINDOW_BYTES` plus one scan.
 //!
 //! Absent: transactions (delivery is at least once: after a crash, what was acknowledged in the last seconds is sent again);
-//! TLS and SASL (`dial.rs` is their place).
+//! TLS and SASL (`link/dial.rs` is their place).
 
 mod backoff;
+mod batches;
 mod check;
-
-mod cluster;
-mod connection;
-mod dial;
 mod forward;
-mod gather;
-mod lane;
+mod link;
 mod mirror;
 mod naming;
 mod options;
-mod partitioning;
-mod producer;
-mod recode;
+mod sending;
 mod status;
 mod task;
 mod upkeep;
-mod verdict;
-mod versions;
 
 use std::sync::Arc;
 

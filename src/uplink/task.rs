@@ -12,13 +12,13 @@ use futures_lite::FutureExt;
 use smol::Executor;
 
 use super::backoff::{Backoff, Bounds, Outage};
-use super::cluster::{Cluster, ClusterError, Link, TopicLimits};
-use super::connection::LinkError;
-use super::dial::Dialer;
+use super::link::cluster::{Cluster, ClusterError, Link, TopicLimits};
+use super::link::connection::LinkError;
+use super::link::dial::Dialer;
 use super::mirror::{Mirror, Names};
 use super::naming;
 use super::options::{SAVE_WITHIN, STOP_WITHIN, UplinkOptions};
-use super::producer::{Producers, Sent};
+use super::sending::producer::{Producers, Sent};
 use super::status::{Control, Report, StallStatus, UplinkState, count, wall_ms};
 use crate::broker::{Broker, CommitError, Registration};
 use crate::metrics::METRICS;

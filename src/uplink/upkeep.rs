@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backoff::Bounds;
-use super::cluster::{ClusterError, Link, TopicState};
-use super::connection::LinkError;
+use super::batches::partitioning::{self, Local};
+use super::link::cluster::{ClusterError, Link, TopicState};
+use super::link::connection::LinkError;
 use super::options::METADATA_AGE_MAX;
-use super::partitioning::{self, Local};
+use super::sending::verdict::{Verdict, remedy, verdict};
 use super::task::{Forwarder, Upstream};
-use super::verdict::{Verdict, remedy, verdict};
 use crate::kafka::error_code::Shown;
 use crate::store::{CommitSeq, PartitionId, ReadError, Store};
 

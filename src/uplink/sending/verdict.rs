@@ -4,7 +4,7 @@ use crate::kafka::error_code::ErrorCode;
 
 /// What to do next with a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::uplink) enum Verdict {
     /// It is in the log upstream, now or since an earlier try.
     Appended,
     /// The same bytes again, later.
@@ -26,7 +26,7 @@ pub(super) enum Verdict {
 }
 
 /// The verdict of an error code.
-pub(super) fn verdict(code: i16) -> Verdict {
+pub(in crate::uplink) fn verdict(code: i16) -> Verdict {
     let Some(code) = ErrorCode::from_code(code) else { return Verdict::Refused };
     match code {
         ErrorCode::None | ErrorCode::DuplicateSequenceNumber => Verdict::Appended,
@@ -46,7 +46,7 @@ pub(super) fn verdict(code: i16) -> Verdict {
 }
 
 /// What someone has to do about a code that stalls a topic; empty if there is nothing to say beyond its name.
-pub(super) fn remedy(code: i16) -> &'static str {
+pub(in crate::uplink) fn remedy(code: i16) -> &'static str {
     match ErrorCode::from_code(code) {
         Some(ErrorCode::UnknownTopicOrPartition) => {
             "the topic does not exist upstream: create it there, or set create_topics = true"

@@ -9,32 +9,32 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::super::options::REQUEST_BYTES;
 use super::lane::Lane;
-pub(super) use super::lane::{Again, Identity, Moment, Outcome, PieceId};
-use super::options::REQUEST_BYTES;
+pub(in crate::uplink) use super::lane::{Again, Identity, Moment, Outcome, PieceId};
 use super::verdict::Verdict;
 use crate::kafka::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 
 /// A partition upstream: topic and index.
-pub(super) type LaneId = (Arc<str>, i32);
+pub(in crate::uplink) type LaneId = (Arc<str>, i32);
 
 /// A batch within a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sent {
-    pub(super) lane: LaneId,
-    pub(super) tag: u64,
+pub(in crate::uplink) struct Sent {
+    pub(in crate::uplink) lane: LaneId,
+    pub(in crate::uplink) tag: u64,
 }
 
 /// A lane whose next batch was damaged in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Broken {
-    pub(super) lane: LaneId,
-    pub(super) why: String,
+pub(in crate::uplink) struct Broken {
+    pub(in crate::uplink) lane: LaneId,
+    pub(in crate::uplink) why: String,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Producers {
+pub(in crate::uplink) struct Producers {
     lanes: BTreeMap<LaneId, Lane>,
     identity: Option<Identity>,
     next_tag: u64,
@@ -42,53 +42,53 @@ pub(super) struct Producers {
 
 impl Producers {
     /// Puts a batch behind the others of its lane.
-    pub(super) fn push(&mut self, lane: LaneId, bytes: Vec<u8>, records: u32, pieces: Vec<PieceId>) {
+    pub(in crate::uplink) fn push(&mut self, lane: LaneId, bytes: Vec<u8>, records: u32, pieces: Vec<PieceId>) {
         self.next_tag += 1;
         self.lanes.entry(lane).or_default().push(self.next_tag, bytes, records, pieces);
     }
 
     /// Memory that unacknowledged batches hold.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::uplink) fn bytes(&self) -> usize {
         self.lanes.values().map(Lane::bytes).sum()
     }
 
     /// Whether nothing is unacknowledged.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::uplink) fn is_empty(&self) -> bool {
         self.lanes.values().all(Lane::is_empty)
     }
 
     /// Whether nothing of this topic is unacknowledged.
-    pub(super) fn is_topic_empty(&self, topic: &str) -> bool {
+    pub(in crate::uplink) fn is_topic_empty(&self, topic: &str) -> bool {
         self.lanes.iter().filter(|((name, _), _)| **name == *topic).all(|(_, lane)| lane.is_empty())
     }
 
     /// Whether a producer id must be asked for before something can be sent.
-    pub(super) fn wants_identity(&self) -> bool {
+    pub(in crate::uplink) fn wants_identity(&self) -> bool {
         self.lanes.values().any(|lane| lane.wants_identity(self.identity))
     }
 
     /// A producer id never used before.
-    pub(super) fn set_identity(&mut self, identity: Identity) {
+    pub(in crate::uplink) fn set_identity(&mut self, identity: Identity) {
         self.identity = Some(identity);
     }
 
     /// When a lane that waits may be sent again.
-    pub(super) fn next_retry(&self) -> Option<Instant> {
+    pub(in crate::uplink) fn next_retry(&self) -> Option<Instant> {
         self.lanes.values().filter_map(Lane::retry_at).min()
     }
 
     /// The lanes with something to send (or in flight), whose leaders matter.
-    pub(super) fn busy(&self) -> impl Iterator<Item = &LaneId> {
+    pub(in crate::uplink) fn busy(&self) -> impl Iterator<Item = &LaneId> {
         self.lanes.iter().filter(|(_, lane)| !lane.is_empty() && !lane.is_abandoned()).map(|(id, _)| id)
     }
 
     /// Notes that a lane can't be sent (no leader, or the leader is out of reach). Whether that has lasted too long.
-    pub(super) fn blocked(&mut self, lane: &LaneId, now: Instant) -> bool {
+    pub(in crate::uplink) fn blocked(&mut self, lane: &LaneId, now: Instant) -> bool {
         self.lanes.get_mut(lane).is_some_and(|lane| lane.blocked(now))
     }
 
     /// Whether something can be sent to this broker now.
-    pub(super) fn is_ready(&self, node: i32, leader: &dyn Fn(&LaneId) -> Option<i32>, now: Instant) -> bool {
+    pub(in crate::uplink) fn is_ready(&self, node: i32, leader: &dyn Fn(&LaneId) -> Option<i32>, now: Instant) -> bool {
         self.lanes.iter().any(|(id, lane)| lane.is_ready(node, now, self.identity) && leader(id) == Some(node))
     }
 
@@ -97,7 +97,7 @@ impl Producers {
     ///
     /// # Errors
     /// [`Broken`]: a lane can't go on.
-    pub(super) fn request<T>(
+    pub(in crate::uplink) fn request<T>(
         &mut self,
         node: i32,
         leader: &dyn Fn(&LaneId) -> Option<i32>,
@@ -133,7 +133,13 @@ impl Producers {
     }
 
     /// The answer to one batch.
-    pub(super) fn answered(&mut self, sent: &Sent, verdict: Verdict, text: &str, mut moment: Moment) -> Outcome {
+    pub(in crate::uplink) fn answered(
+        &mut self,
+        sent: &Sent,
+        verdict: Verdict,
+        text: &str,
+        mut moment: Moment,
+    ) -> Outcome {
         self.next_tag += 1;
         moment.spare_tag = self.next_tag;
         let Some(lane) = self.lanes.get_mut(&sent.lane) else { return Outcome::Stray };
@@ -146,7 +152,7 @@ impl Producers {
 
     /// Drops what is unacknowledged of a topic: the pieces it carried parts of. To be gathered again only when
     /// [`Producers::is_topic_empty`].
-    pub(super) fn abandon_topic(&mut self, topic: &str) -> Vec<PieceId> {
+    pub(in crate::uplink) fn abandon_topic(&mut self, topic: &str) -> Vec<PieceId> {
         let mut pieces = Vec::new();
         self.lanes.retain(|(name, _), lane| {
             if **name == *topic {

@@ -15,22 +15,22 @@ use async_channel::{Receiver, Sender};
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt};
 use smol::{Executor, Task};
 
-use super::options::{LINK_BYTES_PER_SECOND_MIN, RESPONSE_BYTES_MAX};
+use super::super::options::{LINK_BYTES_PER_SECOND_MIN, RESPONSE_BYTES_MAX};
 use crate::kafka::frame;
 use crate::kafka::header::write_request;
 use crate::kafka::message::Request;
 
 /// What a connection runs over. Plain TCP now; TLS takes its place in `dial.rs`, nothing here changes.
-pub(super) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(in crate::uplink) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
 /// The connection (or the attempt to make one) failed; another attempt may work. The text is for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LinkError(Arc<str>);
+pub(in crate::uplink) struct LinkError(Arc<str>);
 
 impl LinkError {
-    pub(super) fn new(text: impl fmt::Display) -> Self {
+    pub(in crate::uplink) fn new(text: impl fmt::Display) -> Self {
         Self(text.to_string().into())
     }
 }
@@ -45,7 +45,7 @@ impl std::error::Error for LinkError {}
 
 /// A connection. Closed when dropped.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(in crate::uplink) struct Connection {
     shared: Arc<Shared>,
     outgoing: Sender<Vec<u8>>,
     client_id: String,
@@ -87,7 +87,7 @@ struct Pending {
 impl Connection {
     /// A connection over a stream that is connected to `peer`. `timeout` is for each request, plus what the slowest link takes
     /// for the bytes under way.
-    pub(super) fn over(
+    pub(in crate::uplink) fn over(
         executor: &Executor<'static>,
         stream: Box<dyn Transport>,
         peer: String,
@@ -105,7 +105,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`LinkError`], if the connection is closed or the request can't be encoded.
-    pub(super) fn send<'a, M: Request<'a>>(&self, version: i16, body: &M) -> Result<Reply, LinkError> {
+    pub(in crate::uplink) fn send<'a, M: Request<'a>>(&self, version: i16, body: &M) -> Result<Reply, LinkError> {
         let mut state = self.shared.state();
         if let Some(error) = &state.closed {
             return Err(error.clone());
@@ -128,19 +128,19 @@ impl Connection {
     }
 
     /// Whether it has failed: nothing can be sent any more.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(in crate::uplink) fn is_closed(&self) -> bool {
         self.shared.state().closed.is_some()
     }
 
     /// `host:port` of the broker.
-    pub(super) fn peer(&self) -> &str {
+    pub(in crate::uplink) fn peer(&self) -> &str {
         &self.shared.peer
     }
 }
 
 /// A response to come.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(in crate::uplink) struct Reply {
     shared: Arc<Shared>,
     received: Receiver<Vec<u8>>,
     deadline: Instant,
@@ -152,7 +152,7 @@ impl Reply {
     /// # Errors
     /// [`LinkError`], if the connection failed first, or the time is up: the connection is closed then, since all later
     /// responses stand behind this one.
-    pub(super) async fn frame(self) -> Result<Vec<u8>, LinkError> {
+    pub(in crate::uplink) async fn frame(self) -> Result<Vec<u8>, LinkError> {
         let expired = async {
             smol::Timer::at(self.deadline).await;
             let peer = &self.shared.peer;

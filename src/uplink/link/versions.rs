@@ -21,13 +21,13 @@ const SPOKEN: [(ApiKey, RangeInclusive<i16>); 6] = [
 
 /// What a broker said it speaks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Versions {
+pub(in crate::uplink) struct Versions {
     offered: Vec<(i16, i16, i16)>,
 }
 
 /// A broker that is too old (or too new) for an API.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct NotSpoken {
+pub(in crate::uplink) struct NotSpoken {
     api: ApiKey,
     wanted: RangeInclusive<i16>,
     /// `None`: it doesn't have the API at all.
@@ -35,7 +35,7 @@ pub(super) struct NotSpoken {
 }
 
 impl Versions {
-    pub(super) fn new(offered: &[ApiVersion]) -> Self {
+    pub(in crate::uplink) fn new(offered: &[ApiVersion]) -> Self {
         Self { offered: offered.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect() }
     }
 
@@ -43,7 +43,7 @@ impl Versions {
     ///
     /// # Errors
     /// [`NotSpoken`], if the ranges don't meet.
-    pub(super) fn pick(&self, api: ApiKey) -> Result<i16, NotSpoken> {
+    pub(in crate::uplink) fn pick(&self, api: ApiKey) -> Result<i16, NotSpoken> {
         let ours =
             SPOKEN.iter().find(|(key, _)| *key == api).map_or_else(|| api.versions(), |(_, range)| range.clone());
         let offered = self.offered.iter().find(|(key, _, _)| *key == api.code()).map(|(_, min, max)| (*min, *max));
@@ -55,7 +55,7 @@ impl Versions {
     }
 
     /// The versions that are spoken, for people: `Produce 11, Metadata 12, …`; with what is missing.
-    pub(super) fn summary(&self) -> String {
+    pub(in crate::uplink) fn summary(&self) -> String {
         let parts = SPOKEN.iter().map(|(api, _)| match self.pick(*api) {
             Ok(version) => format!("{} {version}", api.name()),
             Err(_) => format!("{} none", api.name()),

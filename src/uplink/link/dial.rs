@@ -17,14 +17,14 @@ use crate::metrics::METRICS;
 
 /// How brokers are called.
 #[derive(Clone, Debug)]
-pub(super) struct Dialer {
+pub(in crate::uplink) struct Dialer {
     /// Runs the connections.
-    pub(super) executor: Arc<Executor<'static>>,
-    pub(super) client_id: String,
+    pub(in crate::uplink) executor: Arc<Executor<'static>>,
+    pub(in crate::uplink) client_id: String,
     /// For resolving, connecting and the first answer together.
-    pub(super) connect_timeout: Duration,
+    pub(in crate::uplink) connect_timeout: Duration,
     /// For the answer to each request.
-    pub(super) request_timeout: Duration,
+    pub(in crate::uplink) request_timeout: Duration,
 }
 
 impl Dialer {
@@ -32,7 +32,7 @@ impl Dialer {
     ///
     /// # Errors
     /// [`LinkError`], which says how far it came.
-    pub(super) async fn dial(&self, address: &HostPort) -> Result<(Connection, Versions), LinkError> {
+    pub(in crate::uplink) async fn dial(&self, address: &HostPort) -> Result<(Connection, Versions), LinkError> {
         let attempt = async {
             let candidates = resolve(address).await?;
             let stream = connect(address, &candidates, self.request_timeout).await?;
@@ -55,7 +55,7 @@ impl Dialer {
 ///
 /// # Errors
 /// [`LinkError`], if the name has none.
-pub(super) async fn resolve(address: &HostPort) -> Result<Vec<SocketAddr>, LinkError> {
+pub(in crate::uplink) async fn resolve(address: &HostPort) -> Result<Vec<SocketAddr>, LinkError> {
     let found = smol::net::resolve((address.host.as_str(), address.port)).await;
     let found = found.map_err(|error| LinkError::new(format_args!("{}: cannot be resolved: {error}", address.host)))?;
     if found.is_empty() { Err(LinkError::new(format_args!("{}: has no address", address.host))) } else { Ok(found) }
@@ -65,7 +65,7 @@ pub(super) async fn resolve(address: &HostPort) -> Result<Vec<SocketAddr>, LinkE
 ///
 /// # Errors
 /// [`LinkError`] of the last one tried.
-pub(super) async fn connect(
+pub(in crate::uplink) async fn connect(
     address: &HostPort,
     candidates: &[SocketAddr],
     silence_max: Duration,

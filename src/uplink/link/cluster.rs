@@ -8,9 +8,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::sending::producer::Identity;
 use super::connection::{Connection, LinkError};
 use super::dial::Dialer;
-use super::producer::Identity;
 use super::versions::{NotSpoken, Versions};
 use crate::config::HostPort;
 use crate::kafka::api::ApiKey;
@@ -40,7 +40,7 @@ const SETTINGS: [&str; 5] = [
 
 /// Why the cluster did not do what it was asked.
 #[derive(Clone, Debug)]
-pub(super) enum ClusterError {
+pub(in crate::uplink) enum ClusterError {
     /// No connection, or it failed: wait, then try again.
     Link(LinkError),
     /// The broker is too old or too new: only an upgrade helps.
@@ -78,15 +78,15 @@ impl From<NotSpoken> for ClusterError {
 
 /// A connection and what is spoken on it.
 #[derive(Clone, Debug)]
-pub(super) struct Link {
-    pub(super) connection: Arc<Connection>,
-    pub(super) versions: Arc<Versions>,
+pub(in crate::uplink) struct Link {
+    pub(in crate::uplink) connection: Arc<Connection>,
+    pub(in crate::uplink) versions: Arc<Versions>,
 }
 
 impl Link {
     /// # Errors
     /// [`LinkError`], which says how far it came.
-    pub(super) async fn dial(dialer: &Dialer, address: &HostPort) -> Result<Link, LinkError> {
+    pub(in crate::uplink) async fn dial(dialer: &Dialer, address: &HostPort) -> Result<Link, LinkError> {
         let (connection, versions) = dialer.dial(address).await?;
         Ok(Link { connection: Arc::new(connection), versions: Arc::new(versions) })
     }
@@ -108,7 +108,7 @@ impl Link {
 
 /// A topic upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum TopicState {
+pub(in crate::uplink) enum TopicState {
     /// Its partitions' leaders, by index; `None` while an election is under way.
     Known(Vec<Option<i32>>),
     /// Why it can't be written to.
@@ -117,19 +117,19 @@ pub(super) enum TopicState {
 
 /// What a topic upstream takes. Kafka's defaults where the cluster doesn't tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TopicLimits {
+pub(in crate::uplink) struct TopicLimits {
     /// Largest batch, bytes.
-    pub(super) max_message_bytes: usize,
+    pub(in crate::uplink) max_message_bytes: usize,
     /// How far a timestamp may be ahead of the broker's clock; `None`: not told.
-    pub(super) ahead_max: Option<Duration>,
+    pub(in crate::uplink) ahead_max: Option<Duration>,
     /// How far a timestamp may lie back; `None`: not told, or any time.
-    pub(super) behind_max: Option<Duration>,
+    pub(in crate::uplink) behind_max: Option<Duration>,
     /// `cleanup.policy`, as it is written.
-    pub(super) cleanup_policy: Option<String>,
+    pub(in crate::uplink) cleanup_policy: Option<String>,
     /// `compression.type`: anything but `producer` recompresses what passes through.
-    pub(super) compression_type: Option<String>,
+    pub(in crate::uplink) compression_type: Option<String>,
     /// Whether the cluster told at all.
-    pub(super) told: bool,
+    pub(in crate::uplink) told: bool,
 }
 
 impl Default for TopicLimits {
@@ -147,7 +147,7 @@ impl Default for TopicLimits {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Cluster {
+pub(in crate::uplink) struct Cluster {
     dialer: Dialer,
     bootstrap: Vec<HostPort>,
     /// As of the last metadata; empty before the first.
@@ -160,7 +160,7 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn new(dialer: Dialer, bootstrap: Vec<HostPort>) -> Self {
+    pub(in crate::uplink) fn new(dialer: Dialer, bootstrap: Vec<HostPort>) -> Self {
         Self {
             dialer,
             bootstrap,
@@ -173,12 +173,12 @@ impl Cluster {
     }
 
     /// What was last heard of a topic.
-    pub(super) fn topic(&self, name: &str) -> Option<&TopicState> {
+    pub(in crate::uplink) fn topic(&self, name: &str) -> Option<&TopicState> {
         self.topics.get(name)
     }
 
     /// The broker that leads a partition, if there is one.
-    pub(super) fn leader(&self, topic: &str, partition: i32) -> Option<i32> {
+    pub(in crate::uplink) fn leader(&self, topic: &str, partition: i32) -> Option<i32> {
         match self.topics.get(topic)? {
             TopicState::Known(leaders) => leaders.get(usize::try_from(partition).ok()?).copied().flatten(),
             TopicState::Failed(_) => None,
@@ -186,28 +186,28 @@ impl Cluster {
     }
 
     /// Makes a connection that was dialled elsewhere that of a broker.
-    pub(super) fn adopt(&mut self, node: i32, link: Link) {
+    pub(in crate::uplink) fn adopt(&mut self, node: i32, link: Link) {
         self.links.insert(node, link);
         self.seed = None;
     }
 
     /// What is needed to dial a broker beside other work; `None` if it isn't in the metadata any more.
-    pub(super) fn dialling(&self, node: i32) -> Option<(Dialer, HostPort)> {
+    pub(in crate::uplink) fn dialling(&self, node: i32) -> Option<(Dialer, HostPort)> {
         Some((self.dialer.clone(), self.brokers.get(&node)?.clone()))
     }
 
     /// The brokers as of the last metadata.
-    pub(super) fn brokers(&self) -> &BTreeMap<i32, HostPort> {
+    pub(in crate::uplink) fn brokers(&self) -> &BTreeMap<i32, HostPort> {
         &self.brokers
     }
 
     /// The open connection to a broker.
-    pub(super) fn open_link(&self, node: i32) -> Option<&Link> {
+    pub(in crate::uplink) fn open_link(&self, node: i32) -> Option<&Link> {
         self.links.get(&node).filter(|link| !link.connection.is_closed())
     }
 
     /// The versions spoken, for people; of any broker.
-    pub(super) fn versions(&self) -> Option<String> {
+    pub(in crate::uplink) fn versions(&self) -> Option<String> {
         self.links.values().chain(&self.seed).next().map(|link| link.versions.summary())
     }
 
@@ -215,7 +215,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ClusterError`]; what was known before still stands then.
-    pub(super) async fn refresh(&mut self, topics: &[Arc<str>]) -> Result<(), ClusterError> {
+    pub(in crate::uplink) async fn refresh(&mut self, topics: &[Arc<str>]) -> Result<(), ClusterError> {
         let wanted =
             topics.iter().map(|name| MetadataRequestTopic { name: Some(name), ..Default::default() }).collect();
         let request = MetadataRequest { topics: Some(wanted), allow_auto_topic_creation: false, ..Default::default() };
@@ -236,7 +236,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ClusterError::Link`], also if the broker is not known any more.
-    pub(super) async fn link(&mut self, node: i32) -> Result<Link, ClusterError> {
+    pub(in crate::uplink) async fn link(&mut self, node: i32) -> Result<Link, ClusterError> {
         if let Some(link) = self.open_link(node) {
             return Ok(link.clone());
         }
@@ -252,7 +252,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ClusterError`].
-    pub(super) async fn create_topic(
+    pub(in crate::uplink) async fn create_topic(
         &mut self,
         name: &str,
         partitions: Option<u32>,
@@ -287,7 +287,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ClusterError::Link`] only.
-    pub(super) async fn limits(&mut self, topics: &[Arc<str>]) -> Result<Vec<TopicLimits>, ClusterError> {
+    pub(in crate::uplink) async fn limits(&mut self, topics: &[Arc<str>]) -> Result<Vec<TopicLimits>, ClusterError> {
         let resource = |topic| DescribeConfigsResource {
             resource_type: RESOURCE_TOPIC,
             resource_name: topic,
@@ -310,7 +310,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ClusterError`].
-    pub(super) async fn new_identity(&mut self) -> Result<Identity, ClusterError> {
+    pub(in crate::uplink) async fn new_identity(&mut self) -> Result<Identity, ClusterError> {
         let request = InitProducerIdRequest {
             transactional_id: None,
             // Of no meaning without a transaction, but some brokers want it positive.
@@ -335,7 +335,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ClusterError::Link`] of the last one tried.
-    pub(super) async fn any_link(&mut self) -> Result<Link, ClusterError> {
+    pub(in crate::uplink) async fn any_link(&mut self) -> Result<Link, ClusterError> {
         let open = self.links.values().chain(&self.seed).find(|link| !link.connection.is_closed());
         if let Some(link) = open {
             return Ok(link.clone());

@@ -9,14 +9,14 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::backoff::{Backoff, Bounds};
-use super::options::{IN_FLIGHT_MAX, PATIENCE};
-use super::recode::{self, SplitError};
+use super::super::backoff::{Backoff, Bounds};
+use super::super::batches::recode::{self, SplitError};
+use super::super::options::{IN_FLIGHT_MAX, PATIENCE};
 use super::verdict::Verdict;
 use crate::record::{BatchView, Compression, Producer, header};
 
 /// Numbers a piece of a local partition; see `mirror.rs`.
-pub(super) type PieceId = u64;
+pub(in crate::uplink) type PieceId = u64;
 
 /// How often a batch's timestamps are shifted before it is given up: the last shift is some 15 years.
 const SHIFTS_MAX: u32 = 18;
@@ -25,29 +25,29 @@ const ENTRY_BYTES: usize = 160;
 
 /// Who an idempotent producer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) id: i64,
-    pub(super) epoch: i16,
+pub(in crate::uplink) struct Identity {
+    pub(in crate::uplink) id: i64,
+    pub(in crate::uplink) epoch: i16,
 }
 
 /// The circumstances of an answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
-    pub(super) now: Instant,
+pub(in crate::uplink) struct Moment {
+    pub(in crate::uplink) now: Instant,
     /// Wall time, ms since 1970.
-    pub(super) wall_ms: i64,
+    pub(in crate::uplink) wall_ms: i64,
     /// Uniform in 0..1.
-    pub(super) jitter: f64,
-    pub(super) backoff: Bounds,
+    pub(in crate::uplink) jitter: f64,
+    pub(in crate::uplink) backoff: Bounds,
     /// For batches that must be cut.
-    pub(super) compression: Compression,
+    pub(in crate::uplink) compression: Compression,
     /// For the second part of a batch that is cut.
-    pub(super) spare_tag: u64,
+    pub(in crate::uplink) spare_tag: u64,
 }
 
 /// What an answer led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(in crate::uplink) enum Outcome {
     /// Acknowledged: these pieces have lost a part.
     Acknowledged { pieces: Vec<PieceId>, bytes: usize, records: u32 },
     /// It will be sent again.
@@ -60,7 +60,7 @@ pub(super) enum Outcome {
 
 /// How a batch is sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Again {
+pub(in crate::uplink) enum Again {
     AsItWas,
     Cut,
     /// Its timestamps were moved by that much.
@@ -73,14 +73,14 @@ pub(super) enum Again {
 
 /// A batch to send.
 #[derive(Debug)]
-pub(super) struct ToSend<'a> {
-    pub(super) tag: u64,
-    pub(super) bytes: &'a [u8],
+pub(in crate::uplink) struct ToSend<'a> {
+    pub(in crate::uplink) tag: u64,
+    pub(in crate::uplink) bytes: &'a [u8],
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Lane {
+pub(in crate::uplink) struct Lane {
     queue: VecDeque<Entry>,
     identity: Option<Identity>,
     next_sequence: i32,
@@ -111,20 +111,20 @@ struct Entry {
 
 impl Lane {
     /// Appends a batch.
-    pub(super) fn push(&mut self, tag: u64, bytes: Vec<u8>, records: u32, pieces: Vec<PieceId>) {
+    pub(in crate::uplink) fn push(&mut self, tag: u64, bytes: Vec<u8>, records: u32, pieces: Vec<PieceId>) {
         self.queue.push_back(Entry { tag, bytes, records, sequence: None, pieces, in_flight: false, shifts: 0 });
     }
 
     /// Memory that is held.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::uplink) fn bytes(&self) -> usize {
         self.queue.iter().map(|entry| entry.bytes.len() + ENTRY_BYTES).sum()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::uplink) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    pub(super) fn is_abandoned(&self) -> bool {
+    pub(in crate::uplink) fn is_abandoned(&self) -> bool {
         self.abandoned
     }
 
@@ -133,18 +133,18 @@ impl Lane {
     }
 
     /// When it may be sent again, if it waits for that.
-    pub(super) fn retry_at(&self) -> Option<Instant> {
+    pub(in crate::uplink) fn retry_at(&self) -> Option<Instant> {
         if self.queue.is_empty() { None } else { self.retry_at }
     }
 
     /// Whether it can't send without another identity than `current`.
-    pub(super) fn wants_identity(&self, current: Option<Identity>) -> bool {
+    pub(in crate::uplink) fn wants_identity(&self, current: Option<Identity>) -> bool {
         let needs = !self.queue.is_empty() && (self.renumber || self.identity.is_none());
         needs && (current.is_none() || current == self.identity)
     }
 
     /// Whether there is something to send to `node` now.
-    pub(super) fn is_ready(&self, node: i32, now: Instant, current: Option<Identity>) -> bool {
+    pub(in crate::uplink) fn is_ready(&self, node: i32, now: Instant, current: Option<Identity>) -> bool {
         let in_flight = self.in_flight();
         !self.abandoned
             && in_flight < IN_FLIGHT_MAX.min(self.queue.len())
@@ -160,7 +160,11 @@ impl Lane {
     ///
     /// # Errors
     /// A text, if the batch was damaged in memory.
-    pub(super) fn next(&mut self, node: i32, current: Option<Identity>) -> Result<Option<ToSend<'_>>, String> {
+    pub(in crate::uplink) fn next(
+        &mut self,
+        node: i32,
+        current: Option<Identity>,
+    ) -> Result<Option<ToSend<'_>>, String> {
         if self.in_flight() == 0 {
             self.settling = false;
             self.retry_at = None;
@@ -195,7 +199,7 @@ impl Lane {
     }
 
     /// The answer to the batch `tag`. `text` is for people, if it comes to that.
-    pub(super) fn answered(&mut self, tag: u64, verdict: Verdict, text: &str, moment: &Moment) -> Outcome {
+    pub(in crate::uplink) fn answered(&mut self, tag: u64, verdict: Verdict, text: &str, moment: &Moment) -> Outcome {
         let Some(at) = self.queue.iter().position(|entry| entry.tag == tag) else { return Outcome::Stray };
         if self.abandoned {
             self.queue.remove(at);
@@ -242,7 +246,7 @@ impl Lane {
     }
 
     /// It can't be sent at the moment (no leader, the leader out of reach). Whether that has lasted too long.
-    pub(super) fn blocked(&mut self, now: Instant) -> bool {
+    pub(in crate::uplink) fn blocked(&mut self, now: Instant) -> bool {
         let since = *self.stuck_since.get_or_insert(now);
         now.saturating_duration_since(since) >= PATIENCE
     }
@@ -320,7 +324,7 @@ impl Lane {
     }
 
     /// Drops all batches; the pieces they carried parts of. What is in flight is waited for.
-    pub(super) fn abandon(&mut self) -> Vec<PieceId> {
+    pub(in crate::uplink) fn abandon(&mut self) -> Vec<PieceId> {
         self.abandoned = true;
         let pieces = self.queue.iter_mut().flat_map(|entry| std::mem::take(&mut entry.pieces)).collect();
         self.queue.retain_mut(|entry| {
@@ -334,170 +338,9 @@ impl Lane {
 const HOUR_MS: i64 = Duration::from_secs(3_600).as_millis() as i64;
 
 /// The sequence after `records` records from `sequence` on: after `i32::MAX` comes 0.
-pub(super) fn sequence_after(sequence: i32, records: u32) -> i32 {
+pub(in crate::uplink) fn sequence_after(sequence: i32, records: u32) -> i32 {
     ((i64::from(sequence) + i64::from(records)) & i64::from(i32::MAX)) as i32
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::recode::tests::{batch_of, values_of};
-    use super::*;
-
-    const ME: Identity = Identity { id: 7, epoch: 0 };
-    const NODE: i32 = 1;
-
-    fn moment(now: Instant) -> Moment {
-        Moment {
-            now,
-            wall_ms: 1_000_000_000_000,
-            jitter: 1.0,
-            backoff: Bounds { min: Duration::from_secs(1), max: Duration::from_secs(300) },
-            compression: Compression::None,
-            spare_tag: 1_000,
-        }
-    }
-
-    fn lane_of(batches: &[&[&str]]) -> Lane {
-        let mut lane = Lane::default();
-        for (tag, values) in batches.iter().enumerate() {
-            let bytes = batch_of(values, 100, Compression::None);
-            lane.push(tag as u64, bytes, values.len() as u32, vec![tag as PieceId]);
-        }
-        lane
-    }
-
-    /// All that is ready, as (tag, base sequence, bytes).
-    fn send_all(lane: &mut Lane, now: Instant, identity: Identity) -> Vec<(u64, i32, Vec<u8>)> {
-        let mut sent = Vec::new();
-        while lane.is_ready(NODE, now, Some(identity)) {
-            let batch = lane.next(NODE, Some(identity)).unwrap().unwrap();
-            let (view, _) = BatchView::parse(batch.bytes).unwrap();
-            assert!(view.crc_matches() && view.producer_id() == identity.id && view.base_offset() == 0);
-            sent.push((batch.tag, view.base_sequence(), batch.bytes.to_vec()));
-        }
-        sent
-    }
-
-    fn tags(sent: &[(u64, i32, Vec<u8>)]) -> Vec<(u64, i32)> {
-        sent.iter().map(|(tag, sequence, _)| (*tag, *sequence)).collect()
-    }
-
-    #[test]
-    fn five_are_in_flight_and_sequences_count_records() {
-        let now = Instant::now();
-        let mut lane = lane_of(&[&["a", "b"], &["c"], &["d"], &["e"], &["f"], &["g"], &["h"]]);
-        assert!(lane.wants_identity(None) && !lane.is_ready(NODE, now, None));
-        assert_eq!(tags(&send_all(&mut lane, now, ME)), [(0, 0), (1, 2), (2, 3), (3, 4), (4, 5)]);
-        let acknowledged = lane.answered(0, Verdict::Appended, "", &moment(now));
-        assert!(matches!(acknowledged, Outcome::Acknowledged { ref pieces, records: 2, .. } if *pieces == [0]));
-        assert_eq!(tags(&send_all(&mut lane, now, ME)), [(5, 6)]);
-        // Another leader has to wait for the first one's answers.
-        lane.answered(1, Verdict::Appended, "", &moment(now));
-        assert!(!lane.is_ready(2, now, Some(ME)) && lane.is_ready(NODE, now, Some(ME)));
-    }
-
-    #[test]
-    fn after_a_failure_all_goes_again_in_order_with_the_same_bytes() {
-        let now = Instant::now();
-        let mut lane = lane_of(&[&["a"], &["b"], &["c"]]);
-        let first = send_all(&mut lane, now, ME);
-        assert_eq!(lane.answered(0, Verdict::RetryElsewhere, "moved", &moment(now)), Outcome::Again(Again::AsItWas));
-        assert_eq!(lane.answered(1, Verdict::SequenceGap, "gap", &moment(now)), Outcome::Again(Again::AsItWas));
-        assert!(send_all(&mut lane, now + Duration::from_secs(2), ME).is_empty(), "one is still in flight");
-        assert_eq!(lane.answered(2, Verdict::SequenceGap, "gap", &moment(now)), Outcome::Again(Again::AsItWas));
-        assert!(send_all(&mut lane, now, ME).is_empty(), "the wait is not over");
-        assert_eq!(lane.retry_at(), Some(now + Duration::from_secs(1)));
-        assert_eq!(send_all(&mut lane, now + Duration::from_secs(1), ME), first);
-    }
-
-    #[test]
-    fn a_lost_connection_costs_no_wait_and_changes_nothing() {
-        let now = Instant::now();
-        let mut lane = lane_of(&[&["a"], &["b"]]);
-        let first = send_all(&mut lane, now, ME);
-        for tag in [0, 1] {
-            assert_eq!(lane.answered(tag, Verdict::Unanswered, "", &moment(now)), Outcome::Again(Again::AsItWas));
-        }
-        assert_eq!(send_all(&mut lane, now, ME), first);
-        assert!(matches!(lane.answered(0, Verdict::Appended, "", &moment(now)), Outcome::Acknowledged { .. }));
-    }
-
-    #[test]
-    fn a_lost_producer_starts_again_at_sequence_0_with_a_new_id() {
-        let now = Instant::now();
-        let mut lane = lane_of(&[&["a"], &["b"], &["c"]]);
-        send_all(&mut lane, now, ME);
-        lane.answered(0, Verdict::Appended, "", &moment(now));
-        assert_eq!(lane.answered(1, Verdict::SequenceGap, "", &moment(now)), Outcome::Again(Again::NewProducer));
-        assert_eq!(lane.answered(2, Verdict::ProducerLost, "", &moment(now)), Outcome::Again(Again::AsItWas));
-        assert!(lane.wants_identity(Some(ME)) && !lane.is_ready(NODE, now, Some(ME)));
-        let other = Identity { id: 8, epoch: 0 };
-        assert_eq!(tags(&send_all(&mut lane, now, other)), [(1, 0), (2, 1)]);
-    }
-
-    #[test]
-    fn a_batch_too_large_is_cut_within_its_sequences() {
-        let now = Instant::now();
-        let mut lane = lane_of(&[&["a", "b", "c"], &["d"]]);
-        send_all(&mut lane, now, ME);
-        assert_eq!(lane.answered(0, Verdict::TooLarge, "", &moment(now)), Outcome::Again(Again::Cut));
-        lane.answered(1, Verdict::SequenceGap, "", &moment(now));
-        let sent = send_all(&mut lane, now, ME);
-        assert_eq!(tags(&sent), [(0, 0), (1_000, 1), (1, 3)]);
-        let values: Vec<String> = sent.iter().flat_map(|(_, _, bytes)| values_of(bytes)).collect();
-        assert_eq!(values, ["a", "b", "c", "d"]);
-        // The first part stands for nothing, the second for the whole.
-        let done = |outcome| if let Outcome::Acknowledged { pieces, .. } = outcome { pieces } else { panic!() };
-        assert!(done(lane.answered(0, Verdict::Appended, "", &moment(now))).is_empty());
-        assert_eq!(done(lane.answered(1_000, Verdict::Appended, "", &moment(now))), [0]);
-
-        let mut single = lane_of(&[&["only"]]);
-        send_all(&mut single, now, ME);
-        assert!(
-            matches!(single.answered(0, Verdict::TooLarge, "", &moment(now)), Outcome::Stalled(why) if why.contains("max.message.bytes"))
-        );
-    }
-
-    #[test]
-    fn refused_timestamps_move_to_now_and_then_back() {
-        let now = Instant::now();
-        let mut lane = lane_of(&[&["a", "b"]]);
-        let mut newest = Vec::new();
-        for _ in 0..4 {
-            let sent = send_all(&mut lane, now, ME);
-            let (view, _) = BatchView::parse(&sent[0].2).unwrap();
-            assert_eq!((view.max_timestamp() - view.base_timestamp(), view.base_sequence()), (1, 0));
-            newest.push(view.max_timestamp());
-            let outcome = lane.answered(0, Verdict::BadTimestamp, "", &moment(now));
-            assert!(matches!(outcome, Outcome::Again(Again::Shifted { .. })));
-        }
-        let wall = 1_000_000_000_000;
-        assert_eq!(newest, [1, wall, wall - HOUR_MS, wall - 2 * HOUR_MS]);
-        let last = (0..100).map(|_| {
-            send_all(&mut lane, now, ME);
-            lane.answered(0, Verdict::BadTimestamp, "late", &moment(now))
-        });
-        assert!(last.into_iter().any(|outcome| matches!(outcome, Outcome::Stalled(_))));
-    }
-
-    #[test]
-    fn patience_ends_and_what_is_dropped_is_waited_for() {
-        let now = Instant::now();
-        let mut lane = lane_of(&[&["a"], &["b"]]);
-        send_all(&mut lane, now, ME);
-        assert!(matches!(lane.answered(0, Verdict::Retry, "x", &moment(now)), Outcome::Again(_)));
-        let late = moment(now + PATIENCE);
-        assert_eq!(lane.answered(0, Verdict::Retry, "x", &late), Outcome::Stalled("x".into()));
-        assert_eq!(lane.abandon(), [0, 1]);
-        assert!(lane.bytes() < 2 * ENTRY_BYTES && !lane.is_empty());
-        assert_eq!(lane.answered(1, Verdict::Appended, "", &late), Outcome::Stray);
-        assert!(lane.is_empty());
-    }
-
-    #[test]
-    fn sequences_wrap_to_zero() {
-        assert_eq!(sequence_after(i32::MAX, 1), 0);
-        assert_eq!(sequence_after(i32::MAX - 1, 1), i32::MAX);
-        assert_eq!(sequence_after(i32::MAX - 1, 5), 3);
-    }
-}
+mod tests;

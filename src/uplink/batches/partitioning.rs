@@ -10,7 +10,7 @@ use crate::config::Partitioning;
 
 /// Where the records of one local partition go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Route {
+pub(in crate::uplink) enum Route {
     /// All to one partition: batches stay whole.
     One(i32),
     /// By key, as a Kafka producer would, over `partitions`; records without key to `keyless`.
@@ -19,7 +19,7 @@ pub(super) enum Route {
 
 impl Route {
     /// The partition for a record with this key.
-    pub(super) fn partition_for(self, key: Option<&[u8]>) -> i32 {
+    pub(in crate::uplink) fn partition_for(self, key: Option<&[u8]>) -> i32 {
         match (self, key) {
             (Self::One(partition), _) | (Self::ByKey { keyless: partition, .. }, None) => partition,
             (Self::ByKey { partitions, .. }, Some(key)) => partition_for_key(key, partitions) as i32,
@@ -29,19 +29,19 @@ impl Route {
 
 /// A local partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Local {
+pub(in crate::uplink) struct Local {
     /// Its index in its topic.
-    pub(super) index: u32,
+    pub(in crate::uplink) index: u32,
     /// Partitions of that topic.
-    pub(super) count: u32,
+    pub(in crate::uplink) count: u32,
 }
 
 /// `partitioning = "same"`, and the topic upstream has fewer partitions than the local one. None of the topic is
 /// forwarded then: a part of it would look like all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooFewPartitions {
-    pub(super) local: u32,
-    pub(super) upstream: u32,
+pub(in crate::uplink) struct TooFewPartitions {
+    pub(in crate::uplink) local: u32,
+    pub(in crate::uplink) upstream: u32,
 }
 
 impl fmt::Display for TooFewPartitions {
@@ -61,7 +61,7 @@ impl fmt::Display for TooFewPartitions {
 ///
 /// # Errors
 /// [`TooFewPartitions`].
-pub(super) fn route(
+pub(in crate::uplink) fn route(
     partitioning: Partitioning,
     gateway: &str,
     local: Local,

@@ -4,14 +4,14 @@ use crate::record::{BatchBuilder, BatchError, BatchView, Compression, RecordRef,
 
 /// A batch ready for a producer's header, and how many records it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Recoded {
-    pub(super) bytes: Vec<u8>,
-    pub(super) records: u32,
+pub(in crate::uplink) struct Recoded {
+    pub(in crate::uplink) bytes: Vec<u8>,
+    pub(in crate::uplink) records: u32,
 }
 
 /// Why a batch can't be cut to size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SplitError {
+pub(in crate::uplink) enum SplitError {
     /// It is a single record, of that many bytes as a batch.
     OneRecord(usize),
     /// It is damaged.
@@ -25,12 +25,12 @@ impl From<BatchError> for SplitError {
 }
 
 /// Limits for batches from the own store: verified when they came in, perhaps under a larger `max.message.bytes`.
-pub(super) fn stored_limits() -> VerifyLimits {
+pub(in crate::uplink) fn stored_limits() -> VerifyLimits {
     VerifyLimits { batch_bytes_max: crate::limits::BATCH_BYTES_MAX, ..VerifyLimits::default() }
 }
 
 /// Takes the records out of `builder`; `None` if there are none.
-pub(super) fn finish(builder: &mut BatchBuilder, compression: Compression) -> Option<Recoded> {
+pub(in crate::uplink) fn finish(builder: &mut BatchBuilder, compression: Compression) -> Option<Recoded> {
     let records = builder.record_count();
     (records > 0).then(|| Recoded { bytes: builder.finish(compression), records })
 }
@@ -39,7 +39,7 @@ pub(super) fn finish(builder: &mut BatchBuilder, compression: Compression) -> Op
 ///
 /// # Errors
 /// What is wrong with the batch.
-pub(super) fn filter(
+pub(in crate::uplink) fn filter(
     batch: &[u8],
     compression: Compression,
     keep: impl FnMut(&RecordRef<'_>) -> bool,
@@ -54,7 +54,7 @@ pub(super) fn filter(
 ///
 /// # Errors
 /// [`SplitError::OneRecord`], or what is wrong with the batch.
-pub(super) fn halve(batch: &[u8], compression: Compression) -> Result<[Recoded; 2], SplitError> {
+pub(in crate::uplink) fn halve(batch: &[u8], compression: Compression) -> Result<[Recoded; 2], SplitError> {
     let (view, _) = BatchView::parse(batch)?;
     let half = view.record_count() / 2;
     let mut at = 0;
@@ -77,7 +77,7 @@ pub(super) fn halve(batch: &[u8], compression: Compression) -> Result<[Recoded; 
 ///
 /// # Errors
 /// As [`halve`].
-pub(super) fn split_to_fit(
+pub(in crate::uplink) fn split_to_fit(
     batch: Vec<u8>,
     records: u32,
     bytes_max: usize,
@@ -97,7 +97,7 @@ pub(super) fn split_to_fit(
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::uplink) mod tests {
     use super::*;
     use crate::record::{NO_HEADERS, decompress, records};
 
