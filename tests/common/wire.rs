@@ -186,6 +186,27 @@ pub fn grow_topic(bootstrap: &str, topic: &str, partitions: i32) {
     });
 }
 
+/// What a group has committed: topic, partition, offset, leader epoch, note.
+pub type Committed = (String, i32, i64, i32, String);
+
+/// OffsetFetch v5, of one partition or of all.
+pub fn fetch_offsets(wire: &mut Wire, group: &str, of: Option<(&str, i32)>) -> Vec<Committed> {
+    let body = Body::default().string(group);
+    let body = match of {
+        Some((topic, partition)) => body.i32(1).string(topic).i32(1).i32(partition),
+        None => body.i32(-1),
+    };
+    let mut answer = wire.call(9, 5, body).unwrap();
+    answer.i32();
+    let topics = answer.array(|a| {
+        let topic = a.string();
+        let partitions = a.array(|a| (a.i32(), a.i64(), a.i32(), a.string(), a.i16()));
+        partitions.into_iter().map(move |(i, offset, epoch, note, _)| (topic.clone(), i, offset, epoch, note))
+    });
+    assert_eq!(answer.i16(), 0);
+    topics.into_iter().flatten().collect()
+}
+
 /// Metadata v4: the leader's address of each partition; `None` while the topic or a leader is missing.
 pub fn leaders(bootstrap: &str, topic: &str) -> Option<Vec<String>> {
     let body = Body::default().i32(1).string(topic).i8(0);
@@ -238,6 +259,11 @@ impl Batch {
     /// 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
     pub fn codec(&self) -> u8 {
         self.raw[22] & 7
+    }
+
+    /// −1 where the producer isn't idempotent.
+    pub fn producer_id(&self) -> i64 {
+        i64::from_be_bytes(self.raw[43..51].try_into().unwrap())
     }
 
     pub fn record_count(&self) -> i32 {

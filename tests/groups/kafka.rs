@@ -3,7 +3,7 @@
 use crate::common::{
     gateway::{Gateway, START},
     wait_for,
-    wire::{Answer, Body, Wire, create_topic},
+    wire::{self, Answer, Body, Committed, Wire, create_topic},
 };
 
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
@@ -139,22 +139,8 @@ fn commit(
     topics.into_iter().flatten().map(|(_, code)| code).collect()
 }
 
-/// OffsetFetch v5: topic, partition, offset, leader epoch, note; of one partition or of all.
-fn fetch_offsets(wire: &mut Wire, of: Option<(&str, i32)>) -> Vec<(String, i32, i64, i32, String)> {
-    let body = Body::default().string("readers");
-    let body = match of {
-        Some((topic, partition)) => body.i32(1).string(topic).i32(1).i32(partition),
-        None => body.i32(-1),
-    };
-    let mut answer = wire.call(9, 5, body).unwrap();
-    answer.i32();
-    let topics = answer.array(|a| {
-        let topic = a.string();
-        let partitions = a.array(|a| (a.i32(), a.i64(), a.i32(), a.string(), a.i16()));
-        partitions.into_iter().map(move |(i, offset, epoch, note, _)| (topic.clone(), i, offset, epoch, note))
-    });
-    assert_eq!(answer.i16(), 0);
-    topics.into_iter().flatten().collect()
+fn fetch_offsets(wire: &mut Wire, of: Option<(&str, i32)>) -> Vec<Committed> {
+    wire::fetch_offsets(wire, "readers", of)
 }
 
 /// Id, instance, assignment.

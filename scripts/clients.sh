@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Builds the drivers of other people's client libraries (tests/clients) and plays the matrix with them: what each client
+# does with a gateway, checked by what the gateway then holds.
+#
+# Everything is built below .scratch/clients; each client gets a launcher there: .scratch/clients/bin/NAME VERB BOOTSTRAP ...
+# (tests/clients/main.rs has the verbs).
+#
+# Exit codes: 0 passed, 1 failed, 2 usage, 3 passed as far as it went, but a runtime is missing (named on a line that
+# begins with SKIP). With BROOKLET_REQUIRE_PEERS=1 a missing runtime is a failure.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+sources=$root/tests/clients
+built=$root/.scratch/clients
+cd "$root"
+
+usage() {
+  cat <<'TEXT'
+  scripts/interop.sh clients [--binary FILE] [CLIENT...]
+
+  --binary FILE  the brooklet to test                                            (cargo builds one for the tests)
+  CLIENT         only these                                                      (all of tests/clients/list)
+TEXT
+}
+
+names=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    -h | --help) usage; exit 0 ;;
+    --binary)
+      [ $# -ge 2 ] || { echo "clients: $1 needs a value" >&2; exit 2; }
+      BROOKLET_TEST_BINARY=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")
+      export BROOKLET_TEST_BINARY
+      shift 2 ;;
+    -*) echo "clients: $1: unknown option" >&2; usage >&2; exit 2 ;;
+    *) names+=("$1"); shift ;;
+  esac
+done
+
+listed() { grep -v '^#' "$sources/list"; }
+
+for name in ${names[@]+"${names[@]}"}; do
+  listed | grep -q "^$name " || {
+    echo "clients: no client $name; there are: $(listed | cut -d' ' -f1 | paste -sd' ')" >&2
+    exit 2
+  }
+done
+
+missing=0
+skip() {
+  echo "SKIP: $*" >&2
+  missing=1
+  return 1
+}
+
+# Builds once, and again when one of these files has changed: STAMP FILE...
+fresh() {
+  local stamp=$1
+  shift
+  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(cat "$@" | cksum)" ]
+}
+
+# --- one function a runtime: builds what its clients need, or says what is missing ------------------------------------
+
+build_python() {
+  local venv=$built/python wanted=$sources/python/requirements.txt
+  fresh "$venv/complete" "$wanted" && return
+  command -v python3 >/dev/null || skip "Python 3 isn't installed (Debian: python3-venv)" || return
+  rm -rf "$venv"
+  python3 -m venv "$venv" || skip "python3 has no venv (Debian: python3-venv)" || return
+  echo "Installing Python's client libraries ..." >&2
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted" || return 2
+  cksum <"$wanted" >"$venv/complete"
+}
+
+launch_python() { echo "exec $built/python/bin/python $sources/python/$1"; }
+
+# --- the matrix -------------------------------------------------------------------------------------------------------
+
+command -v kcat >/dev/null || skip "kcat isn't installed (Debian: kcat)" || { [ -n "${BROOKLET_REQUIRE_PEERS:-}" ] && exit 1; exit 3; }
+
+mkdir -p "$built/bin"
+ready=' ' absent=' ' clients=''
+while read -r name runtime program; do
+  if [ ${#names[@]} -gt 0 ]; then case " ${names[*]} " in *" $name "*) ;; *) continue ;; esac; fi
+  case $absent in *" $runtime "*) continue ;; esac
+  case $ready in
+    *" $runtime "*) ;;
+    *)
+      status=0
+      "build_$runtime" || status=$?
+      case $status in
+        0) ready="$ready$runtime " ;;
+        1) absent="$absent$runtime "; continue ;;
+        *) echo "clients: what $name needs could not be built" >&2; exit 1 ;;
+      esac ;;
+  esac
+  printf '#!/usr/bin/env bash\n%s "$@"\n' "$("launch_$runtime" "$program")" >"$built/bin/$name"
+  chmod +x "$built/bin/$name"
+  clients="$clients $name"
+done < <(listed)
+
+if [ $missing = 1 ] && [ -n "${BROOKLET_REQUIRE_PEERS:-}" ]; then exit 1; fi
+[ -n "$clients" ] || exit 3
+
+BROOKLET_TEST_CLIENTS=${clients# } BROOKLET_TEST_CLIENTS_DIR=$built/bin
+export BROOKLET_TEST_CLIENTS BROOKLET_TEST_CLIENTS_DIR BROOKLET_TEST_KCAT=1
+cargo test --locked --test clients -- --ignored --nocapture --test-threads=1 || exit 1
+[ $missing = 0 ] || exit 3

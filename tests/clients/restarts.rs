@@ -1,0 +1,89 @@
+//! SIGKILL of the gateway in the middle of what a client does, which goes on by itself after the restart.
+
+use std::time::Duration;
+
+use crate::{
+    common::{gateway::Gateway, wait_for},
+    driver::{Client, Lacks, Played, Running},
+    groups::{PARTITIONS, processed, shared},
+    records::{assert_all, assert_once, assert_ordered},
+    truth,
+};
+
+/// Many enough for several commits of [`SLOW`].
+const MANY: usize = 60_000;
+const SOME: usize = 4_000;
+/// Requests wait for their commit for so long, so that a kill finds some under way, however quick the client is.
+const SLOW: &str = "[store]\ncommit_window = \"200ms\"\n";
+const CATCH_UP: Duration = Duration::from_secs(60);
+
+/// An idempotent producer stores every record once and in order; another one, at least once.
+pub fn produce(client: &Client, gateway: &mut Gateway) -> Played<String> {
+    gateway.configure(SLOW);
+    gateway.kill();
+    gateway.launch();
+    let (idempotent, note) = match play(client, gateway, "interrupted", &["idempotent"]) {
+        Err(Lacks(why)) => {
+            play(client, gateway, "repeated", &[])?;
+            (false, format!("at least once: {why}"))
+        }
+        Ok(()) => (true, String::new()),
+    };
+    if idempotent {
+        let stored = truth::records(gateway, "interrupted");
+        assert_once(&stored, MANY);
+        assert_ordered(&stored);
+    } else {
+        assert_all(&truth::records(gateway, "repeated"), MANY);
+    }
+    Ok(note)
+}
+
+fn play(client: &Client, gateway: &mut Gateway, topic: &str, mode: &[&str]) -> Played<()> {
+    truth::create(gateway, topic, PARTITIONS);
+    let many = MANY.to_string();
+    let mut producing = client.begin(gateway, "produce", &[&[topic, "0", &many, "none"], mode].concat());
+    kill_in_the_middle(gateway, topic, MANY, &mut producing);
+    producing.end(CATCH_UP).map(drop)
+}
+
+/// Kills the gateway once the topic has some of the records that are being produced, and starts it again.
+fn kill_in_the_middle(gateway: &mut Gateway, topic: &str, count: usize, producing: &mut Running) {
+    let mut goes_on = true;
+    wait_for(&format!("some records in {topic}"), CATCH_UP, || {
+        goes_on = producing.goes_on();
+        let stored: i64 = truth::ends(gateway, topic).values().sum();
+        (stored > 0 || !goes_on).then_some(())
+    });
+    let stored: i64 = truth::ends(gateway, topic).values().sum();
+    assert!(!goes_on || stored < count as i64, "all was stored before the kill");
+    gateway.kill();
+    gateway.launch();
+}
+
+/// Two members, a producer, and a kill in the middle: every record is processed, and no acknowledged commit is lost.
+pub fn group(client: &Client, gateway: &mut Gateway) -> Played<String> {
+    truth::create(gateway, "outliving", PARTITIONS);
+    client.produce(gateway, "outliving", 0, SOME / 2)?;
+    let mut one = client.join(gateway, "outliving", "living", &[]);
+    one.wait_for("all partitions", |one| (one.assigned().len() == PARTITIONS as usize).then_some(()));
+    let mut two = client.join(gateway, "outliving", "living", &[]);
+    two.wait_for("both members' shares", |two| shared(&one, two));
+    gateway.kill();
+    let told = [one.committed(), two.committed()];
+    gateway.launch();
+    let kept = truth::committed(gateway, "outliving", "living");
+    for (partition, offset) in told.iter().flatten() {
+        assert!(kept.get(partition) >= Some(offset), "committed {partition} {offset} was told, kept is {kept:?}");
+    }
+    client.produce(gateway, "outliving", SOME / 2, SOME)?;
+    two.wait_for("every record", |two| processed(&[&one, two], 0, SOME));
+    one.leave()?;
+    two.leave()?;
+    assert_eq!(
+        truth::committed(gateway, "outliving", "living"),
+        truth::ends(gateway, "outliving"),
+        "committed, and the ends"
+    );
+    Ok(String::new())
+}
