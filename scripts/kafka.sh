@@ -41,7 +41,8 @@ Apache Kafka $KAFKA_VERSION on loopback.
   --fresh      forget the data of an earlier run
   --set K=V    one more line of server.properties (later lines win)
 
-BROOKLET_KAFKA_LIB names another directory for the artifacts; KAFKA_HEAP another heap than 512m.
+BROOKLET_KAFKA_LIB names another directory for the artifacts; KAFKA_HEAP another heap than 512m; KAFKA_JVM and KAFKA_TOOL_JVM
+all options of the brokers' and the programs' Java machine.
 TEXT
 }
 
@@ -125,8 +126,9 @@ run_tool() {
   shift
   fetch
   # A short-lived program: compile quickly, collect simply.
-  exec java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$lib/log4j2.properties" \
-    -cp "$lib/jars/*" "$class" "$@"
+  # shellcheck disable=SC2086 # several options
+  exec java ${KAFKA_TOOL_JVM:--Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1} \
+    -Dlog4j2.configurationFile="$lib/log4j2.properties" -cp "$lib/jars/*" "$class" "$@"
 }
 
 # --- one cluster directory ------------------------------------------------------------------------------------------
@@ -243,10 +245,11 @@ format() {
 }
 
 launch() {
-  local home=$dir/node-$1 heap=${KAFKA_HEAP:-512m} detach=(nohup)
+  local home=$dir/node-$1 jvm=${KAFKA_JVM:--Xms64m -Xmx${KAFKA_HEAP:-512m} -XX:+UseSerialGC} detach=(nohup)
   # A session of its own: an interrupt at the terminal that started it is not meant for it.
   command -v setsid >/dev/null && detach=(setsid nohup)
-  "${detach[@]}" java -Xms64m "-Xmx$heap" -XX:+UseSerialGC -Dbrooklet.node="$home" -Dbrooklet.log.level=info \
+  # shellcheck disable=SC2086 # several options
+  "${detach[@]}" java $jvm -Dbrooklet.node="$home" -Dbrooklet.log.level=info \
     -Dlog4j2.configurationFile="$lib/log4j2.properties" -cp "$lib/jars/*" kafka.Kafka "$home/server.properties" \
     </dev/null >"$home/server.log" 2>&1 &
   echo $! >"$home/pid"
