@@ -9,11 +9,14 @@
 //! | 5 | [`listen`], [`uplink`]: sessions; [`source`]: the gateway's own telemetry; [`client`]: native client for programs with std |
 //! | 3 | [`broker`]: topics, partitions, produce, fetch, dedup; protocol-neutral |
 //! | 2 | [`store`]: the only code that names redb |
-//! | 1 | [`frame`], [`kafka`]: codecs; [`device`]: the no_std client |
+//! | 1 | [`frame`], [`kafka`], [`mqtt`]: codecs; [`device`]: the no_std client |
 //! | 0 | [`record`], [`limits`], [`config`], [`metrics`], [`json`], [`shutdown`] |
 //!
 //! Without the feature `gateway` the crate is `no_std` without alloc, and holds [`frame`] and [`device`] only.
 #![cfg_attr(not(feature = "gateway"), no_std)]
+
+#[cfg(feature = "gateway")]
+extern crate alloc;
 
 pub mod device;
 pub mod frame;
@@ -38,6 +41,8 @@ pub mod limits;
 pub mod listen;
 #[cfg(feature = "gateway")]
 pub mod metrics;
+#[cfg(feature = "gateway")]
+pub mod mqtt;
 #[cfg(feature = "gateway")]
 pub mod record;
 #[cfg(feature = "gateway")]
