@@ -40,6 +40,7 @@ Apache Kafka $KAFKA_VERSION on loopback.
   --port P     node n listens on 127.0.0.1:(P+n-1), its controller 100 above (19092, or what DIR was made with)
   --fresh      forget the data of an earlier run
   --set K=V    one more line of server.properties (later lines win)
+  --feature F=N  level of a feature that a fresh cluster begins with, for instance transaction.version=1 (the newest)
 
 BROOKLET_KAFKA_LIB names another directory for the artifacts; KAFKA_HEAP another heap than 512m; KAFKA_JVM and KAFKA_TOOL_JVM
 all options of the brokers' and the programs' Java machine.
@@ -236,12 +237,13 @@ cluster_id() {
 }
 
 format() {
-  local home=$dir/node-$1 standalone=()
+  local home=$dir/node-$1 options=()
   [ -f "$home/data/meta.properties" ] && return
-  [ "$nodes" = 1 ] && standalone=(--standalone)
+  [ "$nodes" = 1 ] && options=(--standalone)
+  [ ${#features[@]} -eq 0 ] || options+=(--feature "${features[@]}")
   java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$lib/log4j2.properties" \
     -cp "$lib/jars/*" kafka.tools.StorageTool format -t "$(cluster_id)" -c "$home/server.properties" \
-    ${standalone[@]+"${standalone[@]}"} >"$home/format.log" 2>&1 || { cat "$home/format.log" >&2; die "node $1: formatting failed"; }
+    ${options[@]+"${options[@]}"} >"$home/format.log" 2>&1 || { cat "$home/format.log" >&2; die "node $1: formatting failed"; }
 }
 
 launch() {
@@ -337,7 +339,7 @@ if [ "$command" = tool ]; then run_tool "$@"; fi
 
 dir=$root/.scratch/kafka
 nodes='' port='' only='' fresh=no signal=TERM
-extra=()
+extra=() features=()
 while [ $# -gt 0 ]; do
   case $1 in
     --fresh) fresh=yes; shift; continue ;;
@@ -350,6 +352,7 @@ while [ $# -gt 0 ]; do
     --nodes) nodes=$2 ;;
     --port) port=$2 ;;
     --set) extra+=("$2") ;;
+    --feature) features+=("$2") ;;
     *) wrong "$1: unknown option" ;;
   esac
   shift 2

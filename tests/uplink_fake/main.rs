@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod faithful;
 mod fake;
 
 use std::collections::BTreeSet;
