@@ -7,7 +7,7 @@ use super::batches::gather::{self, Gathered, Item, Rules};
 use super::batches::partitioning::{self, Route};
 use super::link::cluster::{ClusterError, Link};
 use super::link::connection::LinkError;
-use super::mirror::ScanStep;
+use super::mirror::{Class, ScanStep};
 use super::options::{SCAN_BYTES, WINDOW_BYTES};
 use super::sending::producer::{Again, Broken, LaneId, Moment, Outcome, Sent};
 use super::sending::verdict::{Verdict, verdict};
@@ -68,8 +68,8 @@ impl Forwarder {
         if self.reading.at_end || lingering || full {
             return;
         }
-        self.listen_for_commits();
-        let Some(step) = self.mirror.scan_step() else {
+        self.listen_for_commits().await;
+        let Some(step) = self.mirror.scan_step(false) else {
             self.reading.at_end = true;
             return;
         };
@@ -81,7 +81,7 @@ impl Forwarder {
             false => store.scan(step.from, &|partition| partitions.contains(&partition), SCAN_BYTES),
         };
         match smol::unblock(scan).await {
-            Ok(chunk) => self.take_chunk(chunk).await,
+            Ok(chunk) => self.take_chunk(step.class, chunk).await,
             Err(ReadError::Damaged(_)) if !careful => {
                 self.reading.careful = true;
                 self.busy = true;
@@ -94,10 +94,9 @@ impl Forwarder {
         }
     }
 
-    async fn take_chunk(&mut self, chunk: ScanChunk) {
-        let more = self.mirror.scanned(chunk.next);
-        self.reading.at_end = chunk.at_end && !more;
-        self.busy = !self.reading.at_end;
+    async fn take_chunk(&mut self, class: Class, chunk: ScanChunk) {
+        self.mirror.scanned(class, chunk.next, chunk.at_end);
+        self.busy = true;
         self.take_batches(chunk.batches).await;
     }
 
@@ -201,7 +200,7 @@ impl Forwarder {
                 Err(error) => self.alarm_partition(partition, &format!("{error}; run `brooklet fsck`")),
             }
         }
-        self.mirror.scanned(commit + 1);
+        self.mirror.scanned(step.class, commit + 1, false);
         self.busy = true;
         self.take_batches(batches).await;
     }

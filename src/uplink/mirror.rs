@@ -1,5 +1,8 @@
 //! What of each local partition is forwarded, what is under way, and where to read on. Pure: positions, pieces, and the plan of
-//! the scan; no clock, no I/O.
+//! the scans; no clock, no I/O.
+//!
+//! Partitions of the same class (`urgent`, `priority` of their topics) share a scan in commit order; a class is read only where
+//! those that matter more have nothing to read.
 //!
 //! What is gathered is cut into *pieces*: ranges of a local partition. A piece is done when every batch that carries a part of it
 //! is acknowledged; only then its range enters the position.
@@ -13,6 +16,7 @@ use std::time::Instant;
 
 use super::backoff::Backoff;
 use super::sending::producer::PieceId;
+use crate::limits::PRIORITY_MAX;
 use crate::store::{CommitSeq, Intervals, PartitionId};
 
 /// What a local partition is called, here and upstream.
@@ -26,10 +30,31 @@ pub(super) struct Names {
     pub(super) upstream: Arc<str>,
 }
 
+/// How much a topic matters: what matters more comes first in the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Class {
+    /// It is not `urgent`.
+    waits: bool,
+    /// How far its `priority` is below the highest.
+    below: u8,
+}
+
+impl Class {
+    pub(super) fn new(urgent: bool, priority: u8) -> Self {
+        Self { waits: !urgent, below: PRIORITY_MAX.saturating_sub(priority) }
+    }
+
+    /// Whether it waits for no window and no budget.
+    pub(super) fn is_urgent(self) -> bool {
+        !self.waits
+    }
+}
+
 /// A local partition that is followed.
 #[derive(Debug)]
 pub(super) struct Followed {
     pub(super) names: Names,
+    class: Class,
     position: Intervals,
     /// Acknowledged ranges that would have made the position too long; they enter it as gaps close.
     deferred: BTreeMap<i64, i64>,
@@ -67,11 +92,22 @@ struct CatchUp {
     until: CommitSeq,
 }
 
-/// The next step of the scan.
+/// The next step of a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ScanStep {
+    pub(super) class: Class,
     pub(super) from: CommitSeq,
     pub(super) partitions: BTreeSet<PartitionId>,
+}
+
+/// How far the partitions of a class are read.
+#[derive(Debug, Default)]
+struct Scan {
+    /// `None` before the first [`Mirror::rewind`].
+    at: Option<CommitSeq>,
+    catch_up: Option<CatchUp>,
+    /// All that was committed when it was last looked at is read.
+    at_end: bool,
 }
 
 /// See the module.
@@ -80,9 +116,7 @@ pub(super) struct Mirror {
     partitions: BTreeMap<PartitionId, Followed>,
     pieces: BTreeMap<PieceId, Piece>,
     next_piece: PieceId,
-    /// `None` before the first [`Mirror::rewind`].
-    scan_at: Option<CommitSeq>,
-    catch_up: Option<CatchUp>,
+    scans: BTreeMap<Class, Scan>,
 }
 
 impl Followed {
@@ -120,20 +154,74 @@ impl Followed {
     }
 }
 
+impl Scan {
+    fn step(&mut self, class: Class, followed: &BTreeMap<PartitionId, Followed>) -> Option<ScanStep> {
+        let going = |p: &PartitionId| followed.get(p).is_some_and(|f| f.stall.is_none() && f.class == class);
+        // A lagging partition that stalls again comes back by another rewind, and must not hold back the others.
+        if let Some(catch_up) = self.catch_up.take_if(|catch_up| !catch_up.partitions.iter().any(going)) {
+            self.at = Some(catch_up.until);
+        }
+        let partitions: BTreeSet<PartitionId> = match &self.catch_up {
+            Some(catch_up) => catch_up.partitions.iter().copied().filter(going).collect(),
+            None => followed.keys().copied().filter(going).collect(),
+        };
+        let from = self.at.filter(|_| !self.at_end && !partitions.is_empty())?;
+        Some(ScanStep { class, from, partitions })
+    }
+
+    fn scanned(&mut self, next: CommitSeq, end: bool) {
+        self.at = Some(next);
+        let caught_up = self.catch_up.take_if(|catch_up| next >= catch_up.until);
+        if let Some(catch_up) = &caught_up {
+            // The others were not read beyond `until`.
+            self.at = Some(catch_up.until);
+        }
+        self.at_end = end && caught_up.is_none() && self.catch_up.is_none();
+    }
+
+    fn rewind(&mut self, partition: PartitionId, from: CommitSeq) {
+        self.at_end = false;
+        let Some(at) = self.at else {
+            self.at = Some(from);
+            return;
+        };
+        // What the scan has passed is read again, for this partition (and others that lag behind) alone.
+        let until = self.catch_up.as_ref().map_or(at, |catch_up| catch_up.until);
+        if from < until {
+            let catch_up = self.catch_up.get_or_insert(CatchUp { partitions: BTreeSet::new(), until });
+            catch_up.partitions.insert(partition);
+            self.at = Some(from.min(at));
+        }
+    }
+}
+
 impl Mirror {
-    /// Follows a partition; it is due at once, and begun with [`Mirror::rewind`].
-    pub(super) fn follow(&mut self, partition: PartitionId, names: Names, position: Intervals, now: Instant) {
+    /// Follows a partition; it is due at once, and begun with [`Mirror::rewind`]. One whose class has changed begins anew where it
+    /// is.
+    pub(super) fn follow(
+        &mut self,
+        partition: PartitionId,
+        names: Names,
+        class: Class,
+        position: Intervals,
+        now: Instant,
+    ) {
         let gathered = position.first_gap();
-        self.partitions.entry(partition).or_insert(Followed {
+        let due = Some(Stall { why: None, until: now });
+        let followed = self.partitions.entry(partition).or_insert(Followed {
             names,
+            class,
             position,
             deferred: BTreeMap::new(),
             gathered,
             outstanding: 0,
-            stall: Some(Stall { why: None, until: now }),
+            stall: due.clone(),
             backoff: Backoff::default(),
             unsaved: false,
         });
+        if std::mem::replace(&mut followed.class, class) != class && followed.stall.is_none() {
+            followed.stall = due;
+        }
     }
 
     /// Forgets all partitions but these. What is under way of them is still acknowledged, without effect.
@@ -153,29 +241,23 @@ impl Mirror {
         self.partitions.get_mut(&partition)
     }
 
-    /// Where the scan goes on, and for which partitions; `None` if there are none.
-    pub(super) fn scan_step(&mut self) -> Option<ScanStep> {
-        let stalled = |p: &PartitionId| self.partitions.get(p).is_none_or(|followed| followed.stall.is_some());
-        // A lagging partition that stalls again comes back by another rewind, and must not hold back the others.
-        if let Some(catch_up) = self.catch_up.take_if(|catch_up| catch_up.partitions.iter().all(stalled)) {
-            self.scan_at = Some(catch_up.until);
-        }
-        let partitions: BTreeSet<PartitionId> = match &self.catch_up {
-            Some(catch_up) => catch_up.partitions.iter().copied().filter(|p| !stalled(p)).collect(),
-            None => self.partitions.keys().copied().filter(|p| !stalled(p)).collect(),
-        };
-        if partitions.is_empty() { None } else { Some(ScanStep { from: self.scan_at?, partitions }) }
+    /// Where to read on, and for which partitions; `None` if nothing is left to read. With `urgent_only`, other classes wait.
+    pub(super) fn scan_step(&mut self, urgent_only: bool) -> Option<ScanStep> {
+        let Self { partitions, scans, .. } = self;
+        let ours = |class: &Class| class.is_urgent() || !urgent_only;
+        scans.iter_mut().filter(|(class, _)| ours(class)).find_map(|(class, scan)| scan.step(*class, partitions))
     }
 
-    /// What was scanned up to `next`. Whether the scan goes on from an earlier place than that.
-    pub(super) fn scanned(&mut self, next: CommitSeq) -> bool {
-        self.scan_at = Some(next);
-        match self.catch_up.take_if(|catch_up| next >= catch_up.until) {
-            // The others were not read beyond `until`.
-            Some(catch_up) => self.scan_at = Some(catch_up.until),
-            None => return self.catch_up.is_some(),
+    /// Something may have been committed since: every class is to be looked at again.
+    pub(super) fn look_again(&mut self) {
+        self.scans.values_mut().for_each(|scan| scan.at_end = false);
+    }
+
+    /// A class was scanned up to `next`, which was the end of the log or not.
+    pub(super) fn scanned(&mut self, class: Class, next: CommitSeq, end: bool) {
+        if let Some(scan) = self.scans.get_mut(&class) {
+            scan.scanned(next, end);
         }
-        true
     }
 
     /// The offsets of a batch that are to be forwarded; none if they are under way, done, or stalled.
@@ -268,17 +350,7 @@ impl Mirror {
         if followed.outstanding == 0 {
             followed.gathered = followed.position.first_gap();
         }
-        let Some(scan_at) = self.scan_at else {
-            self.scan_at = Some(from);
-            return;
-        };
-        // What the scan has passed is read again, for this partition (and others that lag behind) alone.
-        let until = self.catch_up.as_ref().map_or(scan_at, |catch_up| catch_up.until);
-        if from < until {
-            let catch_up = self.catch_up.get_or_insert(CatchUp { partitions: BTreeSet::new(), until });
-            catch_up.partitions.insert(partition);
-            self.scan_at = Some(from.min(scan_at));
-        }
+        self.scans.entry(followed.class).or_default().rewind(partition, from);
     }
 
     /// The partition begins at `log_start`: what was not gathered before is gone, and not waited for. How many offsets.
@@ -322,3 +394,6 @@ impl Mirror {
         self.pieces.values().map(|piece| piece.first_timestamp).min()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use async_channel::{Receiver, Sender};
 use event_listener::EventListener;
 use futures_lite::FutureExt;
+use futures_lite::future::poll_once;
 use smol::Executor;
 
 use super::backoff::{Backoff, Bounds, Outage};
 use super::link::cluster::{Cluster, ClusterError, Link, TopicLimits};
 use super::link::connection::LinkError;
 use super::link::dial::Dialer;
-use super::mirror::{Mirror, Names};
+use super::mirror::{Class, Mirror, Names};
 use super::naming;
 use super::options::{SAVE_WITHIN, STOP_WITHIN, UplinkOptions};
 use super::sending::producer::{Producers, Sent};
@@ -266,15 +267,17 @@ impl Forwarder {
                 }
             };
             let local: Arc<str> = topic.name.as_str().into();
+            let class = Class::new(topic.config.urgent, topic.config.priority);
             for (index, partition) in topic.partitions.iter().enumerate() {
                 let names = Names { topic: Arc::clone(&local), index: index as u32, upstream: Arc::clone(&upstream) };
                 let position = self.broker.position(&self.options.name, *partition);
-                self.mirror.follow(*partition, names, position, now);
+                self.mirror.follow(*partition, names, class, position, now);
                 followed.insert(*partition);
             }
         }
         self.mirror.retain(|partition| followed.contains(&partition));
         self.watch = Some(self.broker.watch(followed));
+        self.committed = None;
         self.reading.at_end = false;
     }
 
@@ -350,9 +353,17 @@ impl Forwarder {
         }
     }
 
-    /// Listens for commits from now on: before a scan, so that none behind it is missed.
-    pub(super) fn listen_for_commits(&mut self) {
-        self.committed = self.watch.as_ref().map(Registration::listen);
+    /// Listens for commits from now on: before a scan, so that none behind it is missed. Where some were heard of since the last
+    /// time, every class is looked at again, also while another one's backlog is under way.
+    pub(super) async fn listen_for_commits(&mut self) {
+        let quiet = match &mut self.committed {
+            Some(listener) => poll_once(listener).await.is_none(),
+            None => false,
+        };
+        if !quiet {
+            self.committed = self.watch.as_ref().map(Registration::listen);
+            self.mirror.look_again();
+        }
     }
 
     /// When to look again, whatever happens. What was due at the beginning of this round has had its chance, and now waits for
