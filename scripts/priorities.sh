@@ -10,27 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 binary=target/release/brooklet
 bound=128
 rounds=36
-while [ $# -gt 0 ]; do
-  case $1 in
-    --binary) binary=$2 ;;
-    --bound) bound=$2 ;;
-    --rounds) rounds=$2 ;;
-    *)
-      echo "priorities.sh: $1: not an option; see the head of this script" >&2
-      exit 2
-      ;;
-  esac
-  shift 2
-done
-[ -x "$binary" ] || { echo "priorities.sh: no $binary; build it by cargo build --release, or name one by --binary" >&2; exit 2; }
-
-dir=$(mktemp -d)
-gateway=''
-cleanup() {
-  if [ -n "$gateway" ]; then kill "$gateway" 2>/dev/null || true; wait "$gateway" 2>/dev/null || true; fi
-  rm -rf "$dir"
-}
-trap cleanup EXIT
+source scripts/lib/gateway.sh
+options binary bound rounds -- "$@"
 
 cat >"$dir/brooklet.toml" <<EOF
 [store]
@@ -43,12 +24,7 @@ priority = 1
 [uplink.down]
 bootstrap = ["127.0.0.1:9"]
 EOF
-"$binary" serve --config "$dir/brooklet.toml" --data "$dir/data" --native 127.0.0.1:0 --kafka 127.0.0.1:0 2>"$dir/log" &
-gateway=$!
-for _ in $(seq 100); do
-  "$binary" status --data "$dir/data" --json >/dev/null 2>&1 && break
-  sleep 0.1
-done
+start_gateway release --config "$dir/brooklet.toml"
 
 # A figure of the status, by a Python expression over it (t: topics by name).
 figure() {

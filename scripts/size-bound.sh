@@ -9,27 +9,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 binary=target/release/brooklet
 bound=64
 push=1024
-while [ $# -gt 0 ]; do
-  case $1 in
-    --binary) binary=$2 ;;
-    --bound) bound=$2 ;;
-    --push) push=$2 ;;
-    *)
-      echo "size-bound.sh: $1: not an option; see the head of this script" >&2
-      exit 2
-      ;;
-  esac
-  shift 2
-done
-[ -x "$binary" ] || { echo "size-bound.sh: no $binary; build it by cargo build --release, or name one by --binary" >&2; exit 2; }
-
-dir=$(mktemp -d)
-gateway='' producer=''
-cleanup() {
-  for pid in $producer $gateway; do kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
-  rm -rf "$dir"
-}
-trap cleanup EXIT
+source scripts/lib/gateway.sh
+options binary bound push -- "$@"
 
 # Bytes on disk now: what du counts, and what only the process still holds open.
 used() {
@@ -40,16 +21,11 @@ used() {
   echo $((here + gone))
 }
 
-BROOKLET_STORE__MAX_BYTES="${bound}MiB" "$binary" serve --data "$dir/data" --native 127.0.0.1:0 --kafka 127.0.0.1:0 2>"$dir/log" &
-gateway=$!
-for _ in $(seq 100); do
-  "$binary" status --data "$dir/data" --json >/dev/null 2>&1 && break
-  sleep 0.1
-done
+BROOKLET_STORE__MAX_BYTES="${bound}MiB" start_gateway release
 
 # A record a line, 1,023 random characters and the line's end.
 head -c $((push * 786432)) /dev/urandom | base64 -w 1023 | "$binary" produce pushed --data "$dir/data" 2>"$dir/producer" &
-producer=$!
+producer=$! others=$!
 peak=0 samples=0
 while kill -0 "$producer" 2>/dev/null; do
   now=$(used)
@@ -58,7 +34,7 @@ while kill -0 "$producer" 2>/dev/null; do
   sleep 0.02
 done
 wait "$producer" || { echo "size-bound.sh: the producer failed:" >&2; tail -3 "$dir/producer" >&2; exit 1; }
-producer=''
+others=''
 tail -1 "$dir/producer"
 limit=$((bound * 1048576))
 printf 'bound %d bytes; most on disk %d bytes (%d %%) in %d looks\n' "$limit" "$peak" $((peak * 100 / limit)) "$samples"
