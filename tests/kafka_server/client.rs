@@ -88,6 +88,13 @@ impl Client {
         self.stream.write_all(&request).unwrap();
     }
 
+    /// A request as it stands here, behind its size; the correlation id in it is the one that the answer must have.
+    pub(crate) fn send_raw(&mut self, correlation: i32, frame: &[u8]) {
+        self.correlation = correlation;
+        let size = u32::try_from(frame.len()).unwrap();
+        self.stream.write_all(&[&size.to_be_bytes(), frame].concat()).unwrap();
+    }
+
     pub(crate) fn receive(&mut self, version: i16) -> io::Result<Answer> {
         let mut size = [0; 4];
         self.stream.read_exact(&mut size)?;

@@ -12,4 +12,5 @@
 mod admin;
 mod client;
 mod data;
+mod quirks;
 mod settings;
