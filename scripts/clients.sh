@@ -75,6 +75,35 @@ build_python() {
 
 launch_python() { echo "exec $built/python/bin/python $sources/python/$1"; }
 
+# Kafka's own artifacts, the library of its tools as well.
+kafka_lib=''
+find_kafka() {
+  kafka_lib=$(scripts/kafka.sh lib) || skip "without Java and Maven there are no Java clients (Debian: default-jdk-headless, maven)"
+}
+
+# A short-lived program: compile quickly, collect simply.
+java_command() {
+  echo "exec java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile=$kafka_lib/log4j2.properties"
+}
+
+build_java() {
+  local classes=$built/java sources_of_it=("$sources"/java/*.java)
+  find_kafka || return
+  command -v javac >/dev/null || skip "there is Java, but no compiler (Debian: default-jdk-headless)" || return
+  fresh "$classes/complete" "${sources_of_it[@]}" && return
+  rm -rf "$classes"
+  javac -Xlint:all -proc:none -cp "$kafka_lib/jars/*" -d "$classes" "${sources_of_it[@]}" || return 2
+  cat "${sources_of_it[@]}" | cksum >"$classes/complete"
+}
+
+launch_java() { echo "$(java_command) -cp '$built/java:$kafka_lib/jars/*' $1"; }
+
+build_kcat() { return 0; }
+launch_kcat() { echo "exec $sources/kcat/$1"; }
+
+build_tools() { find_kafka; }
+launch_tools() { echo "KAFKA_SCRIPT=$root/scripts/kafka.sh exec $sources/tools/$1"; }
+
 # --- the matrix -------------------------------------------------------------------------------------------------------
 
 command -v kcat >/dev/null || skip "kcat isn't installed (Debian: kcat)" || { [ -n "${BROOKLET_REQUIRE_PEERS:-}" ] && exit 1; exit 3; }
@@ -105,5 +134,7 @@ if [ $missing = 1 ] && [ -n "${BROOKLET_REQUIRE_PEERS:-}" ]; then exit 1; fi
 
 BROOKLET_TEST_CLIENTS=${clients# } BROOKLET_TEST_CLIENTS_DIR=$built/bin
 export BROOKLET_TEST_CLIENTS BROOKLET_TEST_CLIENTS_DIR BROOKLET_TEST_KCAT=1
+# What failed is in the table; where in the runner it was noticed says little.
+export RUST_BACKTRACE=0
 cargo test --locked --test clients -- --ignored --nocapture --test-threads=1 || exit 1
 [ $missing = 0 ] || exit 3

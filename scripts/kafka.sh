@@ -29,6 +29,7 @@ Apache Kafka $KAFKA_VERSION on loopback.
   scripts/kafka.sh status                   a line per node
   scripts/kafka.sh bootstrap                print the bootstrap address
   scripts/kafka.sh fetch                    download the artifacts only
+  scripts/kafka.sh lib                      the same, and print where they are (jars/, log4j2.properties)
   scripts/kafka.sh tool CLASS [ARG...]      run one of Kafka's own programs, for instance:
       tool org.apache.kafka.tools.TopicCommand --bootstrap-server 127.0.0.1:19092 --list
       tool org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server ... --topic T --from-beginning
@@ -370,6 +371,7 @@ case $command in
   status) load; status ;;
   bootstrap) load; bootstrap ;;
   fetch) fetch ;;
+  lib) fetch; echo "$lib" ;;
   help | -h | --help) usage ;;
   *) wrong "$command: unknown command" ;;
 esac

@@ -60,7 +60,7 @@ impl Client {
     /// # Panics
     /// Where it fails.
     pub fn call(&self, gateway: &Gateway, verb: &str, args: &[&str]) -> Played<String> {
-        self.begin(gateway, verb, args).end(CALL)
+        self.begin(gateway, verb, args).end_in_time()
     }
 
     /// The same, not waited for.
@@ -120,8 +120,12 @@ impl Running {
     /// What the library lacks.
     ///
     /// # Panics
-    /// Where it fails, or goes on for longer than `within`.
-    pub fn end(mut self, within: Duration) -> Played<String> {
+    /// Where it fails, or goes on for longer than any call may.
+    pub fn end_in_time(self) -> Played<String> {
+        self.end(CALL)
+    }
+
+    fn end(mut self, within: Duration) -> Played<String> {
         let mut status: Option<ExitStatus> = None;
         let begin = std::time::Instant::now();
         while status.is_none() && begin.elapsed() < within {

@@ -9,6 +9,7 @@
 //! | `topics`, `records`, `groups`, `restarts` | the scenes: the matrix's rows |
 //! | `matrix` | every client through every scene, the table |
 //! | `libraries` | members of different libraries in one group |
+//! | `load` | Kafka's own programs that make load and check it |
 //!
 //! A **driver** is a small program against one library, as its users would write it. `DRIVER VERB BOOTSTRAP ARGS…` exits
 //! with 0 when done, with 3 and a line why where the library has no such thing, else with 1 and what went wrong on standard
@@ -45,6 +46,7 @@ mod common;
 mod driver;
 mod groups;
 mod libraries;
+mod load;
 mod matrix;
 mod records;
 mod restarts;

@@ -87,9 +87,11 @@ pub fn assert_all(stored: &[Record], count: usize) {
     assert_eq!(found.len(), count, "other records than those sent are stored");
 }
 
-/// In each partition the numbers grow.
+/// In each partition the numbers grow: the digits at the end of a value.
 pub fn assert_ordered(stored: &[Record]) {
-    let number = |record: &Record| record.value[1..].parse::<usize>().unwrap();
+    let number = |record: &Record| {
+        record.value.rsplit(|sign: char| !sign.is_ascii_digit()).next().unwrap().parse::<usize>().unwrap()
+    };
     let swapped =
         stored.windows(2).find(|two| two[0].partition == two[1].partition && number(&two[0]) >= number(&two[1]));
     assert!(swapped.is_none(), "out of order: {swapped:?}");

@@ -44,11 +44,11 @@ fn play(client: &Client, gateway: &mut Gateway, topic: &str, mode: &[&str]) -> P
     let many = MANY.to_string();
     let mut producing = client.begin(gateway, "produce", &[&[topic, "0", &many, "none"], mode].concat());
     kill_in_the_middle(gateway, topic, MANY, &mut producing);
-    producing.end(CATCH_UP).map(drop)
+    producing.end_in_time().map(drop)
 }
 
 /// Kills the gateway once the topic has some of the records that are being produced, and starts it again.
-fn kill_in_the_middle(gateway: &mut Gateway, topic: &str, count: usize, producing: &mut Running) {
+pub fn kill_in_the_middle(gateway: &mut Gateway, topic: &str, count: usize, producing: &mut Running) {
     let mut goes_on = true;
     wait_for(&format!("some records in {topic}"), CATCH_UP, || {
         goes_on = producing.goes_on();
