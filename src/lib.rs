@@ -24,6 +24,8 @@ pub mod frame;
 #[cfg(feature = "gateway")]
 pub mod broker;
 #[cfg(feature = "gateway")]
+pub mod calendar;
+#[cfg(feature = "gateway")]
 pub mod cli;
 #[cfg(feature = "gateway")]
 pub mod client;
