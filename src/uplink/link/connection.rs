@@ -117,12 +117,13 @@ impl Connection {
         let size = bytes.len() as u64;
         let (reply, received) = async_channel::bounded(1);
         state.pending.push_back(Pending { correlation_id, bytes: size, reply });
+        // Before it can be answered, which takes it off again.
+        let under_way = self.shared.unanswered_bytes.fetch_add(size, Ordering::Relaxed) + size;
         // Under the lock, so that requests are written in the order of their entries.
         if self.outgoing.try_send(bytes).is_err() {
             return Err(LinkError::new("the connection is closed"));
         }
         drop(state);
-        let under_way = self.shared.unanswered_bytes.fetch_add(size, Ordering::Relaxed) + size;
         let allowance = Duration::from_secs(under_way / LINK_BYTES_PER_SECOND_MIN);
         Ok(Reply { shared: Arc::clone(&self.shared), received, deadline: Instant::now() + self.timeout + allowance })
     }
