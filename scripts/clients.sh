@@ -75,6 +75,29 @@ build_python() {
 
 launch_python() { echo "exec $built/python/bin/python $sources/python/$1"; }
 
+# The programs are copied to where their modules are: Node.js looks for these beside the program.
+build_node() {
+  local home=$built/node
+  command -v node >/dev/null && command -v npm >/dev/null || skip "Node.js and npm aren't installed (Debian: nodejs npm)" || return
+  mkdir -p "$home"
+  cp "$sources"/node/*.js "$sources"/node/package*.json "$home"
+  fresh "$home/complete" "$home/package-lock.json" && return
+  echo "Installing Node.js's client libraries ..." >&2
+  (cd "$home" && npm ci --loglevel=error --ignore-scripts --no-audit --no-fund) || return 2
+  cksum <"$home/package-lock.json" >"$home/complete"
+}
+
+launch_node() { echo "exec node $built/node/$1"; }
+
+build_go() {
+  command -v go >/dev/null || skip "Go isn't installed (1.26 or later)" || return
+  mkdir -p "$built/go"
+  echo "Building Go's clients ..." >&2
+  (cd "$sources/go" && go build -o "$built/go/" ./franz ./sarama) || return 2
+}
+
+launch_go() { echo "exec $built/go/$1"; }
+
 # Kafka's own artifacts, the library of its tools as well.
 kafka_lib=''
 find_kafka() {
