@@ -52,6 +52,7 @@ pub use ticket::Ticket;
 pub use topic::{KeyDefault, TimestampType, Topic, TopicConfig, TopicId, validate_name};
 pub use waiters::Registration;
 
+use crate::store::clock::Clock;
 use crate::store::{CommitObserver, Committed, PartitionId, Retention, Store};
 
 /// Reads of the disk at a time. Flash serves few at once any faster.
@@ -76,6 +77,9 @@ pub struct BrokerOptions {
     pub offsets_retention: Duration,
     /// How long a group that was empty waits for more members before its first generation.
     pub initial_rebalance_delay: Duration,
+    /// What the time-outs of groups go by; `None`: the time of this process, which stands still while the machine is
+    /// suspended. So do its clients, mostly.
+    pub group_clock: Option<Arc<dyn Clock>>,
 }
 
 impl Default for BrokerOptions {
@@ -88,6 +92,7 @@ impl Default for BrokerOptions {
             defaults: Defaults::default(),
             offsets_retention: Duration::from_secs(7 * 86_400),
             initial_rebalance_delay: Duration::from_millis(100),
+            group_clock: None,
         }
     }
 }
@@ -123,7 +128,7 @@ impl Broker {
     pub fn new(store: Store, options: BrokerOptions) -> Result<Self, String> {
         let delay_ms = u64::try_from(options.initial_rebalance_delay.as_millis()).unwrap_or(u64::MAX);
         let shared = Shared {
-            groups: Arc::new(groups::Groups::load(&store, delay_ms)),
+            groups: Arc::new(groups::Groups::load(&store, delay_ms, options.group_clock.clone())),
             catalog: catalog::Catalog::load(&store, &options.defaults)?,
             options,
             sessions: devices::Sessions::default(),

@@ -84,6 +84,7 @@ pub(super) fn broker(config: &Config, gateway_id: &str) -> Result<BrokerOptions,
         defaults: Defaults { config: topic(&topics.defaults), by_name },
         offsets_retention: config.group.offsets_retention,
         initial_rebalance_delay: config.group.initial_rebalance_delay,
+        group_clock: None,
     })
 }
 

@@ -15,8 +15,10 @@ use crate::records::{Writer, identify};
 
 /// The follower of every topic.
 pub const FOLLOWER: &str = "centre";
-/// Readers that commit offsets.
-pub const READERS: [&str; 3] = ["a", "billing", "c"];
+/// Readers that commit offsets; the last is a group with members.
+pub const READERS: [&str; 4] = ["a", "billing", "c", "crew"];
+/// The group's number.
+pub const CREW: u8 = 3;
 
 /// Whether the store may have dropped the oldest records for want of room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use brooklet::record::{BatchView, Compression};
 use brooklet::store::{Intervals, PartitionId};
 use fastrand::Rng;
 
-use crate::check::{FOLLOWER, READERS};
+use crate::check::{CREW, FOLLOWER, READERS};
 use crate::gateway::{Gateway, LaneState};
 use crate::model::{Batch, Event, Publish, State};
 use crate::records::{Writer, batch_bytes, partition_of, value};
@@ -39,6 +39,9 @@ impl Gateway {
     }
 
     fn act(&mut self) {
+        if !self.members_busy.is_empty() && self.rng.u8(0..3) == 0 {
+            return self.member_act();
+        }
         match self.rng.u8(0..100) {
             0..40 => self.produce(),
             40..44 => self.produce_again(),
@@ -309,7 +312,7 @@ impl Gateway {
 
     fn commit_offset(&mut self) {
         let Some((id, index, partition)) = self.a_partition() else { return };
-        let reader = self.rng.u8(0..READERS.len() as u8);
+        let reader = self.rng.u8(0..CREW);
         let offset = self.rng.i64(0..=self.shown(partition));
         let (ticket, key) = (self.ticket(), (reader, id, index));
         self.note(Event::OffsetAsked { ticket, key, offset });

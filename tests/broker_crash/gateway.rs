@@ -1,9 +1,10 @@
 //! A broker over a simulated disk, and what it answers its clients. What the clients do is in `clients`.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use brooklet::broker::{Broker, BrokerOptions, DeviceSession, ProduceError, Topic};
-use brooklet::store::clock::ManualClock;
+use brooklet::broker::{Broker, BrokerOptions, DeviceSession, OffsetError, ProduceError, Topic};
+use brooklet::store::clock::{Clock, ManualClock};
 use brooklet::store::sim::SimDisk;
 use brooklet::store::{CommitObserver, Committed, Engine, Store, StoreOptions};
 use fastrand::Rng;
@@ -28,6 +29,8 @@ pub struct Gateway {
     pub tasks: Tasks,
     pub lanes: Vec<LaneState>,
     pub devices: Vec<DeviceState>,
+    /// Which members of the group wait for an answer to joining.
+    pub members_busy: Vec<bool>,
     pub tickets: u64,
     /// Largest batch of a Kafka producer, bytes of records.
     pub batch_bytes: u32,
@@ -85,7 +88,13 @@ impl Gateway {
             .map_err(|error| format!("opening: {error}"))?;
         let journal = Arc::new(Mutex::new(Vec::new()));
         store.observe(Arc::new(Observer { disk: disk.clone(), journal: Arc::clone(&journal) }));
-        let broker = Broker::new(store, BrokerOptions { auto_create: false, ..BrokerOptions::default() })?;
+        let options = BrokerOptions {
+            auto_create: false,
+            initial_rebalance_delay: Duration::ZERO,
+            group_clock: Some(Arc::clone(&clock) as Arc<dyn Clock>),
+            ..BrokerOptions::default()
+        };
+        let broker = Broker::new(store, options)?;
         broker.add_follower(FOLLOWER, Arc::new(|topic: &Topic| !topic.is_internal()));
         let mut gateway = Self {
             disk,
@@ -95,6 +104,7 @@ impl Gateway {
             rng: Rng::with_seed(seed),
             lanes: vec![LaneState { in_flight: 0, broken: true }; model.lanes.len()],
             devices: model.devices.iter().map(|_| DeviceState::default()).collect(),
+            members_busy: vec![false; model.crew.members.len()],
             model,
             tasks: Tasks::default(),
             tickets: 0,
@@ -156,12 +166,26 @@ impl Gateway {
     /// Takes in what was answered. Whether there was anything.
     pub fn listen(&mut self) -> bool {
         self.catch_up();
+        self.keep_groups();
         let answered = self.tasks.poll();
-        let any = !answered.is_empty();
+        let any = answered.iter().any(|(_, asked, _)| !matches!(asked, Asked::Round));
         for (disk_ops, asked, answer) in answered {
             self.answered(disk_ops, asked, answer);
         }
         any
+    }
+
+    /// Groups get on, by the simulated time; where they have no members, nothing is to be done.
+    fn keep_groups(&mut self) {
+        if self.members_busy.is_empty() || self.tasks.keeps_groups() {
+            return;
+        }
+        let broker = self.broker.clone();
+        let round = async move {
+            broker.step_groups().await;
+            Answer::Round
+        };
+        self.tasks.spawn(&self.disk, Asked::Round, round);
     }
 
     fn answered(&mut self, disk_ops: u64, asked: Asked, answer: Answer) {
@@ -195,6 +219,15 @@ impl Gateway {
             (Asked::Skip { device, number }, Answer::Published(result)) => {
                 self.publish_answered(device, number, result, State::Skipped)
             }
+            (Asked::Round, Answer::Round) => None,
+            (Asked::Place { member }, Answer::Place(result)) => self.place_answered(member, result),
+            (Asked::Work { ticket, key, member }, Answer::Offset(result)) => match result {
+                Err(OffsetError::Group(error)) => {
+                    self.member_out(member, &error);
+                    Some(Event::Refused { ticket })
+                }
+                result => self.expect(ticket, result).map(|()| Event::OffsetKept { ticket, key }),
+            },
             (asked, _) => {
                 self.wrong.push(format!("another kind of answer than asked for: {asked:?}"));
                 None
@@ -210,7 +243,7 @@ impl Gateway {
         result.map_err(|error| self.failed(&format!("request {ticket}: {error}"))).ok()
     }
 
-    fn failed(&mut self, what: &str) {
+    pub fn failed(&mut self, what: &str) {
         if !self.trouble_expected {
             self.wrong.push(what.to_owned());
         }

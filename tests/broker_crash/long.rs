@@ -7,14 +7,15 @@ use brooklet::store::sim::Planted;
 use crate::harness::Verdict;
 use crate::harness::seeds::{Named, verdict, with_random_seeds};
 use crate::scene::Case;
-use crate::{cut, damage, failing, full, heal, lives, reader, slow};
+use crate::{cut, damage, failing, full, groups, heal, lives, reader, slow};
 
 #[test]
 #[ignore = "runs as long as BROOKLET_CRASH_SECONDS says"]
 fn everything_with_random_seeds() {
-    const TESTS: [Named; 11] = [
+    const TESTS: [Named; 12] = [
         ("cut", |seed| cut::everywhere(sound(seed))),
         ("cut_evicting", |seed| cut::while_evicting(sound(seed))),
+        ("groups", |seed| groups::over_power_cuts(sound(seed))),
         ("lives", |seed| lives::many_lives(sound(seed))),
         ("kill_then_cut", |seed| lives::kill_then_cut(sound(seed))),
         ("failing", |seed| failing::anywhere(sound(seed))),

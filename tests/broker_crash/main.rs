@@ -4,10 +4,12 @@
 //! | file | what it is |
 //! |---|---|
 //! | `model`, `register`, `records` | what the gateway must hold, as its clients know it |
-//! | `gateway`, `tasks`, `clients` | the driver: a broker whose futures are polled by hand, and what its clients do |
+//! | `crew` | the same, of the members of a group |
+//! | `gateway`, `tasks`, `clients`, `members` | the driver: a broker whose futures are polled by hand, and what its clients do |
 //! | `check` | an open gateway against the model |
 //! | `scene` | run, crash, open again |
 //! | `cut`, `lives`, `failing`, `heal`, `full`, `slow`, `reader`, `damage` | a kind of fault each |
+//! | `groups` | power cuts among members of a group |
 //! | `replay`, `long` | seeds replay exactly; runs for hours, runs with planted faults |
 //!
 //! Everything is drawn from a seed and driven by one thread, so a failure prints its seed and happens again with it (see
@@ -25,16 +27,19 @@
 
 mod check;
 mod clients;
+mod crew;
 mod cut;
 mod damage;
 mod failing;
 mod full;
 mod gateway;
+mod groups;
 #[path = "../crash_harness/mod.rs"]
 mod harness;
 mod heal;
 mod lives;
 mod long;
+mod members;
 mod model;
 mod reader;
 mod records;

@@ -12,6 +12,7 @@ use brooklet::record::Compression;
 use brooklet::store::{Intervals, PartitionId};
 
 use crate::check::Found;
+use crate::crew::{Crew, CrewEvent};
 use crate::harness::{Verdict, ensure};
 use crate::register::Register;
 
@@ -208,6 +209,8 @@ pub enum Event {
     Refused {
         ticket: u64,
     },
+    /// Of the group's members.
+    Crew(CrewEvent),
     /// Readers can see this much.
     Shown {
         partition: PartitionId,
@@ -233,6 +236,7 @@ pub struct Model {
     /// High watermarks that readers have seen.
     pub shown: BTreeMap<PartitionId, i64>,
     pub producers: BTreeSet<i64>,
+    pub crew: Crew,
 }
 
 impl Model {
@@ -306,6 +310,7 @@ impl Model {
             }
             Event::PositionKept { ticket, partition } => self.positions.entry(*partition).or_default().told(*ticket),
             Event::Refused { ticket } => self.refused(*ticket),
+            Event::Crew(event) => self.crew.take(event)?,
             Event::Shown { partition, high_watermark } => {
                 let shown = self.shown.entry(*partition).or_default();
                 ensure!(*shown <= *high_watermark, "{partition:?} went back from {shown} to {high_watermark}");

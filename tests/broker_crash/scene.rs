@@ -23,6 +23,8 @@ pub struct Scene {
     pub seed: u64,
     /// Which losses are right.
     pub evictions: Evictions,
+    /// Members of the group.
+    pub members: usize,
     batch_bytes: u32,
     devices: usize,
 }
@@ -41,7 +43,7 @@ impl Scene {
         let options = StoreOptions { planted: case.planted, ..options(rng, max_bytes) };
         let batch_bytes = if max_bytes == ROOMY { 60_000 } else { 120_000 };
         let evictions = if max_bytes == ROOMY { Evictions::None } else { Evictions::Possible };
-        Self { options, seed: case.seed, evictions, batch_bytes, devices: rng.usize(1..4) }
+        Self { options, seed: case.seed, evictions, members: 0, batch_bytes, devices: rng.usize(1..4) }
     }
 
     fn bound(&self) -> u64 {
@@ -50,7 +52,7 @@ impl Scene {
 
     /// A new gateway on `disk`.
     pub fn create(&self, disk: SimDisk) -> Result<Gateway, String> {
-        self.open(disk, Model::new(self.devices), 0)
+        self.open(disk, self.beginning(), 0)
     }
 
     /// Opens the gateway on `disk`, whose clients know `model`.
@@ -85,7 +87,13 @@ impl Scene {
         let moments = gateway.disk.unwatch();
         self.check_settled(&gateway)?;
         let journal = gateway.history();
-        Ok(Past { gateway, moments, base: Model::new(self.devices), journal })
+        Ok(Past { gateway, moments, base: self.beginning(), journal })
+    }
+
+    fn beginning(&self) -> Model {
+        let mut model = Model::new(self.devices);
+        model.crew.members.resize_with(self.members, Default::default);
+        model
     }
 
     /// After `settle`: everything was answered, and is there.

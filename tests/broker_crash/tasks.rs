@@ -15,21 +15,60 @@ use brooklet::broker::{
 use brooklet::store::PartitionId;
 use brooklet::store::sim::SimDisk;
 
+use crate::members::{NoPlace, Place};
 use crate::model::OffsetKey;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]
 pub enum Asked {
-    Topic { ticket: u64, id: TopicId },
-    Deletion { ticket: u64, id: TopicId },
-    Trim { ticket: u64, partition: PartitionId },
+    Topic {
+        ticket: u64,
+        id: TopicId,
+    },
+    Deletion {
+        ticket: u64,
+        id: TopicId,
+    },
+    Trim {
+        ticket: u64,
+        partition: PartitionId,
+    },
     ProducerId,
-    Batch { lane: u32, number: usize },
-    Session { device: u32 },
-    Publish { device: u32, number: usize },
-    Skip { device: u32, number: usize },
-    Offset { ticket: u64, key: OffsetKey },
-    Position { ticket: u64, partition: PartitionId },
+    Batch {
+        lane: u32,
+        number: usize,
+    },
+    Session {
+        device: u32,
+    },
+    Publish {
+        device: u32,
+        number: usize,
+    },
+    Skip {
+        device: u32,
+        number: usize,
+    },
+    Offset {
+        ticket: u64,
+        key: OffsetKey,
+    },
+    Position {
+        ticket: u64,
+        partition: PartitionId,
+    },
+    /// Membership in the group.
+    Place {
+        member: usize,
+    },
+    /// A member's offset.
+    Work {
+        ticket: u64,
+        key: OffsetKey,
+        member: usize,
+    },
+    /// A round of the task that keeps groups.
+    Round,
 }
 
 /// What came of it.
@@ -43,6 +82,8 @@ pub enum Answer {
     Published(Result<Published, ProduceError>),
     Offset(Result<(), OffsetError>),
     Position(Result<(), CommitError>),
+    Place(Result<Place, NoPlace>),
+    Round,
 }
 
 struct Task {
@@ -80,6 +121,11 @@ impl Tasks {
         self.tasks.is_empty()
     }
 
+    /// Whether a round of keeping groups is under way.
+    pub fn keeps_groups(&self) -> bool {
+        self.tasks.iter().any(|task| matches!(task.asked, Asked::Round))
+    }
+
     /// What is under way.
     pub fn asked(&self) -> Vec<Asked> {
         self.tasks.iter().map(|task| task.asked).collect()
@@ -103,7 +149,12 @@ impl Tasks {
             match task.future.as_mut().poll(&mut Context::from_waker(&waker)) {
                 Poll::Pending => true,
                 Poll::Ready(answer) => {
-                    answered.push((task.alarm.disk_ops.load(Ordering::Relaxed), task.asked, answer));
+                    let mut disk_ops = task.alarm.disk_ops.load(Ordering::Relaxed);
+                    if matches!(task.asked, Asked::Place { .. }) {
+                        // Two calls, of which the second may have been answered at once, just now.
+                        disk_ops = task.alarm.disk.ops();
+                    }
+                    answered.push((disk_ops, task.asked, answer));
                     false
                 }
             }

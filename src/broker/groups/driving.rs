@@ -41,11 +41,7 @@ impl Broker {
         let groups = &self.shared.groups;
         loop {
             let work = groups.work();
-            let due = groups.tick();
-            if self.store_groups().await {
-                continue;
-            }
-            let pause = due.map(|due| Duration::from_millis(due.saturating_sub(groups.now())));
+            let pause = self.step_groups().await;
             let time = async {
                 match pause {
                     Some(pause) => drop(Timer::after(pause).await),
@@ -54,6 +50,17 @@ impl Broker {
             };
             work.or(time).await;
         }
+    }
+
+    /// One round of [`Broker::keep_groups`]: what is due happens, and is handed to the store. When the next round is
+    /// due; `None`: when somebody has come.
+    pub async fn step_groups(&self) -> Option<Duration> {
+        let groups = &self.shared.groups;
+        let due = groups.tick();
+        if self.store_groups().await {
+            return Some(Duration::ZERO);
+        }
+        due.map(|due| Duration::from_millis(due.saturating_sub(groups.now())))
     }
 
     /// Refuses all who wait for a group, and all who come: the gateway stops.

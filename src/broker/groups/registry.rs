@@ -5,7 +5,7 @@
 //! closes.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use async_channel::{Receiver, Sender};
@@ -16,6 +16,7 @@ use super::saved::Saved;
 use super::types::{Answer, Effect, Event, GroupError, Token};
 use crate::broker::offsets;
 use crate::limits;
+use crate::store::clock::Clock;
 use crate::store::{Space, Store};
 
 /// A row on its way to the store.
@@ -48,6 +49,22 @@ pub(super) struct Inner {
     closed: bool,
 }
 
+/// What time goes by, and when this start was.
+#[derive(Debug)]
+enum Time {
+    Process(Instant),
+    Clock(Arc<dyn Clock>, u64),
+}
+
+impl Time {
+    fn start(clock: Option<Arc<dyn Clock>>) -> Self {
+        match clock {
+            Some(clock) => Self::Clock(Arc::clone(&clock), clock.mono_ms()),
+            None => Self::Process(Instant::now()),
+        }
+    }
+}
+
 /// All groups.
 #[derive(Debug)]
 pub(in crate::broker) struct Groups {
@@ -55,14 +72,14 @@ pub(in crate::broker) struct Groups {
     rules: Rules,
     /// Powered time before this start, ms.
     powered_before_ms: u64,
-    started: Instant,
+    time: Time,
     /// A save is there, or a time-out has come nearer.
     work: Signal,
 }
 
 impl Groups {
     /// The groups as the store has them.
-    pub(in crate::broker) fn load(store: &Store, initial_delay_ms: u64) -> Self {
+    pub(in crate::broker) fn load(store: &Store, initial_delay_ms: u64, clock: Option<Arc<dyn Clock>>) -> Self {
         let rules = Rules {
             initial_delay_ms,
             new_member_ms: limits::GROUP_NEW_MEMBER_MS,
@@ -87,7 +104,7 @@ impl Groups {
             groups.entry(name.to_owned()).or_insert(entry);
         }
         let inner = Mutex::new(Inner { groups, ..Inner::default() });
-        Self { inner, rules, powered_before_ms, started: Instant::now(), work: Signal::new() }
+        Self { inner, rules, powered_before_ms, time: Time::start(clock), work: Signal::new() }
     }
 
     /// The store was opened anew: offsets may be there that were not told to be. What members know was durable.
@@ -102,9 +119,12 @@ impl Groups {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Monotonic time of this start, ms. It stands still while the machine is suspended: so do its clients, mostly.
+    /// Monotonic time of this start, ms.
     pub(super) fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        match &self.time {
+            Time::Process(started) => u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            Time::Clock(clock, started_ms) => clock.mono_ms().saturating_sub(*started_ms),
+        }
     }
 
     /// How long this gateway has run in its life, ms; up to [`super::driving::TIDY`] less after each power cut.
