@@ -51,6 +51,16 @@ impl Gateway {
 
     /// Starts the process again after [`Gateway::kill`] or [`Gateway::stop`], on the same data.
     pub fn launch(&mut self) {
+        self.begin_launch();
+        wait_for("the gateway to answer on its Kafka port", START, || {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "the gateway ended: {ended:?}");
+            Wire::connect(&self.kafka.to_string()).and_then(|mut wire| wire.api_versions()).ok()
+        });
+    }
+
+    /// The same, without waiting for an answer.
+    pub fn begin_launch(&mut self) {
         assert!(self.child.is_none(), "it is running");
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         let child = brooklet()
@@ -64,16 +74,6 @@ impl Gateway {
             .spawn()
             .unwrap();
         self.child = Some(child);
-        wait_for("the gateway to answer on its Kafka port", START, || {
-            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
-            assert!(ended.is_none(), "the gateway ended: {ended:?}");
-            Wire::connect(&self.kafka.to_string()).and_then(|mut wire| wire.api_versions()).ok()
-        });
-    }
-
-    /// Whether it was started and neither killed nor stopped since.
-    pub fn runs(&self) -> bool {
-        self.child.is_some()
     }
 
     pub fn pid(&self) -> u32 {
