@@ -101,3 +101,39 @@ pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let month = (month_from_march + 2) % 12 + 1;
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
+
+/// Day of the week of a day since 1970-01-01, which was a Thursday: 0 is Monday.
+#[must_use]
+pub fn weekday(days: i64) -> u8 {
+    // In 0..7, so it fits.
+    (days + 3).rem_euclid(7) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_and_dates_are_each_others_inverse() {
+        let mut before = civil_from_days(-300_001);
+        for day in -300_000..300_000 {
+            let (year, month, of_month) = civil_from_days(day);
+            assert_eq!(days_from_civil(year, month, of_month), day);
+            let next = match before {
+                (year, month, day) if day < days_in_month(year, month) => (year, month, day + 1),
+                (year, month, _) if month < 12 => (year, month + 1, 1),
+                (year, ..) => (year + 1, 1, 1),
+            };
+            assert_eq!((year, month, of_month), next);
+            before = next;
+        }
+    }
+
+    #[test]
+    fn weekdays_are_known() {
+        // 2026-11-22 is a Sunday, 2024-02-29 was a Thursday.
+        assert_eq!(weekday(days_from_civil(2026, 11, 22)), 6);
+        assert_eq!(weekday(days_from_civil(2024, 2, 29)), 3);
+        assert_eq!((weekday(0), weekday(-1), weekday(-4)), (3, 2, 6));
+    }
+}

@@ -10,7 +10,7 @@
 //! | 3 | [`broker`]: topics, partitions, produce, fetch, dedup; protocol-neutral |
 //! | 2 | [`store`]: the only code that names redb |
 //! | 1 | [`frame`], [`kafka`], [`mqtt`]: codecs; [`device`]: the no_std client |
-//! | 0 | [`record`], [`limits`], [`config`], [`metrics`], [`json`], [`shutdown`] |
+//! | 0 | [`record`], [`limits`], [`config`], [`calendar`], [`metrics`], [`json`], [`shutdown`] |
 //!
 //! Without the feature `gateway` the crate is `no_std` without alloc, and holds [`frame`] and [`device`] only.
 #![cfg_attr(not(feature = "gateway"), no_std)]

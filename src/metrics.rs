@@ -120,6 +120,8 @@ metrics! {
     counter uplink_records "Records acknowledged by upstream clusters.";
     counter uplink_bytes "Bytes of record batches acknowledged by upstream clusters.";
     counter uplink_errors "Failed requests to upstream clusters.";
+    counter uplink_bytes_sent "Bytes sent to upstream clusters, without headers of IP and TCP.";
+    counter uplink_bytes_received "Bytes received from upstream clusters, without headers of IP and TCP.";
     counter uplink_connects "Connections made to upstream clusters.";
 }
 

@@ -17,6 +17,7 @@ pub mod groups;
 mod janitor;
 mod kept;
 mod losses;
+mod notes;
 mod offsets;
 mod partitioner;
 mod produce;

@@ -10,7 +10,7 @@ use std::{
 
 use log::LevelFilter;
 
-use super::{keys, pattern::TopicTemplate, resolve::read_defaults, types::*};
+use super::{keys, link::*, pattern::TopicTemplate, resolve::read_defaults, types::*};
 
 impl Default for Config {
     /// What holds without any file, variable or flag.
@@ -134,7 +134,23 @@ impl UplinkConfig {
             backoff_min: Duration::ZERO,
             backoff_max: Duration::ZERO,
             delivery: Delivery::AtLeastOnce,
+            link: blank_link(),
             client_id: None,
         }
+    }
+}
+
+fn blank_link() -> LinkConfig {
+    LinkConfig {
+        rate_limit: None,
+        budget: None,
+        reset_day: 1,
+        time_zone: UtcOffset::default(),
+        schedule: Vec::new(),
+        keepalive: None,
+        metadata_refresh: Duration::ZERO,
+        proxy: None,
+        proxy_auth: None,
+        slow_start: Duration::ZERO,
     }
 }

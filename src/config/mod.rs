@@ -6,7 +6,7 @@
 //! | `value`, `units`, `pattern` | one value: text to checked type, canonical spelling |
 //! | `layers`, `file` | files, variables and flags to a list of assignments with their origin |
 //! | `resolve`, `relations` | assignments to [`Config`]: unknown keys, ranges, contradictions between keys |
-//! | `types`, `blank` | the final types |
+//! | `types`, `link`, `blank` | the final types |
 //! | `report` | what holds and where it came from; the reference |
 //! | `last_good` | the configuration to fall back to |
 //!
@@ -19,6 +19,7 @@ mod file;
 mod keys;
 mod last_good;
 mod layers;
+mod link;
 mod pattern;
 mod relations;
 mod report;
@@ -36,6 +37,7 @@ use std::path::{Path, PathBuf};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use last_good::{last_good_path, load_last_good, save_last_good};
 pub use layers::{Flag, Layers, variable_name};
+pub use link::{LinkBudget, LinkConfig, Period, UtcOffset, WeekWindow};
 pub use pattern::{TopicPattern, TopicTemplate, is_name_char};
 pub use report::{reference, report_text};
 pub use resolve::Effective;

@@ -88,6 +88,9 @@ impl Relations<'_> {
         if uplink.backoff_min > uplink.backoff_max {
             self.refuse(&format!("uplink.{name}.backoff.min"), "must be at most backoff.max");
         }
+        if uplink.link.proxy_auth.is_some() && uplink.link.proxy.is_none() {
+            self.refuse(&format!("uplink.{name}.proxy_auth"), "needs a proxy to show it to");
+        }
         if uplink.topics.is_empty() {
             self.refuse(&format!("uplink.{name}.topics"), "must name at least one topic or pattern");
         }

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 use crate::limits::LOSSES_TOPIC;
 
 use super::{
+    link::LinkConfig,
     pattern::{TopicPattern, TopicTemplate},
     value::words,
 };
@@ -297,6 +298,8 @@ pub struct UplinkConfig {
     pub backoff_min: Duration,
     pub backoff_max: Duration,
     pub delivery: Delivery,
+    /// How gentle it is on its link.
+    pub link: LinkConfig,
     /// Sent with every request. `None`: `brooklet-` and the gateway's id.
     pub client_id: Option<String>,
 }

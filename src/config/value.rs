@@ -6,6 +6,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
+    link::WeekWindow,
     pattern::{TopicPattern, TopicTemplate, is_name_char},
     types::{DiskBudget, HostPort},
     units::{format_duration, format_size, parse_duration, parse_size},
@@ -90,6 +91,21 @@ pub(super) enum Kind<T: 'static> {
     HostPorts(fn(&mut T, Vec<HostPort>)),
     Patterns(fn(&mut T, Vec<TopicPattern>)),
     Template(fn(&mut T, TopicTemplate)),
+    /// A text with a grammar of its own.
+    Special(Special<T>),
+    /// A list of such texts; empty for `word`.
+    Windows {
+        word: &'static str,
+        set: fn(&mut T, Vec<WeekWindow>),
+    },
+}
+
+/// A text whose type reads it.
+pub(super) struct Special<T: 'static> {
+    /// What may stand there, for people.
+    pub allowed: &'static str,
+    /// Puts the value into its place and gives back its canonical spelling; `None` if it is not allowed.
+    pub set: fn(&mut T, &str) -> Option<String>,
 }
 
 /// One of some words.
@@ -135,6 +151,10 @@ impl<T> Kind<T> {
             Kind::HostPorts(set) => put(*set, into, self.list(raw, true, host_port)),
             Kind::Patterns(set) => put(*set, into, self.list(raw, false, TopicPattern::parse)),
             Kind::Template(set) => put(*set, into, self.template(raw)),
+            Kind::Special(special) => {
+                (special.set)(into, self.text(raw)?).map(|shown| quoted(&shown)).ok_or_else(|| self.must())
+            }
+            Kind::Windows { word, set } => put(*set, into, self.windows(raw, word)),
         }
     }
 
@@ -174,6 +194,10 @@ impl<T> Kind<T> {
             Kind::HostPorts(_) => "a list of hosts with port, such as [\"kafka-1:9092\", \"kafka-2:9092\"]".to_owned(),
             Kind::Patterns(_) => "a list of topic patterns, such as [\"sensor-*\", \"alarms\"]".to_owned(),
             Kind::Template(_) => "a topic name in which {topic} and {gateway} are replaced".to_owned(),
+            Kind::Special(special) => special.allowed.to_owned(),
+            Kind::Windows { word, .. } => {
+                format!("\"{word}\" or a list of times, such as [\"Mon-Fri 22:00-06:00\", \"Sat Sun\"]")
+            }
         }
     }
 
@@ -276,6 +300,13 @@ impl<T> Kind<T> {
         let value = TopicTemplate::parse(self.text(raw)?)?;
         let shown = quoted(&value.to_string());
         Ok((value, shown))
+    }
+
+    fn windows(&self, raw: &Raw, word: &str) -> Read<Vec<WeekWindow>> {
+        if matches!(raw, Raw::Text(text) if text == word) {
+            return Ok((Vec::new(), quoted(word)));
+        }
+        self.list(raw, true, |text| WeekWindow::parse(text).ok_or_else(|| self.must()))
     }
 
     /// A list; from a variable or flag, separated by commas.

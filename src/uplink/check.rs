@@ -73,15 +73,10 @@ async fn examine(
     wall_ms: i64,
 ) -> Vec<Finding> {
     let mut findings = Findings::default();
-    if !reach(options, &mut findings).await {
+    let dialer = Dialer::new(executor, options, &Arc::default());
+    if !reach(options, &dialer, &mut findings).await {
         return findings.0;
     }
-    let dialer = Dialer {
-        executor: Arc::clone(executor),
-        client_id: options.client_id(),
-        connect_timeout: options.config.connect_timeout,
-        request_timeout: options.config.request_timeout,
-    };
     let mut cluster = Cluster::new(dialer, options.config.bootstrap.clone());
     let names = names(options, topics, &mut findings);
     let upstream: Vec<Arc<str>> = names.iter().map(|(_, name)| Arc::clone(name)).collect();
@@ -106,7 +101,7 @@ async fn examine(
 }
 
 /// Names and ports. Whether any bootstrap broker can be reached.
-async fn reach(options: &UplinkOptions, findings: &mut Findings) -> bool {
+async fn reach(options: &UplinkOptions, dialer: &Dialer, findings: &mut Findings) -> bool {
     let mut reached = false;
     for address in &options.config.bootstrap {
         let candidates = match dial::resolve(address).await {
@@ -118,13 +113,7 @@ async fn reach(options: &UplinkOptions, findings: &mut Findings) -> bool {
         };
         let shown: Vec<String> = candidates.iter().map(|candidate| candidate.ip().to_string()).collect();
         findings.add(Severity::Ok, "dns", format_args!("{} is {}", address.host, shown.join(", ")));
-        let attempt = dial::connect(address, &candidates, options.config.request_timeout);
-        let timeout = options.config.connect_timeout;
-        let late = async {
-            smol::Timer::after(timeout).await;
-            Err(super::link::connection::LinkError::new(format_args!("{address}: no answer within {timeout:?}")))
-        };
-        match futures_lite::FutureExt::or(attempt, late).await {
+        match dialer.knock(address).await {
             Ok(_) => {
                 reached = true;
                 findings.add(Severity::Ok, "connect", format_args!("{address} accepts connections"));

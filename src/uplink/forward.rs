@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::batches::gather::{self, Gathered, Item, Rules};
 use super::batches::partitioning::{self, Route};
+use super::gentle::Open;
 use super::link::cluster::{ClusterError, Link};
 use super::link::connection::LinkError;
 use super::mirror::{Class, ScanStep};
-use super::options::{SCAN_BYTES, WINDOW_BYTES};
 use super::sending::producer::{Again, Broken, LaneId, Moment, Outcome, Sent};
 use super::sending::verdict::{Verdict, verdict};
 use super::status::{count, wall_ms};
@@ -46,6 +46,12 @@ impl Forwarder {
     /// # Errors
     /// [`ClusterError`], if the cluster as a whole is out of reach or of no use.
     pub(super) async fn forward(&mut self) -> Result<(), ClusterError> {
+        // Where nothing may be sent, what is under way is still acknowledged.
+        let open = self.ask_gate();
+        if open == Open::Nothing || open == Open::Urgent && !self.mirror.has_urgent() {
+            return Ok(());
+        }
+        self.keep_alive();
         self.refresh().await?;
         self.resume_due().await?;
         // A changed count waits until its topic is empty, and everything new waits for that.
@@ -64,13 +70,16 @@ impl Forwarder {
     /// Reads what fits into the window, and puts it on its lanes.
     async fn read_on(&mut self) {
         let lingering = self.reading.not_before.is_some_and(|at| at > Instant::now());
-        let full = self.producers.bytes() + SCAN_BYTES > WINDOW_BYTES && !self.producers.is_empty();
-        if self.reading.at_end || lingering || full {
+        let (window, scan_bytes) = (self.pacing.window(), self.pacing.scan_bytes());
+        let full = self.producers.bytes() + scan_bytes > window && !self.producers.is_empty();
+        // What is urgent waits for no company.
+        if self.reading.at_end || full || lingering && !self.mirror.has_urgent() {
             return;
         }
         self.listen_for_commits().await;
-        let Some(step) = self.mirror.scan_step(false) else {
-            self.reading.at_end = true;
+        let urgent_only = lingering || self.pacing.open() == Open::Urgent;
+        let Some(step) = self.mirror.scan_step(urgent_only) else {
+            self.reading.at_end = !lingering;
             return;
         };
         let store = self.broker.store().clone();
@@ -78,7 +87,7 @@ impl Forwarder {
         // Carefully: one commit at a time, whatever is in it.
         let scan = move || match careful {
             true => store.scan(step.from, &|_| true, 1),
-            false => store.scan(step.from, &|partition| partitions.contains(&partition), SCAN_BYTES),
+            false => store.scan(step.from, &|partition| partitions.contains(&partition), scan_bytes),
         };
         match smol::unblock(scan).await {
             Ok(chunk) => self.take_chunk(step.class, chunk).await,
@@ -308,6 +317,7 @@ impl Forwarder {
                 None => self.judge(one, Verdict::Retry, "the answer to Produce leaves the partition out"),
             }
         }
+        self.pacing.answered(self.in_flight, self.broker.store().now());
     }
 
     /// What an answer means for one batch, and what follows for the rest.
@@ -327,6 +337,7 @@ impl Forwarder {
             Outcome::Acknowledged { pieces, bytes, records } => {
                 METRICS.uplink_records.add(u64::from(records));
                 METRICS.uplink_bytes.add(bytes as u64);
+                self.pacing.carried(bytes as u64);
                 let counters = self.report.counters();
                 count(&counters.records, u64::from(records));
                 count(&counters.bytes, bytes as u64);

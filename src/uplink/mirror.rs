@@ -241,6 +241,11 @@ impl Mirror {
         self.partitions.get_mut(&partition)
     }
 
+    /// Whether any partition waits for no window and no budget.
+    pub(super) fn has_urgent(&self) -> bool {
+        self.partitions.values().any(|followed| followed.class.is_urgent())
+    }
+
     /// Where to read on, and for which partitions; `None` if nothing is left to read. With `urgent_only`, other classes wait.
     pub(super) fn scan_step(&mut self, urgent_only: bool) -> Option<ScanStep> {
         let Self { partitions, scans, .. } = self;

@@ -7,8 +7,9 @@
 //! | `batches/` | stored batches to batches for upstream, and where each record goes (pure) |
 //! | `sending/` | sequences, retries, what an error code means (pure) |
 //! | `backoff` | waits, and when to log (pure) |
+//! | `gentle/` | what of the link may be used, and when (pure) |
 //! | `link/` | the Kafka client |
-//! | `task`, `upkeep`, `forward` | the loop that joins them |
+//! | `task`, `upkeep`, `forward`, `pacing` | the loop that joins them |
 //! | `status`, `check` | for people |
 //!
 //! Invariants: nothing is forwarded that is not committed here; a position never includes what upstream has not acknowledged
@@ -22,10 +23,12 @@ mod backoff;
 mod batches;
 mod check;
 mod forward;
+mod gentle;
 mod link;
 mod mirror;
 mod naming;
 mod options;
+mod pacing;
 mod sending;
 mod status;
 mod task;
@@ -38,7 +41,9 @@ use smol::{Executor, Task};
 
 pub use check::{Finding, Severity, check};
 pub use options::UplinkOptions;
-pub use status::{LastError, PartitionStatus, StallStatus, UplinkCounts, UplinkState, UplinkStatus};
+pub use status::{
+    BudgetStatus, LastError, LinkStatus, PartitionStatus, StallStatus, UplinkCounts, UplinkState, UplinkStatus,
+};
 
 use crate::broker::Broker;
 use status::{Control, Report};
@@ -130,6 +135,7 @@ impl Uplink {
             lag_bytes_estimate: per_record.map(|bytes| (bytes * lag_records as f64) as u64),
             oldest_unforwarded_ms: live.oldest_unforwarded_ms,
             counts,
+            link: live.link,
         }
     }
 

@@ -19,8 +19,6 @@ pub(super) const IN_FLIGHT_MAX: usize = 5;
 /// Progress is saved with another commit, or at the latest after this time with one of its own; a crash sends again what
 /// came later.
 pub(super) const SAVE_WITHIN: Duration = Duration::from_secs(60);
-/// Metadata is asked for again after this time, to notice added partitions.
-pub(super) const METADATA_AGE_MAX: Duration = Duration::from_secs(300);
 /// A clean stop waits this long for acknowledgements under way.
 pub(super) const STOP_WITHIN: Duration = Duration::from_millis(1_500);
 /// A partition without acknowledgement for this long gives back the memory it holds, so that others go on.

@@ -91,6 +91,35 @@ pub struct UplinkCounts {
     pub failures: u64,
 }
 
+/// What goes over the link, and what holds it back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LinkStatus {
+    /// Since the process started, over all connections.
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    /// Both, with headers of IP and TCP, estimated.
+    pub bytes_on_wire: u64,
+    /// Bytes a second that may leave; `None`: any.
+    pub rate_limit: Option<u64>,
+    pub budget: Option<BudgetStatus>,
+    /// Why not all topics are forwarded: `schedule`, `budget` or `slow-start`; `None`: all are.
+    pub shut: Option<String>,
+    /// Until then, Unix ms by the gateway's clock.
+    pub shut_until_ms: Option<i64>,
+}
+
+/// What of the budget is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BudgetStatus {
+    /// Of this day or month, both ways, with headers.
+    pub used_bytes: u64,
+    pub limit_bytes: u64,
+    /// When the next one begins, Unix ms by the gateway's clock.
+    pub renewed_at_ms: i64,
+}
+
 /// A snapshot of an uplink.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -113,6 +142,7 @@ pub struct UplinkStatus {
     /// Timestamp of the oldest record under way, Unix ms; `None` if none is under way.
     pub oldest_unforwarded_ms: Option<i64>,
     pub counts: UplinkCounts,
+    pub link: LinkStatus,
 }
 
 impl UplinkStatus {
@@ -139,6 +169,7 @@ pub(super) struct Live {
     pub(super) last_error: Option<LastError>,
     pub(super) stalls: BTreeMap<PartitionId, StallStatus>,
     pub(super) oldest_unforwarded_ms: Option<i64>,
+    pub(super) link: LinkStatus,
 }
 
 #[derive(Debug, Default)]

@@ -13,12 +13,15 @@ use futures_lite::future::poll_once;
 use smol::Executor;
 
 use super::backoff::{Backoff, Bounds, Outage};
+use super::gentle::Open;
 use super::link::cluster::{Cluster, ClusterError, Link, TopicLimits};
 use super::link::connection::LinkError;
 use super::link::dial::Dialer;
+use super::link::meter::Meter;
 use super::mirror::{Class, Mirror, Names};
 use super::naming;
 use super::options::{SAVE_WITHIN, STOP_WITHIN, UplinkOptions};
+use super::pacing::Pacing;
 use super::sending::producer::{Producers, Sent};
 use super::status::{Control, Report, StallStatus, UplinkState, count, wall_ms};
 use crate::broker::{Broker, CommitError, Registration};
@@ -38,6 +41,8 @@ pub(super) enum Event {
     Dialled { node: i32, link: Result<Link, LinkError> },
     /// Positions were saved, or not.
     Saved { positions: Vec<(PartitionId, Intervals)>, result: Result<(), CommitError> },
+    /// What is used of the budget was saved, or not.
+    BudgetSaved(Result<(), CommitError>),
 }
 
 /// A topic upstream, as it is used.
@@ -110,6 +115,7 @@ pub(super) struct Forwarder {
     pub(super) clock_until: Option<Instant>,
     saving: bool,
     save_not_before: Option<Instant>,
+    pub(super) pacing: Pacing,
 }
 
 /// What ended a wait.
@@ -137,12 +143,9 @@ impl Forwarder {
         control: Arc<Control>,
         report: Arc<Report>,
     ) -> Self {
-        let dialer = Dialer {
-            executor: Arc::clone(&executor),
-            client_id: options.client_id(),
-            connect_timeout: options.config.connect_timeout,
-            request_timeout: options.config.request_timeout,
-        };
+        let meter = Arc::<Meter>::default();
+        let dialer = Dialer::new(&executor, &options, &meter);
+        let pacing = Pacing::new(&broker, &options, meter);
         let cluster = Cluster::new(dialer, options.config.bootstrap.clone());
         // Bounded by what is under way: a handful of requests, dials and one save.
         let (sender, events) = async_channel::unbounded();
@@ -173,6 +176,7 @@ impl Forwarder {
             clock_until: None,
             saving: false,
             save_not_before: None,
+            pacing,
         }
     }
 
@@ -236,6 +240,7 @@ impl Forwarder {
         if let Some(recovery) = self.outage.recover(Instant::now()) {
             let (name, seconds) = (&self.options.name, recovery.lasted.as_secs());
             log::info!("uplink {name}: works again after {seconds} s and {} failures", recovery.failures);
+            self.outage_ended(recovery.lasted);
         }
     }
 
@@ -302,6 +307,7 @@ impl Forwarder {
         match event {
             Event::Answered { node, version, sent, answer } => self.answered(node, version, &sent, answer),
             Event::Dialled { node, link } => self.dialled(node, link),
+            Event::BudgetSaved(result) => self.budget_saved(result),
             Event::Saved { positions, result } => {
                 self.saving = false;
                 if let Err(error) = result {
@@ -315,6 +321,7 @@ impl Forwarder {
     /// Waits until there may be something to do that was not done in the round that began at `round`.
     async fn wait(&mut self, control: EventListener, round: Instant) -> Woken {
         let next_time = self.next_time(round);
+        let lingers = self.reading.not_before.is_some_and(|at| at > Instant::now()) && self.mirror.has_urgent();
         let Self { events, topics_changed, committed, reading, .. } = self;
         let event = async { events.recv().await.map_or(Woken::Other, Woken::Event) };
         let control = async {
@@ -326,7 +333,7 @@ impl Forwarder {
             Woken::Other
         };
         let commits = async {
-            if !reading.at_end {
+            if !reading.at_end && !lingers {
                 std::future::pending::<()>().await;
             }
             heard(committed).await;
@@ -345,10 +352,14 @@ impl Forwarder {
     fn woken(&mut self, woken: Woken) {
         match woken {
             Woken::Event(event) => self.take(event),
-            Woken::Commit => {
+            Woken::Commit if self.reading.at_end => {
+                let now = self.broker.store().now();
                 self.reading.at_end = false;
-                self.reading.not_before = Some(Instant::now() + self.options.config.linger);
+                self.reading.not_before =
+                    Some(Instant::now() + self.pacing.commit_every(self.options.config.linger, now));
             }
+            // Something more has come while the first waits for company.
+            Woken::Commit => {}
             Woken::Other => {}
         }
     }
@@ -379,7 +390,14 @@ impl Forwarder {
         let times = [linger, self.producers.next_retry(), self.mirror.next_due()];
         let to_come = times.into_iter().flatten().chain(nodes).filter(|at| *at > round);
         // Asking for metadata moves its own date, so that one may lie in the past.
-        to_come.chain(save).chain(self.metadata_due()).min()
+        let metadata = self.metadata_due().filter(|_| !self.is_idle() && self.pacing.open() == Open::All);
+        let pacing = [self.pacing.until, self.pacing.keepalive].into_iter().flatten().filter(|at| *at > round);
+        to_come.chain(save).chain(metadata).chain(pacing).min()
+    }
+
+    /// Whether there is nothing to send, and what is known of the cluster will do until there is.
+    pub(super) fn is_idle(&self) -> bool {
+        self.reading.at_end && self.producers.is_empty() && !self.metadata.stale && self.metadata.at.is_some()
     }
 
     /// Tells the state to whoever asks for the status.
@@ -397,6 +415,7 @@ impl Forwarder {
         live.state = self.state(&stalls, retry_at.is_some());
         live.retry_at_ms = retry_at.map(|at| wall_ms().saturating_add_unsigned((at - now).as_millis() as u64));
         live.stalls = stalls;
+        live.link = self.pacing.status(self.broker.store().now());
         live.oldest_unforwarded_ms = self.mirror.oldest_timestamp();
         if let Some(versions) = self.cluster.versions() {
             live.versions = Some(versions);
@@ -450,6 +469,7 @@ impl Forwarder {
                 );
             }
         }
+        self.save_budget_at_end().await;
         self.report.live().state = UplinkState::Stopped;
     }
 

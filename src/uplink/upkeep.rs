@@ -8,7 +8,6 @@ use super::backoff::Bounds;
 use super::batches::partitioning::{self, Local};
 use super::link::cluster::{ClusterError, Link, TopicState};
 use super::link::connection::LinkError;
-use super::options::METADATA_AGE_MAX;
 use super::sending::verdict::{Verdict, remedy, verdict};
 use super::task::{Forwarder, Upstream};
 use crate::kafka::error_code::Shown;
@@ -26,7 +25,7 @@ const METADATA_BACKOFF: Bounds = Bounds { min: Duration::from_millis(100), max: 
 impl Forwarder {
     /// Metadata, if it is out of date; and what follows from it.
     pub(super) async fn refresh(&mut self) -> Result<(), ClusterError> {
-        if self.metadata_due().is_some_and(|at| at > Instant::now()) {
+        if self.metadata_due().is_some_and(|at| at > Instant::now()) || self.is_idle() {
             return Ok(());
         }
         let names: BTreeSet<Arc<str>> =
@@ -44,7 +43,8 @@ impl Forwarder {
 
     /// When metadata is asked for next; `None` is at once.
     pub(super) fn metadata_due(&self) -> Option<Instant> {
-        if self.metadata.stale { self.metadata.not_before } else { self.metadata.at.map(|at| at + METADATA_AGE_MAX) }
+        let age_max = self.options.config.link.metadata_refresh;
+        if self.metadata.stale { self.metadata.not_before } else { self.metadata.at.map(|at| at + age_max) }
     }
 
     async fn create_missing(&mut self, names: &[Arc<str>]) -> Result<(), ClusterError> {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::sending::producer::Identity;
 use super::connection::{Connection, LinkError};
@@ -329,6 +329,28 @@ impl Cluster {
             return Ok(identity);
         }
         Err(ClusterError::Refused { api: ApiKey::InitProducerId, code, text: String::new() })
+    }
+
+    /// Asks every connection that has been idle for `every` for the brokers, the smallest answer there is. When the next one is due;
+    /// `None` if no connection is open.
+    pub(in crate::uplink) fn keep_alive(&mut self, every: Duration) -> Option<Instant> {
+        let now = Instant::now();
+        let mut next = None;
+        for link in self.links.values().chain(&self.seed).filter(|link| !link.connection.is_closed()) {
+            let mut due = link.connection.idle_since().unwrap_or(now) + every;
+            if due <= now {
+                due = now + every;
+                let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+                let asked = link.versions.pick(ApiKey::Metadata).ok();
+                let reply = asked.and_then(|version| link.connection.send(version, &request).ok());
+                if let Some(reply) = reply {
+                    // Nobody reads the answer; its absence closes the connection.
+                    self.dialer.executor().spawn(async { drop(reply.frame().await) }).detach();
+                }
+            }
+            next = Some(next.map_or(due, |next: Instant| next.min(due)));
+        }
+        next
     }
 
     /// A connection to any broker: an open one, else to those known, else to the bootstrap addresses, in random order.

@@ -12,10 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
+use futures_lite::io::BufReader;
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt};
 use smol::{Executor, Task};
 
 use super::super::options::{LINK_BYTES_PER_SECOND_MIN, RESPONSE_BYTES_MAX};
+use super::meter::Meter;
 use crate::kafka::frame;
 use crate::kafka::header::write_request;
 use crate::kafka::message::Request;
@@ -50,6 +52,7 @@ pub(in crate::uplink) struct Connection {
     outgoing: Sender<Vec<u8>>,
     client_id: String,
     timeout: Duration,
+    meter: Arc<Meter>,
     _driver: Task<()>,
 }
 
@@ -74,6 +77,8 @@ struct State {
     next_correlation_id: i32,
     /// The requests that are not answered, in order.
     pending: VecDeque<Pending>,
+    /// When something was last sent or received.
+    used: Option<Instant>,
     /// Why it is closed, once it is.
     closed: Option<LinkError>,
 }
@@ -93,12 +98,13 @@ impl Connection {
         peer: String,
         client_id: String,
         timeout: Duration,
+        meter: Arc<Meter>,
     ) -> Self {
         let (outgoing, to_write) = async_channel::unbounded();
         let (closer, closing) = async_channel::bounded(1);
         let shared = Arc::new(Shared { peer, state: Mutex::default(), unanswered_bytes: AtomicU64::new(0), closer });
         let driver = executor.spawn(drive(stream, Arc::clone(&shared), to_write, closing));
-        Self { shared, outgoing, client_id, timeout, _driver: driver }
+        Self { shared, outgoing, client_id, timeout, meter, _driver: driver }
     }
 
     /// Puts a request on its way. The reply is awaited separately, so several can be under way.
@@ -116,6 +122,7 @@ impl Connection {
         state.next_correlation_id = correlation_id.wrapping_add(1);
         let size = bytes.len() as u64;
         let (reply, received) = async_channel::bounded(1);
+        state.used = Some(Instant::now());
         state.pending.push_back(Pending { correlation_id, bytes: size, reply });
         // Before it can be answered, which takes it off again.
         let under_way = self.shared.unanswered_bytes.fetch_add(size, Ordering::Relaxed) + size;
@@ -124,13 +131,20 @@ impl Connection {
             return Err(LinkError::new("the connection is closed"));
         }
         drop(state);
-        let allowance = Duration::from_secs(under_way / LINK_BYTES_PER_SECOND_MIN);
+        let slowest = self.meter.rate().map_or(LINK_BYTES_PER_SECOND_MIN, |rate| rate.min(LINK_BYTES_PER_SECOND_MIN));
+        let allowance = Duration::from_secs(under_way / slowest);
         Ok(Reply { shared: Arc::clone(&self.shared), received, deadline: Instant::now() + self.timeout + allowance })
     }
 
     /// Whether it has failed: nothing can be sent any more.
     pub(in crate::uplink) fn is_closed(&self) -> bool {
         self.shared.state().closed.is_some()
+    }
+
+    /// Since when it has been idle: nothing is under way. `None` if it isn't, or is closed.
+    pub(in crate::uplink) fn idle_since(&self) -> Option<Instant> {
+        let state = self.shared.state();
+        state.used.filter(|_| state.closed.is_none() && state.pending.is_empty())
     }
 
     /// `host:port` of the broker.
@@ -187,6 +201,7 @@ impl Shared {
     fn answer(&self, frame: Vec<u8>) -> io::Result<()> {
         let mut state = self.state();
         let pending = state.pending.pop_front().ok_or_else(|| invalid("a response to no request"))?;
+        state.used = Some(Instant::now());
         drop(state);
         self.unanswered_bytes.fetch_sub(pending.bytes, Ordering::Relaxed);
         if frame.first_chunk() != Some(&pending.correlation_id.to_be_bytes()) {
@@ -206,7 +221,8 @@ impl Drop for Connection {
 
 /// Moves bytes until the connection ends, for whatever reason.
 async fn drive(stream: Box<dyn Transport>, shared: Arc<Shared>, to_write: Receiver<Vec<u8>>, closing: Receiver<()>) {
-    let (mut reader, mut writer) = smol::io::split(stream);
+    let (reader, mut writer) = smol::io::split(stream);
+    let mut reader = BufReader::new(reader);
     let write = async {
         while let Ok(bytes) = to_write.recv().await {
             writer.write_all(&bytes).await?;
@@ -238,11 +254,28 @@ async fn drive(stream: Box<dyn Transport>, shared: Arc<Shared>, to_write: Receiv
 async fn read_frame(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut prefix = [0; frame::SIZE_BYTES];
     reader.read_exact(&mut prefix).await?;
+    if let Some(what) = foreign(prefix) {
+        return Err(invalid(what));
+    }
     let size = frame::size(prefix, RESPONSE_BYTES_MAX).map_err(invalid)?;
     let mut frame = Vec::new();
     // Grows as bytes arrive, not as they are claimed.
     reader.take(size as u64).read_to_end(&mut frame).await?;
     if frame.len() == size { Ok(frame) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// What answers instead of a Kafka broker, by the first bytes of an answer. As the size of a frame they would be absurd.
+fn foreign(start: [u8; frame::SIZE_BYTES]) -> Option<&'static str> {
+    match &start {
+        b"HTTP" | b"<!DO" | b"<!do" | b"<htm" | b"<HTM" => Some(
+            "answers in HTTP: a captive portal or a web server stands in its place; log in there, or correct host and port",
+        ),
+        b"SSH-" => Some("answers as an SSH server: correct host and port"),
+        [0x15, 3, _, _] => {
+            Some("answers in TLS, which this uplink does not speak to it: use the broker's plain listener")
+        }
+        _ => None,
+    }
 }
 
 fn invalid(what: impl fmt::Display) -> io::Error {
@@ -261,7 +294,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (peer, _) = listener.accept().await.unwrap();
-        (Connection::over(executor, Box::new(stream), "peer:1".into(), "me".into(), timeout), peer)
+        (Connection::over(executor, Box::new(stream), "peer:1".into(), "me".into(), timeout, Arc::default()), peer)
     }
 
     async fn take_request(peer: &mut TcpStream) -> [u8; 4] {
@@ -311,6 +344,12 @@ mod tests {
             let one = connection.send(0, &ApiVersionsRequest::default()).unwrap();
             peer.write_all(&0x7fff_ffff_u32.to_be_bytes()).await.unwrap();
             assert!(one.frame().await.unwrap_err().to_string().contains("allowed"));
+
+            let (portal, mut peer) = pair(&executor, Duration::from_secs(30)).await;
+            let one = portal.send(0, &ApiVersionsRequest::default()).unwrap();
+            peer.write_all(b"HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\n\r\n").await.unwrap();
+            let error = one.frame().await.unwrap_err().to_string();
+            assert!(error.contains("captive portal") && error.contains("peer:1"), "{error}");
 
             let (other, mut peer) = pair(&executor, Duration::from_secs(30)).await;
             let one = other.send(0, &ApiVersionsRequest::default()).unwrap();

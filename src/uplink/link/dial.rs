@@ -1,13 +1,20 @@
-//! From an address to a [`Connection`] whose versions are negotiated. The place where TLS and SASL come in.
+//! From an address to a [`Connection`] whose versions are negotiated. The place where TLS and SASL come in: above what is metered.
+//!
+//! A name that can't be resolved at the moment is taken for what it was last: resolvers fail more often than brokers move.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_lite::FutureExt;
 use smol::Executor;
 use smol::net::{SocketAddr, TcpStream};
 
+use super::super::options::UplinkOptions;
 use super::connection::{Connection, LinkError, Transport};
+use super::meter::{Meter, Metered};
+use super::proxy;
 use super::versions::Versions;
 use crate::config::HostPort;
 use crate::kafka::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
@@ -15,39 +22,140 @@ use crate::kafka::error_code::{ErrorCode, Shown};
 use crate::kafka::header::read_response;
 use crate::metrics::METRICS;
 
+/// Names whose addresses are remembered.
+const NAMES_MAX: usize = 256;
+
 /// How brokers are called.
 #[derive(Clone, Debug)]
 pub(in crate::uplink) struct Dialer {
     /// Runs the connections.
-    pub(in crate::uplink) executor: Arc<Executor<'static>>,
-    pub(in crate::uplink) client_id: String,
+    executor: Arc<Executor<'static>>,
+    client_id: String,
     /// For resolving, connecting and the first answer together.
-    pub(in crate::uplink) connect_timeout: Duration,
+    connect_timeout: Duration,
     /// For the answer to each request.
-    pub(in crate::uplink) request_timeout: Duration,
+    request_timeout: Duration,
+    meter: Arc<Meter>,
+    proxy: Option<HostPort>,
+    proxy_auth: Option<PathBuf>,
+    /// What names were last.
+    known: Arc<Mutex<HashMap<HostPort, Vec<SocketAddr>>>>,
 }
 
 impl Dialer {
+    /// Calls brokers as `options` say; `meter` counts what goes over all connections.
+    pub(in crate::uplink) fn new(
+        executor: &Arc<Executor<'static>>,
+        options: &UplinkOptions,
+        meter: &Arc<Meter>,
+    ) -> Self {
+        let config = &options.config;
+        Self {
+            executor: Arc::clone(executor),
+            client_id: options.client_id(),
+            connect_timeout: config.connect_timeout,
+            request_timeout: config.request_timeout,
+            meter: Arc::clone(meter),
+            proxy: config.link.proxy.clone(),
+            proxy_auth: config.link.proxy_auth.clone(),
+            known: Arc::default(),
+        }
+    }
+
+    /// What runs beside the caller.
+    pub(in crate::uplink) fn executor(&self) -> &Executor<'static> {
+        &self.executor
+    }
+
     /// Connects and asks for versions.
     ///
     /// # Errors
     /// [`LinkError`], which says how far it came.
     pub(in crate::uplink) async fn dial(&self, address: &HostPort) -> Result<(Connection, Versions), LinkError> {
         let attempt = async {
-            let candidates = resolve(address).await?;
-            let stream = connect(address, &candidates, self.request_timeout).await?;
+            let stream = self.open(address).await?;
             let (peer, client_id) = (address.to_string(), self.client_id.clone());
-            let connection = Connection::over(&self.executor, stream, peer, client_id, self.request_timeout);
+            let meter = Arc::clone(&self.meter);
+            let connection = Connection::over(&self.executor, stream, peer, client_id, self.request_timeout, meter);
             let versions = negotiate(&connection).await?;
             Ok((connection, versions))
         };
-        let expired = async {
-            smol::Timer::after(self.connect_timeout).await;
-            Err(LinkError::new(format_args!("{address}: no connection within {:?}", self.connect_timeout)))
-        };
-        let dialled = attempt.or(expired).await?;
+        let dialled = attempt.or(self.expired(address)).await?;
         METRICS.uplink_connects.add(1);
         Ok(dialled)
+    }
+
+    /// Connects, and no more.
+    ///
+    /// # Errors
+    /// [`LinkError`], which says how far it came.
+    pub(in crate::uplink) async fn knock(&self, address: &HostPort) -> Result<(), LinkError> {
+        let attempt = async { self.open(address).await.map(drop) };
+        attempt.or(self.expired(address)).await
+    }
+
+    async fn expired<T>(&self, address: &HostPort) -> Result<T, LinkError> {
+        smol::Timer::after(self.connect_timeout).await;
+        Err(LinkError::new(format_args!("{address}: no connection within {:?}", self.connect_timeout)))
+    }
+
+    /// A stream to the broker, through the proxy if there is one.
+    async fn open(&self, address: &HostPort) -> Result<Box<dyn Transport>, LinkError> {
+        let door = self.proxy.as_ref().unwrap_or(address);
+        let candidates = self.addresses(door).await?;
+        let stream = self.connect(door, &candidates).await?;
+        let mut stream = Box::new(Metered::new(stream, Arc::clone(&self.meter)));
+        if let Some(proxy) = &self.proxy {
+            proxy::tunnel(&mut *stream, proxy, self.proxy_auth.as_deref(), address).await?;
+        }
+        Ok(stream)
+    }
+
+    /// The addresses of a name, or those that it had last.
+    async fn addresses(&self, address: &HostPort) -> Result<Vec<SocketAddr>, LinkError> {
+        let late = async {
+            smol::Timer::after(self.connect_timeout / 3).await;
+            Err(LinkError::new(format_args!("{}: cannot be resolved: no answer", address.host)))
+        };
+        match resolve(address).or(late).await {
+            Ok(found) => {
+                let mut known = self.known();
+                if known.len() < NAMES_MAX || known.contains_key(address) {
+                    known.insert(address.clone(), found.clone());
+                }
+                Ok(found)
+            }
+            Err(error) => self.known().get(address).cloned().ok_or(error),
+        }
+    }
+
+    /// The first of the candidates that answers; one that is silent leaves time for the next.
+    async fn connect(&self, address: &HostPort, candidates: &[SocketAddr]) -> Result<TcpStream, LinkError> {
+        let share = self.connect_timeout / (u32::try_from(candidates.len()).unwrap_or(u32::MAX).saturating_add(1));
+        let mut last = None;
+        for (index, candidate) in candidates.iter().enumerate() {
+            let attempt = async { TcpStream::connect(candidate).await.map_err(|error| error.to_string()) };
+            let late = async {
+                if index + 1 == candidates.len() {
+                    std::future::pending::<()>().await;
+                }
+                smol::Timer::after(share).await;
+                Err("no answer".to_owned())
+            };
+            match attempt.or(late).await {
+                Ok(stream) => {
+                    prepare(&stream, self.request_timeout);
+                    return Ok(stream);
+                }
+                Err(error) => last = Some(LinkError::new(format_args!("{address}: {error}"))),
+            }
+        }
+        Err(last.unwrap_or_else(|| LinkError::new(format_args!("{address}: has no address"))))
+    }
+
+    /// A panic elsewhere can't leave it half changed: every change is one call.
+    fn known(&self) -> MutexGuard<'_, HashMap<HostPort, Vec<SocketAddr>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -61,28 +169,6 @@ pub(in crate::uplink) async fn resolve(address: &HostPort) -> Result<Vec<SocketA
     if found.is_empty() { Err(LinkError::new(format_args!("{}: has no address", address.host))) } else { Ok(found) }
 }
 
-/// The first of the candidates that answers.
-///
-/// # Errors
-/// [`LinkError`] of the last one tried.
-pub(in crate::uplink) async fn connect(
-    address: &HostPort,
-    candidates: &[SocketAddr],
-    silence_max: Duration,
-) -> Result<Box<dyn Transport>, LinkError> {
-    let mut last = None;
-    for candidate in candidates {
-        match TcpStream::connect(candidate).await {
-            Ok(stream) => {
-                prepare(&stream, silence_max);
-                return Ok(Box::new(stream));
-            }
-            Err(error) => last = Some(LinkError::new(format_args!("{address}: {error}"))),
-        }
-    }
-    Err(last.unwrap_or_else(|| LinkError::new(format_args!("{address}: has no address"))))
-}
-
 /// Best effort: a connection without these works too, only finds out later that the link is dead.
 fn prepare(stream: &TcpStream, silence_max: Duration) {
     let _ = stream.set_nodelay(true);
@@ -91,8 +177,7 @@ fn prepare(stream: &TcpStream, silence_max: Duration) {
         use rustix::net::sockopt;
         // Unacknowledged for that long means dead, however slow the link is that acknowledges something.
         let _ = sockopt::set_tcp_user_timeout(stream, u32::try_from(silence_max.as_millis()).unwrap_or(u32::MAX));
-        let _ = sockopt::set_socket_keepalive(stream, true);
-        let _ = sockopt::set_tcp_keepidle(stream, silence_max);
+        // No keepalive of TCP's own: what is idle is asked something small now and then, or left alone.
     }
     #[cfg(not(target_os = "linux"))]
     let _ = silence_max;

@@ -4,4 +4,6 @@
 pub(in crate::uplink) mod cluster;
 pub(in crate::uplink) mod connection;
 pub(in crate::uplink) mod dial;
+pub(in crate::uplink) mod meter;
+mod proxy;
 pub(in crate::uplink) mod versions;

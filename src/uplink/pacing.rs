@@ -1,0 +1,202 @@
+//! The loop and the gate: what may be sent now, what that costs, and what keeps idle connections alive.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::gentle::{Gate, Open, Permit, Shut};
+use super::link::meter::Meter;
+use super::options::{SAVE_WITHIN, SCAN_BYTES, UplinkOptions, WINDOW_BYTES};
+use super::status::{BudgetStatus, LinkStatus, wall_ms};
+use super::task::{Event, Forwarder};
+use crate::broker::Broker;
+use crate::config::format_size;
+use crate::store::Stamp;
+
+/// Under this name the broker keeps what is used of the budget.
+const NOTE: &str = "budget";
+/// A gate that is shut is asked again after this time at the latest: clocks are set, and settings of topics change.
+const LOOK_WITHIN: Duration = Duration::from_secs(60);
+/// Where there is a rate, no more is under way than leaves within that time, and no more is read at once than within a part of it.
+const UNDER_WAY: u64 = 10;
+const READ_PART: u64 = 5;
+/// However slow: so much is read at least.
+const READ_BYTES_MIN: usize = 16 * 1_024;
+
+/// The gate, and what it said last.
+#[derive(Debug)]
+pub(super) struct Pacing {
+    gate: Gate,
+    meter: Arc<Meter>,
+    permit: Permit,
+    /// When it is to be asked again, if nothing else happens.
+    pub(super) until: Option<Instant>,
+    /// When an idle connection is to be asked something next.
+    pub(super) keepalive: Option<Instant>,
+    saving: bool,
+    /// Bytes of batches that were acknowledged since nothing was under way.
+    carried: u64,
+}
+
+impl Pacing {
+    pub(super) fn new(broker: &Broker, options: &UplinkOptions, meter: Arc<Meter>) -> Self {
+        let (now, saved) = (broker.store().now(), broker.follower_note(&options.name, NOTE));
+        let mut gate = Gate::new(&options.config.link, saved.as_deref(), now);
+        let permit = gate.ask(0, now);
+        Self { gate, meter, permit, until: None, keepalive: None, saving: false, carried: 0 }
+    }
+
+    /// What may be sent, as of when it was last asked.
+    pub(super) fn open(&self) -> Open {
+        self.permit.open
+    }
+
+    /// Bytes that may be under way.
+    pub(super) fn window(&self) -> usize {
+        self.bounded(WINDOW_BYTES, UNDER_WAY)
+    }
+
+    /// Bytes to read at once.
+    pub(super) fn scan_bytes(&self) -> usize {
+        self.bounded(SCAN_BYTES, UNDER_WAY / READ_PART)
+    }
+
+    /// Batches of so many bytes were acknowledged.
+    pub(super) fn carried(&mut self, bytes: u64) {
+        self.carried += bytes;
+    }
+
+    /// A request was answered, so many are still under way. What went over the link until none is, is taken for one commit.
+    pub(super) fn answered(&mut self, in_flight: usize, now: Stamp) {
+        if in_flight == 0 {
+            self.gate.ask(self.meter.wire(), now);
+            self.gate.committed(std::mem::take(&mut self.carried), now);
+        }
+    }
+
+    /// How far apart commits upstream are: `least`, or more where there is a rate or a budget.
+    pub(super) fn commit_every(&self, least: Duration, now: Stamp) -> Duration {
+        self.gate.commit_every(now).map_or(least, |every| every.max(least))
+    }
+
+    /// `most`, or what leaves within `seconds`, or what is left of the budget.
+    fn bounded(&self, most: usize, seconds: u64) -> usize {
+        let bounds = [self.permit.rate.map(|rate| rate.saturating_mul(seconds)), self.permit.bytes];
+        let least = bounds.into_iter().flatten().min().and_then(|bytes| usize::try_from(bytes).ok());
+        least.unwrap_or(most).clamp(READ_BYTES_MIN, most)
+    }
+
+    /// For the status.
+    pub(super) fn status(&self, now: Stamp) -> LinkStatus {
+        let (bytes_sent, bytes_received) = self.meter.counts();
+        let at_ms = |ahead: Duration| wall_ms().saturating_add_unsigned(u64::try_from(ahead.as_millis()).unwrap_or(0));
+        let budget = self.gate.budget(now).map(|budget| BudgetStatus {
+            used_bytes: budget.used,
+            limit_bytes: budget.bytes,
+            renewed_at_ms: at_ms(budget.renews_in),
+        });
+        LinkStatus {
+            bytes_sent,
+            bytes_received,
+            bytes_on_wire: self.meter.wire(),
+            rate_limit: self.permit.rate,
+            budget,
+            shut: self.permit.shut.map(|shut| shut.word().to_owned()),
+            shut_until_ms: self.permit.shut.and(self.permit.holds).map(at_ms),
+        }
+    }
+}
+
+impl Forwarder {
+    /// Asks the gate; lets its answer take effect.
+    pub(super) fn ask_gate(&mut self) -> Open {
+        let now = self.broker.store().now();
+        let pacing = &mut self.pacing;
+        let permit = pacing.gate.ask(pacing.meter.wire(), now);
+        pacing.meter.set_rate(permit.rate);
+        let before = std::mem::replace(&mut pacing.permit, permit);
+        pacing.until = permit.holds.map(|holds| Instant::now() + holds.min(LOOK_WITHIN));
+        if permit.open != before.open {
+            self.reading.at_end = false;
+        }
+        if permit.shut != before.shut {
+            self.tell_gate(before, permit);
+        }
+        self.save_budget();
+        permit.open
+    }
+
+    fn tell_gate(&self, before: Permit, permit: Permit) {
+        let name = &self.options.name;
+        let left = permit.holds.unwrap_or_default().as_secs();
+        match permit.shut {
+            Some(Shut::Budget) => {
+                let limit = self.options.config.link.budget.map_or(0, |budget| budget.bytes);
+                let limit = format_size(limit);
+                log::warn!("uplink {name}: the budget of {limit} is used up: all but urgent topics wait {left} s");
+            }
+            Some(Shut::Schedule) => {
+                log::info!("uplink {name}: outside its schedule: all but urgent topics wait {left} s")
+            }
+            Some(Shut::SlowStart) => {
+                log::info!("uplink {name}: begins in {left} s, so that not all gateways come at once")
+            }
+            None if before.shut != Some(Shut::SlowStart) => log::info!("uplink {name}: all topics are forwarded again"),
+            None => {}
+        }
+    }
+
+    /// Makes durable what is used of the budget, if it is time.
+    fn save_budget(&mut self) {
+        if self.pacing.saving {
+            return;
+        }
+        let Some(row) = self.pacing.gate.row_due() else { return };
+        self.pacing.saving = true;
+        let (broker, name, sender) = (self.broker.clone(), self.options.name.clone(), self.sender.clone());
+        let saved = async move {
+            let result = broker.save_follower_note(&name, NOTE, row, SAVE_WITHIN).await;
+            let _ = sender.send(Event::BudgetSaved(result)).await;
+        };
+        self.executor.spawn(saved).detach();
+    }
+
+    /// The row was saved, or not.
+    pub(super) fn budget_saved(&mut self, result: Result<(), crate::broker::CommitError>) {
+        self.pacing.saving = false;
+        if let Err(error) = result {
+            self.pacing.gate.not_saved();
+            self.failed(format!("what is used of the budget was not saved: {error}"));
+        }
+    }
+
+    /// The exact row, at a clean end.
+    pub(super) async fn save_budget_at_end(&mut self) {
+        let (now, pacing) = (self.broker.store().now(), &mut self.pacing);
+        pacing.gate.ask(pacing.meter.wire(), now);
+        if let Some(row) = pacing.gate.last_save() {
+            // If it fails, the row before stands, which counts rather too much.
+            let _ = self.broker.save_follower_note(&self.options.name, NOTE, row, Duration::ZERO).await;
+        }
+    }
+
+    /// The link works again after an outage.
+    pub(super) fn outage_ended(&mut self, lasted: Duration) {
+        let now = self.broker.store().now();
+        self.pacing.gate.outage_ended(lasted, fastrand::f64(), now);
+        self.busy = true;
+    }
+
+    /// Asks idle connections something small. If there is none, metadata will open one: a link that is down is to be noticed.
+    pub(super) fn keep_alive(&mut self) {
+        let Some(every) = self.options.config.link.keepalive else { return };
+        if let Some(next) = self.cluster.keep_alive(every) {
+            self.pacing.keepalive = Some(next);
+            return;
+        }
+        let due = self.metadata.at.map(|at| at + every);
+        self.pacing.keepalive = due;
+        if due.is_some_and(|at| at <= Instant::now()) && self.dialling.is_empty() {
+            self.metadata.stale = true;
+        }
+    }
+}
