@@ -76,6 +76,11 @@ impl Gateway {
         self.child = Some(child);
     }
 
+    /// Whether it was started and neither killed nor stopped since.
+    pub fn runs(&self) -> bool {
+        self.child.is_some()
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it is not running").id()
     }
