@@ -10,9 +10,11 @@ cd "$root"
 
 usage() {
   cat <<'TEXT'
-  scripts/torture.sh [--minutes N] [OPTION...]
+  scripts/torture.sh [--minutes N] [OPTION...]     the torture
+  scripts/torture.sh scenes [OPTION...] [NAME...]  single scenes: a copied store, two gateways of one name, offsets expired in
+                                                   doubt, another one's open transaction, 3,000 gateways, twenty at once
 
-  --minutes N      how long devices publish; a fraction will do                   (5)
+  --minutes N      how long devices publish; a fraction will do                   (5; of the scene of twenty: 1)
   --least N        fail where a fault occurred less often than that               (0; 20 takes about half an hour)
   --tv1            a cluster of transactions v1 (its feature transaction.version lowered)
   --at-least-once  with that delivery: duplicates are counted and allowed
@@ -24,11 +26,17 @@ usage() {
 TEXT
 }
 
-minutes=5 port=45092 binary='' features=()
+minutes='' port=45092 binary='' features=() names=()
+what=(--exact run::torture)
+if [ "${1:-}" = scenes ]; then
+  what=(--test-threads=1 --skip run::torture)
+  shift
+fi
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) usage; exit 0 ;;
     --tv1) features=(--feature transaction.version=1); shift; continue ;;
+    [!-]*) names+=("$1"); shift; continue ;;
     --at-least-once) export BROOKLET_TORTURE_DELIVERY=at-least-once; shift; continue ;;
   esac
   [ $# -ge 2 ] || { echo "torture.sh: $1: unknown option, or its value is missing" >&2; usage >&2; exit 2; }
@@ -44,7 +52,9 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
-case $minutes in '' | *[!0-9.]*) echo "torture.sh: --minutes is a number" >&2; exit 2 ;; esac
+[ "${what[0]}" != --exact ] || [ ${#names[@]} = 0 ] || { echo "torture.sh: ${names[0]}: only scenes have names" >&2; exit 2; }
+[ -n "$minutes" ] || { [ "${what[0]}" = --exact ] && minutes=5 || minutes=1; }
+case $minutes in *[!0-9.]*) echo "torture.sh: --minutes is a number" >&2; exit 2 ;; esac
 
 command -v kcat >/dev/null || { echo "torture.sh: SKIP: kcat isn't installed (Debian: apt-get install kcat)" >&2; exit 3; }
 if [ -z "$binary" ]; then
@@ -68,4 +78,4 @@ trap 'scripts/kafka.sh stop --kill "${cluster[@]}"' EXIT
 [ $status = 0 ] || exit $status
 BROOKLET_TEST_KAFKA=$(scripts/kafka.sh bootstrap "${cluster[@]}")
 export BROOKLET_TEST_KAFKA BROOKLET_TEST_KAFKA_DIR=$work/kafka
-cargo test --locked --test torture -- --ignored --exact --nocapture run::torture || exit 1
+cargo test --locked --test torture -- --ignored --nocapture "${what[@]}" ${names[@]+"${names[@]}"} || exit 1

@@ -52,6 +52,11 @@ impl Gateway {
     /// Starts the process again after [`Gateway::kill`] or [`Gateway::stop`], on the same data.
     pub fn launch(&mut self) {
         self.begin_launch();
+        self.await_answer();
+    }
+
+    /// Until it answers on its Kafka port.
+    pub fn await_answer(&mut self) {
         wait_for("the gateway to answer on its Kafka port", START, || {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the gateway ended: {ended:?}");

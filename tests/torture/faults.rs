@@ -100,6 +100,8 @@ impl Weather {
 #[derive(Default)]
 pub struct Control {
     armed: Option<Cell>,
+    /// Rather than by turns.
+    chosen: Option<Fate>,
     pub fired: BTreeMap<Cell, u32>,
     /// Whose turn it is to be killed after the request was done.
     after: bool,
@@ -121,6 +123,11 @@ impl Control {
         self.armed = Some(cell);
     }
 
+    /// The same, with a fate that is chosen.
+    pub fn arm_fate(&mut self, cell: Cell, fate: Fate) {
+        (self.armed, self.chosen) = (Some(cell), Some(fate));
+    }
+
     pub fn disarm(&mut self) -> bool {
         self.armed.take().is_some()
     }
@@ -135,6 +142,9 @@ impl Control {
         let Some(cell) = self.armed.filter(|cell| cell.step.api() == api) else { return Fate::Pass };
         self.armed = None;
         *self.fired.entry(cell).or_default() += 1;
+        if let Some(fate) = self.chosen.take() {
+            return fate;
+        }
         match cell.kind {
             Kind::RequestLost => Fate::LoseRequest,
             Kind::ReplyLost => Fate::LoseReply,

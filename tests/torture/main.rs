@@ -12,6 +12,7 @@
 //! | `devices` | who publishes |
 //! | `centre` | what arrived, and whether it should have |
 //! | `run` | the torture |
+//! | `site`, `scenes`, `fleet` | single scenes |
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,12 +22,17 @@
     reason = "a test may stop where it fails"
 )]
 
+#[path = "../by_hand/mod.rs"]
+mod by_hand;
 mod centre;
 #[path = "../common/mod.rs"]
 mod common;
 mod devices;
 mod faults;
+mod fleet;
 mod moves;
 mod options;
 mod proxy;
 mod run;
+mod scenes;
+mod site;

@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use crate::centre::{self, Verdict};
 use crate::common::gateway::Gateway;
 use crate::common::peers::{Nodes, kafka_nodes};
@@ -20,6 +18,7 @@ use crate::faults::{Cell, Control, Deck, Kind, Step, Weather};
 use crate::moves::{home, relocate};
 use crate::options::Options;
 use crate::proxy::{Hooks, Proxy};
+use crate::site::kill;
 
 const TOPIC: &str = "readings";
 const UPSTREAM_PARTITIONS: i32 = 6;
@@ -60,6 +59,8 @@ struct Torture {
     /// Of the gateway; 0 once it was killed.
     pid: Arc<AtomicU32>,
     random: fastrand::Rng,
+    /// The weathers still to come before each may come again.
+    skies: Vec<Weather>,
     tally: Tally,
     begin: Instant,
     story: String,
@@ -114,7 +115,7 @@ impl Torture {
         pid.store(gateway.pid(), Ordering::SeqCst);
         let random = fastrand::Rng::with_seed(options.seed);
         let (tally, begin, story) = (Tally::default(), Instant::now(), String::new());
-        Torture { options, nodes, proxy, gateway, pid, random, tally, begin, story }
+        Torture { options, nodes, proxy, gateway, pid, random, skies: Vec::new(), tally, begin, story }
     }
 
     fn tell(&mut self, what: &str) {
@@ -212,7 +213,11 @@ impl Torture {
     }
 
     fn change_weather(&mut self, nth: u32) {
-        let weather = Weather::ALL[self.random.usize(..Weather::ALL.len())];
+        if self.skies.is_empty() {
+            self.skies = Weather::ALL.to_vec();
+            self.random.shuffle(&mut self.skies);
+        }
+        let Some(weather) = self.skies.pop() else { return };
         let mut time = Duration::from_millis(self.random.u64(WEATHER_MS));
         if weather == Weather::Cut && self.random.u32(..4) == 0 {
             time = LONG_CUT;
@@ -342,17 +347,10 @@ fn config(bootstrap: &str, delivery: &str) -> String {
     format!(
         "gateway.id = \"{GATEWAY}\"\n\n[topic.{TOPIC}]\npartitions = 4\n\n[uplink.central]\nbootstrap = [{}]\n\
          delivery = \"{delivery}\"\nbackoff.min = \"50ms\"\nbackoff.max = \"1s\"\nconnect_timeout = \"3s\"\n\
-         request_timeout = \"8s\"\n",
-        addresses.join(", ")
+         request_timeout = \"8s\"\n{}",
+        addresses.join(", "),
+        if delivery == "exactly-once" { "commit_every = \"100ms\"\n" } else { "" },
     )
-}
-
-fn kill(pid: &AtomicU32) {
-    // Not waited for before it is started again: until then the id is nobody else's.
-    let pid = pid.swap(0, Ordering::SeqCst);
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, Signal::KILL);
-    }
 }
 
 /// Moves what this step's requests go to.

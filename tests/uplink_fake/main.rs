@@ -8,6 +8,8 @@
     reason = "tests"
 )]
 
+#[path = "../by_hand/mod.rs"]
+mod by_hand;
 mod faithful;
 mod fake;
 
