@@ -58,6 +58,8 @@ pub const UPLINK_NAME_BYTES_MAX: usize = 64;
 pub const CONFIG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Most bytes of record batches in one answer to a consumer (one batch comes even if it is larger).
 pub const FETCH_BYTES_MAX: usize = 1024 * 1024;
+/// Most records of a refused batch that its producer is told to be at fault.
+pub const RECORDS_AT_FAULT_MAX: usize = 1_000;
 /// Longest time a fetch waits for records, ms.
 pub const FETCH_WAIT_MS_MAX: u64 = 30_000;
 /// Highest `priority` of a topic; what has a higher one is kept longer when room is needed.

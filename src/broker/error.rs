@@ -100,6 +100,8 @@ pub enum ProduceError {
         now_ms: i64,
         /// The setting that says how far it may be.
         key: &'static str,
+        /// Places of such records in their batch, from 0, ascending; the first [`crate::limits::RECORDS_AT_FAULT_MAX`].
+        records: Vec<u32>,
     },
     /// An idempotent producer skipped a sequence: what it sent before is missing.
     OutOfOrderSequence {
@@ -131,7 +133,7 @@ impl fmt::Display for ProduceError {
             Self::TooLarge { bytes, max } => {
                 write!(f, "{bytes} bytes are more than the topic's max.message.bytes of {max}")
             }
-            Self::Timestamp { timestamp_ms, now_ms, key } => write!(
+            Self::Timestamp { timestamp_ms, now_ms, key, .. } => write!(
                 f,
                 "timestamp {timestamp_ms} is further from the gateway's clock, {now_ms}, than the topic's {key} allows"
             ),

@@ -8,6 +8,7 @@ use super::Broker;
 use super::error::FetchError;
 use super::waiters::Registration;
 use crate::metrics::METRICS;
+use crate::record::{BatchView, TimestampType};
 use crate::store::{PartitionHead, PartitionId, ReadBatches, Store};
 
 impl Broker {
@@ -82,6 +83,15 @@ impl Broker {
         timestamp_ms: i64,
     ) -> Result<Option<(i64, i64)>, FetchError> {
         Ok(self.read_disk(move |store| store.offset_for_time(partition, timestamp_ms)).await?)
+    }
+
+    /// The time, ms since 1970, at which the topic stamped the batch that begins at `offset`; `None` when it is gone, not
+    /// there yet, or was not stamped.
+    pub async fn append_time(&self, partition: PartitionId, offset: i64) -> Option<i64> {
+        let read = self.fetch(partition, offset, 1).await.ok()?;
+        let (batch, _) = BatchView::parse(&read.bytes).ok()?;
+        let is_stamped = batch.attributes().timestamp_type() == TimestampType::LogAppendTime;
+        (is_stamped && batch.base_offset() == offset).then(|| batch.max_timestamp())
     }
 
     /// Offset and timestamp of the record with the newest timestamp. `None` when the partition is empty.

@@ -8,7 +8,7 @@ use super::ticket::{Answer, Ticket};
 use super::topic::{TimestampType, Topic};
 use crate::limits;
 use crate::metrics::METRICS;
-use crate::record::{self, BatchError, BatchView, VerifyLimits, header, verify};
+use crate::record::{self, BatchError, BatchView, VerifyLimits, find_by_timestamp, header, verify};
 use crate::store::{
     Committed, Draft, Operation, PartitionId, ProducerState, Refused, Space, Stamp, StoreError, producer_key,
 };
@@ -90,7 +90,10 @@ impl Broker {
         if view.producer_id() >= 0 && (view.producer_epoch() < 0 || view.base_sequence() < 0) {
             return Err(malformed("it has a producer id, but no epoch or no sequence"));
         }
-        topic.check_times(facts.min_timestamp, facts.max_timestamp, self.shared.store.now())?;
+        let now = self.shared.store.now();
+        topic
+            .check_times(facts.min_timestamp, facts.max_timestamp, now)
+            .map_err(|error| with_records(error, &view, &bounds, |time| topic.check_times(time, time, now).is_err()))?;
         // Some producers leave it out (−1); lookups by time rely on it, here and at the centre.
         let is_wrong = facts.max_timestamp != view.max_timestamp();
         if is_wrong {
@@ -138,7 +141,9 @@ impl Topic {
             return Ok(());
         }
         let is_within = |by: i64, span: Option<u64>| span.is_none_or(|span| by <= 0 || by.unsigned_abs() <= span);
-        let refuse = |timestamp_ms, key| Err(ProduceError::Timestamp { timestamp_ms, now_ms: now.wall_ms, key });
+        let refuse = |timestamp_ms, key| {
+            Err(ProduceError::Timestamp { timestamp_ms, now_ms: now.wall_ms, key, records: Vec::new() })
+        };
         if min_ms >= 0 && !is_within(now.wall_ms.saturating_sub(min_ms), config.timestamp_before_max_ms) {
             return refuse(min_ms, "message.timestamp.before.max.ms");
         }
@@ -146,6 +151,28 @@ impl Topic {
             return refuse(max_ms, "message.timestamp.after.max.ms");
         }
         Ok(())
+    }
+}
+
+/// A refusal for its timestamps, with the records whose time `is_wrong`: a producer can send the others again.
+fn with_records(
+    error: ProduceError,
+    view: &BatchView<'_>,
+    bounds: &VerifyLimits,
+    is_wrong: impl Fn(i64) -> bool,
+) -> ProduceError {
+    let ProduceError::Timestamp { timestamp_ms, now_ms, key, .. } = error else { return error };
+    let (mut index, mut records) = (0, Vec::new());
+    let none = find_by_timestamp(view, bounds, |time| {
+        if is_wrong(time) {
+            records.push(index);
+        }
+        index += 1;
+        records.len() >= limits::RECORDS_AT_FAULT_MAX
+    });
+    match none {
+        Ok(_) => ProduceError::Timestamp { timestamp_ms, now_ms, key, records },
+        Err(error) => ProduceError::Corrupt(error),
     }
 }
 

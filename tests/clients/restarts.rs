@@ -64,11 +64,13 @@ pub fn kill_in_the_middle(gateway: &mut Gateway, topic: &str, count: usize, prod
 /// Two members, a producer, and a kill in the middle: every record is processed, and no acknowledged commit is lost.
 pub fn group(client: &Client, gateway: &mut Gateway) -> Played<String> {
     truth::create(gateway, "outliving", PARTITIONS);
-    client.produce(gateway, "outliving", 0, SOME / 2)?;
+    client.produce(gateway, "outliving", 0, SOME / 4)?;
     let mut one = client.join(gateway, "outliving", "living", &[]);
     one.wait_for("all partitions", |one| (one.assigned().len() == PARTITIONS as usize).then_some(()));
     let mut two = client.join(gateway, "outliving", "living", &[]);
     two.wait_for("both members' shares", |two| shared(&one, two));
+    client.produce(gateway, "outliving", SOME / 4, SOME / 2)?;
+    // They are in the middle of these.
     gateway.kill();
     let told = [one.committed(), two.committed()];
     gateway.launch();

@@ -228,6 +228,41 @@ fn a_topic_that_stamps_itself_serves_batches_that_say_so() {
 }
 
 #[test]
+fn a_resend_is_answered_with_the_time_of_its_first_append() {
+    let mut server = Server::start();
+    let first = batch(&[5, 9], 10, Producer { id: 7, epoch: 0, base_sequence: 0 });
+    let next = batch(&[1], 10, Producer { id: 7, epoch: 0, base_sequence: 2 });
+    server.client().create("stamped", 1, &[("message.timestamp.type", "LogAppendTime")]);
+    server.client().create("t", 1, &[]);
+    let (code, offset, time) = server.client().produce("stamped", 0, &first);
+    assert!((code, offset) == (0, 0) && time > 1_600_000_000_000);
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    server.client().produce("stamped", 0, &next);
+    assert_eq!(server.client().produce("stamped", 0, &first), (0, 0, time));
+    server.restart();
+    assert_eq!(server.client().produce("stamped", 0, &first), (0, 0, time));
+    // A topic that keeps its producers' times has no other to tell.
+    assert_eq!([(); 2].map(|()| server.client().produce("t", 0, &first)), [(0, 0, -1); 2]);
+}
+
+#[test]
+fn the_records_at_fault_are_told() {
+    let server = Server::start_with(|config| config.clock.trust = ClockTrust::Always);
+    let mut client = server.client();
+    client.create("t", 1, &[("message.timestamp.after.max.ms", "3600000")]);
+    let mut at_fault = |timestamps: &[i64]| {
+        let answer = client.call(9, &produce_request("t", 0, &plain(timestamps), -1));
+        let response = answer.read::<brooklet::kafka::produce::ProduceResponse<'_>>();
+        let refused = &response.responses[0].partition_responses[0];
+        assert_eq!(refused.error_code, ErrorCode::InvalidTimestamp.code());
+        refused.record_errors.iter().map(|error| error.batch_index).collect::<Vec<_>>()
+    };
+    assert_eq!(at_fault(&[1, i64::MAX / 2, 2, i64::MAX / 2]), [1, 3]);
+    let most = brooklet::limits::RECORDS_AT_FAULT_MAX;
+    assert_eq!(at_fault(&vec![i64::MAX / 2; most + 1]).len(), most);
+}
+
+#[test]
 fn what_a_batch_is_refused_for_has_its_code() {
     let server = Server::start_with(|config| config.clock.trust = ClockTrust::Always);
     let mut client = server.client();

@@ -7,9 +7,13 @@ use std::sync::Arc;
 use super::Context;
 use super::errors::of_produce;
 use super::request::{Answer, Failed, Later, Request};
+use crate::broker::TimestampType;
 use crate::broker::{Acks, Appended, ProduceError, Ticket};
 use crate::kafka::error_code::ErrorCode;
-use crate::kafka::produce::{PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse};
+use crate::kafka::produce::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
+};
+use crate::store::PartitionId;
 
 pub(super) fn handle(
     context: Arc<Context>,
@@ -22,8 +26,32 @@ pub(super) fn handle(
 enum Queued {
     /// It is in the order of appends; the ticket will tell.
     Ticket(Ticket<Appended>),
+    /// The same, in a partition whose batches the gateway stamps.
+    Stamped(Ticket<Appended>, PartitionId),
     /// It was refused.
-    Refused(ErrorCode, String),
+    Refused(Refusal),
+}
+
+/// Why a batch was not taken.
+struct Refusal {
+    code: ErrorCode,
+    text: String,
+    /// Places of the records that are at fault, where it is for single ones.
+    records: Vec<u32>,
+}
+
+impl Refusal {
+    fn new(code: ErrorCode, text: String) -> Self {
+        Self { code, text, records: Vec::new() }
+    }
+
+    fn of(error: ProduceError) -> Self {
+        let (code, text) = (of_produce(&error), error.to_string());
+        match error {
+            ProduceError::Timestamp { records, .. } => Self { code, text, records },
+            _ => Self::new(code, text),
+        }
+    }
 }
 
 async fn begin(context: Arc<Context>, request: Request) -> Result<Later, Failed> {
@@ -41,23 +69,20 @@ async fn begin(context: Arc<Context>, request: Request) -> Result<Later, Failed>
             let outcome = match (acks, body.transactional_id) {
                 (None, _) => {
                     let text = format!("acks is {}; it may be -1, 0 or 1", body.acks);
-                    Queued::Refused(ErrorCode::InvalidRequiredAcks, text)
+                    Queued::Refused(Refusal::new(ErrorCode::InvalidRequiredAcks, text))
                 }
                 (_, Some(_)) => {
                     let text = "transactions are not available in this version".to_owned();
-                    Queued::Refused(ErrorCode::InvalidTxnState, text)
+                    Queued::Refused(Refusal::new(ErrorCode::InvalidTxnState, text))
                 }
-                (Some(acks), None) => {
-                    match append(&context, topic.name, partition.index, partition.records, acks).await {
-                        Ok(ticket) => Queued::Ticket(ticket),
-                        Err(error) => Queued::Refused(of_produce(&error), error.to_string()),
-                    }
-                }
+                (Some(acks), None) => append(&context, topic.name, partition.index, partition.records, acks)
+                    .await
+                    .unwrap_or_else(|error| Queued::Refused(Refusal::of(error))),
             };
             queued.push(outcome);
         }
     }
-    Ok(Box::pin(finish(request, queued, wants_answer)))
+    Ok(Box::pin(finish(context, request, queued, wants_answer)))
 }
 
 async fn append(
@@ -66,23 +91,45 @@ async fn append(
     index: i32,
     records: Option<&[u8]>,
     acks: Acks,
-) -> Result<Ticket<Appended>, ProduceError> {
+) -> Result<Queued, ProduceError> {
     let topic = context.broker.topic(topic).ok_or(ProduceError::UnknownPartition)?;
-    context.broker.produce(&topic, index, records.unwrap_or_default().to_vec(), acks).await
+    let ticket = context.broker.produce(&topic, index, records.unwrap_or_default().to_vec(), acks).await?;
+    let is_stamped = topic.config.timestamp_type == TimestampType::LogAppendTime;
+    Ok(match topic.partition(index).filter(|_| is_stamped) {
+        Some(partition) => Queued::Stamped(ticket, partition),
+        None => Queued::Ticket(ticket),
+    })
 }
 
-async fn finish(request: Request, queued: Vec<Queued>, wants_answer: bool) -> Answer {
+/// What became of a batch, with the time of its first append where it is a resend.
+async fn stamped(
+    context: &Context,
+    ticket: Ticket<Appended>,
+    partition: PartitionId,
+) -> Result<Appended, ProduceError> {
+    let mut appended = ticket.wait().await?;
+    if appended.duplicate {
+        let before = context.broker.append_time(partition, appended.base_offset).await;
+        appended.log_append_time_ms = before.unwrap_or(appended.log_append_time_ms);
+    }
+    Ok(appended)
+}
+
+async fn finish(context: Arc<Context>, request: Request, queued: Vec<Queued>, wants_answer: bool) -> Answer {
     let mut outcomes = Vec::with_capacity(queued.len());
     for outcome in queued {
         outcomes.push(match outcome {
-            Queued::Refused(code, text) => Err((code, text)),
-            Queued::Ticket(ticket) => ticket.wait().await.map_err(|error| (of_produce(&error), error.to_string())),
+            Queued::Refused(refusal) => Err(refusal),
+            Queued::Ticket(ticket) => ticket.wait().await.map_err(Refusal::of),
+            Queued::Stamped(ticket, partition) => stamped(&context, ticket, partition).await.map_err(Refusal::of),
         });
     }
     if !wants_answer {
         // Whoever doesn't read answers is told by the end of the connection, as Kafka does: it asks for metadata then.
         return match outcomes.into_iter().find_map(Result::err) {
-            Some((code, text)) => Err(Failed::Unanswerable(format!("produce with acks=0: {code}: {text}"))),
+            Some(Refusal { code, text, .. }) => {
+                Err(Failed::Unanswerable(format!("produce with acks=0: {code}: {text}")))
+            }
             None => Ok(None),
         };
     }
@@ -105,7 +152,7 @@ async fn finish(request: Request, queued: Vec<Queued>, wants_answer: bool) -> An
     Ok(Some(request.answer(&ProduceResponse { responses, ..Default::default() })?.into()))
 }
 
-fn response<'a>(index: i32, outcome: &'a Result<Appended, (ErrorCode, String)>) -> PartitionProduceResponse<'a> {
+fn response<'a>(index: i32, outcome: &'a Result<Appended, Refusal>) -> PartitionProduceResponse<'a> {
     match outcome {
         Ok(appended) => PartitionProduceResponse {
             index,
@@ -114,12 +161,18 @@ fn response<'a>(index: i32, outcome: &'a Result<Appended, (ErrorCode, String)>) 
             log_start_offset: appended.log_start,
             ..Default::default()
         },
-        Err((code, text)) => PartitionProduceResponse {
+        Err(refusal) => PartitionProduceResponse {
             index,
-            error_code: code.code(),
+            error_code: refusal.code.code(),
             base_offset: -1,
-            error_message: Some(text),
+            record_errors: refusal.records.iter().map(|record| at_fault(*record)).collect(),
+            error_message: Some(&refusal.text),
             ..Default::default()
         },
     }
+}
+
+/// What is wrong with it is what is said of the whole batch.
+fn at_fault<'a>(record: u32) -> BatchIndexAndErrorMessage<'a> {
+    BatchIndexAndErrorMessage { batch_index: record.try_into().unwrap_or(i32::MAX), batch_index_error_message: None }
 }
