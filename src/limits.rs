@@ -6,6 +6,16 @@
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// The internal topic that tells of every loss.
 pub const LOSSES_TOPIC: &str = "brooklet.losses";
+/// The internal topic of records that a cluster upstream refuses for what they are.
+pub const DEAD_LETTER_TOPIC: &str = "brooklet.dead-letter";
+/// Part of `store.max_bytes` that the dead-letter topic may take unless it is configured by name: one in so many.
+pub const DEAD_LETTER_SHARE: u64 = 16;
+/// Bytes of records that one commit puts into the dead-letter topic; one record larger than that goes alone.
+pub const DEAD_LETTER_COMMIT_BYTES: usize = 1024 * 1024;
+/// Whether a topic is Brooklet's own: uplinks follow it only where it is named.
+pub fn is_internal_topic(name: &str) -> bool {
+    name.starts_with("__") || name == LOSSES_TOPIC || name == DEAD_LETTER_TOPIC
+}
 /// Most topics a broker keeps.
 pub const TOPICS_MAX: usize = 4_096;
 /// Most partitions a broker keeps, over all topics.

@@ -261,22 +261,28 @@ fn check_partitions(shared: &Shared, topic: &Topic, count: u32) -> Result<(), To
     Ok(())
 }
 
-/// On the writer: the topic that tells of losses, which nobody has asked for; `None` if it can't be created.
-pub(super) fn create_losses(draft: &mut Draft<'_>, shared: &Shared) -> Option<Arc<Topic>> {
-    if let Some(row) = draft.get(Space::Topic, limits::LOSSES_TOPIC.as_bytes()) {
-        let there = catalog::decode(limits::LOSSES_TOPIC.as_bytes(), row, &shared.options.defaults);
-        return there.map(Arc::new);
+/// On the writer: an internal topic of one partition, which nobody has asked for; created if it isn't there.
+///
+/// # Errors
+/// See [`DraftError`]; `Invalid` if its entry or its settings can't be read.
+pub(super) fn internal_topic(
+    draft: &mut Draft<'_>,
+    shared: &Shared,
+    name: &'static str,
+) -> Result<Arc<Topic>, DraftError> {
+    if let Some(row) = draft.get(Space::Topic, name.as_bytes()) {
+        let there = catalog::decode(name.as_bytes(), row, &shared.options.defaults);
+        return there.map(Arc::new).ok_or(DraftError::Invalid);
     }
-    let config = shared.options.defaults.effective(limits::LOSSES_TOPIC, &[]).ok()?;
+    let config = shared.options.defaults.effective(name, &[]).map_err(|_| DraftError::Invalid)?;
     let wanted = Topic {
         id: TopicId::random(),
-        name: limits::LOSSES_TOPIC.to_owned(),
+        name: name.to_owned(),
         partitions: vec![PartitionId(u32::MAX)],
         overrides: Vec::new(),
         config,
     };
-    let created = create(draft, &wanted).and_then(|created| created.map_err(|_| DraftError::Invalid));
-    created.inspect_err(|error| log::warn!("creating {}: {error}", limits::LOSSES_TOPIC)).ok()
+    create(draft, &wanted)?.map_err(|_| DraftError::Invalid)
 }
 
 /// On the writer: `count` partitions with numbers never used before.

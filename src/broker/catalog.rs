@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde::{Deserialize, Serialize};
 
 use super::topic::{Topic, TopicConfig, TopicId};
-use crate::limits::LOSSES_TOPIC;
+use crate::limits::{DEAD_LETTER_TOPIC, LOSSES_TOPIC};
 use crate::store::{PartitionId, Space, Store};
 
 /// The first byte of every value in `Space::Topic`.
@@ -61,6 +61,8 @@ pub struct Defaults {
     pub config: TopicConfig,
     /// For a topic of this name, over `config`.
     pub by_name: BTreeMap<String, Vec<(String, String)>>,
+    /// `retention.bytes` of the dead-letter topic, which the broker sets by the size of its store.
+    pub dead_letter_bytes: Option<u64>,
 }
 
 impl Defaults {
@@ -70,7 +72,11 @@ impl Defaults {
     /// The text of the first setting that is not allowed.
     pub fn effective(&self, name: &str, overrides: &[(String, String)]) -> Result<TopicConfig, String> {
         let named = self.by_name.get(name).map(Vec::as_slice).unwrap_or_default();
-        let base = if name == LOSSES_TOPIC { TopicConfig::of_losses() } else { self.config.clone() };
+        let base = match name {
+            LOSSES_TOPIC => TopicConfig::of_losses(),
+            DEAD_LETTER_TOPIC => TopicConfig::of_dead_letters(self.dead_letter_bytes),
+            _ => self.config.clone(),
+        };
         base.with(named.iter().chain(overrides).map(|(k, v)| (k.as_str(), v.as_str())))
     }
 }

@@ -7,7 +7,8 @@
 //! A record (key: the gateway's id): `v` (1), `gateway`, `time_ms` of the loss, `topic`, `topic_id`, `partition`,
 //! `first_offset`, `last_offset`, `records`, `bytes`, `appended_from_ms` and `appended_to_ms` (bounds of when they were
 //! appended, by the gateway's clock), `reason`, and `lost_to`: by uplink, how many of the records it had not forwarded. A
-//! sum has `topic` null and `partitions`.
+//! sum has `topic` null and `partitions`. With the reasons `dead-lettered` and `skipped` the records are still there: only
+//! the uplinks in `lost_to` go on without them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -47,12 +48,12 @@ impl LossSink for Teller {
         }
         let topic = match own.or_else(|| self.created.lock().unwrap_or_else(PoisonError::into_inner).clone()) {
             Some(topic) => topic,
-            None => match admin::create_losses(draft, &shared) {
-                Some(topic) => {
+            None => match admin::internal_topic(draft, &shared, LOSSES_TOPIC) {
+                Ok(topic) => {
                     *self.created.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&topic));
                     topic
                 }
-                None => return,
+                Err(error) => return log::warn!("creating {LOSSES_TOPIC}: {error}"),
             },
         };
         let Some(partition) = topic.partition(0) else { return };
@@ -74,7 +75,7 @@ impl CommitObserver for Teller {
 }
 
 fn count(losses: &[LossEntry]) {
-    for loss in losses.iter().filter(|loss| loss.reader.is_empty()) {
+    for loss in losses.iter().filter(|loss| is_own(loss)) {
         let counter = match loss.reason {
             LossReason::Evicted => &METRICS.lost_evicted,
             LossReason::Expired => &METRICS.lost_expired,
@@ -90,22 +91,28 @@ fn count(losses: &[LossEntry]) {
     METRICS.lost_unforwarded.add(unforwarded);
 }
 
+/// Whether it is a loss by itself: everyone's, or that of a reader that passed over records which are still there. Others
+/// tell what of a loss one reader had not read.
+fn is_own(loss: &LossEntry) -> bool {
+    loss.reader.is_empty() || matches!(loss.reason, LossReason::DeadLettered | LossReason::Skipped)
+}
+
 /// By reader: the records that it had not read.
 type Readers<'a> = BTreeMap<&'a str, u64>;
 
 /// The records that tell of these losses.
 fn told<'a>(shared: &Shared, losses: impl Iterator<Item = &'a LossEntry>, now_ms: i64) -> Vec<String> {
     let mut by_loss: BTreeMap<(PartitionId, LossReason, i64), (Option<&LossEntry>, Readers<'_>)> = BTreeMap::new();
-    for loss in losses {
-        if loss.reader.is_empty() {
-            by_loss.entry((loss.partition, loss.reason, loss.first_offset)).or_default().0 = Some(loss);
-        } else {
-            // A reader's part of a loss begins within it.
-            let from = (loss.partition, loss.reason, i64::MIN);
-            let to = (loss.partition, loss.reason, loss.first_offset);
-            if let Some((_, (_, readers))) = by_loss.range_mut(from..=to).next_back() {
-                *readers.entry(&loss.reader).or_default() += loss.records;
-            }
+    let losses: Vec<&LossEntry> = losses.collect();
+    for loss in losses.iter().copied().filter(|loss| is_own(loss)) {
+        by_loss.entry((loss.partition, loss.reason, loss.first_offset)).or_default().0 = Some(loss);
+    }
+    for loss in losses.iter().copied().filter(|loss| !loss.reader.is_empty()) {
+        // A reader's part of a loss begins within it.
+        let from = (loss.partition, loss.reason, i64::MIN);
+        let to = (loss.partition, loss.reason, loss.first_offset);
+        if let Some((_, (_, readers))) = by_loss.range_mut(from..=to).next_back() {
+            *readers.entry(&loss.reader).or_default() += loss.records;
         }
     }
     let (mut records, mut bytes) = (Vec::new(), 0);

@@ -9,6 +9,7 @@ mod admin;
 mod alter;
 mod call;
 mod catalog;
+pub mod dead_letter;
 mod devices;
 mod error;
 mod fetch;
@@ -66,6 +67,8 @@ const RECOMPRESSIONS_MAX: usize = 1;
 pub struct BrokerOptions {
     /// Who tells of losses: the key of those records.
     pub gateway_id: String,
+    /// Whether native records whose key is not their client's id are kept with that id in a header.
+    pub device_header: bool,
     /// Whether a topic that is named in a produce or metadata request is created.
     pub auto_create: bool,
     /// Partitions of a topic that does not say, at least 1.
@@ -87,6 +90,7 @@ impl Default for BrokerOptions {
     fn default() -> Self {
         Self {
             gateway_id: String::new(),
+            device_header: true,
             auto_create: true,
             partitions: 1,
             partitions_by_name: BTreeMap::new(),
@@ -126,7 +130,8 @@ impl Broker {
     ///
     /// # Errors
     /// A text that names what in the store cannot be read.
-    pub fn new(store: Store, options: BrokerOptions) -> Result<Self, String> {
+    pub fn new(store: Store, mut options: BrokerOptions) -> Result<Self, String> {
+        options.defaults.dead_letter_bytes = Some(dead_letter::bytes_max(store.max_bytes()));
         let delay_ms = u64::try_from(options.initial_rebalance_delay.as_millis()).unwrap_or(u64::MAX);
         let shared = Shared {
             groups: Arc::new(groups::Groups::load(&store, delay_ms, options.group_clock.clone())),

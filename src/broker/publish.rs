@@ -13,6 +13,7 @@ use super::ticket::{Answer, Ticket};
 use super::topic::{KeyDefault, TimestampType, Topic};
 use crate::metrics::METRICS;
 use crate::record::HEADER_BYTES;
+use crate::record::provenance::DEVICE;
 use crate::store::{Committed, Draft, Operation, PartitionId, Refused, Space, StoreError};
 
 /// A record as a native client publishes it.
@@ -78,7 +79,9 @@ impl Broker {
             return Err(ProduceError::SessionFenced);
         }
         records.iter().try_for_each(|record| topic.check_size(record))?;
-        let records: Vec<_> = records.into_iter().map(|record| place(session, topic, record)).collect();
+        let device_header = self.shared.options.device_header && !topic.is_internal();
+        let place = |record| place(session, topic, device_header, record);
+        let records: Vec<_> = records.into_iter().map(place).collect();
         let (answer, ticket) = Answer::new(acks);
         let bytes = records.iter().map(|(_, record)| record.bytes()).sum();
         let publish = Publish {
@@ -125,7 +128,12 @@ impl Broker {
 }
 
 /// Chooses the partition of a record, and its key and whose time it carries where the topic says so.
-fn place(session: &DeviceSession, topic: &Topic, mut record: NewRecord) -> (PartitionId, NewRecord) {
+fn place(
+    session: &DeviceSession,
+    topic: &Topic,
+    device_header: bool,
+    mut record: NewRecord,
+) -> (PartitionId, NewRecord) {
     let client = session.client_id().as_bytes();
     let index = partition_for_key(record.key.as_deref().unwrap_or(client), topic.partition_count());
     if topic.config.timestamp_type == TimestampType::LogAppendTime {
@@ -134,6 +142,11 @@ fn place(session: &DeviceSession, topic: &Topic, mut record: NewRecord) -> (Part
     }
     if record.key.is_none() && topic.config.key == KeyDefault::ClientId {
         record.key = Some(client.to_vec());
+    }
+    // Where the key is the client's id nothing more is kept: the uplink knows.
+    let told = record.key.as_deref() == Some(client) || record.headers.iter().any(|(name, _)| name == DEVICE);
+    if device_header && !told {
+        record.headers.push((DEVICE.to_vec(), Some(client.to_vec())));
     }
     // A topic has at least one partition; this number belongs to none, and the writer says so.
     let partition = topic.partition(index as i32).unwrap_or(PartitionId(u32::MAX));

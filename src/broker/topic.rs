@@ -79,7 +79,7 @@ impl Topic {
 
     /// Whether the topic is Brooklet's own: uplinks do not follow these unless named.
     pub fn is_internal(&self) -> bool {
-        self.name.starts_with("__") || self.name == limits::LOSSES_TOPIC
+        limits::is_internal_topic(&self.name)
     }
 }
 
@@ -159,6 +159,18 @@ impl TopicConfig {
         Self {
             priority: limits::PRIORITY_MAX,
             retention_bytes: Some(LOSSES_BYTES),
+            expire_unforwarded: true,
+            ..Self::default()
+        }
+    }
+
+    /// Of the topic of records that were refused upstream, unless it is configured by name: it takes any record that came
+    /// in, and the oldest go beyond `bytes`.
+    pub(super) fn of_dead_letters(bytes: Option<u64>) -> Self {
+        Self {
+            priority: limits::PRIORITY_MAX,
+            retention_bytes: bytes,
+            max_message_bytes: limits::BATCH_BYTES_MAX,
             expire_unforwarded: true,
             ..Self::default()
         }

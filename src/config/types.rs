@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::limits::LOSSES_TOPIC;
+use crate::limits::is_internal_topic;
 
 use super::{
     link::LinkConfig,
@@ -115,6 +115,8 @@ pub struct NativeListenConfig {
     pub max_connections: usize,
     /// Largest frame accepted.
     pub max_frame_bytes: usize,
+    /// Whether records with a key of their own are kept with their client's id in a header.
+    pub device_header: bool,
     /// Frames of all connections together that are received but not answered.
     pub max_inflight_bytes: u64,
     /// A connection silent for longer is closed. `None`: never.
@@ -268,7 +270,7 @@ pub struct UplinkConfig {
     pub enabled: bool,
     /// Brokers to ask first; at least one.
     pub bootstrap: Vec<HostPort>,
-    /// Topics followed. Internal topics (`__…`, `brooklet.losses`) only where a pattern begins with `__` or `brooklet.`.
+    /// Topics followed. Internal topics (`__…`, `brooklet.losses`, `brooklet.dead-letter`) only where a pattern begins with `__` or `brooklet.`.
     pub topics: Vec<TopicPattern>,
     /// Topics not followed although a pattern of `topics` matches.
     pub exclude: Vec<TopicPattern>,
@@ -285,6 +287,7 @@ pub struct UplinkConfig {
     pub linger: Duration,
     /// How long records that the gateway stamped without knowing the time wait for it.
     pub clock_wait: Duration,
+    pub provenance: ProvenanceMode,
     /// Whether missing topics are created at the centre.
     pub create_topics: bool,
     /// Partitions of created topics. `None`: the centre's default.
@@ -308,7 +311,7 @@ impl UplinkConfig {
     /// Whether this uplink follows the topic.
     #[must_use]
     pub fn follows(&self, topic: &str) -> bool {
-        let internal = topic.starts_with("__") || topic == LOSSES_TOPIC;
+        let internal = is_internal_topic(topic);
         let wanted =
             self.topics.iter().any(|pattern| pattern.matches(topic) && (!internal || pattern.names_internal()));
         wanted && !self.exclude.iter().any(|pattern| pattern.matches(topic))
@@ -324,6 +327,17 @@ words! {
         ByKey = "by-key",
         /// The same number; refused if the centre has fewer partitions.
         Same = "same",
+    }
+}
+
+words! {
+    /// Which records get headers that say where they come from.
+    pub enum ProvenanceMode {
+        /// Those in batches that are built here: of native clients, and what an uplink merges.
+        Built = "built",
+        /// All; batches of Kafka clients are built anew for it.
+        Always = "always",
+        Never = "never",
     }
 }
 

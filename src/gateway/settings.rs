@@ -78,10 +78,11 @@ pub(super) fn broker(config: &Config, gateway_id: &str) -> Result<BrokerOptions,
         topics.by_name.iter().map(|(name, settings)| (name.clone(), overrides(&topic(settings)))).collect();
     Ok(BrokerOptions {
         gateway_id: gateway_id.to_owned(),
+        device_header: config.listen.native.device_header,
         auto_create: topics.auto_create,
         partitions: topics.defaults.partitions,
         partitions_by_name: topics.by_name.iter().map(|(name, s)| (name.clone(), s.partitions)).collect(),
-        defaults: Defaults { config: topic(&topics.defaults), by_name },
+        defaults: Defaults { config: topic(&topics.defaults), by_name, dead_letter_bytes: None },
         offsets_retention: config.group.offsets_retention,
         initial_rebalance_delay: config.group.initial_rebalance_delay,
         group_clock: None,

@@ -19,6 +19,7 @@ mod builder;
 mod codec;
 mod error;
 pub mod header;
+pub mod provenance;
 mod recompress;
 mod records;
 mod reencode;

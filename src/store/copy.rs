@@ -155,13 +155,13 @@ fn survivors(
     let mut writer = None;
     let mut survived = 0;
     for placed in entries {
-        if let Entry::Batch { partition, stamps, bytes, .. } = placed?.entry
+        if let Entry::Batch { partition, made, bytes, .. } = placed?.entry
             && let Some(start) = starts.get(&partition)
         {
             let (batch, _) = BatchView::parse(bytes).map_err(|_| "a stored batch is malformed")?;
             if batch.next_offset() > *start {
                 survived += bytes.len();
-                writer.get_or_insert_with(|| StreamWriter::new(header, 0)).batch(partition, stamps, bytes);
+                writer.get_or_insert_with(|| StreamWriter::new(header, 0)).batch(partition, made, bytes);
             }
         }
     }
@@ -173,7 +173,7 @@ fn note(index: &mut SegmentIndex, seq: CommitSeq, stream: &Stream) -> Result<(),
     let (_, entries) = format::parse_stream(&stream.bytes)?;
     for placed in entries {
         let placed = placed?;
-        if let Entry::Batch { partition, stamps, bytes, .. } = placed.entry {
+        if let Entry::Batch { partition, made, bytes, .. } = placed.entry {
             let (batch, _) = BatchView::parse(bytes).map_err(|_| "a stored batch is malformed")?;
             let location = stream.locate(seq, placed.position, placed.bytes);
             let (base_offset, next_offset) = (batch.base_offset(), batch.next_offset());
@@ -184,7 +184,7 @@ fn note(index: &mut SegmentIndex, seq: CommitSeq, stream: &Stream) -> Result<(),
                     next_offset,
                     location,
                     max_timestamp: batch.max_timestamp(),
-                    provisional: stamps == Stamps::Provisional,
+                    provisional: made.stamps == Stamps::Provisional,
                 },
             );
         }

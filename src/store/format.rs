@@ -8,7 +8,7 @@
 //! | 0 | 4 | CRC-32C of everything behind it: the rest of this header, then the payload |
 //! | 4 | 4 | payload length |
 //! | 8 | 1 | kind ([`Kind`]) |
-//! | 9 | 1 | flags: bit 0 gateway-stamped (batch), bit 1 wall clock trusted (commit header) |
+//! | 9 | 1 | flags: bit 0 gateway-stamped (batch), bit 1 wall clock trusted (commit header), bits 2 and 3: the time wasn't known then, put together here (batch) |
 //! | 10 | 1 | space number (put, delete), else 0 |
 //! | 11 | 1 | 0 |
 //! | 12 | 4 | partition (batch, partition entries), else 0 |
@@ -44,6 +44,8 @@ const COMMIT_PAYLOAD_BYTES: usize = 32;
 const FLAG_GATEWAY_STAMPED: u8 = 1;
 const FLAG_WALL_TRUSTED: u8 = 2;
 const FLAG_PROVISIONAL: u8 = 4;
+/// The batch was put together here out of single records.
+const FLAG_GATHERED: u8 = 8;
 
 /// What an entry is.
 #[repr(u8)]
@@ -91,12 +93,20 @@ pub(super) enum Stamps {
     Provisional,
 }
 
+/// How a batch came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Made {
+    pub stamps: Stamps,
+    /// Put together here out of single records.
+    pub gathered: bool,
+}
+
 /// An entry of a stream, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry<'a> {
     Batch {
         partition: PartitionId,
-        stamps: Stamps,
+        made: Made,
         epoch: u32,
         bytes: &'a [u8],
     },
@@ -169,14 +179,15 @@ impl StreamWriter {
     }
 
     /// Adds a batch; returns the position of its entry and the entry's length.
-    pub(super) fn batch(&mut self, partition: PartitionId, stamps: Stamps, batch: &[u8]) -> (usize, usize) {
+    pub(super) fn batch(&mut self, partition: PartitionId, made: Made, batch: &[u8]) -> (usize, usize) {
         let at = self.bytes.len();
-        let flags = match stamps {
+        let gathered = if made.gathered { FLAG_GATHERED } else { 0 };
+        let flags = match made.stamps {
             Stamps::Producer => 0,
             Stamps::Gateway => FLAG_GATEWAY_STAMPED,
             Stamps::Provisional => FLAG_GATEWAY_STAMPED | FLAG_PROVISIONAL,
         };
-        self.entry(Kind::Batch, flags, 0, partition.0, &[batch]);
+        self.entry(Kind::Batch, flags | gathered, 0, partition.0, &[batch]);
         (at, self.bytes.len() - at)
     }
 
@@ -349,10 +360,13 @@ impl<'a> RawEntry<'a> {
             Kind::Commit => return Err("a commit header inside a commit"),
             Kind::Batch => Entry::Batch {
                 partition,
-                stamps: match (self.flags & FLAG_GATEWAY_STAMPED, self.flags & FLAG_PROVISIONAL) {
-                    (0, _) => Stamps::Producer,
-                    (_, 0) => Stamps::Gateway,
-                    _ => Stamps::Provisional,
+                made: Made {
+                    stamps: match (self.flags & FLAG_GATEWAY_STAMPED, self.flags & FLAG_PROVISIONAL) {
+                        (0, _) => Stamps::Producer,
+                        (_, 0) => Stamps::Gateway,
+                        _ => Stamps::Provisional,
+                    },
+                    gathered: self.flags & FLAG_GATHERED != 0,
                 },
                 epoch: self.epoch,
                 bytes: self.payload,
@@ -418,11 +432,17 @@ pub(super) mod tests {
         CommitHeader { seq, epoch_ordinal: 3, epoch_id: 0x0102_0304_0506_0708, stamp }
     }
 
+    fn made(stamps: Stamps) -> Made {
+        Made { stamps, gathered: stamps != Stamps::Producer }
+    }
+
     /// A stream of batches of these lengths; the store doesn't look into them here.
     pub(in crate::store) fn stream(lengths: &[usize], room: Room) -> (Stream, Vec<(usize, usize)>) {
         let mut writer = StreamWriter::new(header(9), 0);
-        let places =
-            lengths.iter().map(|&n| writer.batch(PartitionId(n as u32), Stamps::Producer, &vec![n as u8; n])).collect();
+        let places = lengths
+            .iter()
+            .map(|&n| writer.batch(PartitionId(n as u32), made(Stamps::Producer), &vec![n as u8; n]))
+            .collect();
         (writer.finish(room), places)
     }
 
@@ -452,7 +472,7 @@ pub(super) mod tests {
         let mut writer = StreamWriter::new(header(9), 0);
         let p = PartitionId(5);
         writer.partition_created(p);
-        let place = writer.batch(p, Stamps::Provisional, b"batch");
+        let place = writer.batch(p, made(Stamps::Provisional), b"batch");
         writer.put(Space::Group, b"key", b"");
         writer.delete(Space::User, b"gone");
         let removal = |partition, log_start, records, bytes| Removal {
@@ -470,7 +490,7 @@ pub(super) mod tests {
         assert_eq!((entries[1].position, entries[1].bytes), place);
         let expected = [
             Entry::PartitionCreated(p),
-            Entry::Batch { partition: p, stamps: Stamps::Provisional, epoch: 3, bytes: b"batch" },
+            Entry::Batch { partition: p, made: made(Stamps::Provisional), epoch: 3, bytes: b"batch" },
             Entry::Put { space: Space::Group, key: b"key", value: b"" },
             Entry::Delete { space: Space::User, key: b"gone" },
             entries[4].entry,

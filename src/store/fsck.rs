@@ -231,10 +231,10 @@ impl Check {
                 Ok(placed) => placed,
                 Err(what) => return self.found(path, Some(seq), None, what),
             };
-            if let Entry::Batch { partition, stamps, bytes, .. } = placed.entry {
+            if let Entry::Batch { partition, made, bytes, .. } = placed.entry {
                 let location = stream.locate(seq, placed.position, placed.bytes);
                 if let Some(batch) = self.batch(path, partition, bytes, location) {
-                    let provisional = stamps == Stamps::Provisional;
+                    let provisional = made.stamps == Stamps::Provisional;
                     index.push(partition, &BatchRef { provisional, ..batch });
                 }
             }

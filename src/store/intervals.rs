@@ -123,6 +123,13 @@ impl Intervals {
         missing
     }
 
+    /// The offsets of the set that lie before `end`.
+    #[must_use]
+    pub fn before(&self, end: i64) -> Self {
+        let clipped = self.ranges.iter().map(|range| range.start..range.end.min(end));
+        Self { ranges: clipped.filter(|range| !range.is_empty()).collect() }
+    }
+
     /// The value for `Space::Cursor`.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.ranges.len() * 6);
@@ -241,6 +248,8 @@ mod tests {
             let missing: Vec<i64> = set.missing_in(range.clone()).into_iter().flatten().collect();
             let expected: Vec<i64> = range.filter(|o| !model.contains(o)).collect();
             prop_assert_eq!(missing, expected);
+            let before: BTreeSet<i64> = set.before(asked.0).ranges().iter().cloned().flatten().collect();
+            prop_assert_eq!(before, model.range(..asked.0).copied().collect::<BTreeSet<i64>>());
             prop_assert_eq!(Intervals::decode(&set.encode()), Ok(set));
         }
 

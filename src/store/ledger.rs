@@ -4,7 +4,7 @@
 //! offset i64, records u64, bytes u64, wall time ms i64, reason u8, then two bounds of when the records were appended, wall
 //! time ms i64 each; little-endian. Rows without a reader are the partition's own: what went, whoever had read it. Ranges
 //! that touch and have the same reason melt into one; a reader has at most [`ROWS_MAX`] rows for a partition, beyond which
-//! the oldest two melt, keeping their sums. So the ledger is bounded and its sums are exact.
+//! the oldest two neighbours of one reason melt (the oldest two, if no neighbours have one), keeping their sums. So the ledger is bounded and its sums are exact.
 //!
 //! A deleted topic leaves one row of sums: a zero byte, 0xff four times, the commit u64 big-endian, the topic's id →
 //! LEB128 numbers: wall time ms, records and bytes accepted, number of reasons, for each its number, records, bytes; then
@@ -125,8 +125,10 @@ pub(super) fn add(rows: &[LossEntry], entry: LossEntry) -> (Vec<Vec<u8>>, Vec<Lo
     if let Some(last) = rows.last().filter(touches) {
         return (Vec::new(), vec![melt(last, &entry)]);
     }
-    match rows {
-        [first, second, ..] if rows.len() >= ROWS_MAX => {
+    // Of one reason, if there are such: the sums by reason stay exact then.
+    let alike = rows.windows(2).position(|pair| matches!(pair, [a, b] if a.reason == b.reason)).unwrap_or(0);
+    match rows.get(alike..) {
+        Some([first, second, ..]) if rows.len() >= ROWS_MAX => {
             // The merged row bears the first one's key.
             (vec![key(second)], vec![melt(first, second), entry])
         }
@@ -180,6 +182,16 @@ mod tests {
         assert_eq!(lost(&position, 0..10), None);
         assert_eq!(lost(&position, 5..30), Some((10, 29, 15)));
         assert_eq!(lost(&position, 12..18), Some((12, 14, 3)));
+    }
+
+    #[test]
+    fn rows_of_one_reason_melt_first() {
+        use LossReason::{DeadLettered, Evicted};
+        let mut rows = vec![entry(0, 9, LossReason::Quarantined)];
+        rows.extend((1..ROWS_MAX as i64).map(|n| entry(n * 100, n * 100 + 9, DeadLettered)));
+        let (gone, put) = add(&rows, entry(9_000, 9_009, Evicted));
+        assert_eq!((gone, put[0].first_offset, put[0].last_offset), (vec![key(&rows[2])], 100, 209));
+        assert_eq!((put[0].reason, put[1].first_offset), (DeadLettered, 9_000));
     }
 
     #[test]

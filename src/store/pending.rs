@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::chunks::{CHUNK_BYTES, Room, Stream};
-use super::format::{CommitHeader, ENTRY_HEADER_BYTES, Removal, Stamps, StreamWriter};
+use super::format::{CommitHeader, ENTRY_HEADER_BYTES, Made, Removal, Stamps, StreamWriter};
 use super::heads::add_removed;
 use super::status::{LossEntry, LossReason};
 use super::types::{Operation, PartitionId, Removed, Space};
@@ -314,7 +314,7 @@ struct Compress {
 impl PendingBatch {
     fn write(&mut self, partition: PartitionId, epoch: u32, compress: &mut Compress, out: &mut StreamWriter) {
         match self {
-            Self::Whole(bytes, stamps) => out.batch(partition, *stamps, bytes),
+            Self::Whole(bytes, stamps) => out.batch(partition, Made { stamps: *stamps, gathered: false }, bytes),
             Self::Gathered { builder, base_offset, stamps } => {
                 let bytes = if compress.codec == Compression::None || builder.size() < COMPRESS_BYTES_MIN {
                     builder.seal(Producer::NONE)
@@ -325,7 +325,7 @@ impl PendingBatch {
                 };
                 header::set_base_offset(bytes, *base_offset);
                 header::set_leader_epoch(bytes, epoch as i32);
-                out.batch(partition, *stamps, bytes)
+                out.batch(partition, Made { stamps: *stamps, gathered: true }, bytes)
             }
         };
     }

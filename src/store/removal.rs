@@ -152,6 +152,34 @@ impl Draft<'_> {
         self.enter(own);
     }
 
+    /// Enters into the ledger that `reader` goes past the records of `range`, which hold `what`, without having delivered
+    /// them. They stay where they are. The commit must also let the reader's position pass them. An empty range is none.
+    pub fn pass_over(
+        &mut self,
+        reader: &str,
+        partition: PartitionId,
+        range: Range<i64>,
+        what: Removed,
+        reason: LossReason,
+    ) {
+        if range.is_empty() || what.records == 0 {
+            return;
+        }
+        let wall_ms = self.now().wall_ms;
+        self.enter(LossEntry {
+            reader: reader.to_owned(),
+            partition,
+            first_offset: range.start,
+            last_offset: range.end - 1,
+            records: what.records,
+            bytes: what.bytes,
+            reason,
+            wall_ms,
+            appended_from_ms: self.view.oldest_append_ms().unwrap_or(wall_ms).min(wall_ms),
+            appended_to_ms: wall_ms,
+        });
+    }
+
     /// Puts an entry into the ledger, and remembers it for the one who tells of losses.
     fn enter(&mut self, entry: LossEntry) {
         self.pending.losses.push(entry.clone());

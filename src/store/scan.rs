@@ -123,7 +123,7 @@ impl Collect {
         let kept = self.chunk.batches.len();
         for placed in entries {
             let placed = placed.inspect_err(|_| self.chunk.batches.truncate(kept))?;
-            if let Entry::Batch { partition, stamps, epoch, bytes } = placed.entry
+            if let Entry::Batch { partition, made, epoch, bytes } = placed.entry
                 && filter(partition)
             {
                 let (batch, _) = BatchView::parse(bytes).map_err(|_| "a stored batch is malformed")?;
@@ -134,8 +134,9 @@ impl Collect {
                     base_offset: batch.base_offset(),
                     next_offset: batch.next_offset(),
                     bytes: bytes.into(),
-                    gateway_stamped: stamps != Stamps::Producer,
-                    provisional: stamps == Stamps::Provisional,
+                    gateway_stamped: made.stamps != Stamps::Producer,
+                    gathered: made.gathered,
+                    provisional: made.stamps == Stamps::Provisional,
                     epoch,
                 });
             }

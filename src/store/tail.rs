@@ -107,6 +107,7 @@ mod tests {
             next_offset: base_offset + 10,
             bytes: vec![base_offset as u8; bytes].into(),
             gateway_stamped: false,
+            gathered: false,
             provisional: false,
             epoch: 1,
         }

@@ -251,6 +251,8 @@ pub struct ScannedBatch {
     pub bytes: std::sync::Arc<[u8]>,
     /// Whether its records came without timestamps and got the gateway's.
     pub gateway_stamped: bool,
+    /// Whether it was put together here out of single records.
+    pub gathered: bool,
     /// Its records bear the gateway's time, which wasn't known then and isn't yet: it may be corrected later.
     pub provisional: bool,
     /// Ordinal of the boot epoch that appended it.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::chunks::{Location, Stream};
 use super::directory::{MARKS_MAX, SegmentRow, encode_beginnings};
 use super::epoch_time::{Corrections, EpochTime};
-use super::format::{self, Entry, Malformed, Stamps};
+use super::format::{self, Entry, Made, Malformed, Stamps};
 use super::heads::{Mark, Marks, Partition, head_key, head_partition};
 use super::index::{BatchRef, SegmentIndex};
 use super::producers;
@@ -217,8 +217,8 @@ impl View {
                     }
                 }
             }
-            Entry::Batch { partition, stamps, epoch, bytes } => {
-                self.apply_batch(partition, stamps, epoch, bytes, location, heads_known)?;
+            Entry::Batch { partition, made, epoch, bytes } => {
+                self.apply_batch(partition, made, epoch, bytes, location, heads_known)?;
                 if !known.has(Space::Producer, location.commit) {
                     self.note_producer(partition, bytes, location.commit, changes.stamp);
                 }
@@ -251,7 +251,7 @@ impl View {
     fn apply_batch(
         &mut self,
         partition: PartitionId,
-        stamps: Stamps,
+        made: Made,
         epoch: u32,
         bytes: &[u8],
         location: Location,
@@ -262,7 +262,7 @@ impl View {
             return Err("a stored batch is followed by other bytes");
         }
         let (base_offset, next_offset) = (view.base_offset(), view.next_offset());
-        let provisional = stamps == Stamps::Provisional;
+        let provisional = made.stamps == Stamps::Provisional;
         let max_timestamp = view.max_timestamp();
         let batch = BatchRef { base_offset, next_offset, location, max_timestamp, provisional };
         self.active_index.push(partition, &batch);
@@ -279,7 +279,8 @@ impl View {
             base_offset,
             next_offset,
             bytes: bytes.into(),
-            gateway_stamped: stamps != Stamps::Producer,
+            gateway_stamped: made.stamps != Stamps::Producer,
+            gathered: made.gathered,
             provisional,
             epoch,
         });

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::batches::gather::{self, Gathered, Item, Rules};
+use super::batches::gather::{self, Gathered, Item, Rules, Takes};
 use super::batches::partitioning::{self, Route};
+use super::batches::provenance::Source;
 use super::gentle::Open;
 use super::link::cluster::{ClusterError, Link};
 use super::link::connection::LinkError;
@@ -17,6 +18,7 @@ use super::upkeep::explain;
 use crate::kafka::api::ApiKey;
 use crate::kafka::header::read_response;
 use crate::kafka::produce::ProduceResponse;
+use crate::limits::is_internal_topic;
 use crate::metrics::METRICS;
 use crate::record::BatchView;
 use crate::store::{CommitSeq, PartitionId, ReadError, ScanChunk, ScannedBatch, Store};
@@ -37,7 +39,8 @@ struct Planned {
     topic: Arc<str>,
     route: Route,
     wanted: Vec<std::ops::Range<i64>>,
-    upstream_bytes_max: usize,
+    source: Source,
+    takes: Takes,
 }
 
 impl Forwarder {
@@ -72,6 +75,7 @@ impl Forwarder {
         let lingering = self.reading.not_before.is_some_and(|at| at > Instant::now());
         let (window, scan_bytes) = (self.pacing.window(), self.pacing.scan_bytes());
         let full = self.producers.bytes() + scan_bytes > window && !self.producers.is_empty();
+        let full = full || self.has_many_letters();
         // What is urgent waits for no company.
         if self.reading.at_end || full || lingering && !self.mirror.has_urgent() {
             return;
@@ -115,14 +119,27 @@ impl Forwarder {
             return;
         }
         METRICS.bytes_fetched.add(planned.iter().map(|planned| planned.scanned.bytes.len() as u64).sum());
-        let rules = Rules {
-            compression: self.options.compression(),
-            min_bytes: self.options.config.batch_min_bytes,
-            max_bytes: self.options.config.batch_max_bytes,
-        };
-        // Unpacking and packing takes its time: not where sockets wait.
-        let gathered = smol::unblock(move || gather::gather(planned.iter().map(Planned::item).collect(), rules)).await;
+        let (mut planned, mut gathered) = self.gather(planned).await;
+        // What a topic takes may have changed since it was asked for.
+        if self.renew_limits(&gathered.letters).await {
+            for one in &mut planned {
+                one.takes = self.takes(&one.topic).unwrap_or(one.takes);
+            }
+            gathered = self.gather(planned).await.1;
+        }
         self.take_gathered(gathered);
+    }
+
+    /// Unpacking and packing takes its time: not where sockets wait.
+    async fn gather(&self, planned: Vec<Planned>) -> (Vec<Planned>, Gathered) {
+        let (compression, provenance) = (self.options.compression(), Arc::clone(&self.provenance));
+        let (min_bytes, max_bytes) = (self.options.config.batch_min_bytes, self.options.config.batch_max_bytes);
+        smol::unblock(move || {
+            let rules = Rules { compression, min_bytes, max_bytes, provenance: &provenance };
+            let gathered = gather::gather(planned.iter().map(Planned::item).collect(), rules);
+            (planned, gathered)
+        })
+        .await
     }
 
     fn plan(&mut self, scanned: ScannedBatch) -> Option<Planned> {
@@ -144,11 +161,16 @@ impl Forwarder {
             self.stall_partition(partition, "the topic upstream is not known any more");
             return None;
         };
-        let upstream_bytes_max = upstream.limits.max_message_bytes;
+        let takes = upstream.takes();
+        let source = match (scanned.gathered, is_internal_topic(&names.topic)) {
+            (false, _) => Source::Client,
+            (true, false) => Source::Native,
+            (true, true) => Source::Internal,
+        };
         let config = &self.options.config;
         let local = self.local(&names.topic, names.index);
         match partitioning::route(config.partitioning, &self.options.gateway, local, upstream.partitions) {
-            Ok(route) => Some(Planned { scanned, topic: names.upstream, route, wanted, upstream_bytes_max }),
+            Ok(route) => Some(Planned { scanned, topic: names.upstream, route, wanted, source, takes }),
             Err(error) => {
                 self.stall_partition(partition, &error.to_string());
                 None
@@ -168,7 +190,9 @@ impl Forwarder {
     }
 
     fn take_gathered(&mut self, gathered: Gathered) {
-        let Gathered { ready, pieces, faults } = gathered;
+        let Gathered { ready, pieces, letters, faults } = gathered;
+        // Before the pieces, which may be done at once.
+        letters.into_iter().for_each(|letter| self.mirror.condemn(letter));
         let mut parts = vec![0; pieces.len()];
         for at in ready.iter().flat_map(|ready| &ready.pieces) {
             if let Some(part) = parts.get_mut(*at) {
@@ -184,7 +208,7 @@ impl Forwarder {
         }
         for batch in ready {
             let pieces = batch.pieces.iter().filter_map(|at| ids.get(*at).copied()).collect();
-            self.producers.push(batch.lane, batch.bytes, batch.records, pieces);
+            self.producers.push(batch.lane, batch.batch, pieces);
         }
         for (partition, fault) in faults {
             self.alarm_partition(partition, &fault.to_string());
@@ -312,6 +336,8 @@ impl Forwarder {
             match partition {
                 Some(told) => {
                     let text = explain(told.error_code, told.error_message.unwrap_or_default());
+                    let blamed = told.record_errors.iter().filter_map(|error| u32::try_from(error.batch_index).ok());
+                    self.producers.blame(one, blamed.collect());
                     self.judge(one, verdict(told.error_code), &text);
                 }
                 None => self.judge(one, Verdict::Retry, "the answer to Produce leaves the partition out"),
@@ -348,6 +374,7 @@ impl Forwarder {
                 }
             }
             Outcome::Again(again) => self.again(sent, again, verdict, text),
+            Outcome::Rejected(rejected) => self.rejected(&sent.lane, rejected),
             Outcome::Stalled(why) => self.stall_topic(&sent.lane.0, &why),
             Outcome::Stray => {}
         }
@@ -379,7 +406,7 @@ impl Forwarder {
     }
 
     /// Tells the broker how far a partition has come.
-    fn publish(&self, partition: PartitionId) {
+    pub(super) fn publish(&self, partition: PartitionId) {
         if let Some(followed) = self.mirror.get(partition) {
             self.broker.advance_position(&self.options.name, partition, followed.position().clone());
         }
@@ -411,6 +438,7 @@ fn salvage(
                 bytes: view.bytes().into(),
                 gateway_stamped: false,
                 provisional: false,
+                gathered: false,
                 epoch: view.leader_epoch().unsigned_abs(),
             });
         }
@@ -431,7 +459,9 @@ impl Planned {
             batch: &self.scanned.bytes,
             wanted: self.wanted.clone(),
             estimated: self.scanned.provisional,
-            upstream_bytes_max: self.upstream_bytes_max,
+            source: self.source,
+            takes: self.takes,
+            condemned: Vec::new(),
         }
     }
 }

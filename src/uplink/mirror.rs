@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use super::backoff::Backoff;
 use super::sending::producer::PieceId;
+use crate::broker::dead_letter::Letter;
 use crate::limits::PRIORITY_MAX;
 use crate::store::{CommitSeq, Intervals, PartitionId};
 
@@ -67,6 +68,17 @@ pub(super) struct Followed {
     unsaved: bool,
 }
 
+/// What is to be made durable in one commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unsaved {
+    pub(super) positions: Vec<(PartitionId, Intervals)>,
+    /// Each lies within its partition's position.
+    pub(super) letters: Vec<Letter>,
+}
+
+/// What a letter takes beyond its record, bytes, about.
+const LETTER_BYTES: u64 = 512;
+
 /// Why a partition is not forwarded at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stall {
@@ -115,6 +127,8 @@ struct Scan {
 pub(super) struct Mirror {
     partitions: BTreeMap<PartitionId, Followed>,
     pieces: BTreeMap<PieceId, Piece>,
+    /// Records that upstream does not take, by where they lie; each is saved with the position that passes it.
+    letters: BTreeMap<(PartitionId, i64), Letter>,
     next_piece: PieceId,
     scans: BTreeMap<Class, Scan>,
 }
@@ -227,6 +241,7 @@ impl Mirror {
     /// Forgets all partitions but these. What is under way of them is still acknowledged, without effect.
     pub(super) fn retain(&mut self, keep: impl Fn(PartitionId) -> bool) {
         self.partitions.retain(|partition, _| keep(*partition));
+        self.letters.retain(|(partition, _), _| keep(*partition));
     }
 
     pub(super) fn partitions(&self) -> impl Iterator<Item = (PartitionId, &Followed)> {
@@ -318,10 +333,23 @@ impl Mirror {
     pub(super) fn dropped(&mut self, pieces: &[PieceId]) {
         for id in pieces {
             let Some(piece) = self.pieces.remove(id) else { continue };
+            let (from, to) = ((piece.partition, piece.range.start), (piece.partition, piece.range.end));
+            let dropped: Vec<_> = self.letters.range(from..to).map(|(at, _)| *at).collect();
+            dropped.iter().for_each(|at| drop(self.letters.remove(at)));
             if let Some(followed) = self.partitions.get_mut(&piece.partition) {
                 followed.outstanding = followed.outstanding.saturating_sub(1);
             }
         }
+    }
+
+    /// A record will not be delivered. Before the piece that holds it is done.
+    pub(super) fn condemn(&mut self, letter: Letter) {
+        self.letters.insert((letter.partition, letter.offset), letter);
+    }
+
+    /// How many letters wait to be saved.
+    pub(super) fn letters(&self) -> usize {
+        self.letters.len()
     }
 
     /// Stops forwarding a partition until then.
@@ -370,24 +398,42 @@ impl Mirror {
         count
     }
 
-    /// The positions that have grown since the last call.
-    pub(super) fn take_unsaved(&mut self) -> Vec<(PartitionId, Intervals)> {
-        let mut unsaved = Vec::new();
-        for (partition, followed) in &mut self.partitions {
-            if std::mem::take(&mut followed.unsaved) {
-                unsaved.push((*partition, followed.position.clone()));
+    /// The positions that have grown since the last call, and the letters that they pass: of those at most `bytes_max` (one may
+    /// be larger). What finds no room stays unsaved, and the position ends before it.
+    pub(super) fn take_unsaved(&mut self, bytes_max: u64) -> Unsaved {
+        let (mut unsaved, mut bytes) = (Unsaved::default(), 0);
+        let Self { partitions, letters, .. } = self;
+        for (partition, followed) in partitions {
+            if !std::mem::take(&mut followed.unsaved) {
+                continue;
             }
+            let mut position = followed.position.clone();
+            let of_partition = letters.range((*partition, i64::MIN)..=(*partition, i64::MAX));
+            let passed: Vec<i64> =
+                of_partition.map(|((_, offset), _)| *offset).filter(|offset| position.contains(*offset)).collect();
+            for offset in passed {
+                let size = letters.get(&(*partition, offset)).map_or(0, |letter| letter.bytes + LETTER_BYTES);
+                if bytes + size > bytes_max && !unsaved.letters.is_empty() {
+                    position = position.before(offset);
+                    followed.unsaved = true;
+                    break;
+                }
+                bytes += size;
+                unsaved.letters.extend(letters.remove(&(*partition, offset)));
+            }
+            unsaved.positions.push((*partition, position));
         }
         unsaved
     }
 
     /// Saving these failed: they are unsaved again.
-    pub(super) fn mark_unsaved(&mut self, partitions: impl IntoIterator<Item = PartitionId>) {
-        for partition in partitions {
+    pub(super) fn mark_unsaved(&mut self, unsaved: Unsaved) {
+        for (partition, _) in unsaved.positions {
             if let Some(followed) = self.partitions.get_mut(&partition) {
                 followed.unsaved = true;
             }
         }
+        unsaved.letters.into_iter().for_each(|letter| self.condemn(letter));
     }
 
     pub(super) fn has_unsaved(&self) -> bool {

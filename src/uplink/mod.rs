@@ -9,6 +9,7 @@
 //! | `backoff` | waits, and when to log (pure) |
 //! | `gentle/` | what of the link may be used, and when (pure) |
 //! | `link/` | the Kafka client |
+//! | `letters` | records that upstream refuses for what they are |
 //! | `task`, `upkeep`, `forward`, `pacing` | the loop that joins them |
 //! | `status`, `check` | for people |
 //!
@@ -24,6 +25,7 @@ mod batches;
 mod check;
 mod forward;
 mod gentle;
+mod letters;
 mod link;
 mod mirror;
 mod naming;

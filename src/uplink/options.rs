@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::batches::provenance::Provenance;
 use crate::config::{self, UplinkConfig};
 use crate::record::Compression;
 
@@ -10,6 +11,12 @@ use crate::record::Compression;
 pub(super) const WINDOW_BYTES: usize = 1024 * 1024;
 /// Bytes read from the store at a time. A whole commit is read even if it is larger.
 pub(super) const SCAN_BYTES: usize = 256 * 1024;
+/// Letters that wait to be saved; beyond that nothing more is read.
+pub(super) const LETTERS_MAX: usize = 1_000;
+/// What a topic upstream takes is asked again, before a record becomes a letter for it, after this time.
+pub(super) const LIMITS_AGE_MAX: Duration = Duration::from_secs(30);
+/// Letters are logged this often at most.
+pub(super) const LETTERS_TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Largest response taken from a broker: metadata of thousands of partitions stays well below.
 pub(super) const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of batches in one Produce request. One batch larger than that goes alone.
@@ -42,6 +49,11 @@ impl UplinkOptions {
     /// What is sent as client id with every request.
     pub(super) fn client_id(&self) -> String {
         self.config.client_id.clone().unwrap_or_else(|| format!("brooklet-{}", self.gateway))
+    }
+
+    /// What records are told to come from; the store's `incarnation` is part of it.
+    pub(super) fn provenance(&self, incarnation: [u8; 16]) -> Provenance {
+        Provenance::new(self.config.provenance, &self.gateway, incarnation, std::iter::empty())
     }
 
     /// The codec of merged batches.

@@ -87,6 +87,8 @@ pub struct UplinkCounts {
     pub producers_lost: u64,
     /// Records that were evicted before they could be forwarded; the loss ledger has the details.
     pub evicted: u64,
+    /// Records that upstream does not take, which are letters now; the loss ledger has the details.
+    pub dead_lettered: u64,
     /// Failed attempts and lost connections.
     pub failures: u64,
 }
@@ -182,6 +184,7 @@ pub(super) struct Counters {
     pub(super) timestamps_shifted: AtomicU64,
     pub(super) producers_lost: AtomicU64,
     pub(super) evicted: AtomicU64,
+    pub(super) dead_lettered: AtomicU64,
     pub(super) failures: AtomicU64,
 }
 
@@ -212,6 +215,7 @@ impl Report {
             timestamps_shifted: get(&c.timestamps_shifted),
             producers_lost: get(&c.producers_lost),
             evicted: get(&c.evicted),
+            dead_lettered: get(&c.dead_lettered),
             failures: get(&c.failures),
         }
     }

@@ -13,12 +13,14 @@ use futures_lite::future::poll_once;
 use smol::Executor;
 
 use super::backoff::{Backoff, Bounds, Outage};
+use super::batches::provenance::Provenance;
 use super::gentle::Open;
+use super::letters::LettersTold;
 use super::link::cluster::{Cluster, ClusterError, Link, TopicLimits};
 use super::link::connection::LinkError;
 use super::link::dial::Dialer;
 use super::link::meter::Meter;
-use super::mirror::{Class, Mirror, Names};
+use super::mirror::{Class, Mirror, Names, Unsaved};
 use super::naming;
 use super::options::{SAVE_WITHIN, STOP_WITHIN, UplinkOptions};
 use super::pacing::Pacing;
@@ -26,7 +28,7 @@ use super::sending::producer::{Producers, Sent};
 use super::status::{Control, Report, StallStatus, UplinkState, count, wall_ms};
 use crate::broker::{Broker, CommitError, Registration};
 use crate::metrics::METRICS;
-use crate::store::{Intervals, PartitionId};
+use crate::store::PartitionId;
 
 /// Positions are saved this often at most, each riding with another commit if one comes in time.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
@@ -40,7 +42,7 @@ pub(super) enum Event {
     /// A broker was dialled.
     Dialled { node: i32, link: Result<Link, LinkError> },
     /// Positions were saved, or not.
-    Saved { positions: Vec<(PartitionId, Intervals)>, result: Result<(), CommitError> },
+    Saved { unsaved: Unsaved, result: Result<(), CommitError> },
     /// What is used of the budget was saved, or not.
     BudgetSaved(Result<(), CommitError>),
 }
@@ -53,6 +55,8 @@ pub(super) struct Upstream {
     /// Another number that was heard of: it takes effect when nothing of the topic is under way.
     pub(super) heard: Option<u32>,
     pub(super) limits: TopicLimits,
+    /// When these were asked for.
+    pub(super) limits_at: Instant,
 }
 
 /// A broker that failed lately.
@@ -88,6 +92,7 @@ pub(super) struct Forwarder {
     pub(super) executor: Arc<Executor<'static>>,
     pub(super) broker: Broker,
     pub(super) options: Arc<UplinkOptions>,
+    pub(super) provenance: Arc<Provenance>,
     pub(super) control: Arc<Control>,
     pub(super) report: Arc<Report>,
     pub(super) cluster: Cluster,
@@ -114,7 +119,8 @@ pub(super) struct Forwarder {
     /// Until then, batches whose time isn't known wait for it; `None` as long as none was met.
     pub(super) clock_until: Option<Instant>,
     saving: bool,
-    save_not_before: Option<Instant>,
+    pub(super) save_not_before: Option<Instant>,
+    pub(super) letters_told: LettersTold,
     pub(super) pacing: Pacing,
 }
 
@@ -147,12 +153,14 @@ impl Forwarder {
         let dialer = Dialer::new(&executor, &options, &meter);
         let pacing = Pacing::new(&broker, &options, meter);
         let cluster = Cluster::new(dialer, options.config.bootstrap.clone());
+        let provenance = Arc::new(options.provenance(broker.store().incarnation()));
         // Bounded by what is under way: a handful of requests, dials and one save.
         let (sender, events) = async_channel::unbounded();
         Self {
             executor,
             broker,
             options,
+            provenance,
             control,
             report,
             cluster,
@@ -176,6 +184,7 @@ impl Forwarder {
             clock_until: None,
             saving: false,
             save_not_before: None,
+            letters_told: LettersTold::default(),
             pacing,
         }
     }
@@ -294,11 +303,14 @@ impl Forwarder {
         }
         self.saving = true;
         self.save_not_before = Some(Instant::now() + SAVE_EVERY);
-        let positions = self.mirror.take_unsaved();
+        let unsaved = self.mirror.take_unsaved(self.broker.letters_bytes_max());
+        // A letter is awaited by whoever looks for the record.
+        let within = if unsaved.letters.is_empty() { SAVE_WITHIN - SAVE_EVERY } else { Duration::ZERO };
         let (broker, name, sender) = (self.broker.clone(), self.options.name.clone(), self.sender.clone());
         let saved = async move {
-            let result = broker.save_positions(&name, positions.clone(), SAVE_WITHIN - SAVE_EVERY).await;
-            let _ = sender.send(Event::Saved { positions, result }).await;
+            let Unsaved { positions, letters } = unsaved.clone();
+            let result = broker.save_with_letters(&name, positions, letters, within).await;
+            let _ = sender.send(Event::Saved { unsaved, result }).await;
         };
         self.executor.spawn(saved).detach();
     }
@@ -308,11 +320,14 @@ impl Forwarder {
             Event::Answered { node, version, sent, answer } => self.answered(node, version, &sent, answer),
             Event::Dialled { node, link } => self.dialled(node, link),
             Event::BudgetSaved(result) => self.budget_saved(result),
-            Event::Saved { positions, result } => {
+            Event::Saved { unsaved, result } => {
                 self.saving = false;
-                if let Err(error) = result {
-                    self.mirror.mark_unsaved(positions.into_iter().map(|(partition, _)| partition));
-                    self.failed(format!("positions were not saved: {error}"));
+                match result {
+                    Ok(()) => self.letters_saved(&unsaved.letters),
+                    Err(error) => {
+                        self.mirror.mark_unsaved(unsaved);
+                        self.failed(format!("positions were not saved: {error}"));
+                    }
                 }
             }
         }
@@ -452,11 +467,11 @@ impl Forwarder {
                 None => break,
             }
         }
-        let positions = self.mirror.take_unsaved();
+        let Unsaved { positions, letters } = self.mirror.take_unsaved(self.broker.letters_bytes_max());
         if !positions.is_empty() {
             let save = async {
-                let saved = self.broker.save_positions(&self.options.name, positions, Duration::ZERO).await;
-                saved.map_err(|error| error.to_string())
+                let saved = self.broker.save_with_letters(&self.options.name, positions, letters, Duration::ZERO);
+                saved.await.map_err(|error| error.to_string())
             };
             let late = async {
                 smol::Timer::after(LAST_SAVE_WITHIN).await;

@@ -101,7 +101,8 @@ impl Forwarder {
             let topics: Vec<Arc<str>> = some.iter().map(|(name, _)| Arc::clone(name)).collect();
             let limits = self.cluster.limits(&topics).await?;
             for ((name, partitions), limits) in some.iter().zip(limits) {
-                let upstream = Upstream { partitions: *partitions, heard: None, limits };
+                let limits_at = Instant::now();
+                let upstream = Upstream { partitions: *partitions, heard: None, limits, limits_at };
                 self.upstreams.insert(Arc::clone(name), upstream);
             }
         }

@@ -54,7 +54,7 @@ fn a_large_batch_arrives_with_the_payload_that_the_client_compressed() {
     let port = free_addr();
     let recorder = Recorder::start(port);
     let advertised = format!("[listen.kafka]\nadvertised = \"{}\"\n", recorder.addr);
-    let gateway = Gateway::start_on(port, &(advertised + &uplink_config(&kafka, "")));
+    let gateway = Gateway::start_on(port, &(advertised + &uplink_config(&kafka, "provenance = \"never\"")));
     let local = gateway.kafka.to_string();
     let sent = lines(300, 400);
     for (codec, number) in CODECS {
@@ -80,7 +80,7 @@ fn a_large_batch_arrives_with_the_payload_that_the_client_compressed() {
 #[test]
 fn small_batches_arrive_record_by_record() {
     let (true, Some(kafka)) = (have_kcat(), kafka()) else { return };
-    let gateway = Gateway::start(&uplink_config(&kafka, ""));
+    let gateway = Gateway::start(&uplink_config(&kafka, "provenance = \"never\""));
     let local = gateway.kafka.to_string();
     let topic = unique("small");
     create_topic(&kafka, &topic, 1);

@@ -12,6 +12,7 @@
 mod by_hand;
 mod faithful;
 mod fake;
+mod letters;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -19,8 +20,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use brooklet::broker::{Acks, Broker, BrokerOptions, NewTopic, Topic};
-use brooklet::config::{HostPort, Partitioning, UplinkConfig};
+use brooklet::broker::{Acks, Broker, BrokerOptions, NewRecord, NewTopic, Topic};
+use brooklet::config::{HostPort, Partitioning, TopicPattern, UplinkConfig};
 use brooklet::record::{BatchBuilder, Compression, NO_HEADERS};
 use brooklet::store::clock::{Clock, ManualClock, RealClock, WALL_FLOOR_MS, WallTrust};
 use brooklet::store::disk::RealDisk;

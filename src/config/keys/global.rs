@@ -132,6 +132,12 @@ pub(in crate::config) static GLOBAL: &[Key<Config>] = &[
         "Native frames received and not yet answered, all connections together.",
     ),
     key(
+        "listen.native.device_header",
+        "true",
+        Kind::Boolean(|c, v| c.listen.native.device_header = v),
+        "Whether records whose key is not their client's id keep that id in a header (brooklet.device).",
+    ),
+    key(
         "listen.native.idle_timeout",
         "10m",
         Kind::DurationOr { word: "never", min: SECOND, max: DAY, set: |c, v| c.listen.native.idle_timeout = v },

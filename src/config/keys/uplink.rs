@@ -8,7 +8,7 @@ use std::{
 
 use super::super::{
     link::{LinkBudget, UtcOffset},
-    types::{Compression, Delivery, Partitioning, UplinkConfig},
+    types::{Compression, Delivery, Partitioning, ProvenanceMode, UplinkConfig},
     units::{format_size, parse_size},
     value::{Kind, Special},
 };
@@ -68,6 +68,12 @@ pub(in crate::config) static UPLINK: &[Key<UplinkConfig>] = &[
         "10m",
         Kind::Duration { min: Duration::ZERO, max: DAY, set: |u, v| u.clock_wait = v },
         "How long records that were stamped without knowing the time wait for it, once the link works.",
+    ),
+    key(
+        "provenance",
+        "built",
+        choice!(ProvenanceMode, |u| u.provenance),
+        "Which records get headers with gateway, device and origin; built: those in batches made here.",
     ),
     key(
         "create_topics",

@@ -2,5 +2,7 @@
 //! it is. Pure.
 
 pub(in crate::uplink) mod gather;
+pub(in crate::uplink) mod origins;
 pub(in crate::uplink) mod partitioning;
+pub(in crate::uplink) mod provenance;
 pub(in crate::uplink) mod recode;

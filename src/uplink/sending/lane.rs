@@ -10,18 +10,23 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::super::backoff::{Backoff, Bounds};
-use super::super::batches::recode::{self, SplitError};
+use super::super::batches::origins::Origins;
+use super::super::batches::recode::{self, Recoded, SplitError};
 use super::super::options::{IN_FLIGHT_MAX, PATIENCE};
 use super::verdict::Verdict;
+use crate::broker::dead_letter::Cause;
 use crate::record::{BatchView, Compression, Producer, header};
+use crate::store::PartitionId;
 
 /// Numbers a piece of a local partition; see `mirror.rs`.
 pub(in crate::uplink) type PieceId = u64;
 
 /// How often a batch's timestamps are shifted before it is given up: the last shift is some 15 years.
 const SHIFTS_MAX: u32 = 18;
+/// Runs of records that a batch is cut into for the sake of those whose timestamps are refused; beyond that all are shifted.
+pub(in crate::uplink) const RUNS_MAX: usize = 8;
 /// What a queued batch takes beyond its bytes, about.
-const ENTRY_BYTES: usize = 160;
+const ENTRY_BYTES: usize = 200;
 
 /// Who an idempotent producer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +46,7 @@ pub(in crate::uplink) struct Moment {
     pub(in crate::uplink) backoff: Bounds,
     /// For batches that must be cut.
     pub(in crate::uplink) compression: Compression,
-    /// For the second part of a batch that is cut.
+    /// For the further parts of a batch that is cut: this one and the next [`RUNS_MAX`].
     pub(in crate::uplink) spare_tag: u64,
 }
 
@@ -52,6 +57,8 @@ pub(in crate::uplink) enum Outcome {
     Acknowledged { pieces: Vec<PieceId>, bytes: usize, records: u32 },
     /// It will be sent again.
     Again(Again),
+    /// These records will never be taken; what else was in their batch goes again.
+    Rejected(Rejected),
     /// The lane can't go on; the text says why. Its batches are to be dropped, and gathered again later.
     Stalled(String),
     /// The answer to something that was dropped.
@@ -69,6 +76,19 @@ pub(in crate::uplink) enum Again {
     },
     /// With new sequences of another producer id.
     NewProducer,
+}
+
+/// Records that upstream refuses for what they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::uplink) struct Rejected {
+    pub(in crate::uplink) records: Vec<(PartitionId, i64)>,
+    pub(in crate::uplink) cause: Cause,
+    /// What they take, bytes, all together.
+    pub(in crate::uplink) bytes: usize,
+    /// What is wrong, for people.
+    pub(in crate::uplink) why: String,
+    /// These pieces have lost a part.
+    pub(in crate::uplink) pieces: Vec<PieceId>,
 }
 
 /// A batch to send.
@@ -103,21 +123,24 @@ struct Entry {
     tag: u64,
     bytes: Vec<u8>,
     records: u32,
+    origins: Origins,
     sequence: Option<i32>,
     pieces: Vec<PieceId>,
     in_flight: bool,
     shifts: u32,
+    /// The records (places in the batch, ascending) that upstream has named in its last answer.
+    blamed: Vec<u32>,
 }
 
 impl Lane {
     /// Appends a batch.
-    pub(in crate::uplink) fn push(&mut self, tag: u64, bytes: Vec<u8>, records: u32, pieces: Vec<PieceId>) {
-        self.queue.push_back(Entry { tag, bytes, records, sequence: None, pieces, in_flight: false, shifts: 0 });
+    pub(in crate::uplink) fn push(&mut self, tag: u64, batch: Recoded, pieces: Vec<PieceId>) {
+        self.queue.push_back(Entry::new(tag, batch, pieces));
     }
 
     /// Memory that is held.
     pub(in crate::uplink) fn bytes(&self) -> usize {
-        self.queue.iter().map(|entry| entry.bytes.len() + ENTRY_BYTES).sum()
+        self.queue.iter().map(|entry| entry.bytes.len() + entry.origins.bytes() + ENTRY_BYTES).sum()
     }
 
     pub(in crate::uplink) fn is_empty(&self) -> bool {
@@ -198,6 +221,16 @@ impl Lane {
         }
     }
 
+    /// The answer that is to be taken next names these records of the batch `tag` as those at fault.
+    pub(in crate::uplink) fn blame(&mut self, tag: u64, mut blamed: Vec<u32>) {
+        if let Some(entry) = self.queue.iter_mut().find(|entry| entry.tag == tag) {
+            blamed.retain(|at| *at < entry.records);
+            blamed.sort_unstable();
+            blamed.dedup();
+            entry.blamed = blamed;
+        }
+    }
+
     /// The answer to the batch `tag`. `text` is for people, if it comes to that.
     pub(in crate::uplink) fn answered(&mut self, tag: u64, verdict: Verdict, text: &str, moment: &Moment) -> Outcome {
         let Some(at) = self.queue.iter().position(|entry| entry.tag == tag) else { return Outcome::Stray };
@@ -218,8 +251,9 @@ impl Lane {
             // Behind one that failed this says nothing new.
             Verdict::SequenceGap if at > 0 => Outcome::Again(Again::AsItWas),
             Verdict::SequenceGap | Verdict::ProducerLost => self.new_producer(text, moment),
-            Verdict::TooLarge => self.cut(at, moment),
-            Verdict::BadTimestamp => self.shift(at, text, moment),
+            Verdict::TooLarge => self.cut(at, Cause::TooLarge, text, moment),
+            Verdict::BadRecord => self.bad_record(at, text, moment),
+            Verdict::BadTimestamp => self.bad_timestamp(at, text, moment),
             Verdict::Refused => Outcome::Stalled(text.to_owned()),
         }
     }
@@ -259,42 +293,106 @@ impl Lane {
         if already { Outcome::Again(Again::AsItWas) } else { Outcome::Again(Again::NewProducer) }
     }
 
-    /// Two batches in the place of one. Together they have its sequences, so those behind it keep theirs.
-    fn cut(&mut self, at: usize, moment: &Moment) -> Outcome {
-        let Some(entry) = self.queue.remove(at) else { return Outcome::Stray };
-        match recode::halve(&entry.bytes, moment.compression) {
-            Err(SplitError::OneRecord(bytes)) => {
-                let text = format!(
-                    "a single record takes {bytes} bytes, more than the topic upstream takes: raise its max.message.bytes"
-                );
-                self.queue.insert(at, entry);
-                Outcome::Stalled(text)
-            }
-            Err(SplitError::Damaged(error)) => {
-                self.queue.insert(at, entry);
-                Outcome::Stalled(format!("a batch was damaged in memory: {error}"))
-            }
-            Ok([first, second]) => {
-                let middle = entry.sequence.map(|sequence| sequence_after(sequence, first.records));
-                let part = |part: recode::Recoded, tag, sequence, pieces| Entry {
-                    tag,
-                    records: part.records,
-                    bytes: part.bytes,
-                    sequence,
-                    pieces,
-                    in_flight: false,
-                    shifts: entry.shifts,
-                };
-                // Parts are acknowledged in order, so the second one's acknowledgement stands for both.
-                let mut first = part(first, entry.tag, entry.sequence, Vec::new());
-                let mut second = part(second, moment.spare_tag, middle, entry.pieces);
-                self.number(&mut first);
-                self.number(&mut second);
-                self.queue.insert(at, second);
-                self.queue.insert(at, first);
-                Outcome::Again(Again::Cut)
+    /// Two batches in the place of one; what can't be cut is rejected.
+    fn cut(&mut self, at: usize, cause: Cause, text: &str, moment: &Moment) -> Outcome {
+        let Some(entry) = self.queue.get(at) else { return Outcome::Stray };
+        match recode::halve(&entry.bytes, &entry.origins, moment.compression) {
+            Ok(halves) => self.replace(at, halves.map(|half| (half, 0)).into(), moment),
+            Err(SplitError::OneRecord(_)) => return self.reject(at, &|_| true, cause, text, moment),
+            Err(SplitError::Damaged(error)) => return Outcome::Stalled(damaged(error)),
+        }
+        Outcome::Again(Again::Cut)
+    }
+
+    /// Puts batches (each with how often its timestamps were shifted) in the place of the one they were cut out of. Together
+    /// they have its sequences, so those behind it keep theirs.
+    fn replace(&mut self, at: usize, parts: Vec<(Recoded, u32)>, moment: &Moment) {
+        let Some(whole) = self.queue.remove(at) else { return };
+        let mut sequence = whole.sequence;
+        let tags = std::iter::once(whole.tag).chain(moment.spare_tag..);
+        let mut entries = Vec::new();
+        for ((part, shifts), tag) in parts.into_iter().zip(tags) {
+            let mut entry = Entry { sequence, shifts, ..Entry::new(tag, part, Vec::new()) };
+            sequence = sequence.map(|sequence| sequence_after(sequence, entry.records));
+            self.number(&mut entry);
+            entries.push(entry);
+        }
+        // Parts are acknowledged in order, so the last one's acknowledgement stands for all.
+        if let Some(last) = entries.last_mut() {
+            last.pieces = whole.pieces;
+        }
+        for entry in entries.into_iter().rev() {
+            self.queue.insert(at, entry);
+        }
+    }
+
+    /// Takes the records that `is_bad` names out of a batch for good. What is behind them needs other sequences then, and with
+    /// another producer id no batch can be taken for one that had its number before.
+    fn reject(&mut self, at: usize, is_bad: &dyn Fn(u32) -> bool, cause: Cause, why: &str, moment: &Moment) -> Outcome {
+        let Some(entry) = self.queue.get(at) else { return Outcome::Stray };
+        let rest = match recode::filter(&entry.bytes, &entry.origins, moment.compression, |place| !is_bad(place)) {
+            Ok(rest) => rest,
+            Err(error) => return Outcome::Stalled(damaged(error)),
+        };
+        let records: Vec<_> = entry.origins.filter(is_bad).iter().collect();
+        let bytes = entry.bytes.len().saturating_sub(rest.as_ref().map_or(0, |rest| rest.bytes.len()));
+        let mut rejected = Rejected { records, cause, bytes, why: why.to_owned(), pieces: Vec::new() };
+        self.renumber = true;
+        self.stuck_since = None;
+        match rest {
+            Some(rest) => self.replace(at, vec![(rest, 0)], moment),
+            None => {
+                let pieces = self.queue.remove(at).map(|entry| entry.pieces).unwrap_or_default();
+                // What is before it may be a part of the same pieces.
+                match at.checked_sub(1).and_then(|before| self.queue.get_mut(before)) {
+                    Some(before) => before.pieces.extend(pieces),
+                    None => rejected.pieces = pieces,
+                }
             }
         }
+        Outcome::Rejected(rejected)
+    }
+
+    /// Upstream names the records at fault, or they are found by halves.
+    fn bad_record(&mut self, at: usize, text: &str, moment: &Moment) -> Outcome {
+        let blamed = self.queue.get_mut(at).map(|entry| std::mem::take(&mut entry.blamed)).unwrap_or_default();
+        if blamed.is_empty() {
+            return self.cut(at, Cause::Invalid, text, moment);
+        }
+        self.reject(at, &|place| blamed.binary_search(&place).is_ok(), Cause::Invalid, text, moment)
+    }
+
+    /// Timestamps are shifted, only those that upstream names if it does; where no shift helps, the record is found by halves.
+    fn bad_timestamp(&mut self, at: usize, text: &str, moment: &Moment) -> Outcome {
+        let blamed = self.queue.get_mut(at).map(|entry| std::mem::take(&mut entry.blamed)).unwrap_or_default();
+        let Some(entry) = self.queue.get_mut(at) else { return Outcome::Stray };
+        if let Some(by_ms) = entry.shift(moment.wall_ms, &blamed) {
+            return Outcome::Again(Again::Shifted { by_ms });
+        }
+        if entry.shifts >= SHIFTS_MAX {
+            let why = format!("{text}: no shift of the timestamps helps");
+            return self.cut(at, Cause::Timestamp, &why, moment);
+        }
+        let runs = runs(&blamed, entry.records);
+        let mut parts = Vec::new();
+        for (run, is_blamed) in runs {
+            match recode::filter(&entry.bytes, &entry.origins, moment.compression, |place| run.contains(&place)) {
+                Ok(part) => parts.extend(part.map(|part| (part, is_blamed))),
+                Err(error) => return Outcome::Stalled(damaged(error)),
+            }
+        }
+        let mut shifted = 0;
+        let mut made = Vec::new();
+        for (part, is_blamed) in parts {
+            let mut part = Entry::new(0, part, Vec::new());
+            if is_blamed {
+                shifted = part.shift(moment.wall_ms, &[]).unwrap_or(shifted);
+            }
+            let Entry { bytes, records, origins, shifts, .. } = part;
+            made.push((Recoded { bytes, records, origins }, shifts));
+        }
+        self.replace(at, made, moment);
+        Outcome::Again(Again::Shifted { by_ms: shifted })
     }
 
     /// Writes the sequence that an entry has been given.
@@ -307,22 +405,6 @@ impl Lane {
         }
     }
 
-    fn shift(&mut self, at: usize, text: &str, moment: &Moment) -> Outcome {
-        let Some(entry) = self.queue.get_mut(at) else { return Outcome::Stray };
-        let Ok((view, _)) = BatchView::parse(&entry.bytes) else { return Outcome::Stalled(text.to_owned()) };
-        // To now; then further and further back, in case the clock here is ahead of the broker's.
-        let back = match entry.shifts.checked_sub(1) {
-            None => 0,
-            Some(doublings) => HOUR_MS << doublings.min(SHIFTS_MAX),
-        };
-        let by_ms = moment.wall_ms.saturating_sub(back).saturating_sub(view.max_timestamp());
-        entry.shifts += 1;
-        if entry.shifts > SHIFTS_MAX || header::shift_timestamps(&mut entry.bytes, by_ms).is_err() {
-            return Outcome::Stalled(format!("{text}: no shift of the timestamps helps"));
-        }
-        Outcome::Again(Again::Shifted { by_ms })
-    }
-
     /// Drops all batches; the pieces they carried parts of. What is in flight is waited for.
     pub(in crate::uplink) fn abandon(&mut self) -> Vec<PieceId> {
         self.abandoned = true;
@@ -333,6 +415,52 @@ impl Lane {
         });
         pieces
     }
+}
+
+impl Entry {
+    fn new(tag: u64, batch: Recoded, pieces: Vec<PieceId>) -> Self {
+        let Recoded { bytes, records, origins } = batch;
+        let (sequence, in_flight, shifts, blamed) = (None, false, 0, Vec::new());
+        Self { tag, bytes, records, origins, sequence, pieces, in_flight, shifts, blamed }
+    }
+
+    /// Shifts all timestamps: to now; then further and further back, in case the clock here is ahead of the broker's. By how
+    /// much; `None` if that doesn't help any more, or if only the blamed ones should be shifted.
+    fn shift(&mut self, wall_ms: i64, blamed: &[u32]) -> Option<i64> {
+        let runs = runs(blamed, self.records).len();
+        if self.shifts >= SHIFTS_MAX || (1 < runs && runs <= RUNS_MAX) {
+            return None;
+        }
+        let (view, _) = BatchView::parse(&self.bytes).ok()?;
+        let back = match self.shifts.checked_sub(1) {
+            None => 0,
+            Some(doublings) => HOUR_MS << doublings,
+        };
+        let by_ms = wall_ms.saturating_sub(back).saturating_sub(view.max_timestamp());
+        self.shifts += 1;
+        if header::shift_timestamps(&mut self.bytes, by_ms).is_err() {
+            self.shifts = SHIFTS_MAX;
+            return None;
+        }
+        Some(by_ms)
+    }
+}
+
+/// The places of a batch of `records`, as runs of those that are blamed and those that are not. None, if none is blamed.
+fn runs(blamed: &[u32], records: u32) -> Vec<(std::ops::Range<u32>, bool)> {
+    let mut runs: Vec<(std::ops::Range<u32>, bool)> = Vec::new();
+    for place in 0..if blamed.is_empty() { 0 } else { records } {
+        let is_blamed = blamed.binary_search(&place).is_ok();
+        match runs.last_mut() {
+            Some((run, same)) if *same == is_blamed => run.end = place + 1,
+            _ => runs.push((place..place + 1, is_blamed)),
+        }
+    }
+    runs
+}
+
+fn damaged(error: crate::record::BatchError) -> String {
+    format!("a batch was damaged in memory: {error}")
 }
 
 const HOUR_MS: i64 = Duration::from_secs(3_600).as_millis() as i64;

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::super::batches::recode::Recoded;
 use super::super::options::REQUEST_BYTES;
-use super::lane::Lane;
-pub(in crate::uplink) use super::lane::{Again, Identity, Moment, Outcome, PieceId};
+pub(in crate::uplink) use super::lane::{Again, Identity, Moment, Outcome, PieceId, Rejected};
+use super::lane::{Lane, RUNS_MAX};
 use super::verdict::Verdict;
 use crate::kafka::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 
@@ -42,9 +43,16 @@ pub(in crate::uplink) struct Producers {
 
 impl Producers {
     /// Puts a batch behind the others of its lane.
-    pub(in crate::uplink) fn push(&mut self, lane: LaneId, bytes: Vec<u8>, records: u32, pieces: Vec<PieceId>) {
+    pub(in crate::uplink) fn push(&mut self, lane: LaneId, batch: Recoded, pieces: Vec<PieceId>) {
         self.next_tag += 1;
-        self.lanes.entry(lane).or_default().push(self.next_tag, bytes, records, pieces);
+        self.lanes.entry(lane).or_default().push(self.next_tag, batch, pieces);
+    }
+
+    /// The answer that is to be taken next names these records of a batch as those at fault.
+    pub(in crate::uplink) fn blame(&mut self, sent: &Sent, blamed: Vec<u32>) {
+        if let Some(lane) = self.lanes.get_mut(&sent.lane) {
+            lane.blame(sent.tag, blamed);
+        }
     }
 
     /// Memory that unacknowledged batches hold.
@@ -140,8 +148,8 @@ impl Producers {
         text: &str,
         mut moment: Moment,
     ) -> Outcome {
-        self.next_tag += 1;
-        moment.spare_tag = self.next_tag;
+        moment.spare_tag = self.next_tag + 1;
+        self.next_tag += RUNS_MAX as u64;
         let Some(lane) = self.lanes.get_mut(&sent.lane) else { return Outcome::Stray };
         let outcome = lane.answered(sent.tag, verdict, text, &moment);
         if lane.is_abandoned() && lane.is_empty() {

@@ -1,4 +1,10 @@
 //! What an error code of a Produce response means for the batch it answers.
+//!
+//! Three kinds of fault, and only the third ever takes a record out of the stream:
+//! - passing ones, and a stale idea of the cluster: the same again, for ever;
+//! - what an operator can change (permissions, missing topics, quotas, policies, replicas) and every code that isn't known: the
+//!   topic waits with a backoff, for ever, and says why;
+//! - what the record is (its size, its timestamp, its content): once it is found and alone, it becomes a letter.
 
 use crate::kafka::error_code::ErrorCode;
 
@@ -15,6 +21,8 @@ pub(in crate::uplink) enum Verdict {
     TooLarge,
     /// Its timestamps are outside what the topic takes: shift them.
     BadTimestamp,
+    /// A record of it is invalid: find that one.
+    BadRecord,
     /// A sequence before this one is missing upstream.
     SequenceGap,
     /// The broker does not know (or not accept) the producer id any more.
@@ -32,6 +40,7 @@ pub(in crate::uplink) fn verdict(code: i16) -> Verdict {
         ErrorCode::None | ErrorCode::DuplicateSequenceNumber => Verdict::Appended,
         ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => Verdict::TooLarge,
         ErrorCode::InvalidTimestamp => Verdict::BadTimestamp,
+        ErrorCode::InvalidRecord => Verdict::BadRecord,
         ErrorCode::OutOfOrderSequenceNumber => Verdict::SequenceGap,
         ErrorCode::UnknownProducerId
         | ErrorCode::InvalidProducerEpoch
@@ -55,8 +64,22 @@ pub(in crate::uplink) fn remedy(code: i16) -> &'static str {
         Some(ErrorCode::ClusterAuthorizationFailed) => {
             "the uplink's user needs IDEMPOTENT_WRITE on the cluster, or WRITE on any topic"
         }
+        Some(ErrorCode::TransactionalIdAuthorizationFailed) => {
+            "the uplink's user needs WRITE and DESCRIBE on its transactional id"
+        }
+        Some(ErrorCode::GroupAuthorizationFailed) => "the uplink's user needs READ on its group",
+        Some(ErrorCode::SaslAuthenticationFailed) => "the uplink's user or password is not accepted upstream",
         Some(ErrorCode::InvalidTopic) => "the name is not allowed upstream: see the template `topic`",
-        Some(ErrorCode::InvalidRecord) => "a compacted topic upstream takes no records without key",
+        Some(ErrorCode::InvalidRecord) => "upstream takes no such record; a compacted topic takes none without key",
+        Some(ErrorCode::CorruptMessage) => "a checksum did not fit there: something in between changes bytes",
+        Some(ErrorCode::NotEnoughReplicas | ErrorCode::NotEnoughReplicasAfterAppend) => {
+            "too few replicas of the partition are in sync upstream: see its min.insync.replicas and its brokers"
+        }
+        Some(ErrorCode::ThrottlingQuotaExceeded) => "a quota upstream is used up",
+        Some(ErrorCode::KafkaStorageError) => "a disk of the broker upstream has failed",
+        Some(ErrorCode::UnsupportedForMessageFormat) => {
+            "the topic upstream keeps an old message format: see its message.format.version"
+        }
         Some(ErrorCode::UnsupportedCompressionType) => "set `compression` to one that the brokers know",
         Some(ErrorCode::PolicyViolation) => "a policy of the cluster forbids it",
         Some(ErrorCode::InvalidReplicationFactor) => "set create_replication to at most the number of brokers",
@@ -69,27 +92,40 @@ pub(in crate::uplink) fn remedy(code: i16) -> &'static str {
 mod tests {
     use super::*;
 
+    /// Codes that are not here stall the topic until someone has done something.
+    const TABLE: &[(Verdict, &[i16])] = &[
+        (Verdict::Appended, &[0, 46]),
+        (Verdict::TooLarge, &[10, 18]),
+        (Verdict::BadTimestamp, &[32]),
+        (Verdict::BadRecord, &[87]),
+        (Verdict::SequenceGap, &[45]),
+        (Verdict::ProducerLost, &[47, 49, 59, 90]),
+        (Verdict::RetryElsewhere, &[3, 5, 6, 9, 13, 56, 72, 74, 75, 100, 103]),
+        (Verdict::Retry, &[-1, 2, 7, 14, 15, 16, 19, 20, 41, 51, 70, 71, 78, 80, 83, 84, 88, 89, 106, 122, 123, 133]),
+    ];
+
     #[test]
-    fn codes_fall_into_their_classes() {
-        for (code, expected) in [
-            (0, Verdict::Appended),
-            (46, Verdict::Appended),
-            (6, Verdict::RetryElsewhere),
-            (3, Verdict::RetryElsewhere),
-            (7, Verdict::Retry),
-            (19, Verdict::Retry),
-            (20, Verdict::Retry),
-            (-1, Verdict::Retry),
-            (10, Verdict::TooLarge),
-            (32, Verdict::BadTimestamp),
-            (45, Verdict::SequenceGap),
-            (59, Verdict::ProducerLost),
-            (47, Verdict::ProducerLost),
-            (29, Verdict::Refused),
-            (87, Verdict::Refused),
-            (9_999, Verdict::Refused),
-        ] {
+    fn every_code_falls_into_its_class() {
+        for code in (-1..=133).chain([134, 9_999, i16::MIN, i16::MAX]) {
+            let expected = TABLE.iter().find(|(_, codes)| codes.contains(&code)).map_or(Verdict::Refused, |(v, _)| *v);
             assert_eq!(verdict(code), expected, "{code}");
+        }
+    }
+
+    /// The only verdicts by which a record ever leaves the stream undelivered.
+    fn is_of_a_record(verdict: Verdict) -> bool {
+        matches!(verdict, Verdict::TooLarge | Verdict::BadTimestamp | Verdict::BadRecord)
+    }
+
+    #[test]
+    fn nothing_that_an_operator_can_change_is_a_record_s_fault() {
+        let of_a_record: Vec<i16> = (i16::MIN..=i16::MAX).filter(|code| is_of_a_record(verdict(*code))).collect();
+        assert_eq!(of_a_record, [10, 18, 32, 87]);
+        // Authorisation, missing and forbidden topics, too few replicas, quotas, policies, formats, disks.
+        for code in [3, 17, 19, 20, 29, 30, 31, 35, 42, 43, 44, 53, 54, 56, 58, 76, 89] {
+            assert!(!is_of_a_record(verdict(code)) && verdict(code) != Verdict::Appended, "{code}");
+            let silent = [35, 42, 54];
+            assert_eq!(remedy(code).is_empty(), silent.contains(&code), "{code}");
         }
     }
 }

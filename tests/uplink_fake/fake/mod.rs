@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use brooklet::kafka::api::ApiKey;
+use brooklet::record::{BatchView, VerifyLimits, decompress, records};
 
 pub use faults::{Fault, Plan};
 pub use log::Partition;
@@ -44,6 +45,10 @@ pub struct State {
     pub tells_limits: bool,
     /// Newest timestamp that is taken.
     pub newest_timestamp: i64,
+    /// Records with these values are refused as invalid.
+    pub invalid: Vec<String>,
+    /// Whether refusals name the records at fault.
+    pub names_records: bool,
     pub denied: Vec<String>,
     /// Settings of topics that were asked for when they were created.
     pub configs: BTreeMap<String, BTreeMap<String, String>>,
@@ -83,6 +88,8 @@ impl Fake {
             max_message_bytes: 1_048_588,
             tells_limits: true,
             newest_timestamp: i64::MAX,
+            invalid: Vec::new(),
+            names_records: true,
             denied: Vec::new(),
             configs: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -138,6 +145,20 @@ impl Fake {
         let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
         let take = |_: Option<&[u8]>, _: &[u8], time: i64, header: Option<&[u8]>| (time, header.map(text));
         Partition::each(self.state().topics[topic][partition].committed(), take)
+    }
+
+    /// The headers of each record in a topic's partition.
+    pub fn headers(&self, topic: &str, partition: usize) -> Vec<BTreeMap<String, String>> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut all = Vec::new();
+        for entry in self.state().topics[topic][partition].committed() {
+            let (view, _) = BatchView::parse(&entry.bytes).unwrap();
+            let payload = decompress(&view, &VerifyLimits::default()).unwrap();
+            for record in records(&view, &payload).map(Result::unwrap) {
+                all.push(record.headers.map(|(name, value)| (text(name), text(value.unwrap_or_default()))).collect());
+            }
+        }
+        all
     }
 
     fn serve(&self, node: usize, mut stream: TcpStream) -> io::Result<()> {

@@ -26,10 +26,12 @@ use brooklet::kafka::metadata::{
     MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use brooklet::kafka::offset_fetch::OffsetFetchRequest;
-use brooklet::kafka::produce::{PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse};
+use brooklet::kafka::produce::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
+};
 use brooklet::kafka::txn_offset_commit::TxnOffsetCommitRequest;
 use brooklet::kafka::wire::Reader;
-use brooklet::record::{BatchView, VerifyLimits, verify};
+use brooklet::record::{BatchView, RecordRef, VerifyLimits, decompress, records, verify};
 
 use super::{Partition, Place, State};
 
@@ -222,8 +224,14 @@ impl State {
                 let outcome = ask.unless_refused(|| {
                     self.append(ask.version, node, request.transactional_id, &place, data.records.unwrap())
                 });
+                let offenders = match outcome {
+                    Err(32 | 87) if self.names_records => self.offenders(&place.0, data.records.unwrap()),
+                    _ => Vec::new(),
+                };
+                let blame = |(batch_index, _)| BatchIndexAndErrorMessage { batch_index, ..Default::default() };
                 told.partition_responses.push(PartitionProduceResponse {
                     index: data.index,
+                    record_errors: offenders.into_iter().map(blame).collect(),
                     error_code: code(&outcome),
                     base_offset: outcome.unwrap_or(-1),
                     ..Default::default()
@@ -232,6 +240,21 @@ impl State {
             response.responses.push(told);
         }
         ask.answer(&response)
+    }
+
+    /// The records of a batch that a topic doesn't take, by their place, and the code for each.
+    fn offenders(&self, topic: &str, batch: &[u8]) -> Vec<(i32, i16)> {
+        let (view, _) = BatchView::parse(batch).unwrap();
+        let payload = decompress(&view, &VerifyLimits::default()).unwrap();
+        let policy = self.configs.get(topic).and_then(|own| own.get("cleanup.policy"));
+        let compacted = policy.is_some_and(|policy| policy.contains("compact"));
+        let fault = |record: &RecordRef<'_>| {
+            let value = String::from_utf8_lossy(record.value.unwrap_or_default());
+            let invalid = self.invalid.iter().any(|bad| *bad == value) || compacted && record.key.is_none();
+            if record.timestamp > self.newest_timestamp { Some(32) } else { invalid.then_some(87) }
+        };
+        let all = records(&view, &payload).map(Result::unwrap);
+        (0..).zip(all).filter_map(|(at, record)| Some((at, fault(&record)?))).collect()
     }
 
     fn append(
@@ -253,9 +276,10 @@ impl State {
         }
         let (view, rest) = BatchView::parse(batch).unwrap();
         assert!(rest.is_empty() && view.base_offset() == 0 && view.producer_id() > 1_000);
-        let facts = verify(&view, &VerifyLimits::default()).unwrap();
-        if facts.max_timestamp > self.newest_timestamp {
-            return Err(32);
+        verify(&view, &VerifyLimits::default()).unwrap();
+        // As in Kafka, one bad timestamp gives the whole its code.
+        if let Some(code) = self.offenders(&place.0, batch).into_iter().map(|(_, code)| code).min() {
+            return Err(code);
         }
         let producer = (view.producer_id(), view.producer_epoch());
         let partition = self.topics.get_mut(&place.0).and_then(|all| all.get_mut(place.1 as usize)).ok_or(UNKNOWN)?;

@@ -19,7 +19,9 @@ fn lane_of(batches: &[&[&str]]) -> Lane {
     let mut lane = Lane::default();
     for (tag, values) in batches.iter().enumerate() {
         let bytes = batch_of(values, 100, Compression::None);
-        lane.push(tag as u64, bytes, values.len() as u32, vec![tag as PieceId]);
+        let records = values.len() as u32;
+        let origins = Origins::run(PartitionId(tag as u32), 10, records);
+        lane.push(tag as u64, Recoded { bytes, records, origins }, vec![tag as PieceId]);
     }
     lane
 }
@@ -111,9 +113,105 @@ fn a_batch_too_large_is_cut_within_its_sequences() {
 
     let mut single = lane_of(&[&["only"]]);
     send_all(&mut single, now, ME);
-    assert!(
-        matches!(single.answered(0, Verdict::TooLarge, "", &moment(now)), Outcome::Stalled(why) if why.contains("max.message.bytes"))
+    let rejected = rejected(single.answered(0, Verdict::TooLarge, "large", &moment(now)));
+    assert_eq!((rejected.records, rejected.cause), (vec![(PartitionId(0), 10)], Cause::TooLarge));
+    assert_eq!((rejected.pieces, rejected.why), (vec![0], "large".to_owned()));
+    assert!(single.is_empty());
+}
+
+fn rejected(outcome: Outcome) -> Rejected {
+    if let Outcome::Rejected(rejected) = outcome { rejected } else { panic!("{outcome:?}") }
+}
+
+fn values(sent: &[(u64, i32, Vec<u8>)]) -> Vec<Vec<String>> {
+    sent.iter().map(|(_, _, bytes)| values_of(bytes)).collect()
+}
+
+#[test]
+fn records_that_upstream_names_go_out_of_their_batch() {
+    let now = Instant::now();
+    let mut lane = lane_of(&[&["a", "b", "c", "d"], &["e"]]);
+    send_all(&mut lane, now, ME);
+    lane.blame(0, vec![3, 1, 3, 99]);
+    let out = rejected(lane.answered(0, Verdict::BadRecord, "bad", &moment(now)));
+    assert_eq!(out.records, [(PartitionId(0), 11), (PartitionId(0), 13)]);
+    assert!(out.pieces.is_empty(), "the rest carries it");
+    lane.answered(1, Verdict::SequenceGap, "", &moment(now));
+    // Under the old id, a sequence might mean another batch.
+    assert!(lane.wants_identity(Some(ME)) && send_all(&mut lane, now, ME).is_empty());
+    let sent = send_all(&mut lane, now, Identity { id: 8, epoch: 0 });
+    assert_eq!(
+        (tags(&sent), values(&sent)),
+        (vec![(0, 0), (1, 2)], vec![vec!["a".into(), "c".into()], vec!["e".into()]])
     );
+    assert!(
+        matches!(lane.answered(0, Verdict::Appended, "", &moment(now)), Outcome::Acknowledged { pieces, .. } if pieces == [0])
+    );
+}
+
+#[test]
+fn records_that_upstream_does_not_name_are_found_by_halves() {
+    let now = Instant::now();
+    let mut lane = lane_of(&[&["a", "b", "X", "c", "d"]]);
+    let (mut arrived, mut out, mut id) = (Vec::new(), Vec::new(), 7);
+    for round in 0..20 {
+        let moment = Moment { spare_tag: 1_000 + round * 10, ..moment(now) };
+        for (tag, _, bytes) in send_all(&mut lane, now, Identity { id, epoch: 0 }) {
+            let values = values_of(&bytes);
+            // A broker takes nothing behind what it has refused.
+            let behind = !out.is_empty() && id == 7;
+            let verdict = match values.iter().any(|value| value == "X") {
+                true => Verdict::BadRecord,
+                false if behind => Verdict::SequenceGap,
+                false => Verdict::Appended,
+            };
+            match lane.answered(tag, verdict, "bad", &moment) {
+                Outcome::Rejected(rejected) => out.extend(rejected.records),
+                Outcome::Acknowledged { .. } => arrived.extend(values),
+                _ => {}
+            }
+        }
+        if lane.wants_identity(Some(Identity { id, epoch: 0 })) {
+            id += 1;
+        }
+    }
+    assert_eq!((out, lane.is_empty()), (vec![(PartitionId(0), 12)], true));
+    arrived.sort();
+    assert_eq!(arrived, ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn pieces_wait_for_what_was_before_the_rejected() {
+    let now = Instant::now();
+    let mut lane = lane_of(&[&["a", "b"]]);
+    send_all(&mut lane, now, ME);
+    lane.answered(0, Verdict::TooLarge, "", &moment(now));
+    let sent = send_all(&mut lane, now, ME);
+    assert_eq!(tags(&sent), [(0, 0), (1_000, 1)]);
+    let out = rejected(lane.answered(1_000, Verdict::TooLarge, "", &moment(now)));
+    assert!(out.pieces.is_empty());
+    assert!(
+        matches!(lane.answered(0, Verdict::Appended, "", &moment(now)), Outcome::Acknowledged { pieces, .. } if pieces == [0])
+    );
+}
+
+#[test]
+fn only_the_timestamps_that_upstream_names_are_shifted() {
+    let now = Instant::now();
+    let mut lane = lane_of(&[&["a", "b", "c", "d"], &["e"]]);
+    send_all(&mut lane, now, ME);
+    lane.blame(0, vec![1, 2]);
+    assert!(matches!(lane.answered(0, Verdict::BadTimestamp, "", &moment(now)), Outcome::Again(Again::Shifted { .. })));
+    lane.answered(1, Verdict::SequenceGap, "", &moment(now));
+    let sent = send_all(&mut lane, now, ME);
+    assert_eq!(tags(&sent), [(0, 0), (1_000, 1), (1_001, 3), (1, 4)]);
+    let newest: Vec<i64> =
+        sent.iter().map(|(_, _, bytes)| BatchView::parse(bytes).unwrap().0.max_timestamp()).collect();
+    assert_eq!(newest, [0, 1_000_000_000_000, 3, 0]);
+    let pieces = |outcome| if let Outcome::Acknowledged { pieces, .. } = outcome { pieces } else { panic!() };
+    let done: Vec<Vec<PieceId>> =
+        [0, 1_000, 1_001].map(|tag| pieces(lane.answered(tag, Verdict::Appended, "", &moment(now)))).to_vec();
+    assert_eq!(done, [vec![], vec![], vec![0]]);
 }
 
 #[test]
@@ -131,11 +229,21 @@ fn refused_timestamps_move_to_now_and_then_back() {
     }
     let wall = 1_000_000_000_000;
     assert_eq!(newest, [1, wall, wall - HOUR_MS, wall - 2 * HOUR_MS]);
-    let last = (0..100).map(|_| {
-        send_all(&mut lane, now, ME);
-        lane.answered(0, Verdict::BadTimestamp, "late", &moment(now))
-    });
-    assert!(last.into_iter().any(|outcome| matches!(outcome, Outcome::Stalled(_))));
+    // No shift helps: each record is found, and rejected.
+    let (mut out, mut identity) = (Vec::new(), ME);
+    for round in 0..200 {
+        let moment = Moment { spare_tag: 1_000 + round * 10, ..moment(now) };
+        if lane.wants_identity(Some(identity)) {
+            identity.id += 1;
+        }
+        for (tag, ..) in send_all(&mut lane, now, identity) {
+            if let Outcome::Rejected(rejected) = lane.answered(tag, Verdict::BadTimestamp, "late", &moment) {
+                assert_eq!(rejected.cause, Cause::Timestamp);
+                out.extend(rejected.records);
+            }
+        }
+    }
+    assert_eq!((out, lane.is_empty()), (vec![(PartitionId(0), 10), (PartitionId(0), 11)], true));
 }
 
 #[test]
