@@ -123,6 +123,11 @@ metrics! {
     counter uplink_bytes_sent "Bytes sent to upstream clusters, without headers of IP and TCP.";
     counter uplink_bytes_received "Bytes received from upstream clusters, without headers of IP and TCP.";
     counter uplink_connects "Connections made to upstream clusters.";
+    counter downlink_records "Records that downlinks brought.";
+    counter downlink_bytes "Bytes of record batches that downlinks brought.";
+    counter downlink_looped "Records left out by downlinks because they had passed this gateway before.";
+    counter downlink_gaps "Offsets that downlinks passed over or went back, as the log upstream was not as it had been.";
+    counter downlink_errors "Failed requests of downlinks.";
 }
 
 #[cfg(test)]

@@ -177,6 +177,35 @@ impl IsDraftFull for ProduceError {
     }
 }
 
+/// Why what a downlink brought was not taken in.
+#[derive(Clone, Debug)]
+pub enum IntakeError {
+    /// The position is not the one that the bringer knew: it must look it up again.
+    Moved,
+    /// The partition is not there (any more).
+    UnknownPartition,
+    /// The store did not take it; [`CommitError::is_transient`] says whether later helps.
+    Store(CommitError),
+}
+
+impl fmt::Display for IntakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Moved => f.write_str("the position has moved meanwhile"),
+            Self::UnknownPartition => f.write_str("the topic has no such partition"),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for IntakeError {}
+
+impl From<CommitError> for IntakeError {
+    fn from(error: CommitError) -> Self {
+        Self::Store(error)
+    }
+}
+
 /// Why offsets were not committed.
 #[derive(Clone, Debug)]
 pub enum OffsetError {

@@ -44,6 +44,11 @@ pub struct Setting {
 const ABOUT: [(&str, ValueKind, &str); TopicConfig::KEYS.len()] = {
     use ValueKind::{Boolean, Int, Long, Text};
     [
+        (
+            "brooklet.forward",
+            Text,
+            "Whether uplinks follow it by any pattern (always), or only if they name it (named).",
+        ),
         ("brooklet.key", Text, "The key of native records that bring none: client-id or none."),
         ("brooklet.on.full", Text, "At the store's bound: evict-oldest, or refuse what is new."),
         ("brooklet.priority", Int, "0 to 9: what has a higher one is kept longer."),

@@ -10,6 +10,9 @@ use crate::limits;
 use crate::record::Compression;
 use crate::store::{OnFull, PartitionId};
 
+/// The setting that keeps a topic from uplinks that don't name it, and its value then.
+pub const FORWARD_KEY: &str = "brooklet.forward";
+pub const FORWARD_NAMED: &str = "named";
 /// What is kept of the topic that tells of losses, unless it is configured by name.
 const LOSSES_BYTES: u64 = 4 << 20;
 
@@ -131,6 +134,9 @@ pub struct TopicConfig {
     pub expire_unforwarded: bool,
     /// `brooklet.urgent`: records are committed at once, whatever the commit window and the flash budget.
     pub urgent: bool,
+    /// `brooklet.forward`: whether uplinks follow the topic by any pattern (`always`) or only where its whole name stands
+    /// in `topics` (`named`), as is the rule for what came down from a cluster.
+    pub forward_named_only: bool,
 }
 
 impl Default for TopicConfig {
@@ -149,6 +155,7 @@ impl Default for TopicConfig {
             on_full: OnFull::EvictOldest,
             expire_unforwarded: false,
             urgent: false,
+            forward_named_only: false,
         }
     }
 }
@@ -177,7 +184,8 @@ impl TopicConfig {
     }
 
     /// Every configuration a topic has, in the order they are described.
-    pub const KEYS: [&'static str; 13] = [
+    pub const KEYS: [&'static str; 14] = [
+        "brooklet.forward",
         "brooklet.key",
         "brooklet.on.full",
         "brooklet.priority",
@@ -256,6 +264,13 @@ impl TopicConfig {
                     _ => return Err(format!("{key}={value}: one of keep, delete")),
                 };
             }
+            FORWARD_KEY => {
+                self.forward_named_only = match value {
+                    "always" => false,
+                    FORWARD_NAMED => true,
+                    _ => return Err(format!("{key}={value}: one of always, named")),
+                };
+            }
             "brooklet.urgent" => {
                 self.urgent = value.parse().map_err(|_| format!("{key}={value}: one of true, false"))?;
             }
@@ -295,6 +310,7 @@ impl TopicConfig {
             },
             "brooklet.retention.unforwarded" => if self.expire_unforwarded { "delete" } else { "keep" }.to_owned(),
             "brooklet.urgent" => self.urgent.to_string(),
+            FORWARD_KEY => if self.forward_named_only { FORWARD_NAMED } else { "always" }.to_owned(),
             _ => return None,
         })
     }
@@ -390,6 +406,7 @@ mod tests {
             ("brooklet.on.full", "drop"),
             ("brooklet.retention.unforwarded", "true"),
             ("brooklet.urgent", "yes"),
+            ("brooklet.forward", "never"),
             ("no.such.thing", "1"),
         ] {
             let text = config.set(key, value).expect_err(key);

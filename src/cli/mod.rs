@@ -28,6 +28,7 @@ mod bench;
 mod client_name;
 mod consume;
 mod demo;
+mod downlink;
 mod export;
 mod fsck;
 mod group;
@@ -75,6 +76,10 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &uplink::CHECK, run: |args| uplink::check(&uplink::CheckArgs::parse(args)?) },
     Command { spec: &uplink::PAUSE, run: |args| uplink::pause(&uplink::NameArgs::parse(args)?) },
     Command { spec: &uplink::RESUME, run: |args| uplink::resume(&uplink::NameArgs::parse(args)?) },
+    Command { spec: &downlink::STATUS, run: |args| downlink::status(&downlink::StatusArgs::parse(args)?) },
+    Command { spec: &downlink::CHECK, run: |args| downlink::check(&downlink::CheckArgs::parse(args)?) },
+    Command { spec: &downlink::PAUSE, run: |args| downlink::pause(&downlink::NameArgs::parse(args)?) },
+    Command { spec: &downlink::RESUME, run: |args| downlink::resume(&downlink::NameArgs::parse(args)?) },
     Command { spec: &status::SPEC, run: |args| status::run(&status::StatusArgs::parse(args)?) },
     Command { spec: &losses::SPEC, run: |args| losses::run(&losses::LossesArgs::parse(args)?) },
     Command { spec: &check::SPEC, run: |args| check::run(&check::CheckArgs::parse(args)?) },

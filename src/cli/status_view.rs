@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
+    downlink,
     table::Table,
     term::{human_bytes, human_count, human_duration},
     topic::followers,
     when,
 };
 use crate::{
-    gateway::status::{GatewayStatus, Loss, StoreFigures},
+    gateway::status::{GatewayStatus, Loss, StoreFigures, TopicFigures},
     uplink::{UplinkState, UplinkStatus},
 };
 
@@ -32,6 +33,10 @@ pub(super) fn render(status: &GatewayStatus, earlier: Option<&GatewayStatus>) ->
     if !status.uplinks.is_empty() {
         out.push('\n');
         out.push_str(&uplinks(&status.uplinks, status.time_ms));
+    }
+    if !status.downlinks.is_empty() {
+        out.push('\n');
+        out.push_str(&downlink::table(&status.downlinks, status.time_ms));
     }
     let unforwarded: Vec<&Loss> = status.losses.iter().filter(|loss| !loss.uplink.is_empty()).collect();
     if !unforwarded.is_empty() {
@@ -160,7 +165,14 @@ fn problems(status: &GatewayStatus) -> Vec<String> {
         problems.push(format!("{} says that its life is nearly used up: replace it", flash.device));
     }
     status.uplinks.iter().for_each(|uplink| problems.extend(stalls(uplink)));
-    let unfollowed = status.topics.iter().filter(|topic| !topic.internal && topic.followed_by.is_empty()).count();
+    status.downlinks.iter().for_each(|downlink| problems.extend(downlink::stalls(downlink)));
+    // What comes down is not meant to go up.
+    let comes_down = |name: &str| {
+        let partitions = status.downlinks.iter().flat_map(|downlink| &downlink.partitions);
+        partitions.into_iter().any(|partition| partition.local_topic == name)
+    };
+    let is_left = |topic: &&TopicFigures| !topic.internal && topic.followed_by.is_empty() && !comes_down(&topic.name);
+    let unfollowed = status.topics.iter().filter(is_left).count();
     if unfollowed > 0 && !status.uplinks.is_empty() {
         problems.push(format!("{} without an uplink that follows (see below)", counted(unfollowed as u64, "topic")));
     }

@@ -197,14 +197,22 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), CliError> {
             }
         }
     })?;
-    let lines = read_check(&text);
+    show_check(&text, args.json)
+}
+
+/// Prints what a check has told.
+///
+/// # Errors
+/// Something would not work, or there was nothing to check.
+pub(super) fn show_check(text: &str, as_json: bool) -> Result<(), CliError> {
+    let lines = read_check(text);
     if lines.is_empty() {
-        return Err(CliError::Failed("no uplink is configured; nothing to check".to_owned()));
+        return Err(CliError::Failed("none is configured; nothing to check".to_owned()));
     }
-    if args.json {
+    if as_json {
         term::print(&format!("{}\n", json::array(lines.iter().map(Line::to_json))))?;
     } else {
-        term::print(&text)?;
+        term::print(text)?;
     }
     if lines.iter().any(|line| line.severity == "FAIL") { Err(CliError::FailedAsShown) } else { Ok(()) }
 }

@@ -48,6 +48,7 @@ impl Config {
                 host: HostSourceConfig { enabled: false, interval: Duration::ZERO, topic: String::new() },
             },
             uplinks: BTreeMap::new(),
+            downlinks: BTreeMap::new(),
             log: LogConfig { level: LevelFilter::Off },
             clock: ClockConfig { trust: ClockTrust::Never },
         }
@@ -102,6 +103,7 @@ fn blank_topic() -> TopicSettings {
         on_full: OnFull::EvictOldest,
         unforwarded: Unforwarded::Keep,
         urgent: false,
+        forward: Forward::Always,
     }
 }
 

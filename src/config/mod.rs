@@ -6,7 +6,7 @@
 //! | `value`, `units`, `pattern` | one value: text to checked type, canonical spelling |
 //! | `layers`, `file` | files, variables and flags to a list of assignments with their origin |
 //! | `resolve`, `relations` | assignments to [`Config`]: unknown keys, ranges, contradictions between keys |
-//! | `types`, `link`, `blank` | the final types |
+//! | `types`, `link`, `downlink`, `blank` | the final types |
 //! | `report` | what holds and where it came from; the reference |
 //! | `last_good` | the configuration to fall back to |
 //!
@@ -14,6 +14,7 @@
 //! error, a report or Debug; nothing below this room parses configuration text.
 
 mod blank;
+mod downlink;
 mod error;
 mod file;
 mod keys;
@@ -34,6 +35,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub use downlink::{DownlinkConfig, DownlinkFrom, DownlinkPartitioning, OutOfRange};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use last_good::{last_good_path, load_last_good, save_last_good};
 pub use layers::{Flag, Layers, variable_name};

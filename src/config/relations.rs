@@ -1,6 +1,7 @@
 //! Relations between keys: what no key can check alone.
 
 use super::{
+    downlink::DownlinkConfig,
     error::{ConfigError, Origin},
     resolve::Effective,
     types::{Config, DiskBudget, UplinkConfig},
@@ -18,6 +19,9 @@ pub(super) fn check(config: &Config, effective: &[Effective]) -> Vec<ConfigError
     found.listeners(config);
     for (name, uplink) in &config.uplinks {
         found.uplink(name, uplink);
+    }
+    for (name, downlink) in &config.downlinks {
+        found.downlink(config, name, downlink);
     }
     found.errors
 }
@@ -93,6 +97,25 @@ impl Relations<'_> {
         }
         if uplink.topics.is_empty() {
             self.refuse(&format!("uplink.{name}.topics"), "must name at least one topic or pattern");
+        }
+    }
+
+    fn downlink(&mut self, config: &Config, name: &str, downlink: &DownlinkConfig) {
+        let key = |key: &str| format!("downlink.{name}.{key}");
+        if config.uplinks.contains_key(name) {
+            self.refuse(&key("bootstrap"), "an uplink has this name: choose another");
+        }
+        if downlink.backoff_min > downlink.backoff_max {
+            self.refuse(&key("backoff.min"), "must be at most backoff.max");
+        }
+        if downlink.proxy_auth.is_some() && downlink.proxy.is_none() {
+            self.refuse(&key("proxy_auth"), "needs a proxy to show it to");
+        }
+        if downlink.topics.iter().any(|topic| !topic.merges_topics()) {
+            self.refuse(&key("topics"), "these are names at the centre: only {gateway} is replaced in them");
+        }
+        if downlink.topics.len() > 1 && downlink.topic.merges_topics() {
+            self.refuse(&key("topic"), "several topics would come into one: put {topic} into the name");
         }
     }
 

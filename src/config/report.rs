@@ -2,7 +2,8 @@
 
 use super::{
     Loaded,
-    keys::{GLOBAL, Key, RESERVED, TOPIC, UPLINK},
+    downlink::DownlinkConfig,
+    keys::{DOWNLINK, GLOBAL, Key, RESERVED, TOPIC, UPLINK},
     types::{Config, UplinkConfig},
     value::Raw,
 };
@@ -37,6 +38,8 @@ pub fn reference() -> String {
         "\n# One table for each uplink; NAME has letters, digits, '_' and '-', and its cursors are kept by it.\n",
     );
     scope(&mut out, "uplink.NAME.", UPLINK, UplinkConfig::blank());
+    out.push_str("\n# One table for each downlink; NAME as for an uplink, and none that an uplink has.\n");
+    scope(&mut out, "downlink.NAME.", DOWNLINK, DownlinkConfig::blank());
     out.push_str("\n# Refused until a later version gives them a meaning:\n");
     for (path, what) in RESERVED {
         out.push_str(&format!("#   [{}]  {what}\n", path.join(".").replace('*', "NAME")));

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::{
+    downlink::DownlinkConfig,
     error::{ConfigError, Origin},
     file::Assignment,
-    keys::{GLOBAL, Key, RESERVED, TOPIC, UPLINK},
+    keys::{DOWNLINK, GLOBAL, Key, RESERVED, TOPIC, UPLINK},
     pattern::is_name_char,
     suggest::nearest,
     types::{Config, TopicSettings, UplinkConfig},
@@ -63,7 +64,7 @@ pub(super) fn resolve(assignments: &[Assignment]) -> Resolved {
     for assignment in assignments {
         sorted.sort(assignment);
     }
-    let Sorted { global, topic_defaults, topics, uplinks, mut errors, .. } = sorted;
+    let Sorted { global, topic_defaults, topics, uplinks, downlinks, mut errors, .. } = sorted;
     let mut config = Config::blank();
     let mut effective = Vec::new();
     let mut settle = Settle { effective: &mut effective, errors: &mut errors };
@@ -77,15 +78,13 @@ pub(super) fn resolve(assignments: &[Assignment]) -> Resolved {
     }
     for (name, found) in uplinks {
         let mut uplink = UplinkConfig::blank();
-        settle.whole(&format!("uplink.{}.", bare_or_quoted(&name)), UPLINK, &found.values, &mut uplink);
-        if let (Some(origin), true) = (&found.named_at, uplink.bootstrap.is_empty()) {
-            let key = format!("uplink.{name}.bootstrap");
-            let set = found.values.iter().any(|found| found.name == "bootstrap");
-            if !set {
-                settle.errors.push(ConfigError::at(origin, &key, "must be set: the Kafka brokers to ask first"));
-            }
-        }
+        settle.link("uplink", &name, UPLINK, &found, &mut uplink);
         config.uplinks.insert(name, uplink);
+    }
+    for (name, found) in downlinks {
+        let mut downlink = DownlinkConfig::blank();
+        settle.link("downlink", &name, DOWNLINK, &found, &mut downlink);
+        config.downlinks.insert(name, downlink);
     }
     Resolved { config, effective, errors }
 }
@@ -97,8 +96,9 @@ struct Found<'a> {
     origin: &'a Origin,
 }
 
+/// What was found of an uplink or a downlink.
 #[derive(Default)]
-struct FoundUplink<'a> {
+struct FoundLink<'a> {
     named_at: Option<&'a Origin>,
     values: Vec<Found<'a>>,
 }
@@ -109,7 +109,8 @@ struct Sorted<'a> {
     global: Vec<Found<'a>>,
     topic_defaults: Vec<Found<'a>>,
     topics: BTreeMap<String, Vec<Found<'a>>>,
-    uplinks: BTreeMap<String, FoundUplink<'a>>,
+    uplinks: BTreeMap<String, FoundLink<'a>>,
+    downlinks: BTreeMap<String, FoundLink<'a>>,
     errors: Vec<ConfigError>,
     /// Reserved sections already told of.
     reserved_told: Vec<(usize, Origin)>,
@@ -132,7 +133,9 @@ impl<'a> Sorted<'a> {
                 }));
             }
             (["topic", ..], Some(raw)) => self.sort_topic(joined.trim_start_matches("topic."), raw, origin),
-            (["uplink", name, rest @ ..], raw) => self.sort_uplink(name, &rest.join("."), raw.as_ref(), origin),
+            ([kind @ ("uplink" | "downlink"), name, rest @ ..], raw) => {
+                self.sort_link(kind, name, &rest.join("."), raw.as_ref(), origin);
+            }
             (_, None) if is_section(&joined) => {}
             _ => self.refuse_unknown(&joined, origin),
         }
@@ -160,25 +163,29 @@ impl<'a> Sorted<'a> {
         self.topics.entry(topic.to_owned()).or_default().push(Found { name, raw, origin });
     }
 
-    fn sort_uplink(&mut self, uplink: &str, rest: &str, raw: Option<&'a Raw>, origin: &'a Origin) {
-        let full = format!("uplink.{uplink}{}{rest}", if rest.is_empty() { "" } else { "." });
-        let key = UPLINK.iter().find(|key| key.name == rest);
+    /// `kind` is `uplink` or `downlink`.
+    fn sort_link(&mut self, kind: &str, name: &str, rest: &str, raw: Option<&'a Raw>, origin: &'a Origin) {
+        let full = format!("{kind}.{name}{}{rest}", if rest.is_empty() { "" } else { "." });
+        let key = link_keys(kind).find(|key| *key == rest);
         if rest.is_empty() && raw.is_some() {
-            let problem = format!("uplinks are tables: [uplink.{uplink}] with bootstrap = [\"HOST:PORT\"]");
+            let problem = format!("{kind}s are tables: [{kind}.{name}] with bootstrap = [\"HOST:PORT\"]");
             return self.errors.push(ConfigError::at(origin, &full, problem));
         }
         if key.is_none() && !rest.is_empty() {
             return self.refuse_unknown(&full, origin);
         }
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-        if uplink.is_empty() || uplink.len() > UPLINK_NAME_BYTES_MAX || !uplink.chars().all(legal) {
-            let problem = format!("an uplink's name has 1 to {UPLINK_NAME_BYTES_MAX} letters, digits, '_' or '-'");
+        if name.is_empty() || name.len() > UPLINK_NAME_BYTES_MAX || !name.chars().all(legal) {
+            let article = if kind == "uplink" { "an" } else { "a" };
+            let problem =
+                format!("{article} {kind}'s name has 1 to {UPLINK_NAME_BYTES_MAX} letters, digits, '_' or '-'");
             return self.errors.push(ConfigError::at(origin, &full, problem));
         }
-        let entry = self.uplinks.entry(uplink.to_owned()).or_default();
+        let links = if kind == "uplink" { &mut self.uplinks } else { &mut self.downlinks };
+        let entry = links.entry(name.to_owned()).or_default();
         entry.named_at.get_or_insert(origin);
-        if let (Some(key), Some(raw)) = (key, raw) {
-            entry.values.push(Found { name: key.name, raw, origin });
+        if let (Some(name), Some(raw)) = (key, raw) {
+            entry.values.push(Found { name, raw, origin });
         }
     }
 
@@ -214,6 +221,18 @@ struct Settle<'s> {
 }
 
 impl Settle<'_> {
+    /// Every key of an uplink or downlink; what has no default must have been found.
+    fn link<T>(&mut self, kind: &str, name: &str, scope: &'static [Key<T>], found: &FoundLink<'_>, into: &mut T) {
+        self.whole(&format!("{kind}.{}.", bare_or_quoted(name)), scope, &found.values, into);
+        let Some(origin) = found.named_at else { return };
+        let is_found = |key: &Key<T>| found.values.iter().any(|found| found.name == key.name);
+        for key in scope.iter().filter(|key| key.default.is_none() && !is_found(key)) {
+            let what = if key.name == "bootstrap" { "the Kafka brokers to ask first" } else { "what to bring" };
+            let problem = format!("must be set: {what}");
+            self.errors.push(ConfigError::at(origin, &format!("{kind}.{name}.{}", key.name), problem));
+        }
+    }
+
     /// Every key of the scope: its default, then what was found.
     fn whole<T>(&mut self, prefix: &str, scope: &'static [Key<T>], found: &[Found<'_>], into: &mut T) {
         for key in scope {
@@ -251,6 +270,14 @@ impl Settle<'_> {
     }
 }
 
+/// The keys of an uplink or a downlink.
+fn link_keys(kind: &str) -> Box<dyn Iterator<Item = &'static str>> {
+    match kind {
+        "uplink" => Box::new(UPLINK.iter().map(|key| key.name)),
+        _ => Box::new(DOWNLINK.iter().map(|key| key.name)),
+    }
+}
+
 /// The reserved section a path lies in.
 fn reserved(path: &[String]) -> Option<usize> {
     let inside = |pattern: &[&str]| {
@@ -262,7 +289,7 @@ fn reserved(path: &[String]) -> Option<usize> {
 /// Whether keys lie below this path.
 fn is_section(joined: &str) -> bool {
     let below = |name: &str| name.strip_prefix(joined).is_some_and(|rest| rest.starts_with('.'));
-    joined == "uplink"
+    matches!(joined, "uplink" | "downlink")
         || GLOBAL.iter().any(|key| below(key.name))
         || TOPIC.iter().any(|key| below(&format!("topic.{}", key.name)))
         || joined.strip_prefix("topic.").is_some_and(|name| name.chars().all(is_name_char))
@@ -270,9 +297,12 @@ fn is_section(joined: &str) -> bool {
 
 /// The key that was probably meant, spelled whole.
 fn suggestion(joined: &str) -> Option<String> {
-    if let Some((name, rest)) = joined.strip_prefix("uplink.").and_then(|rest| rest.split_once('.')) {
-        let meant = nearest(rest, UPLINK.iter().map(|key| key.name))?;
-        return Some(format!("uplink.{name}.{meant}"));
+    for kind in ["uplink", "downlink"] {
+        let below = joined.strip_prefix(kind).and_then(|rest| rest.strip_prefix('.'));
+        if let Some((name, rest)) = below.and_then(|rest| rest.split_once('.')) {
+            let meant = nearest(rest, link_keys(kind))?;
+            return Some(format!("{kind}.{name}.{meant}"));
+        }
     }
     let mut topic_keys: Vec<String> = TOPIC.iter().map(|key| format!("topic.{}", key.name)).collect();
     if let Some(rest) = joined.strip_prefix("topic.") {

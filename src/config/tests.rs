@@ -282,10 +282,43 @@ fn variables_of_others_are_passed_over_and_slips_refused() {
 }
 
 #[test]
+fn a_downlink_has_defaults_and_says_what_it_needs() {
+    let text = "[downlink.d]\nbootstrap = [\"k:1\"]\ntopics = [\"commands\"]";
+    let config = load_text(text).unwrap().config;
+    let topics = config.downlinks["d"].topics.clone();
+    let expected = DownlinkConfig { topics, ..DownlinkConfig::from(vec![HostPort { host: "k".to_owned(), port: 1 }]) };
+    assert_eq!(config.downlinks["d"], expected);
+    assert_eq!((expected.from, expected.out_of_range), (DownlinkFrom::Latest, OutOfRange::Earliest));
+    for (text, said) in [
+        ("[downlink.d]\nbootstrap = [\"k:1\"]", "downlink.d.topics: must be set: what to bring"),
+        ("[downlink.d]\ntopics = [\"c\"]", "downlink.d.bootstrap: must be set: the Kafka brokers to ask first"),
+        ("downlink.d = 1", "downlinks are tables"),
+        ("[downlink.\"a b\"]\nbootstrap = [\"k:1\"]\ntopics = [\"c\"]", "a downlink's name has 1 to 64"),
+        ("[downlink.d]\nbootstrap = [\"k:1\"]\ntopic = [\"c\"]", "downlink.d.topic"),
+        ("[downlink.d]\nbootstrap = [\"k:1\"]\ntopics = [\"{topic}\"]", "only {gateway} is replaced"),
+        (
+            "[downlink.d]\nbootstrap = [\"k:1\"]\ntopics = [\"a\", \"b\"]\ntopic = \"c\"",
+            "several topics would come into one",
+        ),
+        ("[downlink.d]\nbootstrap = [\"k:1\"]\ntopics = [\"c\"]\nfrom = \"24h\"", "\"latest\", \"earliest\" or a time"),
+        ("[downlink.d]\nbootstrap = [\"k:1\"]\ntopics = [\"c\"]\nform = \"latest\"", "did you mean downlink.d.from?"),
+        ("[downlink.d]\nbootstrap = [\"k:1\"]\ntopics = [\"c\"]\nsasl.user = \"u\"", "authentication"),
+        (
+            "[uplink.d]\nbootstrap = [\"k:1\"]\n[downlink.d]\nbootstrap = [\"k:1\"]\ntopics = [\"c\"]",
+            "an uplink has this name",
+        ),
+    ] {
+        let errors = load_text(text).unwrap_err().to_string();
+        assert!(errors.contains(said), "{errors}");
+    }
+}
+
+#[test]
 fn the_report_is_itself_the_same_configuration() {
     let first = load_text(
         "data_dir = \"/var/lib/b\"\nstore.max_bytes = \"40%\"\n[topic.\"a.b\"]\nretention.ms = \"90m\"\n\
-         [uplink.c]\nbootstrap = [\"[::1]:9092\"]\ntopic = \"{gateway}.{topic}\"\ncreate_partitions = 6",
+         [uplink.c]\nbootstrap = [\"[::1]:9092\"]\ntopic = \"{gateway}.{topic}\"\ncreate_partitions = 6\n\
+         [downlink.d]\nbootstrap = [\"k:1\"]\ntopics = [\"c-{gateway}\"]\nfrom = \"2026-11-21T20:00:00+01:00\"",
     )
     .unwrap();
     let report = report_text(&first);
@@ -297,12 +330,15 @@ fn the_report_is_itself_the_same_configuration() {
 fn the_reference_uncommented_is_the_default_configuration() {
     let uncommented: String = reference()
         .lines()
-        .filter(|line| !line.starts_with("# ") && !line.contains("uplink.NAME"))
+        .filter(|line| !line.starts_with("# ") && !line.contains("link.NAME"))
         .map(|line| format!("{}\n", line.trim_start_matches('#')))
         .collect();
     assert_eq!(load_text(&uncommented).unwrap().config, Config::default());
     for key in keys::UPLINK {
         assert!(reference().contains(&format!("\n#uplink.NAME.{} =", key.name)));
+    }
+    for key in keys::DOWNLINK {
+        assert!(reference().contains(&format!("\n#downlink.NAME.{} =", key.name)));
     }
 }
 

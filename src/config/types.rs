@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 use crate::limits::is_internal_topic;
 
 use super::{
+    downlink::DownlinkConfig,
     link::LinkConfig,
     pattern::{TopicPattern, TopicTemplate},
     value::words,
@@ -26,6 +27,8 @@ pub struct Config {
     pub source: SourceConfig,
     /// By name; the name is part of the durable cursor's key.
     pub uplinks: BTreeMap<String, UplinkConfig>,
+    /// By name, which no uplink has; the name is part of the durable positions' keys.
+    pub downlinks: BTreeMap<String, DownlinkConfig>,
     pub log: LogConfig,
     pub clock: ClockConfig,
 }
@@ -208,6 +211,18 @@ pub struct TopicSettings {
     pub unforwarded: Unforwarded,
     /// Whether records are committed at once, whatever the commit window and the flash budget.
     pub urgent: bool,
+    /// Which uplinks follow it.
+    pub forward: Forward,
+}
+
+words! {
+    /// `forward` of a topic.
+    pub enum Forward {
+        /// Those of which a pattern matches its name.
+        Always = "always",
+        /// Those that have its whole name in `topics`. A downlink sets this on its topics.
+        Named = "named",
+    }
 }
 
 words! {
@@ -315,6 +330,12 @@ impl UplinkConfig {
         let wanted =
             self.topics.iter().any(|pattern| pattern.matches(topic) && (!internal || pattern.names_internal()));
         wanted && !self.exclude.iter().any(|pattern| pattern.matches(topic))
+    }
+
+    /// Whether the topic's whole name stands in `topics`.
+    #[must_use]
+    pub fn names(&self, topic: &str) -> bool {
+        self.topics.iter().any(|pattern| pattern.as_str() == topic)
     }
 }
 

@@ -91,6 +91,7 @@ pub(super) enum Kind<T: 'static> {
     HostPorts(fn(&mut T, Vec<HostPort>)),
     Patterns(fn(&mut T, Vec<TopicPattern>)),
     Template(fn(&mut T, TopicTemplate)),
+    Templates(fn(&mut T, Vec<TopicTemplate>)),
     /// A text with a grammar of its own.
     Special(Special<T>),
     /// A list of such texts; empty for `word`.
@@ -151,6 +152,7 @@ impl<T> Kind<T> {
             Kind::HostPorts(set) => put(*set, into, self.list(raw, true, host_port)),
             Kind::Patterns(set) => put(*set, into, self.list(raw, false, TopicPattern::parse)),
             Kind::Template(set) => put(*set, into, self.template(raw)),
+            Kind::Templates(set) => put(*set, into, self.list(raw, true, TopicTemplate::parse)),
             Kind::Special(special) => {
                 (special.set)(into, self.text(raw)?).map(|shown| quoted(&shown)).ok_or_else(|| self.must())
             }
@@ -194,6 +196,7 @@ impl<T> Kind<T> {
             Kind::HostPorts(_) => "a list of hosts with port, such as [\"kafka-1:9092\", \"kafka-2:9092\"]".to_owned(),
             Kind::Patterns(_) => "a list of topic patterns, such as [\"sensor-*\", \"alarms\"]".to_owned(),
             Kind::Template(_) => "a topic name in which {topic} and {gateway} are replaced".to_owned(),
+            Kind::Templates(_) => "a list of topic names, such as [\"commands\", \"config-{gateway}\"]".to_owned(),
             Kind::Special(special) => special.allowed.to_owned(),
             Kind::Windows { word, .. } => {
                 format!("\"{word}\" or a list of times, such as [\"Mon-Fri 22:00-06:00\", \"Sat Sun\"]")

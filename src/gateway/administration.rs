@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::downlinks::Downlinks;
 use super::status::{
     Amount, DeletedTopicFigures, FlashFigures, Follower, GatewayStatus, Loss, PartitionFigures, StoreFigures,
     TopicFigures,
@@ -22,6 +23,7 @@ pub(super) struct GatewayAdministration {
     id: String,
     broker: Broker,
     uplinks: Arc<Uplinks>,
+    downlinks: Arc<Downlinks>,
     native: Option<SocketAddr>,
     kafka: Option<SocketAddr>,
     started: Instant,
@@ -31,11 +33,11 @@ impl GatewayAdministration {
     pub(super) fn new(
         id: &str,
         broker: Broker,
-        uplinks: Arc<Uplinks>,
+        (uplinks, downlinks): (Arc<Uplinks>, Arc<Downlinks>),
         native: Option<SocketAddr>,
         kafka: Option<SocketAddr>,
     ) -> Self {
-        Self { id: id.to_owned(), broker, uplinks, native, kafka, started: Instant::now() }
+        Self { id: id.to_owned(), broker, uplinks, downlinks, native, kafka, started: Instant::now() }
     }
 }
 
@@ -58,6 +60,7 @@ impl Administration for GatewayAdministration {
             store: figures,
             topics: self.broker.topics().iter().map(|topic| self.topic(topic, &losses)).collect(),
             uplinks: self.uplinks.statuses(),
+            downlinks: self.downlinks.statuses(),
             deleted_topics: store.deleted_topics().into_iter().map(deleted).collect(),
             losses: store.removals().iter().chain(&losses).map(|loss| self.loss(loss)).collect(),
             metrics: metrics.iter().map(|reading| (reading.name.to_owned(), reading.value)).collect(),
@@ -70,7 +73,16 @@ impl Administration for GatewayAdministration {
         action: UplinkAction,
         name: &'a str,
     ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>> {
-        Box::pin(self.uplinks.act(&self.broker, action, name))
+        Box::pin(async move {
+            if self.downlinks.has(name) {
+                return Ok(self.downlinks.act(action, name).await);
+            }
+            let mut said = self.uplinks.act(&self.broker, action, name).await?;
+            if action == UplinkAction::Check && name.is_empty() {
+                said.push_str(&self.downlinks.act(action, name).await);
+            }
+            Ok(said)
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! their positions; the store commits what waits, and closes. Everything acknowledged is kept.
 
 mod administration;
+mod downlinks;
 mod local;
 mod settings;
 pub mod status;
@@ -32,6 +33,7 @@ use crate::store::clock::RealClock;
 use crate::store::disk::{Disk, RealDisk};
 use crate::store::{EngineHandle, Store};
 
+use downlinks::Downlinks;
 use uplinks::Uplinks;
 
 pub use local::SOCKET_NAME;
@@ -93,11 +95,14 @@ impl Gateway {
         let shutdown = Shutdown::default();
         let mut parts = Parts { executor: &executor, shutdown: &shutdown, alive };
         let uplinks = Arc::new(Uplinks::start(&executor, config, &id, &broker));
-        let bound = future::block_on(parts.listen(config, &id, &broker, Arc::clone(&uplinks)))?;
+        let downlinks = Arc::new(Downlinks::start(&executor, config, &id, &broker));
+        let links = (Arc::clone(&uplinks), Arc::clone(&downlinks));
+        let bound = future::block_on(parts.listen(config, &id, &broker, links))?;
         parts.spawn({
             let shutdown = shutdown.clone();
             async move {
                 shutdown.wait().await;
+                downlinks.stop().await;
                 uplinks.stop().await;
             }
         });
@@ -219,7 +224,7 @@ impl Parts<'_> {
         config: &Config,
         id: &str,
         broker: &Broker,
-        uplinks: Arc<Uplinks>,
+        (uplinks, downlinks): (Arc<Uplinks>, Arc<Downlinks>),
     ) -> Result<Bound, String> {
         let native = &config.listen.native;
         let native_listener = bind(native.enabled, native.addr, "listen.native.addr").await?;
@@ -231,7 +236,7 @@ impl Parts<'_> {
         let administration = Arc::new(administration::GatewayAdministration::new(
             id,
             broker.clone(),
-            uplinks,
+            (uplinks, downlinks),
             bound.native,
             bound.kafka,
         ));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::broker::{Acks, BrokerOptions, Defaults, KeyDefault, TimestampType, TopicConfig};
 use crate::config::{
-    self, AcksOne, ClockTrust, Config, DefaultKey, DiskBudget, KafkaListenConfig, NativeListenConfig, OnFull,
+    self, AcksOne, ClockTrust, Config, DefaultKey, DiskBudget, Forward, KafkaListenConfig, NativeListenConfig, OnFull,
     StoreMedium, TimestampType as ConfigTimestampType, TopicCompression, TopicSettings, Unforwarded,
 };
 use crate::listen::kafka::KafkaOptions;
@@ -118,6 +118,7 @@ fn topic(settings: &TopicSettings) -> TopicConfig {
         on_full: on_full(settings.on_full),
         expire_unforwarded: settings.unforwarded == Unforwarded::Delete,
         urgent: settings.urgent,
+        forward_named_only: settings.forward == Forward::Named,
     }
 }
 

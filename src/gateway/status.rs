@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::uplink::UplinkStatus;
+use crate::uplink::{DownlinkStatus, UplinkStatus};
 
 /// A gateway as of now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub struct GatewayStatus {
     pub topics: Vec<TopicFigures>,
     /// By name.
     pub uplinks: Vec<UplinkStatus>,
+    /// By name.
+    pub downlinks: Vec<DownlinkStatus>,
     /// The loss ledger: what went, and what of it an uplink had not forwarded.
     pub losses: Vec<Loss>,
     /// The accounts of deleted topics, oldest first; of the last 64.

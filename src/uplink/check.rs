@@ -14,6 +14,7 @@ use super::options::UplinkOptions;
 use super::sending::verdict::remedy;
 use super::upkeep::explain;
 use crate::broker::Topic;
+use crate::config::HostPort;
 use crate::kafka::error_code::{ErrorCode, Shown};
 use crate::store::clock::WALL_FLOOR_MS;
 
@@ -51,10 +52,10 @@ impl fmt::Display for Finding {
 
 /// The findings so far.
 #[derive(Default)]
-struct Findings(Vec<Finding>);
+pub(super) struct Findings(pub(super) Vec<Finding>);
 
 impl Findings {
-    fn add(&mut self, severity: Severity, what: &'static str, text: impl fmt::Display) {
+    pub(super) fn add(&mut self, severity: Severity, what: &'static str, text: impl fmt::Display) {
         self.0.push(Finding { severity, what, text: text.to_string() });
     }
 }
@@ -74,7 +75,7 @@ async fn examine(
 ) -> Vec<Finding> {
     let mut findings = Findings::default();
     let dialer = Dialer::new(executor, options, &Arc::default());
-    if !reach(options, &dialer, &mut findings).await {
+    if !reach(&options.config.bootstrap, &dialer, &mut findings).await {
         return findings.0;
     }
     let mut cluster = Cluster::new(dialer, options.config.bootstrap.clone());
@@ -101,9 +102,9 @@ async fn examine(
 }
 
 /// Names and ports. Whether any bootstrap broker can be reached.
-async fn reach(options: &UplinkOptions, dialer: &Dialer, findings: &mut Findings) -> bool {
+pub(super) async fn reach(bootstrap: &[HostPort], dialer: &Dialer, findings: &mut Findings) -> bool {
     let mut reached = false;
-    for address in &options.config.bootstrap {
+    for address in bootstrap {
         let candidates = match dial::resolve(address).await {
             Ok(candidates) => candidates,
             Err(error) => {

@@ -23,6 +23,7 @@
 mod backoff;
 mod batches;
 mod check;
+mod downlink;
 mod forward;
 mod gentle;
 mod letters;
@@ -42,6 +43,9 @@ use async_channel::Receiver;
 use smol::{Executor, Task};
 
 pub use check::{Finding, Severity, check};
+pub use downlink::{
+    Downlink, DownlinkCounts, DownlinkOptions, DownlinkPartition, DownlinkState, DownlinkStatus, check_downlink,
+};
 pub use options::UplinkOptions;
 pub use status::{
     BudgetStatus, LastError, LinkStatus, PartitionStatus, StallStatus, UplinkCounts, UplinkState, UplinkStatus,

@@ -8,7 +8,9 @@ use crate::broker::{Follows, validate_name};
 /// The choice of topics, as the broker asks for it.
 pub(super) fn follows(options: &UplinkOptions) -> Follows {
     let config = options.config.clone();
-    Arc::new(move |topic| config.follows(&topic.name))
+    Arc::new(move |topic| {
+        config.follows(&topic.name) && (!topic.config.forward_named_only || config.names(&topic.name))
+    })
 }
 
 /// The name upstream.

@@ -10,6 +10,7 @@
 //! | `scene` | run, crash, open again |
 //! | `cut`, `lives`, `failing`, `heal`, `full`, `slow`, `reader`, `damage` | a kind of fault each |
 //! | `groups` | power cuts among members of a group |
+//! | `intake` | what a downlink brings, with the power cut anywhere |
 //! | `replay`, `long` | seeds replay exactly; runs for hours, runs with planted faults |
 //!
 //! Everything is drawn from a seed and driven by one thread, so a failure prints its seed and happens again with it (see
@@ -37,6 +38,7 @@ mod groups;
 #[path = "../crash_harness/mod.rs"]
 mod harness;
 mod heal;
+mod intake;
 mod lives;
 mod long;
 mod members;

@@ -1,4 +1,4 @@
-//! Brooklet with other people's programs: kcat against its Kafka port, and its uplink into a real Apache Kafka.
+//! Brooklet with other people's programs: kcat against its Kafka port, its uplink into a real Apache Kafka, its downlink out of it.
 //!
 //! `scripts/interop.sh` brings up what is needed and runs these. On their own (`cargo test`) those whose peer is missing
 //! say so and pass.
@@ -12,5 +12,6 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod downlink;
 mod kcat;
 mod uplink;

@@ -25,7 +25,7 @@ const ARRIVAL: Duration = Duration::from_secs(120);
 const PASS_THROUGH_BYTES: usize = 16 << 10;
 
 /// A name that no earlier run has left in the same Kafka.
-fn unique(name: &str) -> String {
+pub(crate) fn unique(name: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     format!("{name}-{seconds}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))

@@ -10,6 +10,7 @@
 
 #[path = "../by_hand/mod.rs"]
 mod by_hand;
+mod downlink;
 mod faithful;
 mod fake;
 mod letters;

@@ -1,10 +1,10 @@
 //! The one table of keys. Parsing, suggestions for unknown keys, `brooklet check` and the reference
 //! (`brooklet check --reference`) all derive from it, so they can't disagree.
 //!
-//! Three scopes: the file itself, `[topic]` with `[topic.NAME]`, and `[uplink.NAME]`. Defaults are written as a user
+//! Four scopes: the file itself, `[topic]` with `[topic.NAME]`, `[uplink.NAME]`, `[downlink.NAME]`. Defaults are written as a user
 //! would write them and take the same way as a user's values. Every change takes effect at the next start.
 //!
-//! A file a scope: `global`, `topic`, `uplink`.
+//! A file a scope: `global`, `topic`, `uplink`, `downlink`.
 
 /// A choice whose words are the enum's own.
 macro_rules! choice {
@@ -20,6 +20,7 @@ macro_rules! choice {
     };
 }
 
+mod downlink;
 mod global;
 mod topic;
 mod uplink;
@@ -27,6 +28,7 @@ mod uplink;
 use std::time::Duration;
 
 use super::value::Kind;
+pub(super) use downlink::DOWNLINK;
 pub(super) use global::GLOBAL;
 pub(super) use topic::TOPIC;
 pub(super) use uplink::UPLINK;
@@ -77,7 +79,9 @@ pub(super) static RESERVED: &[(&[&str], &str)] = &[
     (&["uplink", "*", "tls"], "TLS"),
     (&["uplink", "*", "auth"], "authentication"),
     (&["uplink", "*", "sasl"], "authentication"),
-    (&["downlink"], "the downlink"),
+    (&["downlink", "*", "tls"], "TLS"),
+    (&["downlink", "*", "auth"], "authentication"),
+    (&["downlink", "*", "sasl"], "authentication"),
     (&["streams"], "stream processing"),
 ];
 
@@ -99,6 +103,7 @@ mod tests {
         check_scope(GLOBAL);
         check_scope(TOPIC);
         check_scope(UPLINK);
+        check_scope(DOWNLINK);
     }
 
     /// `[topic]` holds defaults and topics alike: no key may read as a topic's name plus another key.

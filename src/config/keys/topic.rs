@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::{
-    types::{DefaultKey, OnFull, TimestampType, TopicCompression, TopicSettings, Unforwarded},
+    types::{DefaultKey, Forward, OnFull, TimestampType, TopicCompression, TopicSettings, Unforwarded},
     value::Kind,
 };
 use super::{KIB, Key, MIB, SECOND, TIB, YEARS_100, key};
@@ -104,5 +104,11 @@ pub(in crate::config) static TOPIC: &[Key<TopicSettings>] = &[
         "false",
         Kind::Boolean(|t, v| t.urgent = v),
         "Whether records are committed at once, whatever store.commit_window and store.flash_budget say.",
+    ),
+    key(
+        "forward",
+        "always",
+        choice!(Forward, |t| t.forward),
+        "Which uplinks follow it: those of which a pattern matches, or only those that name it in full.",
     ),
 ];

@@ -215,7 +215,7 @@ const RATE_MAX: u64 = 1 << 40;
 const BUDGET_MIN: u64 = 64 * KIB;
 
 /// Sets `None` for the word, else what `read` makes of the text; its canonical spelling.
-fn unless<V: Display>(
+pub(super) fn unless<V: Display>(
     word: &str,
     text: &str,
     read: impl FnOnce(&str) -> Option<V>,
@@ -249,6 +249,6 @@ fn budget(text: &str) -> Option<LinkBudget> {
     LinkBudget::parse(text).filter(|budget| budget.bytes >= BUDGET_MIN)
 }
 
-fn file(text: &str) -> Option<String> {
+pub(super) fn file(text: &str) -> Option<String> {
     (!text.is_empty() && !text.contains('\0')).then(|| text.to_owned())
 }

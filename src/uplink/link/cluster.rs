@@ -92,7 +92,7 @@ impl Link {
     }
 
     /// Sends one request, waits for the answer, and hands its body to `read`.
-    async fn ask<'a, M: Request<'a>, T>(
+    pub(in crate::uplink) async fn ask<'a, M: Request<'a>, T>(
         &self,
         body: &M,
         read: impl FnOnce(i16, &[u8]) -> Result<T, DecodeError>,
@@ -157,6 +157,36 @@ pub(in crate::uplink) struct Cluster {
     /// To a bootstrap address: whose it is, is not known before the first metadata.
     seed: Option<Link>,
     topics: BTreeMap<Arc<str>, TopicState>,
+    ids: BTreeMap<Arc<str>, [u8; 16]>,
+}
+
+/// What an answer to Metadata says.
+#[derive(Debug)]
+pub(in crate::uplink) struct Told {
+    brokers: BTreeMap<i32, HostPort>,
+    controller: i32,
+    topics: BTreeMap<Arc<str>, TopicState>,
+    ids: BTreeMap<Arc<str>, [u8; 16]>,
+}
+
+/// Asks for brokers and for these topics.
+///
+/// # Errors
+/// [`ClusterError`].
+pub(in crate::uplink) async fn ask_topics(link: &Link, topics: &[Arc<str>]) -> Result<Told, ClusterError> {
+    let wanted = topics.iter().map(|name| MetadataRequestTopic { name: Some(name), ..Default::default() }).collect();
+    let request = MetadataRequest { topics: Some(wanted), allow_auto_topic_creation: false, ..Default::default() };
+    let told = link.ask(&request, |version, frame| {
+        let (_, response) = read_response::<MetadataResponse<'_>>(version, frame)?;
+        let id = |topic: &MetadataResponseTopic<'_>| Some((Arc::from(topic.name?), topic.topic_id));
+        Ok(Told {
+            brokers: brokers_in(&response),
+            controller: response.controller_id,
+            topics: topics_in(&response),
+            ids: response.topics.iter().filter_map(id).collect(),
+        })
+    });
+    told.await
 }
 
 impl Cluster {
@@ -169,6 +199,7 @@ impl Cluster {
             links: BTreeMap::new(),
             seed: None,
             topics: BTreeMap::new(),
+            ids: BTreeMap::new(),
         }
     }
 
@@ -216,20 +247,41 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`]; what was known before still stands then.
     pub(in crate::uplink) async fn refresh(&mut self, topics: &[Arc<str>]) -> Result<(), ClusterError> {
-        let wanted =
-            topics.iter().map(|name| MetadataRequestTopic { name: Some(name), ..Default::default() }).collect();
-        let request = MetadataRequest { topics: Some(wanted), allow_auto_topic_creation: false, ..Default::default() };
         let link = self.any_link().await?;
-        let told = link.ask(&request, |version, frame| {
-            let (_, response) = read_response::<MetadataResponse<'_>>(version, frame)?;
-            Ok((brokers_in(&response), response.controller_id, topics_in(&response)))
-        });
-        let (brokers, controller, topics) = told.await?;
+        let told = ask_topics(&link, topics).await?;
+        self.learn(told);
+        Ok(())
+    }
+
+    /// Takes over what metadata says.
+    pub(in crate::uplink) fn learn(&mut self, told: Told) {
+        let Told { brokers, controller, topics, ids } = told;
         // A broker that moved to another address gets a new connection.
         self.links.retain(|node, _| brokers.get(node).is_some_and(|address| self.brokers.get(node) == Some(address)));
-        (self.brokers, self.controller, self.topics) = (brokers, controller, topics);
+        (self.brokers, self.controller, self.topics, self.ids) = (brokers, controller, topics, ids);
         self.adopt_seed();
-        Ok(())
+    }
+
+    /// The identity of a topic upstream; zeros if the cluster does not tell (before Kafka 2.8).
+    pub(in crate::uplink) fn topic_id(&self, name: &str) -> [u8; 16] {
+        self.ids.get(name).copied().unwrap_or_default()
+    }
+
+    /// What is needed to dial some broker beside other work: those known, in random order, then the bootstrap addresses.
+    pub(in crate::uplink) fn dialling_any(&self) -> (Dialer, Vec<HostPort>) {
+        let mut known: Vec<HostPort> = self.brokers.values().cloned().collect();
+        let mut bootstrap = self.bootstrap.clone();
+        fastrand::shuffle(&mut known);
+        fastrand::shuffle(&mut bootstrap);
+        known.extend(bootstrap);
+        (self.dialer.clone(), known)
+    }
+
+    /// Keeps a connection that was dialled elsewhere, if there is none to that broker.
+    pub(in crate::uplink) fn keep(&mut self, link: Link) {
+        self.links.retain(|_, link| !link.connection.is_closed());
+        self.seed = Some(link);
+        self.adopt_seed();
     }
 
     /// A connection to this broker.

@@ -42,6 +42,18 @@ pub(in crate::uplink) struct Dialer {
     known: Arc<Mutex<HashMap<HostPort, Vec<SocketAddr>>>>,
 }
 
+/// What a [`Dialer`] is told.
+#[derive(Clone, Debug)]
+pub(in crate::uplink) struct Calling {
+    pub(in crate::uplink) client_id: String,
+    /// For resolving, connecting and the first answer together.
+    pub(in crate::uplink) connect_timeout: Duration,
+    /// For the answer to each request.
+    pub(in crate::uplink) request_timeout: Duration,
+    pub(in crate::uplink) proxy: Option<HostPort>,
+    pub(in crate::uplink) proxy_auth: Option<PathBuf>,
+}
+
 impl Dialer {
     /// Calls brokers as `options` say; `meter` counts what goes over all connections.
     pub(in crate::uplink) fn new(
@@ -50,14 +62,27 @@ impl Dialer {
         meter: &Arc<Meter>,
     ) -> Self {
         let config = &options.config;
-        Self {
-            executor: Arc::clone(executor),
+        let calling = Calling {
             client_id: options.client_id(),
             connect_timeout: config.connect_timeout,
             request_timeout: config.request_timeout,
-            meter: Arc::clone(meter),
             proxy: config.link.proxy.clone(),
             proxy_auth: config.link.proxy_auth.clone(),
+        };
+        Self::calling(executor, calling, meter)
+    }
+
+    /// As [`Dialer::new`], for whoever is no uplink.
+    pub(in crate::uplink) fn calling(executor: &Arc<Executor<'static>>, calling: Calling, meter: &Arc<Meter>) -> Self {
+        let Calling { client_id, connect_timeout, request_timeout, proxy, proxy_auth } = calling;
+        Self {
+            executor: Arc::clone(executor),
+            client_id,
+            connect_timeout,
+            request_timeout,
+            meter: Arc::clone(meter),
+            proxy,
+            proxy_auth,
             known: Arc::default(),
         }
     }

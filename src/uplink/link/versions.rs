@@ -7,16 +7,18 @@ use crate::kafka::api::ApiKey;
 use crate::kafka::api_versions::ApiVersion;
 
 /// The versions this uplink uses. Each lower end has a reason: Produce 7 is the first that carries zstd (Kafka 2.1); Metadata 4
-/// is the first that doesn't create topics by asking; CreateTopics 4 knows "the cluster's default".
+/// is the first that doesn't create topics by asking; Fetch 4 and ListOffsets 2 are the first that know transactions; CreateTopics 4 knows "the cluster's default".
 ///
 /// Produce stays below 12: from there on it takes part in transactions of the second protocol (KIP-890).
-const SPOKEN: [(ApiKey, RangeInclusive<i16>); 6] = [
+const SPOKEN: [(ApiKey, RangeInclusive<i16>); 8] = [
     (ApiKey::Produce, 7..=11),
     (ApiKey::Metadata, 4..=12),
     (ApiKey::ApiVersions, 0..=3),
     (ApiKey::CreateTopics, 4..=7),
     (ApiKey::InitProducerId, 0..=4),
     (ApiKey::DescribeConfigs, 1..=4),
+    (ApiKey::ListOffsets, 2..=7),
+    (ApiKey::Fetch, 4..=12),
 ];
 
 /// What a broker said it speaks.

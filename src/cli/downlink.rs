@@ -1,0 +1,248 @@
+//! `brooklet downlink …`: status, check, pause, resume.
+
+pub(super) use super::uplink::{CheckArgs, NameArgs, StatusArgs};
+use super::{
+    connect,
+    error::CliError,
+    spec::{JSON, Opt, Positional, Spec},
+    table::Table,
+    term::{self, human_count},
+    uplink::show_check,
+    when,
+};
+use crate::{
+    config::Config,
+    frame::UplinkAction,
+    gateway::status::GatewayStatus,
+    uplink::{DownlinkOptions, DownlinkState, DownlinkStatus, check_downlink},
+};
+
+const NAME: &[Positional] = &[Positional { name: "NAME", required: true, help: "Name of the downlink" }];
+const ANY_NAME: &[Positional] = &[Positional { name: "NAME", required: false, help: "Only this downlink" }];
+/// Longest text of a trouble in a table, characters.
+const TROUBLE_CHARS_MAX: usize = 60;
+
+pub(super) static STATUS: Spec = Spec {
+    name: "downlink status",
+    summary: "Show what each downlink has brought and what is still upstream",
+    positionals: ANY_NAME,
+    options: &[],
+    shared: &[connect::OPTIONS, JSON],
+    details: "",
+};
+
+pub(super) static CHECK: Spec = Spec {
+    name: "downlink check",
+    summary: "Try to read from the centre step by step, and say what to do",
+    positionals: ANY_NAME,
+    options: &[
+        Opt::value("config", "FILE", "Check from here what this configuration says, without a gateway").short('c')
+    ],
+    shared: &[connect::OPTIONS, JSON],
+    details: "Resolves, connects, looks for the topics and for the right to read them. The running gateway does it, or\n\
+              with --config this command. Exits 1 if a downlink would not work.",
+};
+
+pub(super) static PAUSE: Spec = Spec {
+    name: "downlink pause",
+    summary: "Bring nothing down until resumed",
+    positionals: NAME,
+    options: &[],
+    shared: &[connect::OPTIONS],
+    details: "",
+};
+
+pub(super) static RESUME: Spec = Spec {
+    name: "downlink resume",
+    summary: "Bring records down again",
+    positionals: NAME,
+    options: &[],
+    shared: &[connect::OPTIONS],
+    details: "",
+};
+
+/// Runs `downlink status`.
+///
+/// # Errors
+/// No gateway, or no such downlink.
+pub(super) fn status(args: &StatusArgs) -> Result<(), CliError> {
+    let status = smol::block_on(async {
+        let json = args.target.connect().await?.status().await?;
+        GatewayStatus::parse(&json).map_err(CliError::Failed)
+    })?;
+    let wanted = |downlink: &DownlinkStatus| args.name.as_ref().is_none_or(|name| *name == downlink.name);
+    let mut downlinks = status.downlinks;
+    downlinks.retain(wanted);
+    if let (true, Some(name)) = (downlinks.is_empty(), &args.name) {
+        return Err(CliError::failed(name, "there is no downlink of this name"));
+    }
+    if args.json {
+        let json = serde_json::to_string(&downlinks).map_err(|error| CliError::failed("the status", error))?;
+        return term::print(&format!("{json}\n"));
+    }
+    if downlinks.is_empty() {
+        term::note("no downlink is configured; [downlink.NAME] with bootstrap = [\"HOST:PORT\"] and topics is one");
+        return Ok(());
+    }
+    let mut out = table(&downlinks, status.time_ms);
+    downlinks.iter().for_each(|downlink| out.push_str(&details(downlink)));
+    term::print(&out)
+}
+
+/// The downlinks, a row each.
+pub(super) fn table(downlinks: &[DownlinkStatus], now_ms: i64) -> String {
+    let mut table = Table::new(&["DOWNLINK", "STATE", ">BEHIND", ">BROUGHT", ">LEFT OUT", ">FAILURES", "LAST ERROR"]);
+    for downlink in downlinks {
+        let behind: u64 = downlink.partitions.iter().filter_map(|partition| partition.lag).sum();
+        let error = downlink.last_error.as_ref().map_or(String::new(), |error| {
+            let text: String = error.text.chars().take(TROUBLE_CHARS_MAX).collect();
+            let ago = term::human_duration(std::time::Duration::from_secs(
+                now_ms.saturating_sub(error.at_ms).max(0).unsigned_abs() / 1_000,
+            ));
+            format!("{ago} ago: {text}")
+        });
+        table.row([
+            downlink.name.clone(),
+            state(downlink, now_ms),
+            human_count(behind),
+            human_count(downlink.counts.records),
+            human_count(downlink.counts.aborted + downlink.counts.looped),
+            human_count(downlink.counts.failures),
+            error,
+        ]);
+    }
+    table.render()
+}
+
+fn state(downlink: &DownlinkStatus, now_ms: i64) -> String {
+    match downlink.state {
+        DownlinkState::Connecting => "connecting".to_owned(),
+        DownlinkState::CatchingUp => "catching up".to_owned(),
+        DownlinkState::CaughtUp => "caught up".to_owned(),
+        DownlinkState::Paused => "paused".to_owned(),
+        DownlinkState::Backoff => match downlink.retry_at_ms.map(|at| at - now_ms).filter(|ms| *ms > 0) {
+            Some(ms) => format!("down, again in {} s", (ms + 999) / 1_000),
+            None => "down".to_owned(),
+        },
+        DownlinkState::Stalled => format!("stalled ({})", stalls(downlink).len()),
+        DownlinkState::Stopped => "stopped".to_owned(),
+    }
+}
+
+/// What does not come down, and why.
+pub(super) fn stalls(downlink: &DownlinkStatus) -> Vec<String> {
+    let topics = downlink.stalled.iter().map(|(topic, why)| format!("{topic}: {why}"));
+    let partitions = downlink.partitions.iter().filter_map(|partition| {
+        Some(format!("{}/{}: {}", partition.topic, partition.partition, partition.stalled.as_ref()?))
+    });
+    topics.chain(partitions).map(|what| format!("downlink {} is held up: {what}", downlink.name)).collect()
+}
+
+/// Where a downlink reads from, what stands in its way, and how far each partition is.
+fn details(downlink: &DownlinkStatus) -> String {
+    let versions = downlink.versions.as_ref().map_or(String::new(), |versions| format!(" ({versions})"));
+    let mut out = format!("\n{} from {}{versions}\n", downlink.name, downlink.bootstrap.join(", "));
+    if let Some(error) = &downlink.last_error {
+        out.push_str(&format!("last error, {}: {}\n", when::format_time(error.at_ms), error.text));
+    }
+    for stall in stalls(downlink) {
+        out.push_str(&format!("{stall}\n"));
+    }
+    let counts = &downlink.counts;
+    if counts.aborted + counts.looped + counts.gaps + counts.recreated > 0 {
+        out.push_str(&format!(
+            "left out: {} of aborted transactions, {} that had passed this gateway; {} offsets gone upstream, {} topics \
+             made again there\n",
+            human_count(counts.aborted),
+            human_count(counts.looped),
+            human_count(counts.gaps),
+            human_count(counts.recreated)
+        ));
+    }
+    let mut table = Table::new(&["UPSTREAM", ">PARTITION", "COMES TO", ">NEXT", ">END", ">BEHIND"]);
+    let number = |number: Option<i64>| number.map_or("-".to_owned(), |number| number.to_string());
+    for partition in &downlink.partitions {
+        table.row([
+            partition.topic.clone(),
+            partition.partition.to_string(),
+            format!("{}/{}", partition.local_topic, partition.local_partition),
+            number(partition.position),
+            number(partition.end),
+            partition.lag.map_or("-".to_owned(), human_count),
+        ]);
+    }
+    if table.is_empty() {
+        out.push_str("it has found no topic yet\n");
+    } else {
+        out.push_str(&table.render());
+    }
+    out
+}
+
+/// Runs `downlink check`.
+///
+/// # Errors
+/// A downlink would not work, or there is none.
+pub(super) fn check(args: &CheckArgs) -> Result<(), CliError> {
+    let text = smol::block_on(async {
+        if args.config.is_some() {
+            return check_from_here(args).await;
+        }
+        let mut connection = args.target.connect().await?;
+        let status = GatewayStatus::parse(&connection.status().await?).map_err(CliError::Failed)?;
+        let mut text = String::new();
+        for downlink in status.downlinks {
+            if args.name.as_ref().is_none_or(|name| *name == downlink.name) {
+                text.push_str(&connection.uplink(UplinkAction::Check, &downlink.name).await?);
+            }
+        }
+        Ok(text)
+    })?;
+    show_check(&text, args.json)
+}
+
+async fn check_from_here(args: &CheckArgs) -> Result<String, CliError> {
+    let config = Config::load(&args.layers())?.config;
+    let mut text = String::new();
+    for (name, downlink) in config.downlinks {
+        if args.name.as_ref().is_some_and(|only| *only != name) {
+            continue;
+        }
+        let gateway = config.gateway.id.clone().unwrap_or_else(|| "brooklet".to_owned());
+        text.push_str(&format!("{name}:\n"));
+        for finding in check_downlink(&DownlinkOptions { name, gateway, config: downlink }).await {
+            text.push_str(&format!("{finding}\n"));
+        }
+    }
+    Ok(text)
+}
+
+/// Runs `downlink pause`.
+///
+/// # Errors
+/// No gateway, or no such downlink.
+pub(super) fn pause(args: &NameArgs) -> Result<(), CliError> {
+    steer(args, UplinkAction::Pause)
+}
+
+/// Runs `downlink resume`.
+///
+/// # Errors
+/// No gateway, or no such downlink.
+pub(super) fn resume(args: &NameArgs) -> Result<(), CliError> {
+    steer(args, UplinkAction::Resume)
+}
+
+fn steer(args: &NameArgs, action: UplinkAction) -> Result<(), CliError> {
+    let said = smol::block_on(async {
+        let mut connection = args.target.connect().await?;
+        let status = GatewayStatus::parse(&connection.status().await?).map_err(CliError::Failed)?;
+        // An uplink of this name is not meant.
+        if !status.downlinks.iter().any(|downlink| downlink.name == args.name) {
+            return Err(CliError::failed(&args.name, "there is no downlink of this name"));
+        }
+        Ok::<_, CliError>(connection.uplink(action, &args.name).await?)
+    })?;
+    term::note(said.trim_end());
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Keys of a downlink: `[downlink.NAME]`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::super::{
+    downlink::{DownlinkConfig, DownlinkFrom, DownlinkPartitioning, OutOfRange},
+    value::{Kind, Special},
+};
+use super::uplink::{file, unless};
+use super::{DAY, HOUR, KIB, Key, MIB, MS_10, SECOND, key};
+use crate::limits::CLIENT_ID_BYTES_MAX;
+
+/// A key without a default.
+const fn required(name: &'static str, kind: Kind<DownlinkConfig>, doc: &'static str) -> Key<DownlinkConfig> {
+    Key { name, default: None, kind, secret: false, doc }
+}
+
+/// Keys of `[downlink.NAME]`.
+pub(in crate::config) static DOWNLINK: &[Key<DownlinkConfig>] = &[
+    key("enabled", "true", Kind::Boolean(|d, v| d.enabled = v), "Whether this downlink brings anything."),
+    required(
+        "bootstrap",
+        Kind::HostPorts(|d, v| d.bootstrap = v),
+        "Kafka brokers to ask first, as host:port; one suffices, more survive an outage of it.",
+    ),
+    required(
+        "topics",
+        Kind::Templates(|d, v| d.topics = v),
+        "Topics at the centre that are brought, by name; {gateway} is replaced.",
+    ),
+    key(
+        "topic",
+        "{topic}",
+        Kind::Template(|d, v| d.topic = v),
+        "Name of the local topic; {topic} (the name at the centre) and {gateway} are replaced.",
+    ),
+    key(
+        "partitioning",
+        "same",
+        choice!(DownlinkPartitioning, |d| d.partitioning),
+        "Local partition: the same number (partitions are added), or modulo those that the local topic has.",
+    ),
+    key(
+        "from",
+        "latest",
+        Kind::Special(Special {
+            allowed: DownlinkFrom::ALLOWED,
+            set: |d, text| DownlinkFrom::parse(text).map(|v| (d.from = v, v.to_string()).1),
+        }),
+        "Where a topic begins that was never brought before.",
+    ),
+    key(
+        "out_of_range",
+        "earliest",
+        choice!(OutOfRange, |d| d.out_of_range),
+        "Where to go on when the centre has deleted what was not brought yet; it is counted and logged.",
+    ),
+    key(
+        "fetch.max_bytes",
+        "256KiB",
+        Kind::Size { min: KIB, max: 2 * MIB, set: |d, v| d.fetch_max_bytes = v as usize },
+        "Bytes asked for at a time, and so the memory of a downlink; one larger batch comes alone.",
+    ),
+    key(
+        "fetch.wait",
+        "1m",
+        Kind::Duration { min: MS_10, max: Duration::from_secs(600), set: |d, v| d.fetch_wait = v },
+        "How long a broker holds a question until there is something new; records never wait for it.",
+    ),
+    key(
+        "connect_timeout",
+        "30s",
+        Kind::Duration { min: SECOND, max: HOUR, set: |d, v| d.connect_timeout = v },
+        "For resolving, connecting and the first answer.",
+    ),
+    key(
+        "request_timeout",
+        "60s",
+        Kind::Duration { min: SECOND, max: HOUR, set: |d, v| d.request_timeout = v },
+        "For the answer to one request, besides fetch.wait; long, since links are slow.",
+    ),
+    key(
+        "backoff.min",
+        "1s",
+        Kind::Duration { min: MS_10, max: HOUR, set: |d, v| d.backoff_min = v },
+        "First pause after a failure; it doubles, with jitter.",
+    ),
+    key(
+        "backoff.max",
+        "5m",
+        Kind::Duration { min: MS_10, max: DAY, set: |d, v| d.backoff_max = v },
+        "Longest pause between attempts.",
+    ),
+    key(
+        "proxy",
+        "none",
+        Kind::HostPortOr { word: "none", set: |d, v| d.proxy = v },
+        "HTTP proxy that is asked for a tunnel (CONNECT) to each broker; it resolves their names.",
+    ),
+    key(
+        "proxy_auth",
+        "none",
+        Kind::Special(Special {
+            allowed: "\"none\" or the path of a file that holds user:password",
+            set: |d, text| unless("none", text, file, |v| d.proxy_auth = v.map(PathBuf::from)),
+        }),
+        "File with user:password for the proxy (basic authentication).",
+    ),
+    key(
+        "client_id",
+        "auto",
+        Kind::NameOr { word: "auto", max: CLIENT_ID_BYTES_MAX, set: |d, v| d.client_id = v },
+        "Client id that the centre sees; auto: brooklet-GATEWAY.",
+    ),
+];

@@ -1,0 +1,73 @@
+//! The gateway's downlinks: started together, steered by name, stopped together.
+
+use std::sync::Arc;
+
+use smol::Executor;
+
+use crate::broker::Broker;
+use crate::config::{Config, DownlinkConfig};
+use crate::frame::UplinkAction;
+use crate::uplink::{Downlink, DownlinkOptions, DownlinkStatus, check_downlink};
+
+/// The downlinks that are configured and enabled, by name.
+#[derive(Debug)]
+pub(super) struct Downlinks(Vec<Downlink>);
+
+impl Downlinks {
+    /// Starts those of `config`, for the gateway `id`.
+    pub(super) fn start(executor: &Arc<Executor<'static>>, config: &Config, id: &str, broker: &Broker) -> Self {
+        let enabled = config.downlinks.iter().filter(|(_, downlink)| downlink.enabled);
+        let start = |(name, config): (&String, &DownlinkConfig)| {
+            let options = DownlinkOptions { name: name.clone(), gateway: id.to_owned(), config: config.clone() };
+            Downlink::spawn(executor, broker.clone(), options)
+        };
+        Self(enabled.map(start).collect())
+    }
+
+    /// Stops all, side by side.
+    pub(super) async fn stop(&self) {
+        self.0.iter().for_each(Downlink::begin_stop);
+        for downlink in &self.0 {
+            downlink.stop().await;
+        }
+    }
+
+    /// How each is.
+    pub(super) fn statuses(&self) -> Vec<DownlinkStatus> {
+        self.0.iter().map(Downlink::status).collect()
+    }
+
+    /// Whether one has this name, which no uplink has then.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|downlink| downlink.name() == name)
+    }
+
+    /// What `action` tells of the downlink `name` ("" for all): JSON for the status, lines for the others.
+    pub(super) async fn act(&self, action: UplinkAction, name: &str) -> String {
+        let mut lines = String::new();
+        if action == UplinkAction::Status {
+            let statuses: Vec<DownlinkStatus> = self.statuses();
+            return serde_json::to_string(&statuses).unwrap_or_default();
+        }
+        for downlink in self.0.iter().filter(|downlink| name.is_empty() || downlink.name() == name) {
+            let name = downlink.name();
+            match action {
+                UplinkAction::Pause => {
+                    downlink.pause();
+                    lines.push_str(&format!("{name}: paused\n"));
+                }
+                UplinkAction::Resume => {
+                    downlink.resume();
+                    lines.push_str(&format!("{name}: goes on\n"));
+                }
+                UplinkAction::Check | UplinkAction::Status => {
+                    lines.push_str(&format!("{name}:\n"));
+                    for finding in check_downlink(downlink.options()).await {
+                        lines.push_str(&format!("{finding}\n"));
+                    }
+                }
+            }
+        }
+        lines
+    }
+}

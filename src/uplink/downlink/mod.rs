@@ -1,0 +1,164 @@
+//! Topics of a Kafka cluster brought down into local ones, exactly once: each `[downlink.NAME]` is one [`Downlink`].
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `course`, `leg` | what to do next: whom to ask for what, where a position is lost, what waits (pure) |
+//! | `digest` | what a broker's answer brings, as batches for the store (pure) |
+//! | `verdict` | what an error code means (pure) |
+//! | `exchange` | one question to one broker, and what came of it laid into the store |
+//! | `local` | the local side of a topic |
+//! | `task` | the loop that joins them |
+//! | `status`, `check` | for people |
+//!
+//! Invariants: records and the upstream position behind them are one commit of the store, which moves only from the position
+//! it was read at; so nothing comes twice, whatever breaks when. Nothing of an open or aborted transaction comes down. What is
+//! passed over (gone upstream, or this gateway's own) is counted and told. Memory is bounded by `fetch.max_bytes`, or one
+//! batch, a broker.
+
+mod check;
+mod course;
+mod digest;
+mod exchange;
+mod leg;
+mod local;
+mod status;
+mod task;
+mod verdict;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_channel::Receiver;
+use smol::{Executor, Task};
+
+pub use check::check_downlink;
+pub use status::{DownlinkCounts, DownlinkPartition, DownlinkState, DownlinkStatus};
+
+use super::link::dial::Calling;
+use super::status::Control;
+use crate::broker::{Broker, validate_name};
+use crate::config::DownlinkConfig;
+use status::Report;
+
+/// What one downlink is told. The gateway fills it from the configuration.
+#[derive(Clone, Debug)]
+pub struct DownlinkOptions {
+    /// Name of the downlink: part of the durable positions' keys.
+    pub name: String,
+    /// The gateway's id.
+    pub gateway: String,
+    /// `[downlink.NAME]`.
+    pub config: DownlinkConfig,
+}
+
+impl DownlinkOptions {
+    /// The topics upstream.
+    fn topics(&self) -> Vec<Arc<str>> {
+        let mut topics: Vec<Arc<str>> =
+            self.config.topics.iter().map(|name| Arc::from(name.render("", &self.gateway))).collect();
+        topics.sort();
+        topics.dedup();
+        topics
+    }
+
+    /// The local name of a topic upstream.
+    ///
+    /// # Errors
+    /// A text that says why the template gives no usable name, and what to do.
+    fn local_name(&self, topic: &str) -> Result<String, String> {
+        let name = self.config.topic.render(topic, &self.gateway);
+        let refused = |why: &str| format!("downlink.{}.topic gives no usable name for {topic}: {why}", self.name);
+        validate_name(&name).map_err(|why| refused(&why))?;
+        if name.starts_with("__") || name.starts_with("brooklet.") {
+            return Err(refused(&format!("{name} would be one of the gateway's own topics")));
+        }
+        Ok(name)
+    }
+
+    /// How brokers are called; each may hold a question for `wait`.
+    fn calling(&self, wait: Duration) -> Calling {
+        let config = &self.config;
+        Calling {
+            client_id: config.client_id.clone().unwrap_or_else(|| format!("brooklet-{}", self.gateway)),
+            connect_timeout: config.connect_timeout,
+            request_timeout: config.request_timeout + wait,
+            proxy: config.proxy.clone(),
+            proxy_auth: config.proxy_auth.clone(),
+        }
+    }
+}
+
+/// A running downlink. Dropping it ends it at once, which loses nothing and repeats nothing.
+#[derive(Debug)]
+pub struct Downlink {
+    options: Arc<DownlinkOptions>,
+    control: Arc<Control>,
+    report: Arc<Report>,
+    /// Closed when it has ended.
+    ended: Receiver<()>,
+    _task: Task<()>,
+}
+
+impl Downlink {
+    /// Starts to bring topics down, in the background, on `executor`.
+    pub fn spawn(executor: &Arc<Executor<'static>>, broker: Broker, options: DownlinkOptions) -> Self {
+        let options = Arc::new(options);
+        let (control, report) = (Arc::<Control>::default(), Arc::<Report>::default());
+        let bringer = task::Bringer::new(
+            Arc::clone(executor),
+            broker,
+            Arc::clone(&options),
+            Arc::clone(&control),
+            Arc::clone(&report),
+        );
+        let (alive, ended) = async_channel::bounded(1);
+        let task = executor.spawn(async move {
+            bringer.run().await;
+            drop(alive);
+        });
+        Self { options, control, report, ended, _task: task }
+    }
+
+    /// The downlink's name, as configured.
+    pub fn name(&self) -> &str {
+        &self.options.name
+    }
+
+    /// What it was told.
+    pub fn options(&self) -> &DownlinkOptions {
+        &self.options
+    }
+
+    /// Asks for nothing more until [`Downlink::resume`]; what was asked for still comes in. Not remembered over a restart.
+    pub fn pause(&self) {
+        self.control.set_paused(true);
+    }
+
+    /// Ends [`Downlink::pause`].
+    pub fn resume(&self) {
+        self.control.set_paused(false);
+    }
+
+    /// Tells it to end, without waiting.
+    pub fn begin_stop(&self) {
+        self.control.stop();
+    }
+
+    /// Ends it.
+    pub async fn stop(&self) {
+        self.begin_stop();
+        // Nobody sends: this ends when the task does.
+        let _ = self.ended.recv().await;
+    }
+
+    /// How it is doing.
+    pub fn status(&self) -> DownlinkStatus {
+        let live = self.report.live();
+        DownlinkStatus {
+            name: self.options.name.clone(),
+            bootstrap: self.options.config.bootstrap.iter().map(ToString::to_string).collect(),
+            counts: self.report.counts(),
+            ..live
+        }
+    }
+}

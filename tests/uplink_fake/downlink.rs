@@ -1,0 +1,283 @@
+//! The downlink out of the cluster in this process: whatever fails, what is committed there is here once and in order; and
+//! what came down does not go up again.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use brooklet::config::{DownlinkConfig, HostPort, TopicPattern, TopicTemplate};
+use brooklet::kafka::api::ApiKey;
+use brooklet::record::{BatchBuilder, BatchView, Compression, Producer, decompress, header, records};
+use brooklet::uplink::{
+    Downlink, DownlinkOptions, DownlinkState, DownlinkStatus, Severity, UplinkState, check_downlink,
+};
+use smol::block_on;
+
+use super::fake::{Fake, Fault};
+use super::{Edge, wait_until};
+
+fn options(fake: &Fake, change: impl FnOnce(&mut DownlinkConfig)) -> DownlinkOptions {
+    let address = fake.bootstrap();
+    let mut config = DownlinkConfig::from(vec![HostPort { host: address.ip().to_string(), port: address.port() }]);
+    config.topics = vec![TopicTemplate::parse("c").unwrap()];
+    config.from = brooklet::config::DownlinkFrom::Earliest;
+    config.fetch_wait = Duration::from_millis(20);
+    config.backoff_min = Duration::from_millis(10);
+    config.backoff_max = Duration::from_millis(100);
+    change(&mut config);
+    DownlinkOptions { name: "centre-down".into(), gateway: "gw-1".into(), config }
+}
+
+fn downlink(edge: &Edge, fake: &Fake, change: impl FnOnce(&mut DownlinkConfig)) -> Downlink {
+    Downlink::spawn(&edge.executor, edge.broker.clone(), options(fake, change))
+}
+
+fn wait(downlink: &Downlink, what: impl Fn(&DownlinkStatus) -> bool) -> DownlinkStatus {
+    let begin = Instant::now();
+    loop {
+        let status = downlink.status();
+        if what(&status) {
+            return status;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "waited in vain: {status:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until so many records have come down.
+fn wait_records(downlink: &Downlink, records: u64) -> DownlinkStatus {
+    let all = |status: &DownlinkStatus| status.counts.records >= records && status.state == DownlinkState::CaughtUp;
+    wait(downlink, all)
+}
+
+/// A batch of these values into the cluster; of a transaction, if a producer is named.
+fn put(fake: &Fake, partition: usize, values: &[String], producer: Option<(i64, i32)>, gateway: Option<&str>) {
+    let mut builder = BatchBuilder::new();
+    for value in values {
+        let mark = gateway.map(|id| (b"brooklet.gateway".as_slice(), Some(id.as_bytes())));
+        builder.push(1_700_000_000_000, None, Some(value.as_bytes()), mark.into_iter()).unwrap();
+    }
+    let mut batch = builder.finish(Compression::Lz4);
+    if let Some((id, base_sequence)) = producer {
+        header::rewrite_for_forward(&mut batch, Producer { id, epoch: 0, base_sequence }, true).unwrap();
+    }
+    let (view, _) = BatchView::parse(&batch).unwrap();
+    fake.state().topics.get_mut("c").unwrap()[partition].append(&view).unwrap();
+}
+
+fn values(from: usize, count: usize) -> Vec<String> {
+    (from..from + count).map(|n| format!("value {n}")).collect()
+}
+
+/// Transactions of one producer in both partitions, every third aborted, and records without one between them. How many
+/// records are committed.
+fn fill(fake: &Fake, rounds: usize) -> u64 {
+    let mut committed = 0;
+    for round in 0..rounds {
+        let commit = round % 3 != 2;
+        for partition in 0..2 {
+            put(fake, partition, &values(round * 10, 3), Some((5_000 + round as i64, 0)), None);
+            put(fake, partition, &values(round * 10 + 3, 1), None, None);
+            fake.state().topics.get_mut("c").unwrap()[partition].mark(5_000 + round as i64, 0, commit);
+            committed += if commit { 4 } else { 1 };
+        }
+    }
+    committed
+}
+
+/// The values of a local partition, in order.
+fn here(edge: &Edge, topic: &str, partition: i32) -> Vec<String> {
+    let partition = edge.broker.topic(topic).unwrap().partition(partition).unwrap();
+    let (mut next, mut values) = (0, Vec::new());
+    while next < edge.broker.head(partition).unwrap().high_watermark {
+        let read = block_on(edge.broker.fetch(partition, next, 1 << 20)).unwrap();
+        let mut rest = read.bytes.as_slice();
+        while !rest.is_empty() {
+            let (view, more) = BatchView::parse(rest).unwrap();
+            let payload = decompress(&view, &Default::default()).unwrap();
+            let value = |record: brooklet::record::RecordRef<'_>| String::from_utf8(record.value.unwrap().to_vec());
+            values.extend(records(&view, &payload).map(|record| value(record.unwrap()).unwrap()));
+            rest = more;
+        }
+        next = read.next_offset;
+    }
+    values
+}
+
+fn assert_same(edge: &Edge, fake: &Fake) {
+    for partition in 0..2 {
+        assert_eq!(here(edge, "c", partition), fake.values("c", partition as usize), "partition {partition}");
+    }
+}
+
+#[test]
+fn whatever_fails_each_committed_record_comes_down_once() {
+    let fake = Fake::start(&[("c", 2)]);
+    let mut committed = fill(&fake, 30);
+    let faults = [
+        Fault::ReplyLost,
+        Fault::Cut,
+        Fault::Code(6),
+        Fault::LeaderMoves,
+        Fault::None,
+        Fault::Code(-1),
+        Fault::Slow(Duration::from_millis(30)),
+        Fault::LeaderMoves,
+        Fault::ReplyLost,
+    ];
+    fake.fail_api(ApiKey::Fetch, &faults);
+    fake.fail_api(ApiKey::ListOffsets, &[Fault::Cut, Fault::Code(6), Fault::ReplyLost]);
+    fake.fail_api(ApiKey::Metadata, &[Fault::Cut, Fault::ReplyLost, Fault::None, Fault::Cut]);
+    let edge = Edge::start();
+    let down = downlink(&edge, &fake, |config| config.fetch_max_bytes = 1_024);
+    wait_records(&down, committed);
+    assert_same(&edge, &fake);
+
+    // Another gateway's process goes on from the position, while more comes.
+    block_on(down.stop());
+    committed += fill_later(&fake);
+    let edge = edge.restart();
+    let down = downlink(&edge, &fake, |config| config.fetch_max_bytes = 1_024);
+    let status = wait_records(&down, 20);
+    assert_same(&edge, &fake);
+    assert_eq!(status.counts.records, 20, "of {committed} all others were here");
+    assert_eq!((status.counts.gaps, status.counts.recreated), (0, 0));
+}
+
+/// Ten records more in each partition.
+fn fill_later(fake: &Fake) -> u64 {
+    (0..2).for_each(|partition| put(fake, partition, &values(900, 10), None, None));
+    20
+}
+
+#[test]
+fn what_came_down_goes_up_only_where_it_is_named_and_never_comes_down_twice() {
+    let fake = Fake::start(&[("c", 2)]);
+    put(&fake, 0, &values(0, 3), None, None);
+    put(&fake, 0, &values(3, 2), None, Some("gw-1"));
+    put(&fake, 0, &values(5, 2), None, Some("gw-2"));
+    let edge = Edge::start();
+    // The local topic is there already, and followed.
+    edge.topic("c", 1);
+    let other = edge.topic("other", 1);
+    edge.produce(&other, 0, &values(0, 3), 1_700_000_000_000);
+    let follow_all = edge.uplink(&fake, |config| {
+        config.topic = TopicTemplate::parse("up.{topic}").unwrap();
+        config.create_topics = true;
+    });
+    let down = downlink(&edge, &fake, |_| {});
+    let status = wait_records(&down, 5);
+    assert_eq!(status.counts.looped, 2);
+    let expected: Vec<String> = [values(0, 3), values(5, 2)].concat();
+    assert_eq!((here(&edge, "c", 0), here(&edge, "c", 1).len()), (expected.clone(), 0));
+    let caught_up = |status: &brooklet::uplink::UplinkStatus| {
+        status.state == UplinkState::CaughtUp && status.partitions.len() == 1 && status.lag_records == 0
+    };
+    wait_until(&follow_all, caught_up);
+    assert_eq!(fake.values("up.other", 0), values(0, 3));
+    assert!(fake.state().topics.get("up.c").is_none_or(|c| c.iter().all(|partition| partition.entries.is_empty())));
+    block_on(follow_all.stop());
+
+    let by_name = edge.uplink(&fake, |config| {
+        config.topic = TopicTemplate::parse("named.{topic}").unwrap();
+        config.topics = vec![TopicPattern::parse("c").unwrap()];
+        config.create_topics = true;
+    });
+    wait_until(&by_name, |status| status.counts.records == 5);
+    assert_eq!(fake.values("named.c", 0), expected);
+}
+
+#[test]
+fn a_topic_that_may_not_be_read_is_named_with_the_remedy_and_holds_up_nobody() {
+    let fake = Fake::start(&[("c", 2), ("secret", 1)]);
+    let committed = fill(&fake, 2);
+    fake.state().denied.push("secret".into());
+    let both = |config: &mut DownlinkConfig| {
+        config.topics = ["c", "secret", "missing"].map(|name| TopicTemplate::parse(name).unwrap()).to_vec();
+    };
+    let edge = Edge::start();
+    let down = downlink(&edge, &fake, both);
+    let status = wait(&down, |status| status.counts.records == committed && status.stalled.len() == 2);
+    assert_eq!(status.state, DownlinkState::Stalled);
+    let text = format!("{:?}", status.stalled);
+    assert!(text.contains("needs READ") && text.contains("create it there"), "{text}");
+    assert_same(&edge, &fake);
+
+    let findings = block_on(check_downlink(&options(&fake, both)));
+    let failed: Vec<String> =
+        findings.iter().filter(|finding| finding.severity == Severity::Fail).map(|f| f.text.clone()).collect();
+    assert_eq!(failed.len(), 2, "{findings:?}");
+    assert!(failed.iter().any(|text| text.contains("kafka-acls") && text.contains("--topic secret")), "{failed:?}");
+    assert!(findings.iter().any(|finding| finding.text == "c may be read"), "{findings:?}");
+
+    fake.state().denied.clear();
+    wait(&down, |status| status.stalled.len() == 1);
+}
+
+#[test]
+fn a_damaged_batch_stops_its_partition_before_it_until_it_is_whole() {
+    let fake = Fake::start(&[("c", 2)]);
+    put(&fake, 0, &values(0, 3), None, None);
+    put(&fake, 0, &values(3, 3), None, None);
+    put(&fake, 1, &values(0, 3), None, None);
+    let flip = |fake: &Fake| {
+        let mut state = fake.state();
+        let bytes = &mut state.topics.get_mut("c").unwrap()[0].entries[1].bytes;
+        *bytes.last_mut().unwrap() ^= 1;
+    };
+    flip(&fake);
+    let edge = Edge::start();
+    let down = downlink(&edge, &fake, |_| {});
+    let status = wait(&down, |status| status.state == DownlinkState::Stalled && status.counts.records == 6);
+    assert!(status.partitions[0].stalled.as_ref().unwrap().contains("checksum"), "{status:?}");
+    assert_eq!((here(&edge, "c", 0), here(&edge, "c", 1)), (values(0, 3), values(0, 3)));
+    flip(&fake);
+    wait_records(&down, 9);
+    assert_same(&edge, &fake);
+}
+
+#[test]
+fn partitions_fold_onto_those_that_the_local_topic_has() {
+    let fake = Fake::start(&[("c", 3)]);
+    for partition in 0..3 {
+        put(&fake, partition, &[format!("p{partition}")], None, None);
+    }
+    let edge = Edge::start();
+    edge.topic("down.c.gw-1", 2);
+    let down = downlink(&edge, &fake, |config| {
+        config.topic = TopicTemplate::parse("down.{topic}.{gateway}").unwrap();
+        config.partitioning = brooklet::config::DownlinkPartitioning::Modulo;
+    });
+    wait_records(&down, 3);
+    let mut first = here(&edge, "down.c.gw-1", 0);
+    first.sort();
+    assert_eq!((first, here(&edge, "down.c.gw-1", 1)), (vec!["p0".to_owned(), "p2".to_owned()], vec!["p1".to_owned()]));
+    // Deleted by somebody, it is made again, and the position stands: nothing comes twice.
+    block_on(edge.broker.delete_topic("down.c.gw-1")).unwrap();
+    put(&fake, 0, &["later".to_owned()], None, None);
+    wait_records(&down, 4);
+    assert_eq!(here(&edge, "down.c.gw-1", 0), ["later"]);
+}
+
+#[test]
+fn paused_nothing_comes_down() {
+    let fake = Fake::start(&[("c", 2)]);
+    put(&fake, 0, &values(0, 3), None, None);
+    let edge = Edge::start();
+    let down = downlink(&edge, &fake, |_| {});
+    wait_records(&down, 3);
+    down.pause();
+    wait(&down, |status| status.state == DownlinkState::Paused);
+    let asked = loop {
+        let asked = fake.requests(ApiKey::Fetch);
+        thread::sleep(Duration::from_millis(50));
+        if fake.requests(ApiKey::Fetch) == asked {
+            break asked;
+        }
+    };
+    put(&fake, 0, &values(3, 3), None, None);
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(fake.requests(ApiKey::Fetch), asked);
+    down.resume();
+    wait_records(&down, 6);
+    assert_same(&edge, &fake);
+}
