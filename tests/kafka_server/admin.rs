@@ -245,3 +245,26 @@ fn topics_are_described_a_page_at_a_time() {
     let told: Vec<_> = page.topics.iter().map(|topic| (topic.name, topic.error_code)).collect();
     assert_eq!(told, [(Some("b"), 0), (Some("none"), ErrorCode::UnknownTopicOrPartition.code())]);
 }
+
+/// Bits of Kafka's operations: those that a topic, and those that the cluster knows.
+#[test]
+fn without_authorisation_everything_is_authorised_for_who_asks() {
+    const TOPIC: i32 = 0b1101_1111_1000;
+    const CLUSTER: i32 = 0b1_1111_1010_0000;
+    let server = Server::start();
+    let mut client = server.client();
+    client.create("t", 1, &[]);
+    for (asked, topic, cluster) in [(true, TOPIC, CLUSTER), (false, i32::MIN, i32::MIN)] {
+        let mut request = MetadataRequest { include_topic_authorized_operations: asked, ..Default::default() };
+        request.include_cluster_authorized_operations = asked;
+        let answer = client.call(10, &request);
+        let metadata = answer.read::<MetadataResponse<'_>>();
+        assert_eq!(metadata.topics[0].topic_authorized_operations, topic);
+        assert_eq!(metadata.cluster_authorized_operations, cluster);
+        let request = DescribeClusterRequest { include_cluster_authorized_operations: asked, ..Default::default() };
+        let answer = client.call(1, &request);
+        assert_eq!(answer.read::<DescribeClusterResponse<'_>>().cluster_authorized_operations, cluster);
+    }
+    let answer = client.call(0, &DescribeTopicPartitionsRequest { response_partition_limit: 10, ..Default::default() });
+    assert_eq!(answer.read::<DescribeTopicPartitionsResponse<'_>>().topics[0].topic_authorized_operations, TOPIC);
+}

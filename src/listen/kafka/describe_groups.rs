@@ -4,8 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::Context;
 use super::request::{Failed, Later, Request, ready};
+use super::{Context, operations};
 use crate::broker::groups::GroupDescription;
 use crate::kafka::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
@@ -14,8 +14,6 @@ use crate::kafka::error_code::ErrorCode;
 
 /// From this version on a group that isn't there is an error (KIP-1043).
 const NOT_FOUND: i16 = 6;
-/// What may be done with a group, a bit each: read (3), delete (6), describe (8).
-const OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8;
 
 pub(super) fn handle(
     context: Arc<Context>,
@@ -24,7 +22,7 @@ pub(super) fn handle(
     Box::pin(async move {
         let body: DescribeGroupsRequest<'_> = request.body()?;
         let found: Vec<_> = body.groups.iter().map(|name| context.broker.group(name)).collect();
-        let operations = if body.include_authorized_operations { OPERATIONS } else { i32::MIN };
+        let operations = operations::answer(body.include_authorized_operations, operations::GROUP);
         let groups = body.groups.iter().zip(&found).map(|(name, found)| match found {
             Some(group) => DescribedGroup { authorized_operations: operations, ..described(group) },
             None => {

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::request::{Failed, Later, Request, ready};
-use super::{Context, NODE_ID};
+use super::{Context, NODE_ID, operations};
 use crate::broker::{Topic, validate_name};
 use crate::kafka::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
@@ -89,6 +89,7 @@ fn describe(topic: &Topic, partitions: std::ops::Range<u32>, leader_epoch: i32) 
         topic_id: topic.id.0,
         is_internal: topic.is_internal(),
         partitions: partitions.map(partition).collect(),
+        topic_authorized_operations: operations::TOPIC,
         ..Default::default()
     }
 }

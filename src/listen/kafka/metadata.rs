@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::errors::of_topic;
 use super::request::{Failed, Later, Request, ready};
-use super::{Context, NODE_ID};
+use super::{Context, NODE_ID, operations};
 use crate::broker::{Topic, TopicError, TopicId};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::metadata::{
@@ -44,11 +44,16 @@ async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed
     };
     let (host, port) = context.address(&request);
     let epoch = context.broker.store().epoch().ordinal as i32;
+    let operations = operations::answer(body.include_topic_authorized_operations, operations::TOPIC);
     let response = MetadataResponse {
         brokers: vec![MetadataResponseBroker { node_id: NODE_ID, host: &host, port: port.into(), rack: None }],
         cluster_id: Some(&context.cluster_id),
         controller_id: NODE_ID,
-        topics: found.iter().map(|found| describe(found, epoch)).collect(),
+        topics: found.iter().map(|found| describe(found, epoch, operations)).collect(),
+        cluster_authorized_operations: operations::answer(
+            body.include_cluster_authorized_operations,
+            operations::CLUSTER,
+        ),
         ..Default::default()
     };
     Ok(ready(request.answer(&response)?))
@@ -77,7 +82,7 @@ async fn find<'a>(context: &Context, wanted: &MetadataRequestTopic<'a>, create: 
     }
 }
 
-fn describe<'a>(found: &'a Found<'_>, leader_epoch: i32) -> MetadataResponseTopic<'a> {
+fn describe<'a>(found: &'a Found<'_>, leader_epoch: i32, operations: i32) -> MetadataResponseTopic<'a> {
     match found {
         Found::Not { name, id, code } => {
             MetadataResponseTopic { error_code: code.code(), name: *name, topic_id: *id, ..Default::default() }
@@ -96,6 +101,7 @@ fn describe<'a>(found: &'a Found<'_>, leader_epoch: i32) -> MetadataResponseTopi
                     ..Default::default()
                 })
                 .collect(),
+            topic_authorized_operations: operations,
             ..Default::default()
         },
     }
