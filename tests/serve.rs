@@ -13,7 +13,7 @@ mod common;
 use std::{fs, path::Path, process::Output, time::Duration};
 
 use common::{
-    gateway::{Gateway, brooklet, run},
+    gateway::{Gateway, START, brooklet, run},
     wait_for,
 };
 
@@ -25,6 +25,8 @@ fn serve(data: &Path, native: &str, kafka: &str) -> Output {
 #[test]
 fn it_says_what_a_person_needs_and_ends_in_order() {
     let mut gateway = Gateway::start("store.max_bytes = \"64MiB\"\n");
+    // It answers a moment before it says that it is ready.
+    wait_for("the gateway to say that it is ready", START, || gateway.log().contains(": ready").then_some(()));
     let log = gateway.log();
     for said in [
         &format!("Brooklet {}", env!("CARGO_PKG_VERSION")),
