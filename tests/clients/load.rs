@@ -56,13 +56,13 @@ fn what_the_verifiable_producer_was_told_is_there_once_over_a_kill() {
     let program = [&["org.apache.kafka.tools.VerifiableProducer"], &load[..], &["--value-prefix", "0"]].concat();
 
     let mut producing = client.begin(&gateway, "tool", &program);
-    kill_in_the_middle(&mut gateway, "verified", VERIFIED, &mut producing);
+    assert!(kill_in_the_middle(&mut gateway, "verified", VERIFIED, &mut producing), "it was done before the kill");
     let said = producing.end_in_time().unwrap();
 
     // It sends nothing again, so what was under way at the kill may be missing, but nothing else.
     let told: Vec<usize> =
         said.lines().filter(|line| line.contains("\"producer_send_success\"")).map(number_told).collect();
-    assert!((VERIFIED / 2..=VERIFIED).contains(&told.len()), "{} of {VERIFIED} were acknowledged", told.len());
+    assert!((VERIFIED / 5..=VERIFIED).contains(&told.len()), "{} of {VERIFIED} were acknowledged", told.len());
     let stored: Vec<truth::Record> = truth::records(&gateway, "verified");
     assert_ordered(&stored);
     let numbers: BTreeSet<usize> = stored.iter().map(|record| record.value[2..].parse().unwrap()).collect();
