@@ -9,14 +9,13 @@
 
 use std::collections::BTreeSet;
 
-use super::super::batches::recode::{self, Recoded, SplitError};
+use super::super::batches::origins::Origins;
+use super::super::batches::recode::{self, Recoded};
 use crate::record::{
     BatchBuilder, BatchError, BatchView, Compression, Producer, RecordRef, TimestampType, VerifyLimits,
-    append_records_where, decompress, header, recompress, records,
+    append_records_where, decompress, header, provenance, recompress, records,
 };
 
-/// Header of a record that names a gateway which it passed through.
-const GATEWAY_HEADER: &[u8] = b"brooklet.gateway";
 /// The control record that ends an aborted transaction: version 0, type 0.
 const ABORT_MARKER: [u8; 4] = [0, 0, 0, 0];
 
@@ -161,7 +160,7 @@ fn sift(view: &BatchView<'_>, from: i64, gateway: &str) -> Result<Sifted, BatchE
 
 /// Whether a record bears the mark of this gateway.
 fn has_passed(record: &RecordRef<'_>, gateway: &str) -> bool {
-    record.headers.clone().any(|(name, value)| name == GATEWAY_HEADER && value == Some(gateway.as_bytes()))
+    record.headers.clone().any(|(name, value)| name == provenance::GATEWAY && value == Some(gateway.as_bytes()))
 }
 
 /// The batch as it is stored: untouched in its payload where that is possible.
@@ -183,17 +182,19 @@ fn shape(view: &BatchView<'_>, sifted: &Sifted, from: i64, rules: &Rules) -> Res
         let mut builder = BatchBuilder::new();
         let keep = |record: &RecordRef<'_>| record.offset >= from && !has_passed(record, &rules.gateway);
         append_records_where(view, &limits(), &mut builder, keep).map_err(damaged)?;
-        batch = recode::finish(&mut builder, codec).map(|recoded| recoded.bytes).unwrap_or_default();
+        batch = builder.finish(codec);
     }
-    let fitting =
-        recode::split_to_fit(batch, sifted.kept, rules.batch_bytes_max, codec).map_err(|error| match error {
-            SplitError::OneRecord(bytes) => format!(
-                "a record of {bytes} bytes as a batch, where the local topic takes {}: raise its max.message.bytes",
-                rules.batch_bytes_max
-            ),
-            SplitError::Damaged(error) => error.to_string(),
-        })?;
-    Ok(fitting.into_iter().map(|Recoded { bytes, .. }| bytes).collect())
+    let most = rules.batch_bytes_max;
+    let batch = Recoded { bytes: batch, records: sifted.kept, origins: Origins::default() };
+    let pieces = recode::split_to_fit(batch, most, codec).map_err(damaged)?;
+    let fits = |piece| match piece {
+        recode::Piece::Fits(part) => Ok(part.bytes),
+        recode::Piece::TooLarge(part) => Err(format!(
+            "a record of {} bytes as a batch, where the local topic takes {most}: raise its max.message.bytes",
+            part.bytes.len()
+        )),
+    };
+    pieces.into_iter().map(fits).collect()
 }
 
 fn limits() -> VerifyLimits {

@@ -38,6 +38,7 @@ use super::link::dial::Calling;
 use super::status::Control;
 use crate::broker::{Broker, validate_name};
 use crate::config::DownlinkConfig;
+use crate::limits::is_internal_topic;
 use status::Report;
 
 /// What one downlink is told. The gateway fills it from the configuration.
@@ -69,7 +70,7 @@ impl DownlinkOptions {
         let name = self.config.topic.render(topic, &self.gateway);
         let refused = |why: &str| format!("downlink.{}.topic gives no usable name for {topic}: {why}", self.name);
         validate_name(&name).map_err(|why| refused(&why))?;
-        if name.starts_with("__") || name.starts_with("brooklet.") {
+        if is_internal_topic(&name) {
             return Err(refused(&format!("{name} would be one of the gateway's own topics")));
         }
         Ok(name)
