@@ -81,7 +81,7 @@ cleanup() {
 start_brooklet() {
   # Room for what two runs store, as a deleted topic gives its room back a little later.
   BROOKLET_STORE__MAX_BYTES=$((megabytes * 4))MiB "$binary" serve --data "$dir/brooklet" \
-    --native 127.0.0.1:0 --kafka 127.0.0.1:0 >"$dir/brooklet.log" 2>&1 &
+    --native 127.0.0.1:0 --kafka 127.0.0.1:0 --mqtt 127.0.0.1:0 >"$dir/brooklet.log" 2>&1 &
   gateway=$!
   local tries
   for tries in $(seq 100); do

@@ -58,6 +58,7 @@ data_dir = "$work/disk/data"
 store.max_bytes = "128MiB"
 listen.native.enabled = false
 listen.kafka.enabled = false
+listen.mqtt.enabled = false
 TOML
 "$binary" serve --config "$work/brooklet.toml" >"$work/gateway.log" 2>&1 &
 gateway=$!

@@ -135,7 +135,7 @@ class Gateway:
         config.write_text(f"[topic.{TOPIC}]\npartitions = 4\n\n[uplink.central]\nbootstrap = {brokers}\n")
         self.log = open(directory / "serve.log", "ab")
         self.command = [binary, "serve", "--config", str(config), "--data", str(directory / "data"), "--native",
-                        self.address, "--kafka", f"127.0.0.1:{free_port()}"]
+                        self.address, "--kafka", f"127.0.0.1:{free_port()}", "--mqtt", "127.0.0.1:0"]
         self.process = None
 
     def start(self):

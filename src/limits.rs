@@ -90,3 +90,7 @@ const _: () = assert!(BATCH_BYTES_DEFAULT <= BATCH_BYTES_MAX);
 const _: () = assert!((BATCH_BYTES_MAX as u64) < BATCH_DECOMPRESSED_BYTES_MAX);
 const _: () = assert!((BATCH_BYTES_MAX as u64) < RECOMPRESS_BYTES_MAX);
 const _: () = assert!(KAFKA_ELEMENTS_MAX >= 8 * PARTITIONS_MAX);
+/// Longest MQTT topic and filter, bytes: a retained message's is the key of a row.
+pub const MQTT_TOPIC_BYTES_MAX: usize = 1_000;
+/// Longest client id of an MQTT client, bytes.
+pub const MQTT_CLIENT_ID_BYTES_MAX: usize = 256;

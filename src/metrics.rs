@@ -90,11 +90,15 @@ macro_rules! metrics {
 metrics! {
     gauge connections_native "Connections of native clients.";
     gauge connections_kafka "Connections of Kafka clients.";
+    gauge connections_mqtt "Open connections of MQTT clients.";
     counter connections_accepted "Connections accepted on all listeners.";
     counter connections_refused "Connections refused because the limit was reached.";
     counter protocol_errors "Connections closed because of what the peer sent.";
     counter requests_native "Requests of native clients.";
     counter requests_kafka "Requests of Kafka clients.";
+    counter requests_mqtt "Packets of MQTT clients.";
+    counter mqtt_delivered "Messages sent to MQTT clients.";
+    counter mqtt_evicted "Records that were evicted before they could be delivered to an MQTT client whose session waited for them.";
     counter batches_appended "Record batches of Kafka producers that were appended.";
     counter batches_refused "Record batches and records refused for what they are: damaged, malformed, too large.";
     counter records_in "Records of native clients that were appended.";

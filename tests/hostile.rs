@@ -30,6 +30,7 @@ fn hostile_peers_end_alone() {
     let mut config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
     config.listen.native.addr = ([127, 0, 0, 1], 0).into();
     config.listen.kafka.addr = ([127, 0, 0, 1], 0).into();
+    config.listen.mqtt.enabled = false;
     config.listen.native.frame_timeout = Duration::from_secs(2);
     config.listen.kafka.frame_timeout = Duration::from_secs(2);
     let gateway = Gateway::start(&config).unwrap();
@@ -72,6 +73,7 @@ fn a_waiting_fetch_is_not_held_up_by_the_requests_behind_it() {
     let mut config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
     config.listen.native.enabled = false;
     config.listen.kafka.addr = ([127, 0, 0, 1], 0).into();
+    config.listen.mqtt.enabled = false;
     config.listen.kafka.max_inflight_bytes = 64 * 1024;
     let gateway = Gateway::start(&config).unwrap();
     let mut client = GoodClient::new(gateway.kafka_addr().unwrap());

@@ -29,6 +29,7 @@ impl Home {
         let mut config = Config { data_dir: directory.path().join("data"), ..Config::default() };
         config.store.max_bytes = DiskBudget::Bytes(64 * 1024 * 1024);
         config.listen.kafka.enabled = false;
+        config.listen.mqtt.enabled = false;
         config.listen.native.addr = "127.0.0.1:0".parse().unwrap();
         let gateway = Gateway::start(&config).unwrap();
         config.listen.native.addr = gateway.native_addr().unwrap();

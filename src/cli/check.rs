@@ -8,8 +8,9 @@ use super::{
     spec::{JSON, Opt, Positional, Spec},
     term,
 };
-use crate::config::{self, Config, ConfigErrors, Layers, Loaded, Origin};
+use crate::config::{self, Config, ConfigError, ConfigErrors, Layers, Loaded, Origin};
 use crate::json::{self, JsonObject};
+use crate::listen::mqtt::mapping::Rules;
 
 pub(super) static SPEC: Spec = Spec {
     name: "check",
@@ -52,7 +53,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), CliError> {
         return term::print(&config::reference());
     }
     let layers = Layers { file: args.file.clone(), ..Layers::system() };
-    match Config::load(&layers) {
+    match Config::load(&layers).and_then(with_rules) {
         Ok(loaded) if args.json => term::print(&format!("{}\n", as_json(&loaded))),
         Ok(loaded) => {
             loaded.warnings.iter().for_each(|warning| term::note(&format!("brooklet check: {warning}")));
@@ -65,6 +66,20 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), CliError> {
             Err(CliError::Config(errors))
         }
     }
+}
+
+/// What the configuration alone can't tell: whether the rules for MQTT topics make sense.
+fn with_rules(loaded: Loaded) -> Result<Loaded, ConfigErrors> {
+    let Err(problem) = Rules::parse(&loaded.config.listen.mqtt.map) else { return Ok(loaded) };
+    let key = "listen.mqtt.map";
+    let found = loaded.effective.iter().find(|effective| effective.key == key);
+    let error = ConfigError {
+        origin: found.map(|effective| effective.origin.clone()),
+        key: Some(key.to_owned()),
+        value: None,
+        problem,
+    };
+    Err(ConfigErrors { errors: vec![error], data_dir: loaded.config.data_dir })
 }
 
 /// `{"ok":true,"keys":{KEY:{"value":…,"from":…,"origin":…}},"warnings":[…]}`; a value is JSON wherever its TOML is.

@@ -25,6 +25,7 @@ pub(super) static SPEC: Spec = Spec {
         Opt::value("data", "DIR", "Data directory (default ./brooklet-data)").short('d'),
         Opt::value("native", "ADDR", "Where devices connect (default 127.0.0.1:9790)"),
         Opt::value("kafka", "ADDR", "Where Kafka clients connect (default 127.0.0.1:9092)"),
+        Opt::value("mqtt", "ADDR", "Where MQTT clients connect (default 127.0.0.1:1883)"),
         Opt::value("log-level", "LEVEL", "off, error, warn, info, debug or trace (default info)"),
         Opt::switch("strict", "Exit 2 if the configuration is refused, in place of starting with the last good one"),
     ],
@@ -40,6 +41,7 @@ pub(super) struct ServeArgs {
     pub data: Option<String>,
     pub native: Option<String>,
     pub kafka: Option<String>,
+    pub mqtt: Option<String>,
     pub log_level: Option<String>,
     pub strict: bool,
 }
@@ -51,6 +53,7 @@ impl ServeArgs {
             data: args.text("data")?,
             native: args.text("native")?,
             kafka: args.text("kafka")?,
+            mqtt: args.text("mqtt")?,
             log_level: args.text("log-level")?,
             strict: args.switch("strict"),
         })
@@ -63,6 +66,7 @@ impl ServeArgs {
             ("--data", "data_dir", &self.data),
             ("--native", "listen.native.addr", &self.native),
             ("--kafka", "listen.kafka.addr", &self.kafka),
+            ("--mqtt", "listen.mqtt.addr", &self.mqtt),
             ("--log-level", "log.level", &self.log_level),
         ];
         let given = flags.into_iter().filter_map(|(flag, key, value)| Some(Flag { flag, key, value: value.clone()? }));
@@ -139,6 +143,10 @@ fn introduce(gateway: &Gateway, loaded: &Loaded) {
     match gateway.kafka_addr() {
         Some(address) => log::info!("Kafka clients connect to {address}"),
         None => log::info!("no Kafka listener (listen.kafka.enabled)"),
+    }
+    match gateway.mqtt_addr() {
+        Some(address) => log::info!("MQTT clients connect to {address}"),
+        None => log::info!("no MQTT listener (listen.mqtt.enabled)"),
     }
     for (name, uplink) in config.uplinks.iter().filter(|(_, uplink)| uplink.enabled) {
         let to: Vec<String> = uplink.bootstrap.iter().map(ToString::to_string).collect();

@@ -53,7 +53,8 @@ fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
     let trust = if status.time_trusted { "trusted" } else { "not trusted: records it stamps may bear a wrong time" };
     out.push_str(&format!("clock        {}, {trust}\n", when::format_time(status.time_ms)));
     let address = |address: &Option<String>| address.clone().unwrap_or_else(|| "off".to_owned());
-    out.push_str(&format!("listens      native {}, Kafka {}\n", address(&status.native), address(&status.kafka)));
+    let [native, kafka, mqtt] = [&status.native, &status.kafka, &status.mqtt].map(address);
+    out.push_str(&format!("listens      native {native}, Kafka {kafka}, MQTT {mqtt}\n"));
     let (used, most) = (human_bytes(store.disk_bytes), human_bytes(store.max_bytes));
     let segments = format!("{} of {}", counted(store.segments, "segment"), human_bytes(store.segment_bytes));
     out.push_str(&format!("disk         {} {used} of {most}, {segments}\n", bar(store.disk_bytes, store.max_bytes)));
@@ -71,12 +72,19 @@ fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
     out.push_str(&format!("records      {} in ({}), ", human_count(records), counter_rate("records_in")));
     out.push_str(&format!("{} forwarded ({})\n", human_count(forwarded), counter_rate("uplink_records")));
     out.push_str(&format!(
-        "connections  {} native, {} Kafka; {} accepted, {} refused\n",
+        "connections  {} native, {} Kafka, {} MQTT; {} accepted, {} refused\n",
         figure("connections_native"),
         figure("connections_kafka"),
+        figure("connections_mqtt"),
         human_count(figure("connections_accepted")),
         human_count(figure("connections_refused"))
     ));
+    let mqtt = &status.mqtt_clients;
+    if mqtt.waiting + mqtt.retained > 0 {
+        let (sessions, retained) = (counted(mqtt.waiting, "session"), counted(mqtt.retained, "retained message"));
+        let bytes = human_bytes(mqtt.retained_bytes);
+        out.push_str(&format!("MQTT         {sessions} waiting for their clients, {retained} ({bytes})\n"));
+    }
     let rest = others(&status.metrics);
     if !rest.is_empty() {
         out.push_str(&format!("counters     {rest}\n"));
@@ -112,11 +120,12 @@ fn written(store: &StoreFigures) -> String {
 
 /// The counters that have no line of their own and are not zero.
 fn others(metrics: &BTreeMap<String, i64>) -> String {
-    const SHOWN: [&str; 13] = [
+    const SHOWN: [&str; 14] = [
         "card_life_used_percent",
         "card_pre_eol",
         "connections_accepted",
         "connections_kafka",
+        "connections_mqtt",
         "connections_native",
         "connections_refused",
         "device_bytes_written",

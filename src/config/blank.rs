@@ -41,7 +41,7 @@ impl Config {
                 on_full: OnFull::EvictOldest,
                 preallocate: false,
             },
-            listen: ListenConfig { native: blank_native(), kafka: blank_kafka() },
+            listen: ListenConfig { native: blank_native(), kafka: blank_kafka(), mqtt: blank_mqtt() },
             topics: TopicsConfig { auto_create: false, defaults: blank_topic(), by_name: BTreeMap::new() },
             group: GroupConfig { offsets_retention: Duration::ZERO, initial_rebalance_delay: Duration::ZERO },
             source: SourceConfig {
@@ -84,6 +84,24 @@ fn blank_kafka() -> KafkaListenConfig {
         max_inflight_bytes: 0,
         idle_timeout: None,
         frame_timeout: Duration::ZERO,
+    }
+}
+
+fn blank_mqtt() -> MqttListenConfig {
+    MqttListenConfig {
+        enabled: false,
+        addr: nowhere(),
+        max_connections: 0,
+        max_packet_bytes: 0,
+        max_inflight_bytes: 0,
+        max_inflight: 0,
+        max_sessions: 0,
+        max_subscriptions: 0,
+        session_expiry: None,
+        max_retained: 0,
+        max_retained_bytes: 0,
+        packet_timeout: Duration::ZERO,
+        map: Vec::new(),
     }
 }
 

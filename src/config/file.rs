@@ -70,7 +70,9 @@ fn raw(value: &DeValue<'_>) -> Raw {
         DeValue::Array(items) => Raw::List(items.iter().map(|item| raw(item.get_ref())).collect()),
         DeValue::Float(_) => Raw::Other("a number with a point"),
         DeValue::Datetime(_) => Raw::Other("a date"),
-        DeValue::Table(_) => Raw::Other("a table"),
+        DeValue::Table(fields) => {
+            Raw::Table(fields.iter().map(|(name, value)| (name.get_ref().to_string(), raw(value.get_ref()))).collect())
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod pattern;
 mod relations;
 mod report;
 mod resolve;
+mod rules;
 mod suggest;
 mod types;
 mod units;

@@ -69,6 +69,14 @@ impl Relations<'_> {
         if native.enabled && kafka.enabled && native.addr == kafka.addr && native.addr.port() != 0 {
             self.refuse("listen.kafka.addr", "must differ from listen.native.addr");
         }
+        let mqtt = &config.listen.mqtt;
+        for (other, enabled, addr) in
+            [("listen.native.addr", native.enabled, native.addr), ("listen.kafka.addr", kafka.enabled, kafka.addr)]
+        {
+            if mqtt.enabled && enabled && mqtt.addr == addr && addr.port() != 0 {
+                self.refuse("listen.mqtt.addr", format!("must differ from {other}"));
+            }
+        }
         let largest =
             config.topics.by_name.values().chain([&config.topics.defaults]).map(|t| t.max_message_bytes).max();
         let needed = largest.unwrap_or(0) + AROUND_A_BATCH_BYTES;

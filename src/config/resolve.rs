@@ -321,6 +321,7 @@ fn shown(raw: &Raw) -> String {
         Raw::Integer(number) => number.to_string(),
         Raw::Boolean(value) => value.to_string(),
         Raw::List(items) => format!("[{}]", items.iter().take(8).map(shown).collect::<Vec<_>>().join(", ")),
+        Raw::Table(_) => "(a table)".to_owned(),
         Raw::Other(what) => format!("({what})"),
     };
     if text.chars().count() <= SHOWN_CHARS_MAX {

@@ -52,7 +52,7 @@ impl Machine {
     }
 }
 
-fn load_text(text: &str) -> Result<Loaded, ConfigErrors> {
+pub(super) fn load_text(text: &str) -> Result<Loaded, ConfigErrors> {
     Machine::new().file("etc/brooklet.toml", text).load()
 }
 

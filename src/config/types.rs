@@ -109,6 +109,7 @@ words! {
 pub struct ListenConfig {
     pub native: NativeListenConfig,
     pub kafka: KafkaListenConfig,
+    pub mqtt: MqttListenConfig,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -146,6 +147,44 @@ pub struct KafkaListenConfig {
     pub idle_timeout: Option<Duration>,
     /// A begun request must be whole, and an answer taken, within this.
     pub frame_timeout: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct MqttListenConfig {
+    pub enabled: bool,
+    pub addr: SocketAddr,
+    pub max_connections: usize,
+    /// Largest packet accepted.
+    pub max_packet_bytes: usize,
+    /// Packets of all connections together that are received but not worked off.
+    pub max_inflight_bytes: u64,
+    /// Messages of QoS 1 and 2 that a client may have open, each way.
+    pub max_inflight: u16,
+    /// Clients that are connected or have a session.
+    pub max_sessions: usize,
+    /// Subscriptions of one session.
+    pub max_subscriptions: usize,
+    /// Longest that a session outlives its connection. `None`: as long as the client asked for.
+    pub session_expiry: Option<Duration>,
+    pub max_retained: usize,
+    pub max_retained_bytes: u64,
+    /// CONNECT must come, a begun packet be whole, and an answer be taken, within this.
+    pub packet_timeout: Duration,
+    /// Which Kafka topic a message goes to; the first rule that matches.
+    pub map: Vec<MqttRule>,
+}
+
+/// A rule of `listen.mqtt.map`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MqttRule {
+    /// An MQTT filter.
+    pub filter: String,
+    /// Template of the Kafka topic.
+    pub topic: String,
+    /// Template of the record's key; the client's id where there is none.
+    pub key: Option<String>,
+    /// Names and templates of further headers.
+    pub headers: Vec<(String, String)>,
 }
 
 words! {

@@ -8,7 +8,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use super::{
     link::WeekWindow,
     pattern::{TopicPattern, TopicTemplate, is_name_char},
-    types::{DiskBudget, HostPort},
+    rules,
+    types::{DiskBudget, HostPort, MqttRule},
     units::{format_duration, format_size, parse_duration, parse_size},
 };
 
@@ -19,7 +20,9 @@ pub(super) enum Raw {
     Integer(i64),
     Boolean(bool),
     List(Vec<Raw>),
-    /// What no key takes: a float, a date, a table in a list; as its TOML type's name.
+    /// A table in a list.
+    Table(Vec<(String, Raw)>),
+    /// What no key takes: a float, a date; as its TOML type's name.
     Other(&'static str),
 }
 
@@ -92,6 +95,7 @@ pub(super) enum Kind<T: 'static> {
     Patterns(fn(&mut T, Vec<TopicPattern>)),
     Template(fn(&mut T, TopicTemplate)),
     Templates(fn(&mut T, Vec<TopicTemplate>)),
+    MqttRules(fn(&mut T, Vec<MqttRule>)),
     /// A text with a grammar of its own.
     Special(Special<T>),
     /// A list of such texts; empty for `word`.
@@ -157,6 +161,7 @@ impl<T> Kind<T> {
                 (special.set)(into, self.text(raw)?).map(|shown| quoted(&shown)).ok_or_else(|| self.must())
             }
             Kind::Windows { word, set } => put(*set, into, self.windows(raw, word)),
+            Kind::MqttRules(set) => put(*set, into, rules::read(raw).ok_or_else(|| self.must())),
         }
     }
 
@@ -200,6 +205,9 @@ impl<T> Kind<T> {
             Kind::Special(special) => special.allowed.to_owned(),
             Kind::Windows { word, .. } => {
                 format!("\"{word}\" or a list of times, such as [\"Mon-Fri 22:00-06:00\", \"Sat Sun\"]")
+            }
+            Kind::MqttRules(_) => {
+                "a list of tables, such as [{ filter = \"a/+\", topic = \"a\", key = \"{1}\", headers = { h = \"{client}\" } }]".to_owned()
             }
         }
     }

@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use super::downlinks::Downlinks;
 use super::status::{
-    Amount, DeletedTopicFigures, FlashFigures, Follower, GatewayStatus, Loss, PartitionFigures, StoreFigures,
-    TopicFigures,
+    Amount, DeletedTopicFigures, FlashFigures, Follower, GatewayStatus, Loss, MqttFigures, PartitionFigures,
+    StoreFigures, TopicFigures,
 };
 use super::uplinks::Uplinks;
 use crate::broker::{Broker, Topic, TopicId};
 use crate::frame::UplinkAction;
+use crate::listen::mqtt::Mqtt;
 use crate::listen::native::Administration;
 use crate::metrics::METRICS;
 use crate::store::{DeletedTopic, FlashStatus, LossEntry, PartitionId, Removed, Store};
@@ -24,9 +25,17 @@ pub(super) struct GatewayAdministration {
     broker: Broker,
     uplinks: Arc<Uplinks>,
     downlinks: Arc<Downlinks>,
-    native: Option<SocketAddr>,
-    kafka: Option<SocketAddr>,
+    listeners: Listeners,
+    mqtt: Mqtt,
     started: Instant,
+}
+
+/// Where clients connect, if they may.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listeners {
+    pub(super) native: Option<SocketAddr>,
+    pub(super) kafka: Option<SocketAddr>,
+    pub(super) mqtt: Option<SocketAddr>,
 }
 
 impl GatewayAdministration {
@@ -34,10 +43,10 @@ impl GatewayAdministration {
         id: &str,
         broker: Broker,
         (uplinks, downlinks): (Arc<Uplinks>, Arc<Downlinks>),
-        native: Option<SocketAddr>,
-        kafka: Option<SocketAddr>,
+        listeners: Listeners,
+        mqtt: Mqtt,
     ) -> Self {
-        Self { id: id.to_owned(), broker, uplinks, downlinks, native, kafka, started: Instant::now() }
+        Self { id: id.to_owned(), broker, uplinks, downlinks, listeners, mqtt, started: Instant::now() }
     }
 }
 
@@ -55,8 +64,10 @@ impl Administration for GatewayAdministration {
             uptime_s: self.started.elapsed().as_secs(),
             time_ms: now.wall_ms,
             time_trusted: now.wall_trusted,
-            native: self.native.map(|address| address.to_string()),
-            kafka: self.kafka.map(|address| address.to_string()),
+            native: self.listeners.native.map(|address| address.to_string()),
+            kafka: self.listeners.kafka.map(|address| address.to_string()),
+            mqtt: self.listeners.mqtt.map(|address| address.to_string()),
+            mqtt_clients: MqttFigures::from(self.mqtt.counts()),
             store: figures,
             topics: self.broker.topics().iter().map(|topic| self.topic(topic, &losses)).collect(),
             uplinks: self.uplinks.statuses(),

@@ -25,6 +25,7 @@ use crate::broker::Broker;
 use crate::config::Config;
 use crate::listen::accept::{self, Acceptor};
 use crate::listen::kafka;
+use crate::listen::mqtt::Mqtt;
 use crate::listen::native::Native;
 use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
@@ -58,6 +59,7 @@ pub struct Gateway {
     ended: Receiver<()>,
     native: Option<SocketAddr>,
     kafka: Option<SocketAddr>,
+    mqtt: Option<SocketAddr>,
     socket: PathBuf,
 }
 
@@ -140,6 +142,7 @@ impl Gateway {
             ended,
             native: bound.native,
             kafka: bound.kafka,
+            mqtt: bound.mqtt,
             socket: bound.socket,
         })
     }
@@ -162,6 +165,11 @@ impl Gateway {
     /// Where Kafka clients connect, if they may.
     pub fn kafka_addr(&self) -> Option<SocketAddr> {
         self.kafka
+    }
+
+    /// Where MQTT clients connect, if they may.
+    pub fn mqtt_addr(&self) -> Option<SocketAddr> {
+        self.mqtt
     }
 
     /// Drains and ends everything.
@@ -197,6 +205,7 @@ impl Gateway {
 struct Bound {
     native: Option<SocketAddr>,
     kafka: Option<SocketAddr>,
+    mqtt: Option<SocketAddr>,
     socket: PathBuf,
 }
 
@@ -230,15 +239,23 @@ impl Parts<'_> {
         let native_listener = bind(native.enabled, native.addr, "listen.native.addr").await?;
         let kafka = &config.listen.kafka;
         let kafka_listener = bind(kafka.enabled, kafka.addr, "listen.kafka.addr").await?;
+        let mqtt = &config.listen.mqtt;
+        let mqtt_listener = bind(mqtt.enabled, mqtt.addr, "listen.mqtt.addr").await?;
         let (socket, local_listener) = local::bind(&config.data_dir)?;
-        let bound = Bound { native: address(&native_listener)?, kafka: address(&kafka_listener)?, socket };
+        let bound = Bound {
+            native: address(&native_listener)?,
+            kafka: address(&kafka_listener)?,
+            mqtt: address(&mqtt_listener)?,
+            socket,
+        };
+        let mqtt_serving = Mqtt::new(broker.clone(), settings::mqtt(mqtt)?);
 
         let administration = Arc::new(administration::GatewayAdministration::new(
             id,
             broker.clone(),
             (uplinks, downlinks),
-            bound.native,
-            bound.kafka,
+            administration::Listeners { native: bound.native, kafka: bound.kafka, mqtt: bound.mqtt },
+            mqtt_serving.clone(),
         ));
         let serving = Native::new(broker.clone(), settings::native(native, id), administration);
         let native_acceptor = self.acceptor(native.max_connections, &METRICS.connections_native);
@@ -249,6 +266,10 @@ impl Parts<'_> {
         if let Some(listener) = kafka_listener {
             let acceptor = self.acceptor(kafka.max_connections, &METRICS.connections_kafka);
             self.spawn(kafka::serve(listener, acceptor, broker.clone(), settings::kafka(kafka)));
+        }
+        if let Some(listener) = mqtt_listener {
+            let acceptor = self.acceptor(mqtt.max_connections, &METRICS.connections_mqtt);
+            self.spawn(async move { mqtt_serving.serve_tcp(listener, acceptor).await });
         }
         Ok(bound)
     }

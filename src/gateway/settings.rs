@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use crate::broker::{Acks, BrokerOptions, Defaults, KeyDefault, TimestampType, TopicConfig};
 use crate::config::{
-    self, AcksOne, ClockTrust, Config, DefaultKey, DiskBudget, Forward, KafkaListenConfig, NativeListenConfig, OnFull,
-    StoreMedium, TimestampType as ConfigTimestampType, TopicCompression, TopicSettings, Unforwarded,
+    self, AcksOne, ClockTrust, Config, DefaultKey, DiskBudget, Forward, KafkaListenConfig, MqttListenConfig,
+    NativeListenConfig, OnFull, StoreMedium, TimestampType as ConfigTimestampType, TopicCompression, TopicSettings,
+    Unforwarded,
 };
 use crate::listen::kafka::KafkaOptions;
+use crate::listen::mqtt::MqttOptions;
+use crate::listen::mqtt::mapping::Rules;
 use crate::listen::native::NativeOptions;
 use crate::record::Compression;
 use crate::store::clock::WallTrust;
@@ -135,6 +138,24 @@ pub(super) fn native(config: &NativeListenConfig, gateway_id: &str) -> NativeOpt
         idle: config.idle_timeout,
         frame_time: config.frame_timeout,
     }
+}
+
+/// # Errors
+/// A text that names the rule that makes no sense, and why.
+pub(super) fn mqtt(config: &MqttListenConfig) -> Result<MqttOptions, String> {
+    let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    Ok(MqttOptions {
+        rules: Rules::parse(&config.map).map_err(|why| format!("listen.mqtt.map: {why}"))?,
+        packet_bytes_max: config.max_packet_bytes,
+        in_flight_bytes_max: bytes(config.max_inflight_bytes),
+        in_flight_max: config.max_inflight,
+        session_expiry_s_max: config.session_expiry.map_or(u32::MAX, seconds),
+        sessions_max: config.max_sessions,
+        subscriptions_max: config.max_subscriptions,
+        retained_max: config.max_retained,
+        retained_bytes_max: bytes(config.max_retained_bytes),
+        packet_time: config.packet_timeout,
+    })
 }
 
 pub(super) fn kafka(config: &KafkaListenConfig) -> KafkaOptions {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::listen::mqtt::MqttCounts;
 use crate::uplink::{DownlinkStatus, UplinkStatus};
 
 /// A gateway as of now.
@@ -26,6 +27,9 @@ pub struct GatewayStatus {
     pub native: Option<String>,
     /// Where Kafka clients connect, if they may.
     pub kafka: Option<String>,
+    /// Where MQTT clients connect, if they may.
+    pub mqtt: Option<String>,
+    pub mqtt_clients: MqttFigures,
     pub store: StoreFigures,
     /// By name.
     pub topics: Vec<TopicFigures>,
@@ -39,6 +43,28 @@ pub struct GatewayStatus {
     pub deleted_topics: Vec<DeletedTopicFigures>,
     /// Everything counted, by name (see [`crate::metrics`]).
     pub metrics: BTreeMap<String, i64>,
+}
+
+/// MQTT clients, and what is kept for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MqttFigures {
+    pub connected: u64,
+    /// Sessions that wait for their client.
+    pub waiting: u64,
+    pub retained: u64,
+    pub retained_bytes: u64,
+}
+
+impl From<MqttCounts> for MqttFigures {
+    fn from(counts: MqttCounts) -> Self {
+        Self {
+            connected: counts.connected as u64,
+            waiting: counts.waiting as u64,
+            retained: counts.retained as u64,
+            retained_bytes: counts.retained_bytes as u64,
+        }
+    }
 }
 
 /// The store and its place on disk.

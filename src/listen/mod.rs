@@ -7,4 +7,6 @@
 pub mod accept;
 pub mod budget;
 pub mod kafka;
+pub mod mqtt;
 pub mod native;
+mod stream;

@@ -73,6 +73,7 @@ impl Gateway {
             .args(["--config".as_ref(), self.home.path().join("brooklet.toml").as_os_str()])
             .args(["--data".as_ref(), self.data_dir().as_os_str()])
             .args(["--native", &self.native.to_string(), "--kafka", &self.kafka.to_string()])
+            .args(["--mqtt", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -30,6 +30,7 @@ impl Server {
         let mut config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
         config.listen.native.enabled = false;
         config.listen.kafka.addr = ([127, 0, 0, 1], 0).into();
+        config.listen.mqtt.enabled = false;
         change(&mut config);
         let gateway = Some(Gateway::start(&config).unwrap());
         Server { gateway, config, _dir: dir }

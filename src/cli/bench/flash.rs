@@ -75,6 +75,7 @@ pub(super) fn run(args: &FlashArgs) -> Result<(), CliError> {
         config.store.flash_budget = budget;
         config.listen.native.addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         config.listen.kafka.enabled = false;
+        config.listen.mqtt.enabled = false;
         let gateway = Gateway::start(&config).map_err(CliError::Failed)?;
         let measured = smol::block_on(stop.unless(Box::pin(measure(name, &gateway, args.duration))));
         gateway.stop();

@@ -63,6 +63,7 @@ impl OwnGateway {
         config.listen.native.addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         config.listen.native.max_connections = config.listen.native.max_connections.max(most_devices(args) + 16);
         config.listen.kafka.enabled = false;
+        config.listen.mqtt.enabled = false;
         let gateway = Gateway::start(&config).map_err(CliError::Failed)?;
         Ok(OwnGateway { gateway: Some(gateway), _dir: dir })
     }

@@ -174,6 +174,7 @@ impl Node {
             .arg("--data")
             .arg(self.data_dir())
             .args(["--native", &self.native.to_string(), "--kafka", &self.kafka.to_string()])
+            .args(["--mqtt", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

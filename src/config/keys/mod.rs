@@ -73,7 +73,6 @@ pub(super) static RESERVED: &[(&[&str], &str)] = &[
     (&["listen", "*", "tls"], "TLS"),
     (&["listen", "*", "auth"], "authentication"),
     (&["listen", "*", "sasl"], "authentication"),
-    (&["listen", "mqtt"], "the MQTT listener"),
     (&["listen", "http"], "the HTTP listener"),
     (&["listen", "serial"], "the serial listener"),
     (&["uplink", "*", "tls"], "TLS"),

@@ -5,17 +5,16 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_lite::{AsyncReadExt, FutureExt};
+use futures_lite::AsyncReadExt;
 
 use super::Context;
 use super::outbox::{Gone, Outbox};
 use super::publishing::Publisher;
 use super::requests::Requests;
-use super::session::Stream;
 use crate::frame::{ClientMessage, DecodeError, Decoder, ErrorCode, FrameError, Next};
 use crate::listen::budget::Permit;
+use crate::listen::stream::{Stream, within};
 use crate::metrics::METRICS;
 
 /// Bytes of a reading buffer at first.
@@ -106,7 +105,7 @@ impl<S: Stream> FrameReader<S> {
             if missing > FREE_BYTES && self.permit.is_none() {
                 self.permit = Some(self.context.frames.take(missing).await);
             }
-            let read = async { Ok(self.stream.read(decoder.room()).await?) };
+            let read = self.stream.read(decoder.room());
             match within(self.context.options.frame_time, read).await? {
                 0 => return Err(End::Io(io::ErrorKind::UnexpectedEof.into())),
                 read => decoder.received(read),
@@ -117,7 +116,7 @@ impl<S: Stream> FrameReader<S> {
     /// Waits for the first byte on the stack: the buffer comes when there is something to put into it.
     async fn begin_frame(&mut self) -> Result<Decoder<Vec<u8>>, End> {
         let mut first = [0; 1];
-        let read = async { Ok(self.stream.read(&mut first).await?) };
+        let read = self.stream.read(&mut first);
         let read = match self.context.options.idle {
             None => read.await?,
             Some(time) => within(time, read).await?,
@@ -129,15 +128,6 @@ impl<S: Stream> FrameReader<S> {
         decoder.feed(&first);
         Ok(decoder)
     }
-}
-
-/// `work`, or an error when it takes longer than `time`.
-async fn within<T>(time: Duration, work: impl Future<Output = Result<T, End>>) -> Result<T, End> {
-    let late = async {
-        smol::Timer::after(time).await;
-        Err(End::Io(io::ErrorKind::TimedOut.into()))
-    };
-    work.or(late).await
 }
 
 /// Reads and begins messages until the connection ends.

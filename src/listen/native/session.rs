@@ -6,12 +6,10 @@
 //! The sides are boxed: combining futures by value doubles their size at every step, and a connection that is idle
 //! shall cost some kilobytes.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_channel::Receiver;
-use futures_lite::{AsyncRead, AsyncWrite, AsyncWriteExt, FutureExt, future};
+use futures_lite::{FutureExt, future};
 use smol::Executor;
 
 use super::Context;
@@ -28,15 +26,12 @@ use crate::frame::{
     ClientMessage, ErrorCode, GatewayMessage, HANDSHAKE_BYTES_MAX, IN_FLIGHT_MAX, VERSION_MAX, VERSION_MIN,
     common_version,
 };
+use crate::listen::stream::{Stream, write};
 use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
 
 /// How long the end of a connection may take: acknowledging and writing what is on its way.
 const DRAIN_TIME: Duration = Duration::from_secs(4);
-
-/// Both directions of a connection.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Clone + Unpin + Send + 'static {}
-impl<S: AsyncRead + AsyncWrite + Clone + Unpin + Send + 'static> Stream for S {}
 
 /// Serves a connection until it ends.
 pub(super) async fn run(
@@ -222,20 +217,4 @@ async fn fenced_first(
         }
     };
     reading.or(fenced).await
-}
-
-async fn write(mut stream: impl Stream, frames: &Receiver<Vec<u8>>, frame_time: Duration, broken: &Shutdown) {
-    while let Ok(frame) = frames.recv().await {
-        let late = async {
-            smol::Timer::after(frame_time).await;
-            Err(io::ErrorKind::TimedOut.into())
-        };
-        if stream.write_all(&frame).or(late).await.is_err() {
-            break;
-        }
-    }
-    frames.close();
-    broken.begin();
-    // What could not be sent cannot be reported either.
-    let _ = stream.close().await;
 }

@@ -1,0 +1,87 @@
+//! Answers to what a client publishes, in the order of what they answer.
+//!
+//! Invariant: an answer goes out after the commit it speaks of.
+
+use async_channel::Receiver;
+use smol::Task;
+
+use super::connection::Sides;
+use super::publishing::NotTaken;
+use super::reading::End;
+use crate::broker::{CommitError, Noted, Ticket};
+use crate::metrics::METRICS;
+use crate::mqtt::{Ack, Packet, PacketId, Properties, Protocol, Qos, ReasonCode};
+
+/// An answer that is to come.
+pub(super) enum Answer {
+    Stored {
+        id: PacketId,
+        qos: Qos,
+        ticket: Ticket<Noted>,
+    },
+    /// PUBREC once more: the message is stored.
+    Again(PacketId),
+    Refused {
+        id: PacketId,
+        qos: Qos,
+        why: NotTaken,
+    },
+    Released {
+        id: PacketId,
+        deletion: Task<Result<(), CommitError>>,
+    },
+    Unknown {
+        id: PacketId,
+        reason: ReasonCode,
+    },
+}
+
+/// Sends the answers, in order.
+pub(super) async fn answer(sides: &Sides, due: &Receiver<Answer>) -> Result<(), End> {
+    while let Ok(answer) = due.recv().await {
+        let packet = match answer {
+            Answer::Stored { id, qos, ticket } => match ticket.wait().await {
+                Ok(_) => {
+                    sides.inbound().stored(qos, id);
+                    acknowledgement(qos, Ack::of(id))
+                }
+                Err(error) => sides.refusal(qos, id, &error.into())?,
+            },
+            Answer::Refused { id, qos, why } => sides.refusal(qos, id, &why)?,
+            Answer::Again(id) => Packet::PubRec(Ack::of(id)),
+            Answer::Released { id, deletion } => {
+                if let Err(error) = deletion.await {
+                    // The client asks again on its next connection.
+                    return Err(End::Refused(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, error.to_string()));
+                }
+                sides.inbound().released(id);
+                Packet::PubComp(Ack::of(id))
+            }
+            Answer::Unknown { id, reason } => {
+                Packet::PubComp(Ack { packet_id: id, reason, properties: Properties::default() })
+            }
+        };
+        if sides.send(&packet).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn acknowledgement<'a>(qos: Qos, ack: Ack<'a>) -> Packet<'a> {
+    if qos == Qos::ExactlyOnce { Packet::PubRec(ack) } else { Packet::PubAck(ack) }
+}
+
+impl Sides {
+    /// What a client is told whose message is not taken. 3.1.1 has no words for it: the connection ends, and the client still has the
+    /// message.
+    fn refusal(&self, qos: Qos, id: PacketId, why: &NotTaken) -> Result<Packet<'static>, End> {
+        METRICS.batches_refused.add(1);
+        self.inbound().refused(qos, id);
+        if self.terms.protocol == Protocol::V3 {
+            return Err(End::Refused(why.reason, why.text.clone()));
+        }
+        log::debug!("mqtt: {}: a message is not taken: {}", self.terms.client, why.text);
+        Ok(acknowledgement(qos, Ack { packet_id: id, reason: why.reason, properties: Properties::default() }))
+    }
+}

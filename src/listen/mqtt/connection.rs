@@ -1,0 +1,303 @@
+//! One connection: the greeting, then reading, answering, delivering and writing side by side until one of them ends it.
+//!
+//! Invariants: answers go out in the order of what they answer; what was taken before the end is stored; the session is stored
+//! before the place of its client id is given back.
+//!
+//! The sides are boxed: combining futures by value doubles their size at every step, and an idle connection shall cost some kilobytes.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_channel::Sender;
+use event_listener::Event;
+use futures_lite::{FutureExt, future};
+use smol::Executor;
+
+use super::Context;
+use super::answering::answer;
+use super::delivery;
+use super::greeting::{self, Greeted, Terms};
+use super::hub::{Leaving, Place, session_row};
+use super::inbound::Inbound;
+use super::publishing::Will;
+use super::reading::{End, PacketReader};
+use super::session::Session;
+use super::taking::read;
+use crate::broker::CommitError;
+use crate::listen::stream::{Stream, write};
+use crate::metrics::METRICS;
+use crate::mqtt::{ConnAck, Packet, PropertiesBuilder, Property, Protocol, Reason, ReasonCode};
+use crate::shutdown::Shutdown;
+
+/// Packets that may wait to be written.
+const FRAMES_MAX: usize = 16;
+/// How long the end of a connection may take: storing and writing what is on its way.
+const DRAIN_TIME: Duration = Duration::from_secs(4);
+
+/// What the sides of a connection share.
+pub(super) struct Sides {
+    pub(super) context: Arc<Context>,
+    pub(super) executor: Arc<Executor<'static>>,
+    pub(super) terms: Terms,
+    session: Mutex<Session>,
+    inbound: Mutex<Inbound>,
+    /// The session has changed: there may be more to deliver.
+    pub(super) changed: Event,
+    /// One at a time stores the session, so that none is overwritten by an older one.
+    storing: smol::lock::Mutex<()>,
+    outbox: Sender<Vec<u8>>,
+}
+
+/// The connection is over: there is nobody to tell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gone;
+
+/// Serves a connection until it ends.
+pub(super) async fn run(
+    context: Arc<Context>,
+    executor: Arc<Executor<'static>>,
+    shutdown: Shutdown,
+    stream: impl Stream,
+    peer: String,
+) {
+    let (outbox, frames) = async_channel::bounded(FRAMES_MAX);
+    // Set when nothing can be written any more.
+    let broken = Shutdown::default();
+    let packet_time = context.options.packet_time;
+    let writing = write(stream.clone(), &frames, packet_time, &broken);
+    let serving = async {
+        let end = serve(&context, &executor, stream, outbox, &shutdown, &broken).await;
+        frames.close();
+        end
+    };
+    let (end, ()) = future::zip(Box::pin(serving), writing).await;
+    match end {
+        End::Refused(reason, text) => {
+            METRICS.protocol_errors.add(1);
+            log::warn!("mqtt: {peer}: connection closed: {reason}: {text}");
+        }
+        End::Lost(error) => log::debug!("mqtt: {peer}: {error}"),
+        End::TakenOver => log::info!("mqtt: {peer}: connection closed: another one uses its client id"),
+        End::Disconnected { .. } | End::Shutdown => {}
+    }
+}
+
+async fn serve(
+    context: &Arc<Context>,
+    executor: &Arc<Executor<'static>>,
+    stream: impl Stream,
+    outbox: Sender<Vec<u8>>,
+    shutdown: &Shutdown,
+    broken: &Shutdown,
+) -> End {
+    let mut reader = PacketReader::new(stream, context);
+    let greeting = async { Box::pin(greet(context, &mut reader, &outbox)).await };
+    let greeted = match shutdown.unless(greeting).await {
+        None => return End::Shutdown,
+        Some(Err(end)) => return end,
+        Some(Ok(greeted)) => greeted,
+    };
+    let Greeted { place, terms, session, inbound, will, .. } = greeted;
+    let sides = Arc::new(Sides {
+        context: Arc::clone(context),
+        executor: Arc::clone(executor),
+        terms,
+        session: Mutex::new(session),
+        inbound: Mutex::new(inbound),
+        changed: Event::new(),
+        storing: smol::lock::Mutex::new(()),
+        outbox,
+    });
+    let end = serve_session(&sides, &place, &mut reader, shutdown, broken).await;
+    sides.say_goodbye(&end).await;
+    leave(&sides, place, &end, will).await;
+    end
+}
+
+/// The first packet must be CONNECT, and come soon.
+async fn greet(
+    context: &Arc<Context>,
+    reader: &mut PacketReader<impl Stream>,
+    outbox: &Sender<Vec<u8>>,
+) -> Result<Greeted, End> {
+    let whole = reader.first(context.options.packet_time).await?;
+    let connect = match Packet::decode(whole.first, &whole.body, Protocol::V3) {
+        Ok(Packet::Connect(connect)) => connect,
+        Ok(_) => return Err(End::Refused(ReasonCode::PROTOCOL_ERROR, "the first packet is not a CONNECT".to_owned())),
+        Err(error) => {
+            // A version that isn't spoken is answered in the words of the one that every client knows.
+            refuse(outbox, Protocol::V3, error.reason(), "").await;
+            return Err(error.into());
+        }
+    };
+    match greeting::greet(context, &connect).await {
+        Ok(greeted) => {
+            let frame = encoded(&Packet::ConnAck(greeting::welcome(&greeted)), connect.protocol);
+            // If the client has gone, reading finds out.
+            let _ = outbox.send(frame).await;
+            Ok(greeted)
+        }
+        Err(refusal) => {
+            refuse(outbox, connect.protocol, refusal.reason, &refusal.text).await;
+            Err(End::Refused(refusal.reason, refusal.text))
+        }
+    }
+}
+
+async fn refuse(outbox: &Sender<Vec<u8>>, protocol: Protocol, reason: ReasonCode, text: &str) {
+    let mut properties = PropertiesBuilder::default();
+    properties.extend((!text.is_empty()).then_some(Property::ReasonString(text)));
+    let connack = ConnAck { session_present: false, reason, properties: properties.as_properties() };
+    // If the client has gone, it does not want to know.
+    let _ = outbox.send(encoded(&Packet::ConnAck(connack), protocol)).await;
+}
+
+fn encoded(packet: &Packet<'_>, protocol: Protocol) -> Vec<u8> {
+    let mut frame = Vec::new();
+    match packet.encode(&mut frame, protocol) {
+        Ok(()) => frame,
+        // Nothing that is sent has a field beyond 64 KiB: what came by MQTT fits it, and the rest is ours.
+        Err(error) => {
+            log::error!("mqtt: a packet could not be written: {error}");
+            Vec::new()
+        }
+    }
+}
+
+async fn serve_session(
+    sides: &Arc<Sides>,
+    place: &Place,
+    reader: &mut PacketReader<impl Stream>,
+    shutdown: &Shutdown,
+    broken: &Shutdown,
+) -> End {
+    let (answers, due) = async_channel::unbounded();
+    // What the answering side ends the connection for.
+    let (refused, refusals) = async_channel::bounded(1);
+    let reading = async {
+        let end = Box::pin(read(sides, reader, &answers)).await;
+        // What was taken is still answered.
+        answers.close();
+        end
+    };
+    let ended = async {
+        let stopped = async {
+            shutdown.wait().await;
+            End::Shutdown
+        };
+        let replaced = async {
+            place.connection.taken_over.wait().await;
+            End::TakenOver
+        };
+        let gone = async {
+            broken.wait().await;
+            End::Lost(std::io::ErrorKind::BrokenPipe.into())
+        };
+        let refused = async {
+            match refusals.recv().await {
+                Ok(end) => end,
+                Err(_) => future::pending().await,
+            }
+        };
+        stopped.or(replaced).or(gone).or(refused).await
+    };
+    let reading = async {
+        let end = reading.or(ended).await;
+        answers.close();
+        end
+    };
+    let answering = async {
+        if let Err(end) = answer(sides, &due).await {
+            // There is room: it ends for one reason.
+            let _ = refused.try_send(end);
+        }
+        due.close();
+    };
+    let delivering = async {
+        Box::pin(delivery::deliver(sides)).await;
+        // Nobody reads what is delivered; reading finds out.
+        future::pending().await
+    };
+    let both = async { future::zip(reading, answering).await.0 };
+    let late = async {
+        shutdown.wait().await;
+        smol::Timer::after(DRAIN_TIME).await;
+        End::Shutdown
+    };
+    both.or(delivering).or(late).await
+}
+
+impl Sides {
+    pub(super) fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn inbound(&self) -> MutexGuard<'_, Inbound> {
+        self.inbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a packet. One that is larger than the client takes is left out: `false`.
+    pub(super) async fn send(&self, packet: &Packet<'_>) -> Result<bool, Gone> {
+        let frame = encoded(packet, self.terms.protocol);
+        if frame.len() > self.terms.packet_bytes_max {
+            return Ok(false);
+        }
+        self.outbox.send(frame).await.map_err(|_| Gone)?;
+        Ok(true)
+    }
+
+    /// Stores the session, if it is one to be kept; it may wait up to `within` for another commit to ride with.
+    pub(super) async fn store(&self, within: Duration) -> Result<(), CommitError> {
+        let _one_at_a_time = self.storing.lock().await;
+        let value = {
+            let mut session = self.session();
+            if !session.is_kept() {
+                return Ok(());
+            }
+            session.is_dirty = false;
+            session.to_stored().encode()
+        };
+        let stored =
+            self.context.broker.change_rows(vec![(session_row(&self.terms.client), Some(value))], within).await;
+        if stored.is_err() {
+            self.session().is_dirty = true;
+        }
+        stored
+    }
+
+    /// Tells the client why the connection ends, where its version has words for that.
+    async fn say_goodbye(&self, end: &End) {
+        let (reason, text) = match end {
+            End::Refused(reason, text) => (*reason, text.as_str()),
+            End::TakenOver => (ReasonCode::SESSION_TAKEN_OVER, "another connection uses this client id"),
+            End::Shutdown => (ReasonCode::SERVER_SHUTTING_DOWN, "the gateway is shutting down; connect again"),
+            End::Lost(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                (ReasonCode::KEEP_ALIVE_TIMEOUT, "nothing came for too long")
+            }
+            End::Lost(_) | End::Disconnected { .. } => return,
+        };
+        if self.terms.protocol == Protocol::V5 {
+            let mut properties = PropertiesBuilder::default();
+            properties.extend(self.terms.problem_info.then_some(Property::ReasonString(text)));
+            // It may be that nothing can be written: then nobody is told. There is room, or it is pointless to wait for it.
+            let goodbye = Reason { reason, properties: properties.as_properties() };
+            let frame = encoded(&Packet::Disconnect(goodbye), self.terms.protocol);
+            let _ = self.outbox.try_send(frame);
+        }
+    }
+}
+
+/// Leaves the session as it is to be found, and the will where it is due.
+async fn leave(sides: &Sides, place: Place, end: &End, will: Option<(u32, Will)>) {
+    let expiry_s = sides.session().expiry_s;
+    if expiry_s == 0 {
+        super::hub::forget(&sides.context, &sides.terms.client).await;
+    } else if sides.session().is_dirty
+        && let Err(error) = sides.store(Duration::ZERO).await
+    {
+        log::warn!("mqtt: the session of {:?} could not be stored: {error}", sides.terms.client);
+    }
+    // A gateway that stops is not a device that is lost.
+    let lost = !matches!(end, End::Disconnected { with_will: false } | End::Shutdown);
+    place.leave(Leaving { expiry_s, will: will.filter(|_| lost) });
+}

@@ -1,0 +1,492 @@
+//! Messages out of the log, to one client.
+//!
+//! What a subscription has not had is what lies behind its positions: nothing is queued for a client, connected or not. One that takes
+//! messages slowly reads the log slowly.
+//!
+//! Invariants: of a session that is kept, a message of QoS 2 goes out once its packet id is stored, and PUBREL once PUBREC is; what a message
+//! takes in memory is bounded by [`CHUNK_BYTES`] (or one batch) a client.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use event_listener::EventListener;
+use futures_lite::FutureExt;
+
+use super::connection::{Gone, Sides};
+use super::filter::Filter;
+use super::message::Message;
+use super::outbound::{Flight, Origin, Stage};
+use super::session::Match;
+use crate::broker::{FetchError, Registration, Topic};
+use crate::limits;
+use crate::metrics::METRICS;
+use crate::mqtt::{Ack, Packet, PacketId, Publish, Qos};
+use crate::record::{BatchError, BatchView, VerifyLimits, decompress, records};
+use crate::store::PartitionId;
+
+/// Bytes of batches that are read at a time; one batch comes even if it is larger.
+const CHUNK_BYTES: usize = 16 * 1024;
+/// Bytes of packets that are handed to the writer at a time, about.
+const FRAME_BYTES: usize = 16 * 1024;
+/// How often a session that has changed is stored for the sake of its positions, and how long that may wait for another commit. A crash
+/// delivers messages of QoS 1 again that were acknowledged since.
+const STORE_EVERY: Duration = Duration::from_secs(5);
+const STORE_WITHIN: Duration = Duration::from_secs(60);
+/// Pause after the store did not take a session.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Where to read, and for which reader.
+#[derive(Clone)]
+struct Source {
+    /// The replay's filter; `None`: the plain filters.
+    replay: Option<Arc<str>>,
+    partition: PartitionId,
+    topic: Arc<Topic>,
+}
+
+/// Messages that were read and are to be sent.
+struct Chunk {
+    source: Source,
+    messages: VecDeque<(i64, Message)>,
+    /// The offset behind all of it.
+    next: i64,
+}
+
+/// A message that goes out.
+struct Outgoing {
+    id: Option<PacketId>,
+    matched: Match,
+    message: Message,
+}
+
+/// What came of an attempt to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Sent,
+    /// Nothing is there.
+    Idle,
+    /// The client has as many open as it takes.
+    Blocked,
+}
+
+struct Delivery<'a> {
+    sides: &'a Arc<Sides>,
+    sources: Vec<Source>,
+    watch: Option<Registration>,
+    /// The session's revision that `sources` follow from.
+    revision: Option<u64>,
+    /// `None` once topics have changed.
+    topics_changed: Option<EventListener>,
+    next_source: usize,
+    blocked: bool,
+    /// The numbers that this side has given to topics.
+    aliases: HashMap<String, u16>,
+    stored_at: Instant,
+}
+
+/// Delivers until nobody reads any more.
+pub(super) async fn deliver(sides: &Arc<Sides>) {
+    let mut delivery = Delivery {
+        sides,
+        sources: Vec::new(),
+        watch: None,
+        revision: None,
+        topics_changed: None,
+        next_source: 0,
+        blocked: false,
+        aliases: HashMap::new(),
+        stored_at: Instant::now(),
+    };
+    // Whoever reads finds out that the client has gone.
+    let Err(Gone) = delivery.run().await;
+}
+
+impl Delivery<'_> {
+    async fn run(&mut self) -> Result<std::convert::Infallible, Gone> {
+        self.resend().await?;
+        loop {
+            // The listeners first, then the looks: what happens in between is not missed.
+            let changed = self.sides.changed.listen();
+            self.release().await?;
+            self.plan();
+            let advanced = self.watch.as_ref().map(Registration::listen);
+            let step = match self.send_owed().await? {
+                Step::Idle => self.send_next().await?,
+                other => other,
+            };
+            self.blocked = step == Step::Blocked;
+            self.store_positions();
+            if step != Step::Sent {
+                self.wait(changed, advanced).await;
+            }
+        }
+    }
+
+    async fn wait(&mut self, changed: EventListener, advanced: Option<EventListener>) {
+        let Self { topics_changed, blocked, .. } = self;
+        let advanced = async {
+            match advanced {
+                // There is no room for what comes.
+                Some(advanced) if !*blocked => advanced.await,
+                _ => std::future::pending().await,
+            }
+        };
+        let topics = async {
+            match topics_changed {
+                Some(listener) => listener.await,
+                None => std::future::pending().await,
+            }
+            *topics_changed = None;
+        };
+        let look_again = async {
+            smol::Timer::after(STORE_EVERY).await;
+        };
+        changed.or(advanced).or(topics).or(look_again).await;
+    }
+
+    /// Which partitions may hold something for this client. A partition that is new since the subscriptions is read from its start.
+    fn plan(&mut self) {
+        let (broker, rules) = (&self.sides.context.broker, &self.sides.context.options.rules);
+        let mut session = self.sides.session();
+        if self.topics_changed.is_some() && self.revision == Some(session.revision) {
+            return;
+        }
+        self.topics_changed = Some(broker.topics_changed());
+        self.revision = Some(session.revision);
+        self.sources.clear();
+        let replays: Vec<String> = session.replays.keys().cloned().collect();
+        for topic in broker.topics().iter().filter(|topic| !topic.is_internal()) {
+            let plain = session.patterns().any(|pattern| rules.may_hold(pattern, &topic.name));
+            let of_replay = |filter: &&String| {
+                let filter = Filter::parse(filter);
+                filter.is_ok_and(|filter| rules.may_hold(filter.pattern(), &topic.name))
+            };
+            let readers = plain.then_some(None).into_iter().chain(replays.iter().filter(of_replay).map(Some));
+            for replay in readers {
+                for partition in &topic.partitions {
+                    let start = broker.head(*partition).map_or(0, |head| head.log_start);
+                    let positions = match replay {
+                        None => Some(&mut session.positions),
+                        Some(filter) => session.replays.get_mut(filter),
+                    };
+                    if let Some(positions) = positions {
+                        positions.entry(partition.0).or_insert(start);
+                    }
+                    let replay = replay.map(|filter| Arc::from(filter.as_str()));
+                    self.sources.push(Source { replay, partition: *partition, topic: Arc::clone(topic) });
+                }
+            }
+        }
+        self.watch = Some(broker.watch(self.sources.iter().map(|source| source.partition)));
+    }
+
+    fn position(&self, source: &Source) -> Option<i64> {
+        let session = self.sides.session();
+        let positions = match &source.replay {
+            None => &session.positions,
+            Some(filter) => session.replays.get(&**filter)?,
+        };
+        positions.get(&source.partition.0).copied()
+    }
+
+    /// Sends what comes next from the log; each partition in its turn.
+    async fn send_next(&mut self) -> Result<Step, Gone> {
+        if self.blocked && !self.sides.session().outbound.has_much_room() {
+            return Ok(Step::Blocked);
+        }
+        for turn in 0..self.sources.len() {
+            let at = (self.next_source + turn) % self.sources.len();
+            let Some(source) = self.sources.get(at).cloned() else { break };
+            let Some(chunk) = self.read(&source).await else { continue };
+            self.next_source = at + 1;
+            return self.send_chunk(chunk).await;
+        }
+        Ok(Step::Idle)
+    }
+
+    /// Reads what is next for a reader; `None` if there is nothing.
+    async fn read(&self, source: &Source) -> Option<Chunk> {
+        let broker = &self.sides.context.broker;
+        let offset = self.position(source)?;
+        let head = broker.head(source.partition).ok()?;
+        let from = offset.max(head.log_start);
+        if from > offset {
+            METRICS.mqtt_evicted.add(from.abs_diff(offset));
+            log::warn!(
+                "mqtt: {}: {} records of {} were evicted before they could be delivered",
+                self.sides.terms.client,
+                from - offset,
+                source.topic.name
+            );
+            self.sides.session().advance(source.replay.as_deref(), source.partition.0, from);
+        }
+        if from >= head.readable_end() {
+            return None;
+        }
+        let _permit = self.sides.context.deliveries.take(CHUNK_BYTES).await;
+        let read = match broker.fetch(source.partition, from, CHUNK_BYTES).await {
+            Ok(read) => read,
+            // Evicted in between: the next look sees it.
+            Err(FetchError::OutOfRange { .. }) => return None,
+            Err(error) => {
+                log::error!("mqtt: {} can't be read: {error}", source.topic.name);
+                smol::Timer::after(PAUSE).await;
+                return None;
+            }
+        };
+        let mut messages = VecDeque::new();
+        let session = self.sides.session();
+        let taken = each_message(&read.bytes, &source.topic.name, |offset, message| {
+            let at = (source.partition.0, offset);
+            if offset >= from && session.matches(source.replay.as_deref(), at, &message).is_some() {
+                messages.push_back((offset, message));
+            }
+        });
+        if let Err(error) = taken {
+            log::error!("mqtt: a stored batch of {} can't be read: {error}; run brooklet fsck", source.topic.name);
+        }
+        Some(Chunk { source: source.clone(), messages, next: read.next_offset })
+    }
+
+    /// Sends a chunk, as far as the client takes it.
+    async fn send_chunk(&mut self, mut chunk: Chunk) -> Result<Step, Gone> {
+        loop {
+            let (outgoing, step) = self.open(&mut chunk);
+            if outgoing.iter().any(|one| one.matched.qos == Qos::ExactlyOnce) {
+                self.store().await;
+            }
+            self.send_all(outgoing).await?;
+            if let Some(step) = step {
+                return Ok(step);
+            }
+        }
+    }
+
+    /// Takes messages off a chunk, and gives them packet ids; and what that means for the chunk, if it is done with.
+    fn open(&self, chunk: &mut Chunk) -> (Vec<Outgoing>, Option<Step>) {
+        let Chunk { source, messages, next } = chunk;
+        let replay = source.replay.as_deref();
+        let now = self.sides.context.broker.store().now();
+        let mut session = self.sides.session();
+        let (mut outgoing, mut bytes) = (Vec::new(), 0);
+        while let Some((offset, message)) = messages.pop_front() {
+            let matched = session.matches(replay, (source.partition.0, offset), &message);
+            let expired = now.wall_trusted && message.left_s(now.wall_ms) == Some(0);
+            if let Some(matched) = matched.filter(|_| !expired) {
+                let mut id = None;
+                if matched.qos > Qos::AtMostOnce {
+                    let origin = Origin::Record { partition: source.partition.0, offset };
+                    id = session.outbound.open(origin, matched.qos);
+                    if id.is_none() {
+                        // What is left is read again when there is room: a client that doesn't answer holds no memory.
+                        return (outgoing, Some(Step::Blocked));
+                    }
+                }
+                bytes += message.bytes();
+                outgoing.push(Outgoing { id, matched, message });
+            }
+            session.advance(replay, source.partition.0, offset + 1);
+            if bytes >= FRAME_BYTES {
+                return (outgoing, None);
+            }
+        }
+        session.advance(replay, source.partition.0, *next);
+        (outgoing, Some(Step::Sent))
+    }
+
+    async fn send_all(&mut self, outgoing: Vec<Outgoing>) -> Result<(), Gone> {
+        for Outgoing { id, matched, message } in outgoing {
+            self.send(id, &matched, &message, false).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(
+        &mut self,
+        packet_id: Option<PacketId>,
+        matched: &Match,
+        message: &Message,
+        dup: bool,
+    ) -> Result<(), Gone> {
+        let left_s = message.left_s(self.sides.context.broker.store().now().wall_ms);
+        let mut properties = message.properties(left_s, &matched.ids);
+        let topic = self.alias(&message.topic, &mut properties);
+        let publish = Publish {
+            dup,
+            qos: matched.qos,
+            retain: matched.retain,
+            topic,
+            packet_id,
+            properties: properties.as_properties(),
+            payload: &message.payload,
+        };
+        METRICS.mqtt_delivered.add(1);
+        let sent = self.sides.send(&Packet::Publish(publish)).await?;
+        if !sent && let Some(id) = packet_id {
+            // Larger than the client takes: it is as if it had acknowledged it (MQTT 5.0, section 3.1.2.11.4).
+            self.sides.session().outbound.forget(id);
+        }
+        Ok(())
+    }
+
+    /// The topic as it is sent: empty where an alias that the client knows stands for it.
+    fn alias<'m>(&mut self, topic: &'m str, properties: &mut crate::mqtt::PropertiesBuilder) -> &'m str {
+        use crate::mqtt::Property::TopicAlias;
+        if let Some(alias) = self.aliases.get(topic) {
+            properties.push(TopicAlias(*alias));
+            return "";
+        }
+        let next = u16::try_from(self.aliases.len() + 1).unwrap_or(u16::MAX);
+        if next <= self.sides.terms.aliases_max.min(super::greeting::ALIASES_MAX) {
+            self.aliases.insert(topic.to_owned(), next);
+            properties.push(TopicAlias(next));
+        }
+        topic
+    }
+
+    /// Retained messages that came with subscriptions.
+    async fn send_owed(&mut self) -> Result<Step, Gone> {
+        if self.blocked && !self.sides.session().outbound.has_much_room() {
+            return Ok(Step::Blocked);
+        }
+        let mut step = Step::Idle;
+        loop {
+            let Some(owed) = self.sides.session().owed.front().cloned() else { return Ok(step) };
+            let found = self.sides.context.retained.get(&self.sides.context.broker, &owed.topic);
+            let mut id = None;
+            let mut matched = Match { retain: true, ids: owed.id.into_iter().collect(), ..Match::default() };
+            {
+                let mut session = self.sides.session();
+                if let Some(message) = &found {
+                    matched.qos = Qos::of_bits(owed.qos).unwrap_or_default().min(message.qos());
+                }
+                if matched.qos > Qos::AtMostOnce {
+                    id = session.outbound.open(Origin::Retained { topic: owed.topic.clone() }, matched.qos);
+                    if id.is_none() {
+                        return Ok(Step::Blocked);
+                    }
+                }
+                session.owed.pop_front();
+                session.is_dirty = true;
+            }
+            if matched.qos == Qos::ExactlyOnce {
+                self.store().await;
+            }
+            if let Some(message) = found {
+                self.send(id, &matched, &message, false).await?;
+            }
+            step = Step::Sent;
+        }
+    }
+
+    /// PUBREL for messages whose PUBREC has come, once that is stored.
+    async fn release(&mut self) -> Result<(), Gone> {
+        let released = std::mem::take(&mut self.sides.session().released);
+        if released.is_empty() {
+            return Ok(());
+        }
+        self.store().await;
+        for id in released {
+            self.sides.send(&Packet::PubRel(Ack::of(id))).await?;
+        }
+        Ok(())
+    }
+
+    /// What an earlier connection has left open, in its order.
+    async fn resend(&mut self) -> Result<(), Gone> {
+        let flights: Vec<(PacketId, Flight)> = self.sides.session().outbound.flights().cloned().collect();
+        for (id, flight) in flights {
+            if flight.stage == Stage::Released {
+                self.sides.send(&Packet::PubRel(Ack::of(id))).await?;
+                continue;
+            }
+            let Some(message) = self.find(&flight.origin).await else {
+                METRICS.mqtt_evicted.add(1);
+                self.sides.session().outbound.forget(id);
+                continue;
+            };
+            let mut matched = match &flight.origin {
+                Origin::Record { partition, offset } => {
+                    let session = self.sides.session();
+                    session.matches(None, (*partition, *offset), &message).unwrap_or_default()
+                }
+                Origin::Retained { .. } => Match { retain: true, ..Match::default() },
+            };
+            matched.qos = Qos::of_bits(flight.qos).unwrap_or_default();
+            self.send(Some(id), &matched, &message, true).await?;
+        }
+        Ok(())
+    }
+
+    /// The message again; `None` if it is gone.
+    async fn find(&self, origin: &Origin) -> Option<Message> {
+        let broker = &self.sides.context.broker;
+        match origin {
+            Origin::Retained { topic } => self.sides.context.retained.get(broker, topic),
+            Origin::Record { partition, offset } => {
+                let partition = PartitionId(*partition);
+                let (topic, _) = broker.topic_of(partition)?;
+                let read = broker.fetch(partition, *offset, 1).await.ok()?;
+                let mut found = None;
+                let wanted = |at, message| {
+                    if at == *offset {
+                        found = Some(message);
+                    }
+                };
+                each_message(&read.bytes, &topic.name, wanted).ok()?;
+                found
+            }
+        }
+    }
+
+    /// Stores the session, however long it takes: what follows must not go out before.
+    async fn store(&mut self) {
+        while let Err(error) = self.sides.store(Duration::ZERO).await {
+            log::warn!("mqtt: the session of {:?} could not be stored: {error}", self.sides.terms.client);
+            smol::Timer::after(PAUSE).await;
+        }
+        self.stored_at = Instant::now();
+    }
+
+    /// Stores positions now and then, beside the delivering.
+    fn store_positions(&mut self) {
+        let is_due = self.stored_at.elapsed() >= STORE_EVERY;
+        let session = self.sides.session();
+        if is_due && session.is_dirty && session.is_kept() {
+            self.stored_at = Instant::now();
+            let sides = Arc::clone(self.sides);
+            let storing = async move {
+                // It is tried again: the session stays dirty.
+                let _ = sides.store(STORE_WITHIN).await;
+            };
+            self.sides.executor.spawn(storing).detach();
+        }
+    }
+}
+
+/// Hands each record of `batches` on, as the message it is.
+fn each_message(batches: &[u8], kafka_topic: &str, mut take: impl FnMut(i64, Message)) -> Result<(), BatchError> {
+    let mut rest = batches;
+    while !rest.is_empty() {
+        let (batch, behind) = BatchView::parse(rest)?;
+        rest = behind;
+        if batch.attributes().is_control() {
+            continue;
+        }
+        let payload = decompress(&batch, &LIMITS)?;
+        for record in records(&batch, &payload) {
+            let record = record?;
+            take(record.offset, Message::of_record(&record, kafka_topic));
+        }
+    }
+    Ok(())
+}
+
+/// What was stored has been verified; these bounds are for what a disk may have done to it.
+const LIMITS: VerifyLimits = VerifyLimits {
+    batch_bytes_max: limits::BATCH_BYTES_MAX,
+    decompressed_bytes_max: limits::BATCH_DECOMPRESSED_BYTES_MAX,
+    ratio_max: limits::DECOMPRESSION_RATIO_MAX,
+    control_allowed: true,
+};

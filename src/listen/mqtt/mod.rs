@@ -1,0 +1,133 @@
+//! The MQTT listener: devices that publish and subscribe by MQTT 3.1.1 and 5.0 ([`crate::mqtt`]).
+//!
+//! | file | job |
+//! |---|---|
+//! | [`connection`] | one connection: greeting, then reading, answering, delivering and writing side by side |
+//! | [`greeting`] | what CONNECT asks for, and what it gets |
+//! | [`reading`], [`taking`] | packets in, one after the other, and what they ask for |
+//! | [`answering`] | acknowledgements, in order |
+//! | [`publishing`] | messages into the broker |
+//! | [`subscribing`] | subscriptions made and ended |
+//! | [`delivery`] | messages out of the log, to one client |
+//! | [`hub`] | all clients together: one connection each, sessions that wait, wills |
+//! | [`session`], [`inbound`], [`outbound`], [`filter`], [`mapping`] | what decides; pure |
+//! | [`message`], [`retained`] | messages as records; the last one of a topic |
+//!
+//! Invariants: PUBACK and PUBREC come after the commit; a subscription is a reader of the log and costs positions, not copies; what one
+//! client does never ends another's connection.
+
+mod answering;
+mod connection;
+mod delivery;
+mod filter;
+mod greeting;
+mod hub;
+mod inbound;
+pub mod mapping;
+mod message;
+mod outbound;
+mod publishing;
+mod reading;
+mod retained;
+mod session;
+mod subscribing;
+mod taking;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::net::TcpListener;
+
+use super::accept::Acceptor;
+use super::budget::ByteBudget;
+use crate::broker::Broker;
+use hub::Hub;
+use mapping::Rules;
+use retained::Retained;
+
+/// Settings of the listener.
+#[derive(Clone, Debug)]
+pub struct MqttOptions {
+    /// Which Kafka topic a message goes to.
+    pub rules: Rules,
+    /// Largest packet that is taken, bytes.
+    pub packet_bytes_max: usize,
+    /// Memory of packets of all connections on their way in, bytes; and as much for those on their way out.
+    pub in_flight_bytes_max: usize,
+    /// Messages of QoS 1 and 2 that a client may have open, each way.
+    pub in_flight_max: u16,
+    /// Longest that a session outlives its connection, seconds; `u32::MAX`: for ever.
+    pub session_expiry_s_max: u32,
+    /// Clients that are connected or have a session.
+    pub sessions_max: usize,
+    /// Subscriptions of a session.
+    pub subscriptions_max: usize,
+    /// Retained messages, and their bytes.
+    pub retained_max: usize,
+    pub retained_bytes_max: usize,
+    /// Time for CONNECT to come, for a begun packet to come whole, and for what is sent to be taken.
+    pub packet_time: Duration,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct Context {
+    broker: Broker,
+    options: MqttOptions,
+    hub: Hub,
+    retained: Retained,
+    /// Memory of large packets on their way in.
+    packets: ByteBudget,
+    /// Memory of messages on their way out.
+    deliveries: ByteBudget,
+}
+
+/// The MQTT listener.
+#[derive(Clone, Debug)]
+pub struct Mqtt {
+    context: Arc<Context>,
+}
+
+/// How many there are of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MqttCounts {
+    pub connected: usize,
+    /// Sessions that wait for their client.
+    pub waiting: usize,
+    pub retained: usize,
+    pub retained_bytes: usize,
+}
+
+impl Mqtt {
+    /// A listener that serves `broker`.
+    pub fn new(broker: Broker, options: MqttOptions) -> Self {
+        let retained = Retained::load(&broker, options.retained_max, options.retained_bytes_max);
+        let context = Context {
+            hub: Hub::load(&broker),
+            retained,
+            packets: ByteBudget::new(options.in_flight_bytes_max),
+            deliveries: ByteBudget::new(options.in_flight_bytes_max),
+            broker,
+            options,
+        };
+        Self { context: Arc::new(context) }
+    }
+
+    /// Serves clients until shutdown.
+    pub async fn serve_tcp(&self, listener: TcpListener, acceptor: Acceptor) {
+        let (executor, shutdown) = (Arc::clone(&acceptor.executor), acceptor.shutdown.clone());
+        let keeping = shutdown.unless(Hub::keep(&self.context));
+        let serving = acceptor.run(listener, |stream, peer| {
+            let (context, executor) = (Arc::clone(&self.context), Arc::clone(&executor));
+            connection::run(context, executor, shutdown.clone(), stream, peer.to_string())
+        });
+        futures_lite::future::zip(serving, keeping).await;
+    }
+
+    /// How many there are of each.
+    pub fn counts(&self) -> MqttCounts {
+        let (connected, waiting) = self.context.hub.counts();
+        let (retained, retained_bytes) = self.context.retained.counts();
+        MqttCounts { connected, waiting, retained, retained_bytes }
+    }
+}

@@ -1,0 +1,136 @@
+//! Packets on their way in, one after the other.
+//!
+//! Invariants: a connection on which nothing comes holds no buffer; what is allocated follows what has come; large packets take their
+//! memory from the budget that all connections share.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::AsyncReadExt;
+
+use super::Context;
+use crate::listen::budget::Permit;
+use crate::listen::stream::{Stream, within};
+use crate::mqtt::{DecodeError, First, FrameError, ReasonCode, Split, split};
+
+/// Bytes of a reading buffer at first.
+const BUFFER_BYTES: usize = 2_048;
+/// Packets up to this size need no permit: that much every connection may have.
+const FREE_BYTES: usize = 64 * 1024;
+
+/// Why a connection ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The client has said so; with its will or without.
+    Disconnected { with_will: bool },
+    /// The network failed, or the client was silent or too slow.
+    Lost(io::Error),
+    /// The gateway is shutting down.
+    Shutdown,
+    /// Another connection has come under the same client id.
+    TakenOver,
+    /// The client did what it may not; or what it wants can't be done, and its version has no other way to be told.
+    Refused(ReasonCode, String),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error)
+    }
+}
+
+impl From<FrameError> for End {
+    fn from(error: FrameError) -> Self {
+        Self::Refused(error.reason(), error.to_string())
+    }
+}
+
+impl From<DecodeError> for End {
+    fn from(error: DecodeError) -> Self {
+        Self::Refused(error.reason(), error.to_string())
+    }
+}
+
+/// A packet that has come whole.
+pub(super) struct Whole {
+    pub(super) first: First,
+    pub(super) body: Vec<u8>,
+    /// Its memory, if it is large.
+    _permit: Option<Permit>,
+}
+
+/// Reads packets off a stream.
+pub(super) struct PacketReader<S> {
+    stream: S,
+    context: Arc<Context>,
+    /// What has come and is not worked off.
+    buffer: Vec<u8>,
+}
+
+impl<S: Stream> PacketReader<S> {
+    pub(super) fn new(stream: S, context: &Arc<Context>) -> Self {
+        Self { stream, context: Arc::clone(context), buffer: Vec::new() }
+    }
+
+    /// The first packet, which must come within `time` and be a CONNECT: what else a client begins with is not waited for.
+    pub(super) async fn first(&mut self, time: Duration) -> Result<Whole, End> {
+        self.wait(Some(time)).await?;
+        if !self.buffer.first().is_some_and(|first| First(*first).is_connect()) {
+            let text = "the first packet is not a CONNECT of MQTT; Kafka and native clients use other ports";
+            return Err(End::Refused(ReasonCode::PROTOCOL_ERROR, text.to_owned()));
+        }
+        self.next(Some(time)).await
+    }
+
+    /// The next packet, of which something must come within `silence`.
+    pub(super) async fn next(&mut self, silence: Option<Duration>) -> Result<Whole, End> {
+        let (bytes_max, packet_time) = (self.context.options.packet_bytes_max, self.context.options.packet_time);
+        let mut permit = None;
+        if self.buffer.is_empty() {
+            self.wait(silence).await?;
+        }
+        loop {
+            let missing = match split(&self.buffer, bytes_max)? {
+                Split::Need(missing) => missing,
+                Split::Packet { first, body, taken } => {
+                    let body = body.to_vec();
+                    self.buffer.drain(..taken);
+                    if self.buffer.is_empty() {
+                        self.buffer = Vec::new();
+                    }
+                    return Ok(Whole { first, body, _permit: permit });
+                }
+            };
+            if missing > FREE_BYTES && permit.is_none() {
+                permit = Some(self.context.packets.take(missing).await);
+            }
+            within(packet_time, self.read()).await?;
+        }
+    }
+
+    /// Waits for the first byte on the stack: the buffer comes when there is something to put into it.
+    async fn wait(&mut self, silence: Option<Duration>) -> Result<(), End> {
+        let mut first = [0; 1];
+        let read = self.stream.read(&mut first);
+        let read = match silence {
+            None => read.await?,
+            Some(time) => within(time, read).await?,
+        };
+        if read == 0 {
+            return Err(End::Lost(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.buffer.push(first[0]);
+        Ok(())
+    }
+
+    /// Reads what is there; the buffer grows with what has come.
+    async fn read(&mut self) -> Result<(), End> {
+        let had = self.buffer.len();
+        let room = had.clamp(BUFFER_BYTES, FREE_BYTES);
+        self.buffer.resize(had + room, 0);
+        let read = self.stream.read(self.buffer.get_mut(had..).unwrap_or_default()).await;
+        self.buffer.truncate(had + read.as_ref().copied().unwrap_or(0));
+        if read? == 0 { Err(End::Lost(io::ErrorKind::UnexpectedEof.into())) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,104 @@
+//! Retained messages: the last one of each topic that was published with RETAIN. They lie in rows of their own, because the log they came by
+//! may be evicted; a row is written in the commit of its record.
+//!
+//! Invariant: bounded in number and in bytes; what would pass the bounds is refused before it is stored. The bounds are held against
+//! what was accepted, so publishes under way count.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::message::Message;
+use crate::broker::{Broker, RowChange};
+use crate::mqtt::topic;
+
+/// Rows of retained messages: this byte, then the topic.
+const ROW: u8 = b'r';
+/// The first byte of a row's value.
+const FORMAT: u8 = 1;
+
+/// Which topics have a retained message, and what it takes.
+#[derive(Debug)]
+pub(super) struct Retained {
+    sizes: Mutex<Sizes>,
+    count_max: usize,
+    bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Sizes {
+    by_topic: BTreeMap<String, usize>,
+    bytes: usize,
+}
+
+impl Retained {
+    /// What the store has.
+    pub(super) fn load(broker: &Broker, count_max: usize, bytes_max: usize) -> Self {
+        let mut sizes = Sizes::default();
+        for (key, value) in broker.rows(&[ROW]) {
+            if let Some(topic) = key.get(1..).and_then(|topic| std::str::from_utf8(topic).ok()) {
+                sizes.set(topic, value.len());
+            }
+        }
+        Self { sizes: Mutex::new(sizes), count_max, bytes_max }
+    }
+
+    /// The row that retains `message`, or (without payload) forgets what is retained for its topic; `None` if there is no room.
+    pub(super) fn row(&self, message: &Message) -> Option<RowChange> {
+        let key = [&[ROW], message.topic.as_bytes()].concat();
+        let mut sizes = self.sizes();
+        if message.payload.is_empty() {
+            sizes.remove(&message.topic);
+            return Some((key, None));
+        }
+        // Serializing owned values into a growing vector has nothing that can fail.
+        let value = postcard::to_extend(message, vec![FORMAT]).unwrap_or_default();
+        let old = sizes.by_topic.get(&message.topic).copied();
+        let count = sizes.by_topic.len() + usize::from(old.is_none());
+        if count > self.count_max || sizes.bytes - old.unwrap_or(0) + value.len() > self.bytes_max {
+            return None;
+        }
+        sizes.set(&message.topic, value.len());
+        Some((key, Some(value)))
+    }
+
+    /// What is retained for topics that `pattern` matches, by topic. Those whose time has passed are left out.
+    pub(super) fn matching(&self, broker: &Broker, pattern: &str, now_ms: i64) -> Vec<Message> {
+        let topics: Vec<String> = {
+            let sizes = self.sizes();
+            sizes.by_topic.keys().filter(|name| topic::matches(pattern, name)).cloned().collect()
+        };
+        let messages = topics.iter().filter_map(|topic| self.get(broker, topic));
+        messages.filter(|message| message.left_s(now_ms) != Some(0)).collect()
+    }
+
+    /// What is retained for a topic.
+    pub(super) fn get(&self, broker: &Broker, topic: &str) -> Option<Message> {
+        let value = broker.row(&[&[ROW], topic.as_bytes()].concat())?;
+        match value.split_first()? {
+            (&FORMAT, body) => postcard::from_bytes(body).ok(),
+            _ => None,
+        }
+    }
+
+    /// How many there are, and their bytes.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let sizes = self.sizes();
+        (sizes.by_topic.len(), sizes.bytes)
+    }
+
+    /// A panic elsewhere leaves at worst a count that is off.
+    fn sizes(&self) -> MutexGuard<'_, Sizes> {
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sizes {
+    fn set(&mut self, topic: &str, bytes: usize) {
+        let old = self.by_topic.insert(topic.to_owned(), bytes).unwrap_or(0);
+        self.bytes = self.bytes + bytes - old;
+    }
+
+    fn remove(&mut self, topic: &str) {
+        self.bytes -= self.by_topic.remove(topic).unwrap_or(0);
+    }
+}
