@@ -389,6 +389,40 @@ fn a_topic_may_stamp_everything_itself() {
 }
 
 #[test]
+fn a_reader_that_wants_much_is_woken_by_enough_and_reads_nothing_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::open(dir.path());
+    let broker = &running.broker;
+    let t = topic(broker, "t", 2);
+    let seen: Vec<_> = t.partitions.iter().map(|partition| broker.seen(*partition).unwrap()).collect();
+    let send = |index, bytes: usize| {
+        let value = "x".repeat(bytes);
+        block_on(async { broker.produce(&t, index, batch(&[&value], None), Acks::Flash).await?.wait().await }).unwrap();
+    };
+    block_on(async {
+        let mut wait = std::pin::pin!(broker.wait_for_bytes(&seen, 10_000, Duration::from_secs(3_600)));
+        let ready = |wait: Option<()>| wait.is_some();
+        for index in [0, 1, 0] {
+            assert!(!ready(smol::future::poll_once(&mut wait).await));
+            send(index, 3_000);
+        }
+        assert!(!ready(smol::future::poll_once(&mut wait).await), "some 9,300 bytes");
+        send(1, 1_000);
+        assert!(ready(smol::future::poll_once(&mut wait).await));
+    });
+    // A partition that goes ends the wait.
+    let seen = [broker.seen(t.partitions[0]).unwrap()];
+    block_on(async {
+        let mut wait = std::pin::pin!(broker.wait_for_bytes(&seen, 1 << 40, Duration::from_secs(3_600)));
+        assert!(smol::future::poll_once(&mut wait).await.is_none());
+        broker.delete_topic("t").await.unwrap();
+        assert!(smol::future::poll_once(&mut wait).await.is_some());
+    });
+    assert_eq!(broker.seen(t.partitions[0]), None);
+    running.close();
+}
+
+#[test]
 fn readers_offsets_live_through_a_restart_and_an_unchanged_commit_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::open(dir.path());

@@ -11,6 +11,13 @@ use crate::metrics::METRICS;
 use crate::record::{BatchView, TimestampType};
 use crate::store::{PartitionHead, PartitionId, ReadBatches, Store};
 
+/// How much a partition had got when it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    partition: PartitionId,
+    appended_bytes: u64,
+}
+
 impl Broker {
     /// Where a partition begins and ends now.
     ///
@@ -48,29 +55,50 @@ impl Broker {
     /// Waits until any of `wanted` has a record at its offset, or until `wait` has passed. Returns at once when one
     /// has it already, or is not there or out of range, which the fetch then reports.
     pub async fn wait_for_records(&self, wanted: &[(PartitionId, i64)], wait: Duration) {
+        let nothing = |(partition, offset): &(PartitionId, i64)| {
+            self.shared.store.head(*partition).is_some_and(|head| head.readable_end() == *offset)
+        };
+        let partitions = wanted.iter().map(|(partition, _)| *partition);
+        self.wait_until(partitions, wait, || !wanted.iter().all(nothing)).await;
+    }
+
+    /// How much a partition has got so far; `None` if it is not there. Look before the read whose end is waited at.
+    pub fn seen(&self, partition: PartitionId) -> Option<Seen> {
+        let appended_bytes = self.shared.store.appended_bytes(partition)?;
+        Some(Seen { partition, appended_bytes })
+    }
+
+    /// Waits until these partitions have got about so many bytes together since they were seen, or until `wait` has
+    /// passed, without reading anything. Returns at once when one of them is not there any more.
+    pub async fn wait_for_bytes(&self, seen: &[Seen], bytes: u64, wait: Duration) {
+        let enough = || {
+            let mut come: u64 = 0;
+            for seen in seen {
+                let Some(now) = self.shared.store.appended_bytes(seen.partition) else { return true };
+                come = come.saturating_add(now.saturating_sub(seen.appended_bytes));
+            }
+            come >= bytes
+        };
+        self.wait_until(seen.iter().map(|seen| seen.partition), wait, enough).await;
+    }
+
+    /// Looks again at each advance of any of `partitions` until `done`, or until `wait` has passed.
+    async fn wait_until(&self, partitions: impl Iterator<Item = PartitionId>, wait: Duration, done: impl Fn() -> bool) {
         let deadline = Instant::now() + wait;
-        let watch = self.watch(wanted.iter().map(|(partition, _)| *partition));
-        loop {
-            let advanced = watch.listen();
-            let nothing = |(partition, offset): &(PartitionId, i64)| {
-                self.shared.store.head(*partition).is_some_and(|head| head.readable_end() == *offset)
-            };
-            if !wanted.iter().all(nothing) {
-                return;
-            }
-            let timer = smol::Timer::at(deadline);
-            let in_time = async {
+        let watch = self.watch(partitions);
+        let look = async {
+            loop {
+                let advanced = watch.listen();
+                if done() {
+                    return;
+                }
                 advanced.await;
-                true
-            };
-            let late = async {
-                timer.await;
-                false
-            };
-            if !in_time.or(late).await {
-                return;
             }
-        }
+        };
+        let late = async {
+            smol::Timer::at(deadline).await;
+        };
+        look.or(late).await;
     }
 
     /// The first record with a timestamp at or after `timestamp_ms`: its offset and timestamp. `None` when there is none.

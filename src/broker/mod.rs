@@ -46,6 +46,7 @@ pub use alter::SettingsChange;
 pub use catalog::{Defaults, stored_topics};
 pub use devices::DeviceSession;
 pub use error::{CommitError, FetchError, IntakeError, OffsetError, ProduceError, TopicError};
+pub use fetch::Seen;
 pub use followers::Follows;
 pub use intake::{Intake, UpstreamPosition, UpstreamTopic};
 pub use listener_rows::{Noted, NotedRecord, RowChange};

@@ -8,7 +8,7 @@ use super::ticket::{Answer, Ticket};
 use super::topic::{TimestampType, Topic};
 use crate::limits;
 use crate::metrics::METRICS;
-use crate::record::{self, BatchError, BatchView, VerifyLimits, find_by_timestamp, header, verify};
+use crate::record::{self, BatchError, BatchView, SharedBytes, VerifyLimits, find_by_timestamp, header, verify};
 use crate::store::{
     Committed, Draft, Operation, PartitionId, ProducerState, Refused, Space, Stamp, StoreError, producer_key,
 };
@@ -47,12 +47,12 @@ impl Broker {
         &self,
         topic: &Topic,
         index: i32,
-        batch: Vec<u8>,
+        batch: impl Into<SharedBytes>,
         acks: Acks,
     ) -> Result<Ticket<Appended>, ProduceError> {
         let partition = topic.partition(index).ok_or(ProduceError::UnknownPartition)?;
         let refused = |_: &ProduceError| METRICS.batches_refused.add(1);
-        let batch = self.check_batch(topic, batch).inspect_err(refused)?;
+        let batch = self.check_batch(topic, batch.into()).inspect_err(refused)?;
         let batch = self.recompress(topic, batch).await.inspect_err(refused)?;
         let (answer, ticket) = Answer::new(acks);
         let stamp = topic.config.timestamp_type == TimestampType::LogAppendTime;
@@ -64,7 +64,7 @@ impl Broker {
     }
 
     /// Every check that would otherwise fail only at the centre, weeks later.
-    fn check_batch(&self, topic: &Topic, mut batch: Vec<u8>) -> Result<Vec<u8>, ProduceError> {
+    fn check_batch(&self, topic: &Topic, mut batch: SharedBytes) -> Result<SharedBytes, ProduceError> {
         let max = topic.config.max_message_bytes;
         if batch.len() > max {
             return Err(ProduceError::TooLarge { bytes: batch.len(), max });
@@ -97,14 +97,16 @@ impl Broker {
         // Some producers leave it out (−1); lookups by time rely on it, here and at the centre.
         let is_wrong = facts.max_timestamp != view.max_timestamp();
         if is_wrong {
-            header::set_max_timestamp(&mut batch, facts.max_timestamp);
+            let mut corrected = batch.to_vec();
+            header::set_max_timestamp(&mut corrected, facts.max_timestamp);
+            batch = corrected.into();
         }
         Ok(batch)
     }
 
     /// Puts a checked batch into the codec that its topic is kept in, if that is another. One batch at a time, and where
     /// waiting for it holds nobody else: what it decompresses to is in memory meanwhile.
-    async fn recompress(&self, topic: &Topic, batch: Vec<u8>) -> Result<Vec<u8>, ProduceError> {
+    async fn recompress(&self, topic: &Topic, batch: SharedBytes) -> Result<SharedBytes, ProduceError> {
         let Some(codec) = topic.config.compression else { return Ok(batch) };
         let is_so = |(view, _): (BatchView<'_>, _)| view.attributes().compression() == Ok(codec);
         if BatchView::parse(&batch).is_ok_and(is_so) {
@@ -121,7 +123,7 @@ impl Broker {
         let batch = smol::unblock(move || {
             let (view, _) = BatchView::parse(&batch)?;
             let recompressed = record::recompress(&view, codec, &bounds)?;
-            Ok(recompressed.unwrap_or(batch))
+            Ok(recompressed.map_or(batch, SharedBytes::from))
         })
         .await
         .map_err(ProduceError::Corrupt)?;
@@ -183,7 +185,7 @@ fn malformed(why: &'static str) -> ProduceError {
 /// One batch for one partition.
 struct Append {
     partition: PartitionId,
-    batch: Vec<u8>,
+    batch: SharedBytes,
     stamp: bool,
     urgent: bool,
     answer: Answer<Appended>,
@@ -238,9 +240,11 @@ impl Append {
         let now = draft.now();
         let log_append_time_ms = if self.stamp { now.wall_ms } else { -1 };
         if self.stamp {
-            header::set_log_append_time(&mut self.batch, log_append_time_ms);
+            let mut stamped = self.batch.to_vec();
+            header::set_log_append_time(&mut stamped, log_append_time_ms);
+            self.batch = stamped.into();
         }
-        let base_offset = draft.append_batch(self.partition, &self.batch)?;
+        let base_offset = draft.append_shared(self.partition, &self.batch)?;
         // With the batch the store remembers what its producer wrote last.
         Ok(Appended { base_offset, log_start: head.log_start, log_append_time_ms, duplicate: false })
     }

@@ -35,6 +35,8 @@ mod group;
 mod help;
 mod lines;
 mod losses;
+mod nodes;
+mod process;
 mod produce;
 mod publishing;
 mod scratch;
@@ -89,6 +91,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &bench::SCALE, run: |args| bench::run_scale(&bench::ScaleArgs::parse(args)?) },
     Command { spec: &bench::ROOM, run: |args| bench::run_room(&bench::RoomArgs::parse(args)?) },
     Command { spec: &bench::FLASH, run: |args| bench::run_flash(&bench::FlashArgs::parse(args)?) },
+    Command { spec: &bench::CONNECTIONS, run: |args| bench::run_connections(&bench::ConnectionsArgs::parse(args)?) },
     Command { spec: &bench::PUBLISH, run: |args| bench::run_publish(&bench::PublishArgs::parse(args)?) },
 ];
 

@@ -8,7 +8,7 @@ use super::{
     error::CliError,
     logging,
     parse::Parsed,
-    signals,
+    process, signals,
     spec::{Opt, Spec},
     term::human_bytes,
 };
@@ -80,6 +80,8 @@ impl ServeArgs {
 /// [`CliError::Config`] when the configuration is refused and no earlier one can stand in; [`CliError::Failed`] when
 /// it cannot start as configured (an address in use, a directory that can't be written, another gateway on it).
 pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
+    process::share_heap();
+    process::allow_open_files();
     let start = load(&args.layers(), args.strict)?;
     let config = &start.loaded.config;
     logging::set_up(config.log.level);

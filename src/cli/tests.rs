@@ -134,6 +134,8 @@ fn the_rest_take_their_arguments() {
     let scale = args!(bench::ScaleArgs of SCALE, "--partitions", "10000", "--bytes", "64MiB").unwrap();
     assert_eq!((scale.partitions, scale.bytes), (10_000, 64 << 20));
     assert!(problem(args!(bench::RoomArgs of ROOM, "--bytes", "1MiB")).contains("from 16MiB"));
+    let connections = args!(bench::ConnectionsArgs of CONNECTIONS, "--idle", "0", "--rate", "9").unwrap();
+    assert_eq!((connections.idle, connections.active, connections.rate), (0, 100, 9));
     let publish =
         args!(bench::PublishArgs of PUBLISH, "--devices", "1, 5", "--acks", "upstream", "--duration", "2s").unwrap();
     assert_eq!((publish.devices, publish.acks), (vec![1, 5], vec![AckLevel::Upstream]));

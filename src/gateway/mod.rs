@@ -300,7 +300,7 @@ fn spawn_threads(executor: &Arc<Executor<'static>>, stop: &Receiver<()>) -> Resu
             let (executor, stop) = (Arc::clone(executor), stop.clone());
             let run = move || {
                 // Ends when the gateway drops its end of the channel.
-                let _ = future::block_on(executor.run(stop.recv()));
+                let _ = smol::block_on(executor.run(stop.recv()));
             };
             let thread = std::thread::Builder::new().name(format!("brooklet-io-{index}"));
             thread.spawn(run).map_err(|error| format!("cannot start a thread: {error}"))

@@ -10,3 +10,4 @@ pub mod kafka;
 pub mod mqtt;
 pub mod native;
 mod stream;
+mod watch;

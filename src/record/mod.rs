@@ -23,6 +23,7 @@ pub mod provenance;
 mod recompress;
 mod records;
 mod reencode;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod varint;
@@ -36,4 +37,5 @@ pub use self::error::BatchError;
 pub use self::recompress::recompress;
 pub use self::records::{Headers, RecordIter, RecordRef, decompress, records};
 pub use self::reencode::{append_records, append_records_where, append_records_with};
+pub use self::shared::SharedBytes;
 pub use self::verify::{BatchFacts, VerifyLimits, find_by_timestamp, verify};

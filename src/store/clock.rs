@@ -9,6 +9,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -66,16 +67,32 @@ impl fmt::Display for WallTrust {
     }
 }
 
+/// How long the kernel's word on its clock holds, ms: it takes longer to ask than to read the clocks, and an hour passes
+/// before a clock that nobody disciplines any more is off by a second.
+const ASK_EVERY_MS: u64 = 100;
+
 /// The machine's clocks.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct RealClock {
     trust: WallTrust,
+    /// What the kernel said, and when: ms of the monotonic clock, doubled, and one more if the clock is synchronised.
+    asked: AtomicU64,
 }
 
 impl RealClock {
     /// The machine's clocks, the wall clock believed as `trust` says.
     pub fn new(trust: WallTrust) -> Self {
-        Self { trust }
+        Self { trust, asked: AtomicU64::new(0) }
+    }
+
+    fn synchronised(&self) -> bool {
+        let (now, asked) = (self.mono_ms(), self.asked.load(Ordering::Relaxed));
+        if asked != 0 && now.saturating_sub(asked / 2) < ASK_EVERY_MS {
+            return asked % 2 == 1;
+        }
+        let synchronised = kernel_synchronised();
+        self.asked.store(now * 2 + u64::from(synchronised), Ordering::Relaxed);
+        synchronised
     }
 }
 
@@ -97,7 +114,7 @@ impl Clock for RealClock {
     fn wall_trusted(&self) -> bool {
         let plausible = self.wall_ms() >= WALL_FLOOR_MS;
         match self.trust {
-            WallTrust::Auto => plausible && kernel_synchronised(),
+            WallTrust::Auto => plausible && self.synchronised(),
             WallTrust::Always => plausible,
             WallTrust::Never => false,
         }

@@ -26,7 +26,7 @@ use super::trust::TrustedClock;
 use super::types::{BootEpoch, CommitSeq, EpochRow, PartitionHead, PartitionId, Removed, Space, Stamp};
 use super::view::{META_EVICTED, META_NEXT_PARTITION, View, decode_epochs, encode_epoch};
 use crate::limits::BATCH_BYTES_MAX;
-use crate::record::{BatchView, HEADER_BYTES, TimestampType, header};
+use crate::record::{BatchView, HEADER_BYTES, SharedBytes, TimestampType};
 
 /// What drafts need besides the view.
 #[derive(Debug)]
@@ -67,6 +67,14 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// See [`DraftError`]; nothing is changed then.
     pub fn append_batch(&mut self, partition: PartitionId, batch: &[u8]) -> Result<i64, DraftError> {
+        self.append_shared(partition, &batch.into())
+    }
+
+    /// As [`Draft::append_batch`]; the bytes are kept until the commit is made, not copied.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_shared(&mut self, partition: PartitionId, batch: &SharedBytes) -> Result<i64, DraftError> {
         self.check_room(partition, batch.len())?;
         let (view, rest) = BatchView::parse(batch).map_err(|_| DraftError::Invalid)?;
         if !rest.is_empty() || view.last_offset_delta() < 0 {
@@ -77,14 +85,11 @@ impl<'a> Draft<'a> {
         let base_offset = pending.next_offset;
         let next_offset = base_offset.checked_add(records).ok_or(DraftError::Invalid)?;
         self.note_producer(partition, &view, base_offset)?;
-        let mut bytes = batch.to_vec();
-        header::set_base_offset(&mut bytes, base_offset);
-        header::set_leader_epoch(&mut bytes, self.env.epoch.ordinal as i32);
         let stamps = match view.attributes().timestamp_type() {
             TimestampType::LogAppendTime => self.stamp().1,
             TimestampType::CreateTime => Stamps::Producer,
         };
-        self.partition_mut(partition)?.push_batch(bytes, stamps, next_offset);
+        self.partition_mut(partition)?.push_batch(batch.clone(), stamps, next_offset);
         self.pending.bytes += batch.len() + ENTRY_HEADER_BYTES;
         Ok(base_offset)
     }

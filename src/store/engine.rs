@@ -6,8 +6,10 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::commit_policy::CLOSE_BYTES;
+use super::company::Company;
 use super::error::{OpenError, StoreError};
 use super::handle::Handle;
 use super::heal;
@@ -195,8 +197,17 @@ impl EngineHandle {
 }
 
 fn run_writer(shared: &Shared, writer: &mut Writer) {
+    let mut company = Company::default();
     loop {
+        let begun = Instant::now();
         let step = writer.step(false);
+        let ended = Instant::now();
+        // With a window, commits wait anyway; without a commit, nothing is saved by waiting.
+        let told = if shared.rules.window_ms == 0 && step.committed.is_some() { step.told } else { 0 };
+        let expected = match told {
+            0 => None,
+            told => company.committed(ended - begun, told, shared.queue.len()).filter(|_| step.due_ms.is_none()),
+        };
         if shared.queue.is_closed() && writer.is_idle() {
             return;
         }
@@ -206,6 +217,11 @@ fn run_writer(shared: &Shared, writer: &mut Writer) {
         // Riders wait for company: whatever comes then decides when the commit is due.
         let open = step.due_ms.is_some() && !step.riders_only;
         shared.queue.wait(time, open.then_some(step.short_bytes));
+        if let Some(expected) = expected
+            && let Some(left) = expected.within.checked_sub(ended.elapsed())
+        {
+            company.came(shared.queue.wait_for(expected.ops, CLOSE_BYTES, left));
+        }
     }
 }
 

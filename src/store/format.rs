@@ -29,6 +29,7 @@ use super::chunks::{Room, Stream, cut};
 use super::intervals::{put_leb128, take_leb128};
 use super::status::LossReason;
 use super::types::{CommitSeq, PartitionId, Removed, Space, Stamp};
+use crate::record::header;
 
 /// What this version writes.
 pub(super) const FORMAT_VERSION: u32 = 2;
@@ -178,17 +179,22 @@ impl StreamWriter {
         writer
     }
 
-    /// Adds a batch; returns the position of its entry and the entry's length.
+    /// Adds a batch as it is; returns the position of its entry and the entry's length.
     pub(super) fn batch(&mut self, partition: PartitionId, made: Made, batch: &[u8]) -> (usize, usize) {
         let at = self.bytes.len();
-        let gathered = if made.gathered { FLAG_GATHERED } else { 0 };
-        let flags = match made.stamps {
-            Stamps::Producer => 0,
-            Stamps::Gateway => FLAG_GATEWAY_STAMPED,
-            Stamps::Provisional => FLAG_GATEWAY_STAMPED | FLAG_PROVISIONAL,
-        };
-        self.entry(Kind::Batch, flags | gathered, 0, partition.0, &[batch]);
+        self.entry(Kind::Batch, flags_of(made), 0, partition.0, &[batch]);
         (at, self.bytes.len() - at)
+    }
+
+    /// Adds a new batch, with this base offset and the commit's epoch as leader epoch.
+    pub(super) fn append(&mut self, partition: PartitionId, made: Made, batch: &[u8], base_offset: i64) {
+        let at = self.begin(Kind::Batch, flags_of(made), 0, partition.0);
+        self.bytes.extend_from_slice(batch);
+        if let Some(batch) = self.bytes.get_mut(at + ENTRY_HEADER_BYTES..) {
+            header::set_base_offset(batch, base_offset);
+            header::set_leader_epoch(batch, self.header.epoch_ordinal as i32);
+        }
+        self.end(at);
     }
 
     pub(super) fn put(&mut self, space: Space, key: &[u8], value: &[u8]) {
@@ -240,30 +246,51 @@ impl StreamWriter {
             place.copy_from_slice(&head);
         }
         let chunk_ends = cut(&self.starts, self.bytes.len(), room);
-        Stream { bytes: self.bytes, chunk_ends }
+        Stream { bytes: self.bytes.into(), chunk_ends }
     }
 
     fn entry(&mut self, kind: Kind, flags: u8, space: u8, partition: u32, payload: &[&[u8]]) {
-        let length: usize = payload.iter().map(|part| part.len()).sum();
-        let mut header = [0; ENTRY_HEADER_BYTES - 4];
-        let fields: [&[u8]; 5] = [
-            &(length as u32).to_le_bytes(),
-            &[kind as u8, flags, space, 0],
-            &partition.to_le_bytes(),
-            &self.header.epoch_ordinal.to_le_bytes(),
-            &self.header.stamp.mono_ms.to_le_bytes(),
-        ];
-        for (place, &byte) in header.iter_mut().zip(fields.into_iter().flatten()) {
-            *place = byte;
-        }
-        let crc = payload.iter().fold(crc32c::crc32c(&header), |crc, part| crc32c::crc32c_append(crc, part));
-        self.starts.push(self.bytes.len());
-        self.bytes.extend_from_slice(&crc.to_le_bytes());
-        self.bytes.extend_from_slice(&header);
-        for part in payload {
-            self.bytes.extend_from_slice(part);
+        let at = self.begin(kind, flags, space, partition);
+        payload.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        self.end(at);
+    }
+
+    /// Begins an entry: its payload follows. Where it lies.
+    fn begin(&mut self, kind: Kind, flags: u8, space: u8, partition: u32) -> usize {
+        let at = self.bytes.len();
+        self.starts.push(at);
+        // Checksum and length are known at its end.
+        self.bytes.extend_from_slice(&[0; 8]);
+        self.bytes.extend_from_slice(&[kind as u8, flags, space, 0]);
+        self.bytes.extend_from_slice(&partition.to_le_bytes());
+        self.bytes.extend_from_slice(&self.header.epoch_ordinal.to_le_bytes());
+        self.bytes.extend_from_slice(&self.header.stamp.mono_ms.to_le_bytes());
+        at
+    }
+
+    /// Completes the entry that began at `at`.
+    fn end(&mut self, at: usize) {
+        let length = (self.bytes.len() - at - ENTRY_HEADER_BYTES) as u32;
+        self.patch(at + 4, length);
+        let crc = crc32c::crc32c(self.bytes.get(at + 4..).unwrap_or_default());
+        self.patch(at, crc);
+    }
+
+    fn patch(&mut self, at: usize, value: u32) {
+        if let Some(place) = self.bytes.get_mut(at..at + 4) {
+            place.copy_from_slice(&value.to_le_bytes());
         }
     }
+}
+
+fn flags_of(made: Made) -> u8 {
+    let gathered = if made.gathered { FLAG_GATHERED } else { 0 };
+    let stamps = match made.stamps {
+        Stamps::Producer => 0,
+        Stamps::Gateway => FLAG_GATEWAY_STAMPED,
+        Stamps::Provisional => FLAG_GATEWAY_STAMPED | FLAG_PROVISIONAL,
+    };
+    stamps | gathered
 }
 
 /// Why bytes aren't a stream.
@@ -271,7 +298,30 @@ pub(super) type Malformed = &'static str;
 
 /// Reads the header and checks the frame of a whole stream; entries are checked as they are read.
 pub(super) fn parse_stream(bytes: &[u8]) -> Result<(CommitHeader, EntryReader<'_>), Malformed> {
-    let (raw, rest) = take_entry(bytes)?;
+    parse(bytes, Checksums::Verify)
+}
+
+/// As [`parse_stream`], of a stream that was put together just now: its checksums need no look.
+pub(super) fn parse_own_stream(bytes: &[u8]) -> Result<(CommitHeader, EntryReader<'_>), Malformed> {
+    parse(bytes, Checksums::Trust)
+}
+
+/// Bytes of the batches in a stream.
+pub(super) fn batch_bytes(stream: &[u8]) -> usize {
+    let of = |entry: Entry<'_>| if let Entry::Batch { bytes, .. } = entry { bytes.len() } else { 0 };
+    parse_own_stream(stream)
+        .map_or(0, |(_, entries)| entries.map_while(Result::ok).map(|placed| of(placed.entry)).sum())
+}
+
+/// Whether the checksums of entries are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Checksums {
+    Verify,
+    Trust,
+}
+
+fn parse(bytes: &[u8], checksums: Checksums) -> Result<(CommitHeader, EntryReader<'_>), Malformed> {
+    let (raw, rest) = take_entry(bytes, checksums)?;
     if raw.kind != Kind::Commit || raw.payload.len() != COMMIT_PAYLOAD_BYTES {
         return Err("a commit does not begin with its header");
     }
@@ -289,7 +339,7 @@ pub(super) fn parse_stream(bytes: &[u8]) -> Result<(CommitHeader, EntryReader<'_
         return Err("a commit's length differs from its header");
     }
     let entries_left = u32_at(raw.payload, 24);
-    Ok((header, EntryReader { rest, position: bytes.len() - rest.len(), entries_left }))
+    Ok((header, EntryReader { rest, position: bytes.len() - rest.len(), entries_left, checksums }))
 }
 
 /// The entries of a stream behind its header.
@@ -298,6 +348,7 @@ pub(super) struct EntryReader<'a> {
     rest: &'a [u8],
     position: usize,
     entries_left: u32,
+    checksums: Checksums,
 }
 
 /// An entry and where it lies in the stream.
@@ -315,18 +366,18 @@ impl<'a> Iterator for EntryReader<'a> {
         if self.rest.is_empty() && self.entries_left == 0 {
             return None;
         }
-        let read = take_entry(self.rest).and_then(|(raw, rest)| {
+        let read = take_entry(self.rest, self.checksums).and_then(|(raw, rest)| {
             let left = self.entries_left.checked_sub(1).ok_or("a commit has more entries than its header says")?;
             Ok((raw.decode()?, rest, left))
         });
         Some(match read {
             Ok((entry, rest, left)) => {
                 let (position, bytes) = (self.position, self.rest.len() - rest.len());
-                *self = Self { rest, position: position + bytes, entries_left: left };
+                *self = Self { rest, position: position + bytes, entries_left: left, ..*self };
                 Ok(PlacedEntry { entry, position, bytes })
             }
             Err(error) => {
-                *self = Self { rest: &[], position: self.position, entries_left: 0 };
+                *self = Self { rest: &[], entries_left: 0, ..*self };
                 Err(error)
             }
         })
@@ -335,7 +386,7 @@ impl<'a> Iterator for EntryReader<'a> {
 
 /// Checks one whole entry, as read through an index, and returns the batch in it.
 pub(super) fn parse_batch_entry(bytes: &[u8], partition: PartitionId) -> Result<&[u8], Malformed> {
-    let (raw, rest) = take_entry(bytes)?;
+    let (raw, rest) = take_entry(bytes, Checksums::Verify)?;
     match raw.decode()? {
         Entry::Batch { partition: found, bytes, .. } if found == partition && rest.is_empty() => Ok(bytes),
         _ => Err("the index points at something that is not the batch"),
@@ -389,13 +440,13 @@ impl<'a> RawEntry<'a> {
     }
 }
 
-/// Takes one entry off the front and checks its CRC.
-fn take_entry(bytes: &[u8]) -> Result<(RawEntry<'_>, &[u8]), Malformed> {
+/// Takes one entry off the front and checks its CRC, if that is asked for.
+fn take_entry(bytes: &[u8], checksums: Checksums) -> Result<(RawEntry<'_>, &[u8]), Malformed> {
     let short = "an entry is cut off";
     let (header, rest) = bytes.split_first_chunk::<ENTRY_HEADER_BYTES>().ok_or(short)?;
     let (payload, rest) = rest.split_at_checked(u32_at(header, 4) as usize).ok_or(short)?;
-    let crc = crc32c::crc32c(header.get(4..).unwrap_or_default());
-    if crc32c::crc32c_append(crc, payload) != u32_at(header, 0) {
+    let crc = || crc32c::crc32c_append(crc32c::crc32c(header.get(4..).unwrap_or_default()), payload);
+    if checksums == Checksums::Verify && crc() != u32_at(header, 0) {
         return Err("an entry fails its checksum");
     }
     let [kind, flags, space, _] = u32_at(header, 8).to_le_bytes();
@@ -422,107 +473,4 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn header(seq: CommitSeq) -> CommitHeader {
-        let stamp = Stamp { mono_ms: 77, wall_ms: -5, wall_trusted: true };
-        CommitHeader { seq, epoch_ordinal: 3, epoch_id: 0x0102_0304_0506_0708, stamp }
-    }
-
-    fn made(stamps: Stamps) -> Made {
-        Made { stamps, gathered: stamps != Stamps::Producer }
-    }
-
-    /// A stream of batches of these lengths; the store doesn't look into them here.
-    pub(in crate::store) fn stream(lengths: &[usize], room: Room) -> (Stream, Vec<(usize, usize)>) {
-        let mut writer = StreamWriter::new(header(9), 0);
-        let places = lengths
-            .iter()
-            .map(|&n| writer.batch(PartitionId(n as u32), made(Stamps::Producer), &vec![n as u8; n]))
-            .collect();
-        (writer.finish(room), places)
-    }
-
-    #[test]
-    fn a_stream_is_laid_out_as_documented() {
-        let mut writer = StreamWriter::new(header(9), 0);
-        writer.partition_created(PartitionId(0x0a0b_0c0d));
-        writer.put(Space::Cursor, b"k", b"value");
-        let bytes = writer.finish(Room::default()).bytes;
-        assert_eq!(bytes.len(), 60 + 28 + 28 + 2 + 1 + 5);
-        assert_eq!(
-            bytes[4..32],
-            [&[32, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 77][..], &[0; 7], &[9, 0, 0, 0]].concat()
-        );
-        assert_eq!(
-            bytes[32..60],
-            [&[0; 4][..], &[8, 7, 6, 5, 4, 3, 2, 1, 0xfb], &[0xff; 7], &[2, 0, 0, 0, 124, 0, 0, 0]].concat()
-        );
-        assert_eq!(bytes[64..76], [0, 0, 0, 0, 4, 0, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a]);
-        assert_eq!(bytes[92..100], [8, 0, 0, 0, 2, 0, 3, 0]);
-        assert_eq!(&bytes[116..], b"\x01\0kvalue");
-        assert_eq!(u32_at(&bytes, 0), crc32c::crc32c(&bytes[4..60]));
-    }
-
-    #[test]
-    fn entries_come_back_as_they_went_in() {
-        let mut writer = StreamWriter::new(header(9), 0);
-        let p = PartitionId(5);
-        writer.partition_created(p);
-        let place = writer.batch(p, made(Stamps::Provisional), b"batch");
-        writer.put(Space::Group, b"key", b"");
-        writer.delete(Space::User, b"gone");
-        let removal = |partition, log_start, records, bytes| Removal {
-            partition: PartitionId(partition),
-            log_start,
-            what: Removed { records, bytes },
-        };
-        let removed = [removal(0, 7, 7, 300), removal(5, 1 << 40, 0, u64::MAX), removal(u32::MAX, 0, 1, 1)];
-        writer.removed(LossReason::Expired, &removed);
-        writer.partition_dropped(p);
-        let stream = writer.finish(Room::default());
-        let (read, entries) = parse_stream(&stream.bytes).unwrap();
-        assert_eq!(read, header(9));
-        let entries: Vec<_> = entries.map(Result::unwrap).collect();
-        assert_eq!((entries[1].position, entries[1].bytes), place);
-        let expected = [
-            Entry::PartitionCreated(p),
-            Entry::Batch { partition: p, made: made(Stamps::Provisional), epoch: 3, bytes: b"batch" },
-            Entry::Put { space: Space::Group, key: b"key", value: b"" },
-            Entry::Delete { space: Space::User, key: b"gone" },
-            entries[4].entry,
-            Entry::PartitionDropped(p),
-        ];
-        assert_eq!(entries.iter().map(|placed| placed.entry).collect::<Vec<_>>(), expected);
-        let Entry::Removed { reason: LossReason::Expired, rows } = entries[4].entry else { panic!() };
-        assert_eq!(removals(rows).map(Result::unwrap).collect::<Vec<_>>(), removed);
-        assert!(removals(&rows[..rows.len() - 1]).any(|removal| removal.is_err()));
-        let batch = &stream.bytes[place.0..place.0 + place.1];
-        assert_eq!(parse_batch_entry(batch, p), Ok(&b"batch"[..]));
-        assert!(parse_batch_entry(batch, PartitionId(6)).is_err());
-    }
-
-    #[test]
-    fn every_flipped_bit_is_noticed() {
-        let (stream, _) = stream(&[3, 40], Room::default());
-        for bit in 0..stream.bytes.len() * 8 {
-            let mut bytes = stream.bytes.clone();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            let read = parse_stream(&bytes).map(|(_, entries)| entries.collect::<Result<Vec<_>, _>>());
-            assert!(!matches!(read, Ok(Ok(_))), "bit {bit}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn parsing_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            if let Ok((_, entries)) = parse_stream(&bytes) {
-                let _ = entries.count();
-            }
-            let _ = removals(&bytes).count();
-        }
-    }
-}
+pub(super) mod tests;

@@ -30,6 +30,7 @@ mod chunks;
 mod classes;
 mod cold;
 mod commit_policy;
+mod company;
 mod copy;
 mod deleted;
 mod directory;
@@ -205,6 +206,11 @@ impl Store {
     /// Bytes kept of a partition, store headers included.
     pub fn partition_bytes(&self, partition: PartitionId) -> Option<u64> {
         self.shared().view().partitions.get(&partition).map(|partition| partition.retained().bytes)
+    }
+
+    /// Bytes ever appended to a partition, store headers included; `None` if it doesn't exist.
+    pub fn appended_bytes(&self, partition: PartitionId) -> Option<u64> {
+        self.shared().view().partitions.get(&partition).map(|partition| partition.appended_bytes)
     }
 
     /// What was accepted of a partition, what is still there, and what went and why. They add up.

@@ -9,7 +9,7 @@ use super::heads::add_removed;
 use super::status::{LossEntry, LossReason};
 use super::types::{Operation, PartitionId, Removed, Space};
 use super::view::View;
-use crate::record::{BatchBuilder, BatchError, Compression, Mark, Producer, header};
+use crate::record::{BatchBuilder, BatchError, Compression, Mark, Producer, SharedBytes};
 
 /// A gathered batch is closed before it outgrows one chunk.
 const GATHER_BYTES_MAX: usize = CHUNK_BYTES[0] - ENTRY_HEADER_BYTES;
@@ -85,8 +85,8 @@ pub(super) struct Flags {
 
 #[derive(Debug)]
 enum PendingBatch {
-    /// As it will be stored.
-    Whole(Vec<u8>, Stamps),
+    /// As it came: the stream gets it with its base offset and leader epoch.
+    Whole { bytes: SharedBytes, base_offset: i64, stamps: Stamps },
     /// Put together out of single records; the last of a partition still takes some.
     Gathered { builder: BatchBuilder, base_offset: i64, stamps: Stamps },
 }
@@ -101,8 +101,8 @@ pub(super) struct NewRecord<'a> {
 }
 
 impl PendingPartition {
-    pub(super) fn push_batch(&mut self, bytes: Vec<u8>, stamps: Stamps, next_offset: i64) {
-        self.batches.push(PendingBatch::Whole(bytes, stamps));
+    pub(super) fn push_batch(&mut self, bytes: SharedBytes, stamps: Stamps, next_offset: i64) {
+        self.batches.push(PendingBatch::Whole { bytes, base_offset: self.next_offset, stamps });
         self.next_offset = next_offset;
     }
 
@@ -276,7 +276,6 @@ impl Pending {
 
     /// Its stream, in the order that can be replayed.
     pub(super) fn encode(&mut self, header: CommitHeader, room: Room, compression: Compression) -> Stream {
-        let epoch = header.epoch_ordinal;
         let mut out = StreamWriter::new(header, self.bytes);
         let mut compress = Compress { codec: compression, buffer: Vec::new() };
         for (&id, _) in self.partitions.iter().filter(|(_, p)| p.flags.created) {
@@ -284,7 +283,7 @@ impl Pending {
         }
         for (&id, partition) in self.partitions.iter_mut().filter(|(_, p)| !p.flags.dropped) {
             for batch in &mut partition.batches {
-                batch.write(id, epoch, &mut compress, &mut out);
+                batch.write(id, &mut compress, &mut out);
             }
         }
         for (&space, rows) in &self.state {
@@ -312,9 +311,11 @@ struct Compress {
 }
 
 impl PendingBatch {
-    fn write(&mut self, partition: PartitionId, epoch: u32, compress: &mut Compress, out: &mut StreamWriter) {
+    fn write(&mut self, partition: PartitionId, compress: &mut Compress, out: &mut StreamWriter) {
         match self {
-            Self::Whole(bytes, stamps) => out.batch(partition, Made { stamps: *stamps, gathered: false }, bytes),
+            Self::Whole { bytes, base_offset, stamps } => {
+                out.append(partition, Made { stamps: *stamps, gathered: false }, bytes, *base_offset);
+            }
             Self::Gathered { builder, base_offset, stamps } => {
                 let bytes = if compress.codec == Compression::None || builder.size() < COMPRESS_BYTES_MIN {
                     builder.seal(Producer::NONE)
@@ -323,10 +324,8 @@ impl PendingBatch {
                     builder.finish_into(compress.codec, Producer::NONE, &mut compress.buffer);
                     &mut compress.buffer
                 };
-                header::set_base_offset(bytes, *base_offset);
-                header::set_leader_epoch(bytes, epoch as i32);
-                out.batch(partition, Made { stamps: *stamps, gathered: true }, bytes)
+                out.append(partition, Made { stamps: *stamps, gathered: true }, bytes, *base_offset);
             }
-        };
+        }
     }
 }

@@ -133,6 +133,18 @@ impl Queue {
         }
     }
 
+    /// Waits until so many operations or bytes are queued, one of them is urgent, the queue closes, or the time is over.
+    /// Whether the operations are there.
+    pub(super) fn wait_for(&self, ops: usize, bytes: usize, time: Duration) -> bool {
+        let quiet =
+            |inner: &mut Inner| !inner.closed && inner.ops.len() < ops && inner.bytes < bytes && inner.urgent == 0;
+        let (inner, waited) = match self.arrived.wait_timeout_while(lock(&self.inner), time, quiet) {
+            Ok(waited) => waited,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        !waited.timed_out() || inner.ops.len() >= ops
+    }
+
     /// Refuses what comes from now on; what is queued stays.
     pub(super) fn close(&self) {
         lock(&self.inner).closed = true;

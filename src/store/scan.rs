@@ -91,7 +91,8 @@ impl Collect {
             }
             if filter(batch.partition) {
                 self.bytes += batch.bytes.len();
-                self.chunk.batches.push(batch.clone());
+                // An uplink keeps it for as long as its link takes; the tail doesn't.
+                self.chunk.batches.push(ScannedBatch { bytes: batch.bytes.compact(), ..batch.clone() });
             }
         }
         self.chunk.next = from.max(view.last_commit + 1);

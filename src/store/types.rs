@@ -6,6 +6,7 @@ use super::draft::Draft;
 use super::epoch_time::EpochTime;
 use super::error::StoreError;
 use super::status::{LossEntry, LossReason};
+use crate::record::SharedBytes;
 
 /// Number of an atomic commit. The first is 1; each commit is one higher than the one before; never reused.
 pub type CommitSeq = u64;
@@ -248,7 +249,8 @@ pub struct ScannedBatch {
     pub partition: PartitionId,
     pub base_offset: i64,
     pub next_offset: i64,
-    pub bytes: std::sync::Arc<[u8]>,
+    /// Kept for long only [compact](SharedBytes::compact): it may be a part of its commit.
+    pub bytes: SharedBytes,
     /// Whether its records came without timestamps and got the gateway's.
     pub gateway_stamped: bool,
     /// Whether it was put together here out of single records.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::chunks::{Location, Stream};
 use super::directory::{MARKS_MAX, SegmentRow, encode_beginnings};
 use super::epoch_time::{Corrections, EpochTime};
-use super::format::{self, Entry, Made, Malformed, Stamps};
+use super::format::{self, CommitHeader, Entry, EntryReader, Made, Malformed, Stamps};
 use super::heads::{Mark, Marks, Partition, head_key, head_partition};
 use super::index::{BatchRef, SegmentIndex};
 use super::producers;
@@ -21,7 +21,7 @@ use super::ring::Segment;
 use super::state::State;
 use super::tail::Tail;
 use super::types::{BootEpoch, CommitSeq, Committed, EpochRow, PartitionId, ScannedBatch, Space, Stamp};
-use crate::record::BatchView;
+use crate::record::{BatchView, SharedBytes};
 
 /// Row of `Space::Meta`: the lowest partition id never used, u32 little-endian.
 pub(super) const META_NEXT_PARTITION: &[u8] = b"next-partition";
@@ -171,13 +171,30 @@ impl View {
 
     /// Applies a commit that is durable in the active segment, and tells what it changed for readers.
     pub(super) fn apply(&mut self, seq: CommitSeq, stream: &Stream, known: &Known) -> Result<Committed, Malformed> {
-        let (header, entries) = format::parse_stream(&stream.bytes)?;
+        self.apply_entries(seq, stream, known, format::parse_stream(&stream.bytes)?)
+    }
+
+    /// As [`View::apply`], of a commit that this writer has just made.
+    pub(super) fn apply_own(&mut self, seq: CommitSeq, stream: &Stream) -> Result<Committed, Malformed> {
+        self.apply_entries(seq, stream, &Known::default(), format::parse_own_stream(&stream.bytes)?)
+    }
+
+    fn apply_entries(
+        &mut self,
+        seq: CommitSeq,
+        stream: &Stream,
+        known: &Known,
+        (header, entries): (CommitHeader, EntryReader<'_>),
+    ) -> Result<Committed, Malformed> {
         if header.seq != seq {
             return Err("a commit bears the number of another");
         }
         self.active_marks.note(Mark { commit: seq, epoch: header.epoch_ordinal, stamp: header.stamp });
         self.last_stamp = Some((header.epoch_ordinal, header.stamp));
-        let mut changes = Changes { stamp: header.stamp, ..Changes::default() };
+        // The tail keeps the commit as it is, unless it is mostly something else than batches.
+        let keep = 2 * format::batch_bytes(&stream.bytes) >= stream.bytes.held();
+        let mut changes =
+            Changes { stamp: header.stamp, whole: keep.then(|| stream.bytes.clone()), ..Changes::default() };
         for placed in entries {
             let placed = placed?;
             let location = stream.locate(seq, placed.position, placed.bytes);
@@ -218,7 +235,8 @@ impl View {
                 }
             }
             Entry::Batch { partition, made, epoch, bytes } => {
-                self.apply_batch(partition, made, epoch, bytes, location, heads_known)?;
+                let kept = changes.whole.as_ref().map_or_else(|| bytes.into(), |whole| whole.part(bytes));
+                self.apply_batch(partition, made, epoch, kept, location, heads_known)?;
                 if !known.has(Space::Producer, location.commit) {
                     self.note_producer(partition, bytes, location.commit, changes.stamp);
                 }
@@ -253,11 +271,11 @@ impl View {
         partition: PartitionId,
         made: Made,
         epoch: u32,
-        bytes: &[u8],
+        bytes: SharedBytes,
         location: Location,
         head_known: bool,
     ) -> Result<(), Malformed> {
-        let (view, rest) = BatchView::parse(bytes).map_err(|_| "a stored batch is malformed")?;
+        let (view, rest) = BatchView::parse(&bytes).map_err(|_| "a stored batch is malformed")?;
         if !rest.is_empty() {
             return Err("a stored batch is followed by other bytes");
         }
@@ -278,7 +296,7 @@ impl View {
             partition,
             base_offset,
             next_offset,
-            bytes: bytes.into(),
+            bytes,
             gateway_stamped: made.stamps != Stamps::Producer,
             gathered: made.gathered,
             provisional,
@@ -370,6 +388,8 @@ impl View {
 struct Changes {
     /// The moment of the commit.
     stamp: Stamp,
+    /// The commit, where the tail keeps it.
+    whole: Option<SharedBytes>,
     advanced: BTreeSet<PartitionId>,
     trimmed: BTreeSet<PartitionId>,
 }

@@ -31,7 +31,7 @@ use super::sealer;
 use super::segment::{Activation, SegmentError, SegmentFile};
 use super::shared::{COMMIT_OVERHEAD_BYTES, RESERVE_BYTES, Shared};
 use super::types::{CommitSeq, Committed, Operation, Refused, Space};
-use super::view::{Known, META_FLASH};
+use super::view::META_FLASH;
 
 /// Most operations in a commit: what is told at the end of it.
 const OPS_MAX: usize = 16_384;
@@ -49,6 +49,8 @@ pub struct WriterStep {
     pub riders_only: bool,
     /// With this many bytes more it is due at once.
     pub short_bytes: usize,
+    /// Operations that were told the outcome of a commit.
+    pub told: usize,
 }
 
 /// The writer.
@@ -66,6 +68,8 @@ pub(super) struct Writer {
     full: Option<Lack>,
     epoch_written: bool,
     committed: Option<CommitSeq>,
+    /// Operations told in this step.
+    told: usize,
 }
 
 impl std::fmt::Debug for Writer {
@@ -87,12 +91,14 @@ impl Writer {
             full: None,
             epoch_written: false,
             committed: None,
+            told: 0,
         }
     }
 
     /// Takes in what waits, and commits if that is due; `now` commits in any case.
     pub(super) fn step(&mut self, now: bool) -> WriterStep {
         self.committed = None;
+        self.told = 0;
         while let Some(queued) = self.shared.queue.pop() {
             self.take_in(queued);
         }
@@ -103,7 +109,7 @@ impl Writer {
         let due_ms = self.due_ms();
         let riders_only = due_ms.is_some() && !self.waiting.wanted;
         let short_bytes = CLOSE_BYTES.saturating_sub(self.pending.bytes);
-        WriterStep { committed: self.committed, due_ms, riders_only, short_bytes }
+        WriterStep { committed: self.committed, due_ms, riders_only, short_bytes, told: self.told }
     }
 
     /// When the open commit must begin.
@@ -180,6 +186,7 @@ impl Writer {
             let observers = lock(&self.shared.observers).0.clone();
             observers.iter().for_each(|observer| observer.committed(committed));
         }
+        self.told += pending.ops.len();
         pending.ops.into_iter().for_each(|op| op.done(outcome.as_ref()));
     }
 
@@ -389,7 +396,7 @@ impl Writer {
         let shared = &self.shared;
         let (committed, evicted, quarantined) = {
             let mut view = shared.view_mut();
-            let committed = view.apply(seq, stream, &Known::default()).map_err(|what| shared.poison(what))?;
+            let committed = view.apply_own(seq, stream).map_err(|what| shared.poison(what))?;
             if let Some(active) = view.active() {
                 let allocated = active.with_open(|file| file.file.allocated());
                 if let Some(Ok(bytes)) = allocated {

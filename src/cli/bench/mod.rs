@@ -1,5 +1,6 @@
 //! `brooklet bench …`: what this machine and its disk give.
 
+mod connections;
 mod flash;
 mod latencies;
 mod publish;
@@ -82,6 +83,55 @@ pub(super) static PUBLISH: Spec = Spec {
     shared: &[JSON],
     details: "With --broker, records go to the topic brooklet-bench there. The level upstream needs an uplink.",
 };
+
+pub(super) static CONNECTIONS: Spec = Spec {
+    name: "bench connections",
+    summary: "Measure what idle Kafka connections cost those that work: latency and memory",
+    positionals: &[],
+    options: &[
+        Opt::value("idle", "N", "Connections that say nothing (default 1000)"),
+        Opt::value("active", "N", "Connections that produce or consume, half of each (default 100)"),
+        Opt::value("rate", "N", "Records a second, all producers together (default 500)"),
+        Opt::value("duration", "TIME", "Time for each of the six turns (default 5s)"),
+        Opt::value("dir", "DIR", "Where its own gateway writes (default: the system's temporary directory)"),
+    ],
+    shared: &[JSON],
+    details: "The gateway is a process of its own. Turns without and with the idle connections follow each other.",
+};
+
+/// Arguments of `bench connections`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ConnectionsArgs {
+    pub idle: usize,
+    /// At least 2.
+    pub active: usize,
+    /// Records a second, at least 1.
+    pub rate: u64,
+    pub duration: Duration,
+    pub dir: Option<PathBuf>,
+    pub json: bool,
+}
+
+impl ConnectionsArgs {
+    pub(super) fn parse(args: &mut Parsed) -> Result<ConnectionsArgs, CliError> {
+        Ok(ConnectionsArgs {
+            idle: args.number("idle", 0, 20_000)?.unwrap_or(1_000) as usize,
+            active: args.number("active", 2, 10_000)?.unwrap_or(100) as usize,
+            rate: args.number("rate", 1, 1_000_000)?.unwrap_or(500),
+            duration: args.read("duration", parse_duration)?.unwrap_or(Duration::from_secs(5)),
+            dir: args.path("dir"),
+            json: args.switch("json"),
+        })
+    }
+}
+
+/// Runs `bench connections`.
+///
+/// # Errors
+/// As [`connections::run`].
+pub(super) fn run_connections(args: &ConnectionsArgs) -> Result<(), CliError> {
+    connections::run(args)
+}
 
 pub(super) static FLASH: Spec = Spec {
     name: "bench flash",

@@ -3,7 +3,7 @@
 //! | file | job |
 //! |---|---|
 //! | `play` | the phases, one after the other |
-//! | `nodes` | gateway and centre: child processes of this executable |
+//! | `cli/nodes` | gateway and centre: child processes of this executable |
 //! | `relay` | the link between them, which can be cut |
 //! | `devices` | the devices, sending real readings of this machine |
 //! | `centre` | reads back what arrived, as a Kafka consumer |
@@ -16,7 +16,6 @@
 mod centre;
 mod devices;
 mod ledger;
-mod nodes;
 mod play;
 mod relay;
 mod view;
@@ -25,6 +24,7 @@ use std::time::Duration;
 
 use super::{
     error::CliError,
+    nodes::Scratch,
     parse::Parsed,
     signals,
     spec::{Opt, Spec},
@@ -83,7 +83,7 @@ impl DemoArgs {
 /// [`CliError::Failed`] when it could not be played to its end, [`CliError::FailedAsShown`] when the ledger tells of
 /// loss.
 pub(super) fn run(args: &DemoArgs) -> Result<(), CliError> {
-    let scratch = nodes::Scratch::new()?;
+    let scratch = Scratch::new(&std::env::temp_dir())?;
     let at_once = scratch.clone();
     let stop = signals::watch(move || at_once.clear())?;
     let outcome = smol::block_on(play::play(args, &scratch, &stop));

@@ -12,6 +12,7 @@ use futures_lite::FutureExt;
 use super::Context;
 use super::errors::of_fetch;
 use super::request::{Answer, Failed, Later, Reply, Request};
+use crate::broker::Seen;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::fetch::{
     EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
@@ -46,8 +47,8 @@ struct Share {
     head: Option<PartitionHead>,
     diverging: EpochEndOffset,
     records: Vec<u8>,
-    /// Where to look for more: the partition and the offset after what was read.
-    more_at: Option<(PartitionId, i64)>,
+    /// From when on to wait for more.
+    seen: Option<Seen>,
 }
 
 async fn finish(context: Arc<Context>, request: Request) -> Answer {
@@ -68,13 +69,14 @@ async fn finish(context: Arc<Context>, request: Request) -> Answer {
         let shares = read(&context, &wanted, bytes_max).await;
         let bytes: usize = shares.iter().map(|share| share.records.len()).sum();
         let left = deadline.saturating_duration_since(Instant::now());
-        if bytes >= bytes_min.min(bytes_max) || left.is_zero() || shares.iter().any(|share| share.code != 0) {
+        let enough = bytes_min.min(bytes_max);
+        if bytes >= enough || left.is_zero() || shares.iter().any(|share| share.code != 0) {
             break (shares, permit);
         }
-        let waiting: Vec<_> = shares.iter().filter_map(|share| share.more_at).collect();
-        // What was read so far is read again: memory is not held while waiting.
+        let seen: Vec<_> = shares.iter().filter_map(|share| share.seen).collect();
+        // What was read so far is read again, once there is enough: memory is not held while waiting.
         drop((shares, permit));
-        context.broker.wait_for_records(&waiting, left).await;
+        context.broker.wait_for_bytes(&seen, (enough - bytes) as u64, left).await;
     };
     let (shares, mut permit) = shares;
     let mut shares = shares.iter();
@@ -144,15 +146,11 @@ async fn read_partition(
     if bytes_max == 0 && !nothing_yet {
         return Share { head: broker.head(id).ok(), ..Share::default() };
     }
+    let seen = broker.seen(id);
     match broker.fetch(id, wanted.fetch_offset, bytes_max).await {
         // A batch larger than what is left comes only where nothing else does.
         Ok(read) if read.bytes.len() > bytes_max && !nothing_yet => Share { head: Some(read.head), ..Share::default() },
-        Ok(read) => Share {
-            head: Some(read.head),
-            more_at: Some((id, read.head.readable_end())),
-            records: read.bytes,
-            ..Share::default()
-        },
+        Ok(read) => Share { head: Some(read.head), seen, records: read.bytes, ..Share::default() },
         Err(error) => Share { head: broker.head(id).ok(), ..failed(of_fetch(&error)) },
     }
 }

@@ -13,6 +13,7 @@ use crate::kafka::error_code::ErrorCode;
 use crate::kafka::produce::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
+use crate::record::SharedBytes;
 use crate::store::PartitionId;
 
 pub(super) fn handle(
@@ -75,9 +76,11 @@ async fn begin(context: Arc<Context>, request: Request) -> Result<Later, Failed>
                     let text = "transactions are not available in this version".to_owned();
                     Queued::Refused(Refusal::new(ErrorCode::InvalidTxnState, text))
                 }
-                (Some(acks), None) => append(&context, topic.name, partition.index, partition.records, acks)
-                    .await
-                    .unwrap_or_else(|error| Queued::Refused(Refusal::of(error))),
+                (Some(acks), None) => {
+                    append(&context, topic.name, partition.index, request.keep(partition.records), acks)
+                        .await
+                        .unwrap_or_else(|error| Queued::Refused(Refusal::of(error)))
+                }
             };
             queued.push(outcome);
         }
@@ -89,11 +92,11 @@ async fn append(
     context: &Context,
     topic: &str,
     index: i32,
-    records: Option<&[u8]>,
+    records: SharedBytes,
     acks: Acks,
 ) -> Result<Queued, ProduceError> {
     let topic = context.broker.topic(topic).ok_or(ProduceError::UnknownPartition)?;
-    let ticket = context.broker.produce(&topic, index, records.unwrap_or_default().to_vec(), acks).await?;
+    let ticket = context.broker.produce(&topic, index, records, acks).await?;
     let is_stamped = topic.config.timestamp_type == TimestampType::LogAppendTime;
     Ok(match topic.partition(index).filter(|_| is_stamped) {
         Some(partition) => Queued::Stamped(ticket, partition),
@@ -117,13 +120,15 @@ async fn stamped(
 
 async fn finish(context: Arc<Context>, request: Request, queued: Vec<Queued>, wants_answer: bool) -> Answer {
     let mut outcomes = Vec::with_capacity(queued.len());
-    for outcome in queued {
+    // The last one is told last: whoever waits for it first is woken once for all of them.
+    for outcome in queued.into_iter().rev() {
         outcomes.push(match outcome {
             Queued::Refused(refusal) => Err(refusal),
             Queued::Ticket(ticket) => ticket.wait().await.map_err(Refusal::of),
             Queued::Stamped(ticket, partition) => stamped(&context, ticket, partition).await.map_err(Refusal::of),
         });
     }
+    outcomes.reverse();
     if !wants_answer {
         // Whoever doesn't read answers is told by the end of the connection, as Kafka does: it asks for metadata then.
         return match outcomes.into_iter().find_map(Result::err) {

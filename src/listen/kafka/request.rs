@@ -10,6 +10,7 @@ use crate::kafka::header::{self, RequestHeader};
 use crate::kafka::message::{Message, Response};
 use crate::kafka::wire::{DecodeError, EncodeError, Reader};
 use crate::listen::budget::Permit;
+use crate::record::SharedBytes;
 
 /// A request whose header has been read.
 pub(super) struct Request {
@@ -22,10 +23,10 @@ pub(super) struct Request {
     pub(super) local: SocketAddr,
     /// The address of the client.
     pub(super) peer: SocketAddr,
-    frame: Vec<u8>,
+    /// With the permit for its memory, if it needed one.
+    frame: SharedBytes,
     body_at: usize,
-    /// The memory of `frame`, until the request is answered.
-    _permit: Option<Permit>,
+    has_permit: bool,
 }
 
 impl Request {
@@ -40,7 +41,12 @@ impl Request {
         let (api_key, version, correlation_id) = (header.api_key, header.api_version, header.correlation_id);
         let client_id = header.client_id.unwrap_or_default().to_owned();
         let body_at = frame.len() - reader.remaining();
-        Ok(Self { api_key, version, correlation_id, client_id, local, peer, frame, body_at, _permit: permit })
+        let has_permit = permit.is_some();
+        let frame = match permit {
+            Some(permit) => SharedBytes::guarded(frame, permit),
+            None => frame.into(),
+        };
+        Ok(Self { api_key, version, correlation_id, client_id, local, peer, frame, body_at, has_permit })
     }
 
     /// The body. What comes behind it is passed over, as Kafka's brokers do: librdkafka 2 leaves three bytes too many
@@ -49,9 +55,15 @@ impl Request {
         M::decode(self.version, &mut Reader::new(self.frame.get(self.body_at..).unwrap_or_default()))
     }
 
+    /// A part of the body, to keep. Its memory stays counted: what was allocated without a permit is copied.
+    pub(super) fn keep(&self, part: Option<&[u8]>) -> SharedBytes {
+        let part = part.unwrap_or_default();
+        if self.has_permit { self.frame.part(part) } else { part.into() }
+    }
+
     /// What is needed to answer, without the bytes of the request: for those who wait long.
     pub(super) fn without_body(self) -> Self {
-        Self { frame: Vec::new(), body_at: 0, _permit: None, ..self }
+        Self { frame: SharedBytes::default(), body_at: 0, has_permit: false, ..self }
     }
 
     /// The whole answer with this body.

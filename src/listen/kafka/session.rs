@@ -17,6 +17,7 @@ use super::request::{Failed, Later, Request};
 use super::routes::ROUTES;
 use crate::kafka::api::{ApiKey, Unrouted};
 use crate::kafka::frame::{self, FrameError, SIZE_BYTES};
+use crate::listen::watch::Watch;
 use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
 
@@ -24,6 +25,9 @@ use crate::shutdown::Shutdown;
 const FREE_BYTES: usize = 4 * 1024;
 /// Bytes allocated for a frame at first; it grows as it comes.
 const FRAME_BYTES_FIRST: usize = 64 * 1024;
+
+/// Answers are gathered until they have this many bytes.
+const GATHER_BYTES: usize = 4 * 1024;
 
 /// Serves a connection until it ends.
 pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown, stream: TcpStream, peer: SocketAddr) {
@@ -95,9 +99,10 @@ async fn read_requests(
     answers: &Sender<Later>,
 ) -> Result<(), End> {
     let local = stream.local_addr()?;
+    let mut watch = Watch::new();
     loop {
         let mut prefix = [0; SIZE_BYTES];
-        let begun = within(context.options.idle, read_start(&mut stream, &mut prefix));
+        let begun = watch.within(context.options.idle, read_start(&mut stream, &mut prefix));
         match shutdown.unless(begun).await {
             None => return Ok(()),
             Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => return Ok(()),
@@ -110,7 +115,7 @@ async fn read_requests(
             ..=FREE_BYTES => None,
             large => Some(context.requests.take(large).await),
         };
-        let frame = within(Some(context.options.frame_time), read_frame(&mut stream, size)).await?;
+        let frame = watch.within(Some(context.options.frame_time), read_frame(&mut stream, size)).await?;
         METRICS.requests_kafka.add(1);
         let request = Request::new(frame, (local, peer), permit).map_err(Failed::from)?;
         let later = begin(context, request).await?;
@@ -122,20 +127,23 @@ async fn read_requests(
 
 /// Reads the size in front of a frame; `false` at the regular end of the connection.
 async fn read_start(stream: &mut TcpStream, prefix: &mut [u8; SIZE_BYTES]) -> io::Result<bool> {
-    let (first, rest) = prefix.split_at_mut(1);
-    if stream.read(first).await? == 0 {
+    let begun = stream.read(prefix).await?;
+    if begun == 0 {
         return Ok(false);
     }
-    stream.read_exact(rest).await?;
+    stream.read_exact(prefix.get_mut(begun..).unwrap_or_default()).await?;
     Ok(true)
 }
 
 /// Reads a frame; what is allocated follows what has come, not what was claimed.
 async fn read_frame(stream: &mut TcpStream, size: usize) -> io::Result<Vec<u8>> {
-    let mut frame = Vec::with_capacity(size.min(FRAME_BYTES_FIRST));
-    stream.take(size as u64).read_to_end(&mut frame).await?;
-    if frame.len() < size {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    let mut frame = Vec::new();
+    while frame.len() < size {
+        let come = frame.len();
+        let more = (size - come).min(come.max(FRAME_BYTES_FIRST));
+        frame.reserve_exact(more);
+        frame.resize(come + more, 0);
+        stream.read_exact(frame.get_mut(come..).unwrap_or_default()).await?;
     }
     Ok(frame)
 }
@@ -152,21 +160,31 @@ async fn begin(context: &Arc<Context>, request: Request) -> Result<Later, Failed
     }
 }
 
+/// Sends answers in their order; small ones that are there at the same time go together.
 async fn write_answers(mut stream: TcpStream, answers: &Receiver<Later>, time: Duration) -> Result<(), End> {
-    while let Ok(later) = answers.recv().await {
-        if let Some(answer) = later.await? {
-            within(Some(time), stream.write_all(&answer.bytes)).await?;
+    let mut watch = Watch::new();
+    let mut next = None;
+    loop {
+        let later = match next.take() {
+            Some(later) => later,
+            None => match answers.recv().await {
+                Ok(later) => later,
+                Err(_closed) => return Ok(()),
+            },
+        };
+        let Some(mut answer) = later.await? else { continue };
+        while next.is_none()
+            && answer.bytes.len() < GATHER_BYTES
+            && let Ok(mut later) = answers.try_recv()
+        {
+            match future::poll_once(&mut later).await {
+                Some(Ok(None)) => {}
+                Some(Ok(Some(more))) if more.bytes.len() < GATHER_BYTES => answer.bytes.extend_from_slice(&more.bytes),
+                // What is large goes for itself, and an error is met after what came before it.
+                Some(other) => next = Some(Box::pin(std::future::ready(other))),
+                None => next = Some(later),
+            }
         }
+        watch.within(Some(time), stream.write_all(&answer.bytes)).await?;
     }
-    Ok(())
-}
-
-/// `work`, or an error when it takes longer than `time`.
-async fn within<T>(time: Option<Duration>, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let Some(time) = time else { return work.await };
-    let late = async {
-        smol::Timer::after(time).await;
-        Err(io::ErrorKind::TimedOut.into())
-    };
-    work.or(late).await
 }

@@ -57,6 +57,7 @@ pub(super) async fn fetch(call: Call, topic: Arc<Topic>, wanted: Wanted) -> Told
     let deadline = Instant::now() + wanted.wait;
     loop {
         let permit = call.context.answers.take(wanted.bytes_max).await;
+        let seen = call.context.broker.seen(partition);
         let set = match read(&call, partition, offset, wanted.bytes_max).await {
             Ok(set) => set,
             Err(failure) => return Ok(Err(failure)),
@@ -65,10 +66,10 @@ pub(super) async fn fetch(call: Call, topic: Arc<Topic>, wanted: Wanted) -> Told
         if set.bytes.len() >= wanted.bytes_min || left.is_zero() {
             return call.outbox.send(GatewayMessage::Records(set.message(call.id))).await.map(Ok);
         }
-        let end = set.head.readable_end();
-        // Memory is not held while waiting: what was read is read again.
+        let short = wanted.bytes_min - set.bytes.len();
+        // Memory is not held while waiting: what was read is read again, once there is enough.
         drop((set, permit));
-        call.context.broker.wait_for_records(&[(partition, end)], left).await;
+        call.context.broker.wait_for_bytes(seen.as_slice(), short as u64, left).await;
     }
 }
 

@@ -97,30 +97,29 @@ impl SegmentFile {
     ) -> Result<(), SegmentError> {
         let parts = lock(&self.parts).from(from).to_vec();
         self.read(|txn| {
-            let mut open: Option<(CommitSeq, Stream)> = None;
+            let mut open: Option<(CommitSeq, Vec<u8>, Vec<usize>)> = None;
             for part in parts {
                 let name = log_parts::name(part);
                 let Some(log) = table_if_any(txn.open_table(log_parts::table(&name)))? else { continue };
                 for row in log.range((from, 0)..).map_err(fail)? {
                     let (key, value) = row.map_err(fail)?;
                     let (seq, chunk) = key.value();
-                    if open.as_ref().is_some_and(|(at, _)| *at != seq)
-                        && let Some((seq, stream)) = open.take()
-                        && !visit(seq, stream)?
+                    if open.as_ref().is_some_and(|(at, ..)| *at != seq)
+                        && let Some((seq, bytes, chunk_ends)) = open.take()
+                        && !visit(seq, Stream { bytes: bytes.into(), chunk_ends })?
                     {
                         return Ok(());
                     }
-                    let (_, stream) =
-                        open.get_or_insert_with(|| (seq, Stream { bytes: Vec::new(), chunk_ends: Vec::new() }));
-                    if chunk as usize != stream.chunk_ends.len() {
+                    let (_, bytes, chunk_ends) = open.get_or_insert_with(|| (seq, Vec::new(), Vec::new()));
+                    if chunk as usize != chunk_ends.len() {
                         return Err(SegmentError::damaged(format!("a chunk of commit {seq} is missing")));
                     }
-                    stream.bytes.extend_from_slice(value.value());
-                    stream.chunk_ends.push(stream.bytes.len());
+                    bytes.extend_from_slice(value.value());
+                    chunk_ends.push(bytes.len());
                 }
             }
             match open {
-                Some((seq, stream)) => visit(seq, stream).map(drop),
+                Some((seq, bytes, chunk_ends)) => visit(seq, Stream { bytes: bytes.into(), chunk_ends }).map(drop),
                 None => Ok(()),
             }
         })

@@ -275,7 +275,10 @@ fn what_is_urgent_or_unchanged_waits_for_no_window() {
     store.run(|draft| draft.put(Space::User, b"k", b"1")).unwrap();
     // The same once more: nothing to write, nothing to wait for.
     let same = store.queue(|draft| draft.put(Space::User, b"k", b"1"));
-    assert_eq!(store.engine.step_writer(false), WriterStep { short_bytes: 256 << 10, ..WriterStep::default() });
+    assert_eq!(
+        store.engine.step_writer(false),
+        WriterStep { short_bytes: 256 << 10, told: 1, ..WriterStep::default() }
+    );
     assert!(told(&same));
     // Behind something that waits, it waits too: it is only then that what it saw is durable.
     let other = store.queue(|draft| draft.put(Space::User, b"k", b"2"));

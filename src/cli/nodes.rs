@@ -1,4 +1,4 @@
-//! The two Brooklets of the demo: child processes of this very executable, in a directory that is removed at the end.
+//! Brooklets for the demo and for measuring: child processes of this very executable, in a directory that is removed at the end.
 //!
 //! Invariants: only processes that were started here are ended, by their id; they are ended before the directory goes.
 
@@ -35,12 +35,12 @@ struct Inner {
 }
 
 impl Scratch {
-    /// A new directory that nobody else may read.
+    /// A new directory in `parent` that nobody else may read.
     ///
     /// # Errors
     /// [`CliError::Failed`] when it can't be made.
-    pub(super) fn new() -> Result<Scratch, CliError> {
-        let dir = ScratchDir::new(&std::env::temp_dir(), "brooklet-demo")?;
+    pub(super) fn new(parent: &Path) -> Result<Scratch, CliError> {
+        let dir = ScratchDir::new(parent, "brooklet")?;
         Ok(Scratch { inner: Arc::new(Inner { dir, children: Mutex::default() }) })
     }
 
@@ -133,7 +133,7 @@ impl Node {
         let id = spawned?;
         self.process = Some(id);
         loop {
-            if Connection::open(&self.native(), "brooklet-demo").await.is_ok() {
+            if Connection::open(&self.native(), "brooklet-starter").await.is_ok() {
                 return Ok(begun.elapsed());
             }
             if self.has_ended(id) || begun.elapsed() > START_MAX {
@@ -178,7 +178,7 @@ impl Node {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
-            // A Ctrl-C on the terminal is for the demo, which then ends its children.
+            // A Ctrl-C on the terminal is for whoever started it, who then ends its children.
             .process_group(0);
         let child = command.spawn()?;
         let id = child.id();
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_directory_goes_with_its_last_owner() {
-        let scratch = Scratch::new().unwrap();
+        let scratch = Scratch::new(&std::env::temp_dir()).unwrap();
         let path = scratch.path().to_owned();
         let node = Node::new("gateway", &scratch).unwrap();
         node.configure("log.level = \"off\"").unwrap();
