@@ -12,6 +12,8 @@ pub const DEAD_LETTER_TOPIC: &str = "brooklet.dead-letter";
 pub const DEAD_LETTER_SHARE: u64 = 16;
 /// Bytes of records that one commit puts into the dead-letter topic; one record larger than that goes alone.
 pub const DEAD_LETTER_COMMIT_BYTES: usize = 1024 * 1024;
+/// Letters in one answer, and settled in one commit.
+pub const DEAD_LETTER_LISTED_MAX: usize = 500;
 /// Whether a topic is Brooklet's own: uplinks follow it only where it is named.
 pub fn is_internal_topic(name: &str) -> bool {
     name.starts_with("__") || name == LOSSES_TOPIC || name == DEAD_LETTER_TOPIC

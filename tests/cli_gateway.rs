@@ -351,6 +351,40 @@ fn an_uplink_is_steered_and_what_it_has_not_brought_is_said() {
 }
 
 #[test]
+fn refused_records_are_listed_put_back_and_dropped() {
+    let centre = Gateway::start("[topic.temp]\nmax.message.bytes = \"1KiB\"\n");
+    let uplink = format!("[uplink.centre]\nbootstrap = [{:?}]\n", centre.kafka.to_string());
+    let edge =
+        Gateway::start(&(uplink + "delivery = \"at-least-once\"\nlinger = \"0s\"\n[clock]\ntrust = \"always\"\n"));
+    centre.cli_ok(&["topic", "create", "temp"], "");
+    // Text that doesn't compress.
+    let long = |seed: u64| -> String {
+        let mut seed = fastrand::Rng::with_seed(seed);
+        (0..3_000).map(|_| seed.alphanumeric()).collect()
+    };
+    edge.cli_ok(&["produce", "temp"], &format!("small\n{}\n{}\nlast\n", long(1), long(2)));
+    let listed = || -> Value { serde_json::from_str(&edge.cli_ok(&["dead-letter", "list", "--json"], "")).unwrap() };
+    let letters = wait_for("two letters", Duration::from_secs(60), || {
+        let letters = listed()["letters"].as_array().unwrap().clone();
+        (letters.len() == 2).then_some(letters)
+    });
+    let of = |name: &str| [&letters[0][name], &letters[1][name]].map(|value| value.as_str().unwrap().to_owned());
+    assert_eq!((of("cause"), of("topic")), (["too-large"; 2].map(str::to_owned), ["temp"; 2].map(str::to_owned)));
+    assert!(edge.cli_ok(&["dead-letter", "list"], "").contains("max.message.bytes"));
+    assert_eq!(centre.cli_ok(&["consume", "temp"], ""), "small\nlast\n");
+
+    refused(&edge.cli(&["dead-letter", "retry"], ""), 2, "--all");
+    edge.cli_ok(&["dead-letter", "drop", "1"], "");
+    centre.cli_ok(&["topic", "alter", "temp", "--set", "max.message.bytes=100000"], "");
+    // Until the uplink has heard of it, the record comes back as another letter.
+    wait_for("the record at the centre", Duration::from_secs(60), || {
+        edge.cli_ok(&["dead-letter", "retry", "--all"], "");
+        (centre.cli_ok(&["consume", "temp"], "") == format!("small\nlast\n{}\n", long(1))).then_some(())
+    });
+    assert_eq!(listed()["letters"].as_array().unwrap().len(), 0);
+}
+
+#[test]
 fn a_stopped_store_is_verified_and_exported() {
     let mut gateway = Gateway::start("");
     let data = gateway.data_dir();

@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use brooklet::frame::{
-    self, Ack, AckAt, AckLevel, Alias, AlterTopic, Base, ClientMessage, CommitOffset, Decoder, DescribeTopic,
-    ErrorCode, Failed, Fetch, FrameError, GROUP_OFFSETS_MAX, GatewayMessage, GroupAction, GroupBeat, GroupCommit,
-    GroupJoin, GroupJoined, GroupLeave, GroupMember, Groups, Headers, Hello, ListTopics, MAGIC, Next, Position,
-    Publish, PublishError, PublishHead, PublishWriter, Record, RecordSet, Records, RecordsWriter, Subscribe, Text,
-    Topic, TopicRef, Uplink, UplinkAction, Welcome,
+    self, Ack, AckAt, AckLevel, Alias, AlterTopic, Base, ClientMessage, CommitOffset, DeadLetters, Decoder,
+    DescribeTopic, ErrorCode, Failed, Fetch, FrameError, GROUP_OFFSETS_MAX, GatewayMessage, GroupAction, GroupBeat,
+    GroupCommit, GroupJoin, GroupJoined, GroupLeave, GroupMember, Groups, Headers, Hello, LetterAction, ListTopics,
+    MAGIC, Next, Position, Publish, PublishError, PublishHead, PublishWriter, Record, RecordSet, Records,
+    RecordsWriter, Subscribe, Text, Topic, TopicRef, Uplink, UplinkAction, Welcome,
     serial::{self, Received, SerialDecoder},
     split,
 };
@@ -203,6 +203,7 @@ proptest! {
                 id, member, topic, offsets: (0..number as usize % (GROUP_OFFSETS_MAX + 1)).map(|i| (i as u32, offset)).collect(),
             }),
             ClientMessage::Groups(Groups { id, action: GroupAction::Delete, name: &name }),
+            ClientMessage::DeadLetters(DeadLetters { id, action: LetterAction::Retry, first: offset, last: i64::MAX }),
         ];
         messages.iter().for_each(client_round_trip);
         let answers = [
@@ -405,6 +406,10 @@ fn messages_of_groups_byte_by_byte() {
             "10 16 02 01 67 01 6d 00 06 01 01 74 02 01 0a 02 0c",
         ),
         (ClientMessage::Groups(Groups { id: 2, action: GroupAction::Describe, name: "g" }), "05 17 02 01 01 67"),
+        (
+            ClientMessage::DeadLetters(DeadLetters { id: 2, action: LetterAction::Drop, first: 1, last: 3 }),
+            "05 18 02 02 02 06",
+        ),
     ] {
         assert_eq!(hex(message.encode(&mut buffer).unwrap()), bytes);
     }

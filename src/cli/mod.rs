@@ -27,6 +27,7 @@ pub mod when;
 mod bench;
 mod client_name;
 mod consume;
+mod dead_letter;
 mod demo;
 mod downlink;
 mod export;
@@ -82,6 +83,12 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &downlink::CHECK, run: |args| downlink::check(&downlink::CheckArgs::parse(args)?) },
     Command { spec: &downlink::PAUSE, run: |args| downlink::pause(&downlink::NameArgs::parse(args)?) },
     Command { spec: &downlink::RESUME, run: |args| downlink::resume(&downlink::NameArgs::parse(args)?) },
+    Command { spec: &dead_letter::LIST, run: |args| dead_letter::list(&dead_letter::LetterArgs::parse(args, false)?) },
+    Command { spec: &dead_letter::RETRY, run: |args| dead_letter::retry(&dead_letter::LetterArgs::parse(args, true)?) },
+    Command {
+        spec: &dead_letter::DROP,
+        run: |args| dead_letter::drop_letters(&dead_letter::LetterArgs::parse(args, true)?),
+    },
     Command { spec: &status::SPEC, run: |args| status::run(&status::StatusArgs::parse(args)?) },
     Command { spec: &losses::SPEC, run: |args| losses::run(&losses::LossesArgs::parse(args)?) },
     Command { spec: &check::SPEC, run: |args| check::run(&check::CheckArgs::parse(args)?) },

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::consumer::OwnedRecord;
 use super::{ClientError, Connection};
 use crate::frame::{
-    AlterTopic, ClientMessage, CommitOffset, Configs, CreateTopic, DeleteTopic, DescribeTopic, Fetch, GatewayMessage,
-    GroupAction, Groups, ListOffsets, ListTopics, Position, ReadOffset, Status, TopicRef, Uplink, UplinkAction,
+    AlterTopic, ClientMessage, CommitOffset, Configs, CreateTopic, DeadLetters, DeleteTopic, DescribeTopic, Fetch,
+    GatewayMessage, GroupAction, Groups, LetterAction, ListOffsets, ListTopics, Position, ReadOffset, Status, TopicRef,
+    Uplink, UplinkAction,
 };
 
 /// Most bytes that a gateway may answer in text.
@@ -218,6 +219,14 @@ impl Connection {
         let id = self.new_id();
         self.send(&ClientMessage::Groups(Groups { id, action, name })).await?;
         self.text(id, Duration::ZERO).await
+    }
+
+    /// Looks at the letters from `first` to `last`, or settles them: JSON, as in [`crate::broker::dead_letter`].
+    pub async fn dead_letters(&mut self, action: LetterAction, first: i64, last: i64) -> Result<String, ClientError> {
+        let id = self.new_id();
+        self.send(&ClientMessage::DeadLetters(DeadLetters { id, action, first, last })).await?;
+        // Many commits, on a slow disk.
+        self.text(id, Duration::from_secs(600)).await
     }
 
     async fn text(&mut self, id: u32, wait: Duration) -> Result<String, ClientError> {

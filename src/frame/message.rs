@@ -17,6 +17,7 @@ use super::{
         Topic, Upstream, Welcome,
     },
     group_message::{GroupBeat, GroupCommit, GroupJoin, GroupJoined, GroupLeave, Groups},
+    letter_message::DeadLetters,
     wire::{NoRoom, Reader, Writer},
 };
 
@@ -47,7 +48,7 @@ postcard_content! {
     ListOffsets<'a>, CreateTopic<'a>, ListTopics<'a>, DescribeTopic<'a>, AlterTopic<'a>, DeleteTopic<'a>, Status,
     Uplink<'a>, Welcome<'a>, Pong, Failed<'a>, AliasOk, AliasFailed<'a>, AckAt, Upstream, PublishError<'a>, Offsets,
     Done, ReaderOffset<'a>, Topic<'a>, Text<'a>, GroupJoin<'a>, GroupBeat<'a>, GroupLeave<'a>, GroupCommit<'a>,
-    Groups<'a>, GroupJoined<'a>,
+    Groups<'a>, GroupJoined<'a>, DeadLetters,
 }
 
 fn decode_postcard<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
@@ -229,6 +230,8 @@ messages! {
         0x16 GroupCommit(GroupCommit<'a>),
         /// Look at groups, or forget one.
         0x17 Groups(Groups<'a>),
+        /// Look at letters, or settle them.
+        0x18 DeadLetters(DeadLetters),
     }
 }
 

@@ -33,6 +33,7 @@ pub mod client_message;
 mod code;
 pub mod gateway_message;
 pub mod group_message;
+mod letter_message;
 pub mod message;
 pub mod record;
 pub mod sequence;
@@ -55,6 +56,7 @@ pub use gateway_message::{
 pub use group_message::{
     GROUP_OFFSETS_MAX, GroupAction, GroupBeat, GroupCommit, GroupJoin, GroupJoined, GroupLeave, GroupMember, Groups,
 };
+pub use letter_message::{DeadLetters, LetterAction};
 pub use message::{ClientMessage, GatewayMessage};
 pub use record::{Base, Headers, Record, RecordIter, Records, RecordsWriter};
 pub use stream::{Decoder, LENGTH_BYTES_MAX, Next, PublishHead, PublishWriter, Split, split};

@@ -13,8 +13,9 @@ pub(super) const WINDOW_BYTES: usize = 1024 * 1024;
 pub(super) const SCAN_BYTES: usize = 256 * 1024;
 /// Letters that wait to be saved; beyond that nothing more is read.
 pub(super) const LETTERS_MAX: usize = 1_000;
-/// What a topic upstream takes is asked again, before a record becomes a letter for it, after this time.
-pub(super) const LIMITS_AGE_MAX: Duration = Duration::from_secs(30);
+/// What a topic upstream takes is asked again, before a record becomes a letter for it, after this time: who has just raised a
+/// limit retries a letter at once.
+pub(super) const LIMITS_AGE_MAX: Duration = Duration::from_secs(2);
 /// Letters are logged this often at most.
 pub(super) const LETTERS_TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Largest response taken from a broker: metadata of thousands of partitions stays well below.

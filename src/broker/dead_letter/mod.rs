@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `writing` | an uplink's letters on their way in, with the position that passes the records |
+//! | `settling` | what is listed, put back or dropped |
 //!
 //! A letter is the original record (key, value, timestamp, headers) with headers in front that say why it is here
 //! ([`names`]). The topic is made by the first letter.
@@ -11,9 +12,12 @@
 //! the record are one commit, so a record is delivered or a letter, and never two. Records of this topic itself never become
 //! letters: they have the entry in the ledger alone.
 
+mod settling;
 #[cfg(test)]
 mod tests;
 mod writing;
+
+pub use settling::{LetterList, LetterReport, LettersSettled, Settle};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -38,6 +42,8 @@ pub mod names {
     pub const OFFSET: &[u8] = b"brooklet.dead-letter.offset";
     /// When it became a letter, ms since 1970 by the gateway's clock.
     pub const TIME: &[u8] = b"brooklet.dead-letter.time";
+    /// The gateway's id.
+    pub const GATEWAY: &[u8] = b"brooklet.dead-letter.gateway";
     /// Why the letter has no value although the record had one.
     pub const VALUE_MISSING: &[u8] = b"brooklet.dead-letter.value-missing";
 }

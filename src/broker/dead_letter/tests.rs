@@ -154,3 +154,48 @@ fn the_topic_takes_a_part_of_the_store_and_is_internal() {
     assert_eq!(topic.config.retention_bytes, Some(1 << 20), "a 16th");
     running.close();
 }
+
+#[test]
+fn letters_are_listed_and_each_is_settled_once() {
+    let running = start();
+    running.produce(&["a", "b", "c", "d", "e"]);
+    running.save(5, &[1, 2, 3, 4]);
+    let list = block_on(running.broker.letters(0, i64::MAX)).unwrap();
+    let named: Vec<_> =
+        list.letters.iter().map(|letter| (letter.letter, letter.topic.as_str(), letter.offset)).collect();
+    assert_eq!(named, [(0, "t", 1), (1, "t", 2), (2, "t", 3), (3, "t", 4)]);
+    let first = &list.letters[0];
+    let told = (first.cause.as_str(), first.error.as_str(), first.uplink.as_str(), first.upstream.as_str());
+    assert_eq!((told, first.key.as_deref(), first.value_bytes), (("invalid", "why", "centre", "up"), Some("k"), 1));
+
+    let settle = |first, last, how| block_on(running.broker.settle_letters(first, last, how)).unwrap();
+    let settled = |count| LettersSettled { settled: count, refused: Vec::new() };
+    assert_eq!(settle(2, 2, Settle::Retry), settled(1));
+    assert_eq!(settle(0, 2, Settle::Retry), settled(2), "one of them was settled before");
+    assert_eq!(running.values("t"), ["a", "b", "c", "d", "e", "d", "b", "c"]);
+    let dead = running.broker.topic(DEAD_LETTER_TOPIC).unwrap();
+    assert_eq!(running.broker.head(dead.partitions[0]).unwrap().log_start, 3, "what is settled goes");
+    assert_eq!(settle(0, i64::MAX, Settle::Drop), settled(1));
+    assert_eq!(settle(0, i64::MAX, Settle::Retry), settled(0));
+    assert_eq!(block_on(running.broker.letters(0, i64::MAX)).unwrap(), LetterList::default());
+    assert_eq!(running.values("t").len(), 8);
+    // What was put back is the record as it was.
+    let read = running.broker.store().read(running.topic.partitions[0], 5, 1).unwrap();
+    let (view, _) = BatchView::parse(&read.bytes).unwrap();
+    let payload = decompress(&view, &VerifyLimits::default()).unwrap();
+    let record = records(&view, &payload).next().unwrap().unwrap();
+    assert_eq!((record.timestamp, record.key, record.headers.count()), (7, Some(&b"k"[..]), 0));
+    running.close();
+}
+
+#[test]
+fn a_letter_whose_topic_is_gone_stays() {
+    let running = start();
+    running.produce(&["a", "b"]);
+    running.save(2, &[1]);
+    block_on(running.broker.delete_topic("t")).unwrap();
+    let settled = block_on(running.broker.settle_letters(0, 9, Settle::Retry)).unwrap();
+    assert!(settled.settled == 0 && settled.refused[0].1.contains("no topic t"), "{settled:?}");
+    assert_eq!(block_on(running.broker.letters(0, i64::MAX)).unwrap().letters.len(), 1);
+    running.close();
+}

@@ -13,7 +13,7 @@ use super::super::topic::Topic;
 use super::super::{Broker, Shared};
 use super::{Letter, names};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_DECOMPRESSED_BYTES_MAX, DEAD_LETTER_COMMIT_BYTES, DEAD_LETTER_TOPIC};
-use crate::record::{BatchBuilder, BatchView, Compression, VerifyLimits, decompress, provenance, records};
+use crate::record::{BatchBuilder, BatchView, Compression, VerifyLimits, decompress, records};
 use crate::store::{
     Draft, DraftError, Intervals, LossReason, PartitionId, ReadError, Removed, Space, Store, cursor_key,
 };
@@ -22,15 +22,15 @@ use crate::store::{
 const GATHERED_BYTES_MAX: usize = 32 * 1024;
 
 /// A header as it is kept.
-type Header = (Vec<u8>, Option<Vec<u8>>);
+pub(super) type Header = (Vec<u8>, Option<Vec<u8>>);
 
 /// What of a record is there.
 #[derive(Debug, Default)]
-struct Original {
-    timestamp: i64,
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    headers: Vec<Header>,
+pub(super) struct Original {
+    pub(super) timestamp: i64,
+    pub(super) key: Option<Vec<u8>>,
+    pub(super) value: Option<Vec<u8>>,
+    pub(super) headers: Vec<Header>,
 }
 
 #[derive(Debug)]
@@ -87,7 +87,8 @@ impl Broker {
             writing.write(draft)?;
             for (partition, position) in &positions {
                 if draft.head(*partition).is_some() {
-                    draft.put(Space::Cursor, &cursor_key(&name, *partition), &position.encode())?;
+                    let put = draft.put(Space::Cursor, &cursor_key(&name, *partition), &position.encode());
+                    put.map_err(all_or_nothing)?;
                 }
             }
             Ok(())
@@ -100,7 +101,7 @@ impl Broker {
         let shared = Arc::clone(&self.shared);
         let name = follower.to_owned();
         let letters = smol::unblock(move || {
-            let mut reader = Reader { store: &shared.store, read: None };
+            let mut reader = Reader::new(&shared.store);
             letters.into_iter().map(|letter| prepare(&shared, &name, &mut reader, letter)).collect()
         })
         .await;
@@ -118,7 +119,7 @@ impl PreparedLetters {
     /// passed already are left out. Before the operation puts the positions that pass them.
     ///
     /// # Errors
-    /// See [`DraftError`]; the operation is to end with it.
+    /// [`DraftError::Full`], whatever it is: the operation is to end with it, which undoes what it did.
     pub(crate) fn write(&self, draft: &mut Draft<'_>) -> Result<(), DraftError> {
         let mut passed: Vec<(PartitionId, i64, u64)> = Vec::new();
         for Prepared { letter, body } in &self.letters {
@@ -128,7 +129,7 @@ impl PreparedLetters {
             if gone || position.contains(letter.offset) {
                 continue;
             }
-            self.write_one(draft, body)?;
+            self.write_one(draft, body).map_err(all_or_nothing)?;
             passed.push((letter.partition, letter.offset, letter.bytes));
         }
         for (partition, range, what) in ranges(passed) {
@@ -173,6 +174,12 @@ impl PreparedLetters {
     }
 }
 
+/// An operation that fails half way is to be undone, and tried again: only a full draft does that.
+pub(super) fn all_or_nothing(error: DraftError) -> DraftError {
+    log::debug!("letters: {error}");
+    DraftError::Full
+}
+
 /// The letter's own headers, which come first, and one more.
 const HEADERS_WITHOUT_VALUE: usize = 10;
 
@@ -182,7 +189,7 @@ fn append(draft: &mut Draft<'_>, partition: PartitionId, original: &Original) ->
     draft.append_record(partition, Some(original.timestamp), key, value, &headers)
 }
 
-fn borrowed(headers: &[Header]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> + Clone {
+pub(super) fn borrowed(headers: &[Header]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> + Clone {
     headers.iter().map(|(name, value)| (name.as_slice(), value.as_deref()))
 }
 
@@ -204,14 +211,18 @@ fn ranges(mut passed: Vec<(PartitionId, i64, u64)>) -> Vec<(PartitionId, std::op
 }
 
 /// Reads records; the last batches read are kept, because letters often come from the same.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     store: &'a Store,
     read: Option<(PartitionId, Vec<u8>)>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(super) fn new(store: &'a Store) -> Self {
+        Self { store, read: None }
+    }
+
     /// The record at an offset. Blocks.
-    fn record(&mut self, partition: PartitionId, offset: i64) -> Result<Option<Original>, ReadError> {
+    pub(super) fn record(&mut self, partition: PartitionId, offset: i64) -> Result<Option<Original>, ReadError> {
         let known = self.read.as_ref().filter(|(of, _)| *of == partition);
         if let Some(found) = known.and_then(|(_, bytes)| find(bytes, offset)) {
             return Ok(Some(found));
@@ -301,10 +312,8 @@ fn with_headers(
         (names::PARTITION, index.to_string()),
         (names::OFFSET, letter.offset.to_string()),
         (names::TIME, now_ms.to_string()),
-        (provenance::GATEWAY, shared.options.gateway_id.clone()),
+        (names::GATEWAY, shared.options.gateway_id.clone()),
     ];
-    let told = original.headers.iter().any(|(name, _)| name == provenance::GATEWAY);
-    let said = said.into_iter().filter(|(name, _)| !told || *name != provenance::GATEWAY);
-    let said = said.map(|(name, value)| (name.to_vec(), Some(value.into_bytes())));
+    let said = said.into_iter().map(|(name, value)| (name.to_vec(), Some(value.into_bytes())));
     Original { headers: said.chain(original.headers).collect(), ..original }
 }

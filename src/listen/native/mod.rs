@@ -16,6 +16,7 @@ mod acking;
 mod consuming;
 mod errors;
 mod grouping;
+mod lettering;
 mod outbox;
 mod publishing;
 mod reading;

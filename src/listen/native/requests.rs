@@ -13,7 +13,7 @@ use super::consuming::{self, Credit};
 use super::errors::of_offset;
 use super::outbox::{Gone, Outbox};
 use super::publishing::Aliases;
-use super::{Context, grouping, topics};
+use super::{Context, grouping, lettering, topics};
 use crate::broker::{CommittedOffset, Topic};
 use crate::frame::client_message::{CommitOffset, ReadOffset, Subscribe, Uplink};
 use crate::frame::gateway_message::{Done, Pong, ReaderOffset, Text};
@@ -172,6 +172,9 @@ impl Requests {
                 self.executor.spawn(call.clone().run(grouping::commit(call, topic, commit)))
             }
             (ClientMessage::Groups(groups), _) => self.executor.spawn(call.clone().run(grouping::look(call, groups))),
+            (ClientMessage::DeadLetters(letters), _) => {
+                self.executor.spawn(call.clone().run(lettering::serve(call, *letters)))
+            }
             (ClientMessage::Uplink(uplink), _) => self.executor.spawn(call.clone().run(steer_uplink(call, uplink))),
             (administration, _) => match topics::serve(call.clone(), administration) {
                 Some(serving) => self.executor.spawn(call.run(serving)),
@@ -223,6 +226,7 @@ fn request_of<'a>(message: &ClientMessage<'a>) -> Option<(u32, Option<TopicRef<'
         ClientMessage::GroupLeave(m) => (m.id, None),
         ClientMessage::GroupCommit(m) => (m.id, Some(m.topic)),
         ClientMessage::Groups(m) => (m.id, None),
+        ClientMessage::DeadLetters(m) => (m.id, None),
         _ => return None,
     })
 }

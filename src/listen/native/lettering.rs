@@ -1,0 +1,25 @@
+//! DeadLetters: what the dead-letter topic holds, put back or dropped.
+
+use super::requests::{Call, Failure, Told};
+use crate::broker::dead_letter::Settle;
+use crate::frame::{DeadLetters, ErrorCode, LetterAction};
+
+/// Serves DeadLetters.
+pub(super) async fn serve(call: Call, letters: DeadLetters) -> Told {
+    let DeadLetters { action, first, last, .. } = letters;
+    let broker = &call.context.broker;
+    let told = match action {
+        LetterAction::List => broker.letters(first, last).await.map(|list| json(&list)),
+        LetterAction::Retry => broker.settle_letters(first, last, Settle::Retry).await.map(|done| json(&done)),
+        LetterAction::Drop => broker.settle_letters(first, last, Settle::Drop).await.map(|done| json(&done)),
+    };
+    match told {
+        Ok(text) => call.text(&text).await.map(Ok),
+        Err(why) => Ok(Err(Failure::new(ErrorCode::StoreFailed, why))),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    // Plain structs with text keys have nothing that can fail.
+    serde_json::to_string(value).unwrap_or_default()
+}
