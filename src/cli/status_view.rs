@@ -265,6 +265,53 @@ fn state(uplink: &UplinkStatus, now_ms: i64) -> String {
     }
 }
 
+/// What waits, how fast it goes, when it will be through, and what the link takes: a line each.
+pub(super) fn backlog(uplink: &UplinkStatus, now_ms: i64) -> String {
+    let ago = |ms: i64| seconds(now_ms.saturating_sub(ms).max(0).unsigned_abs() / 1_000);
+    let mut out = uplink.since_ms.map_or(String::new(), |ms| format!("{} for {}\n", state(uplink, now_ms), ago(ms)));
+    if uplink.lag_records > 0 {
+        let (records, bytes) = (human_count(uplink.lag_records), human_bytes(uplink.lag_bytes));
+        let oldest =
+            uplink.oldest_unforwarded_ms.map_or(String::new(), |ms| format!(", the oldest from {} ago", ago(ms)));
+        out.push_str(&format!("backlog: {records} records, {bytes}{oldest}\n"));
+        let drain = match (uplink.drain_s, uplink.full_s) {
+            (Some(s), _) => format!("through in {} at this rate", seconds(s)),
+            (None, Some(s)) => format!("grows: it fills the store in {} at this rate", seconds(s)),
+            (None, None) => "not shrinking".to_owned(),
+        };
+        out.push_str(&format!("         {drain}\n"));
+    }
+    let a_second = |a_minute: u64| format!("{:.1}/s", a_minute as f64 / 60.0);
+    out.push_str(&format!(
+        "rate: {} records forwarded, {} come in; {} of batches a minute\n",
+        a_second(uplink.forwarded_a_minute),
+        a_second(uplink.committed_a_minute),
+        human_bytes(uplink.forwarded_bytes_a_minute)
+    ));
+    let link = &uplink.link;
+    let (sent, received) = (human_bytes(link.bytes_sent), human_bytes(link.bytes_received));
+    out.push_str(&format!("link: {sent} sent, {received} received"));
+    if let Some(rate) = link.rate_limit {
+        out.push_str(&format!(", at most {}/s", human_bytes(rate)));
+    }
+    if let Some(budget) = &link.budget {
+        let (used, limit) = (human_bytes(budget.used_bytes), human_bytes(budget.limit_bytes));
+        out.push_str(&format!("; {used} of the budget of {limit} until {}", when::format_time(budget.renewed_at_ms)));
+    }
+    out.push('\n');
+    if let Some(shut) = &link.shut {
+        let why = match shut.as_str() {
+            "budget" => "the budget is used up: all but urgent topics wait",
+            "schedule" => "outside its schedule: all but urgent topics wait",
+            "slow-start" => "after an outage, not all gateways begin at once: all wait",
+            other => other,
+        };
+        let until = link.shut_until_ms.map_or(String::new(), |ms| format!(" until {}", when::format_time(ms)));
+        out.push_str(&format!("{why}{until}\n"));
+    }
+    out
+}
+
 fn losses(losses: &[&Loss]) -> String {
     let mut table = Table::new(&["LOST TO", "TOPIC", ">PARTITION", ">RECORDS", "OFFSETS", "REASON", "WHEN"]);
     for loss in losses.iter().take(ROWS_MAX) {

@@ -146,15 +146,16 @@ pub(super) fn status(args: &StatusArgs) -> Result<(), CliError> {
     }
     let mut out = status_view::uplinks(&uplinks, now_ms);
     for uplink in &uplinks {
-        out.push_str(&details(uplink));
+        out.push_str(&details(uplink, now_ms));
     }
     term::print(&out)
 }
 
 /// Where an uplink speaks to, what stands in its way, and how far each partition is.
-fn details(uplink: &UplinkStatus) -> String {
+fn details(uplink: &UplinkStatus, now_ms: i64) -> String {
     let versions = uplink.versions.as_ref().map_or(String::new(), |versions| format!(" ({versions})"));
     let mut out = format!("\n{} to {}{versions}\n", uplink.name, uplink.bootstrap.join(", "));
+    out.push_str(&status_view::backlog(uplink, now_ms));
     if let Some(error) = &uplink.last_error {
         out.push_str(&format!("last error, {}: {}\n", when::format_time(error.at_ms), error.text));
     }

@@ -38,7 +38,10 @@ impl Backoff {
     }
 }
 
-/// Decides which of many equal failures are worth a line in the log: the first, then one a `max`, then the recovery.
+/// A condition that lasts is told that often.
+pub(super) const TELL_EVERY: Duration = Duration::from_secs(3_600);
+
+/// Decides which of many equal failures are worth a line in the log: the first, then one every so often, then the recovery.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outage {
     since: Option<Instant>,

@@ -54,7 +54,6 @@ impl Forwarder {
         if open == Open::Nothing || open == Open::Urgent && !self.mirror.has_urgent() {
             return Ok(());
         }
-        self.keep_alive();
         self.refresh().await?;
         self.resume_due().await?;
         // A changed count waits until its topic is empty, and everything new waits for that.
@@ -67,6 +66,8 @@ impl Forwarder {
         }
         self.send_ready();
         self.stall_blocked();
+        // At the end, when the connections of this round are open.
+        self.keep_alive();
         Ok(())
     }
 

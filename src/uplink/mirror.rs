@@ -148,6 +148,11 @@ impl Followed {
         self.stall.as_ref()
     }
 
+    /// Failures since something was last acknowledged.
+    pub(super) fn failures(&self) -> u32 {
+        self.backoff.failures()
+    }
+
     /// Failures in a row, for the next wait.
     pub(super) fn backoff(&mut self) -> &mut Backoff {
         &mut self.backoff

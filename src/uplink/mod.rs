@@ -11,7 +11,7 @@
 //! | `link/` | the Kafka client |
 //! | `letters` | records that upstream refuses for what they are |
 //! | `task`, `upkeep`, `forward`, `pacing` | the loop that joins them |
-//! | `status`, `check` | for people |
+//! | `status`, `backlog`, `check` | for people |
 //!
 //! Invariants: nothing is forwarded that is not committed here; a position never includes what upstream has not acknowledged
 //! (with all replicas in sync); a damaged batch is never given a new checksum; whatever the backlog, memory is bounded by
@@ -20,6 +20,7 @@
 //! Absent: transactions (delivery is at least once: after a crash, what was acknowledged in the last seconds is sent again);
 //! TLS and SASL (`link/dial.rs` is their place).
 
+mod backlog;
 mod backoff;
 mod batches;
 mod check;
@@ -52,6 +53,7 @@ pub use status::{
 };
 
 use crate::broker::Broker;
+use backlog::{Backlog, Sample};
 use status::{Control, Report};
 
 /// A running uplink. Dropping it ends it at once; [`Uplink::stop`] ends it cleanly.
@@ -121,48 +123,46 @@ impl Uplink {
         let _ = self.ended.recv().await;
     }
 
-    /// How it is doing.
+    /// How it is doing. May read a few batches from the store.
     pub fn status(&self) -> UplinkStatus {
         let live = self.report.live().clone();
-        let partitions = self.partitions();
-        let lag_records = partitions.iter().map(|partition| partition.lag_records).sum();
         let counts = self.report.counts();
+        let follows = naming::follows(&self.options);
+        let topics: Vec<_> = self.broker.topics().into_iter().filter(|topic| follows(topic)).collect();
+        let mut history = self.report.history();
+        let backlog = Backlog::look(&self.broker, &self.options.name, &topics, &mut history.ages);
+        let store = self.broker.store();
+        let rate = history.rates.up_to(Sample {
+            ms: store.now().mono_ms,
+            committed: backlog.committed,
+            forwarded: counts.records,
+            forwarded_bytes: counts.bytes,
+        });
+        drop(history);
+        let room = store.status().max_bytes.saturating_sub(backlog.bytes);
         let per_record = (counts.records > 0).then(|| counts.bytes as f64 / counts.records as f64);
+        let a_minute = |a_second: f64| (a_second * 60.0).round() as u64;
         UplinkStatus {
             name: self.options.name.clone(),
             bootstrap: self.options.config.bootstrap.iter().map(ToString::to_string).collect(),
             state: live.state,
+            since_ms: live.since_ms,
             retry_at_ms: live.retry_at_ms,
             versions: live.versions,
             last_error: live.last_error,
             stalls: live.stalls.into_values().collect(),
-            partitions,
-            lag_records,
-            lag_bytes_estimate: per_record.map(|bytes| (bytes * lag_records as f64) as u64),
-            oldest_unforwarded_ms: live.oldest_unforwarded_ms,
+            partitions: backlog.partitions,
+            lag_records: backlog.records,
+            lag_bytes_estimate: per_record.map(|bytes| (bytes * backlog.records as f64) as u64),
+            lag_bytes: backlog.bytes,
+            oldest_unforwarded_ms: backlog.oldest_ms.or(live.under_way_ms),
+            committed_a_minute: a_minute(rate.committed),
+            forwarded_a_minute: a_minute(rate.forwarded),
+            forwarded_bytes_a_minute: a_minute(rate.forwarded_bytes),
+            drain_s: backlog::drain_s(backlog.records, rate),
+            full_s: backlog::full_s(room, backlog.record_bytes, rate),
             counts,
             link: live.link,
         }
-    }
-
-    fn partitions(&self) -> Vec<PartitionStatus> {
-        let follows = naming::follows(&self.options);
-        let topics = self.broker.topics();
-        let followed = topics.iter().filter(|topic| follows(topic));
-        let each =
-            followed.flat_map(|topic| topic.partitions.iter().enumerate().map(move |(index, p)| (topic, index, *p)));
-        let status = |(topic, index, partition): (&Arc<crate::broker::Topic>, usize, _)| {
-            let head = self.broker.head(partition).ok()?;
-            let position = self.broker.position(&self.options.name, partition);
-            let missing = position.missing_in(head.log_start..head.readable_end());
-            Some(PartitionStatus {
-                topic: topic.name.clone(),
-                partition: index as u32,
-                position: position.first_gap(),
-                end: head.readable_end(),
-                lag_records: missing.iter().map(|range| range.end.abs_diff(range.start)).sum(),
-            })
-        };
-        each.filter_map(status).collect()
     }
 }

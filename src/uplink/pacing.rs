@@ -197,6 +197,7 @@ impl Forwarder {
         self.pacing.keepalive = due;
         if due.is_some_and(|at| at <= Instant::now()) && self.dialling.is_empty() {
             self.metadata.stale = true;
+            self.busy = true;
         }
     }
 }

@@ -11,6 +11,7 @@ use event_listener::{Event, EventListener};
 use futures_lite::FutureExt;
 use serde::{Deserialize, Serialize};
 
+use super::backlog::{Ages, Rates};
 use crate::store::PartitionId;
 
 /// What an uplink is doing.
@@ -130,6 +131,8 @@ pub struct UplinkStatus {
     /// `host:port` of the bootstrap brokers.
     pub bootstrap: Vec<String>,
     pub state: UplinkState,
+    /// Since when it is in that state, Unix ms by the gateway's clock.
+    pub since_ms: Option<i64>,
     /// When the cluster is tried again, Unix ms by the gateway's clock; only in `Backoff`.
     pub retry_at_ms: Option<i64>,
     /// Versions spoken with the cluster, once known.
@@ -141,8 +144,18 @@ pub struct UplinkStatus {
     pub lag_records: u64,
     /// Their bytes, estimated by what was forwarded so far; `None` before anything was.
     pub lag_bytes_estimate: Option<u64>,
-    /// Timestamp of the oldest record under way, Unix ms; `None` if none is under way.
+    /// Bytes that they take in the store.
+    pub lag_bytes: u64,
+    /// Timestamp of the oldest record that is not acknowledged upstream, Unix ms; `None` if there is none (or it can't be read).
     pub oldest_unforwarded_ms: Option<i64>,
+    /// Records a minute of the last minute: committed here, and acknowledged upstream; and bytes of the latter's batches.
+    pub committed_a_minute: u64,
+    pub forwarded_a_minute: u64,
+    pub forwarded_bytes_a_minute: u64,
+    /// In how many seconds all will be forwarded at these rates; `None`: never.
+    pub drain_s: Option<u64>,
+    /// In how many seconds what waits fills the store at these rates; `None`: never.
+    pub full_s: Option<u64>,
     pub counts: UplinkCounts,
     pub link: LinkStatus,
 }
@@ -159,18 +172,29 @@ impl UplinkStatus {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     live: Mutex<Live>,
+    /// What looks at the status leave for the next one.
+    history: Mutex<History>,
     counters: Counters,
+}
+
+/// What is remembered from look to look.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    pub(super) ages: Ages,
+    pub(super) rates: Rates,
 }
 
 /// The part of the status that only the running uplink knows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Live {
     pub(super) state: UplinkState,
+    pub(super) since_ms: Option<i64>,
     pub(super) retry_at_ms: Option<i64>,
     pub(super) versions: Option<String>,
     pub(super) last_error: Option<LastError>,
     pub(super) stalls: BTreeMap<PartitionId, StallStatus>,
-    pub(super) oldest_unforwarded_ms: Option<i64>,
+    /// Timestamp of the oldest record under way.
+    pub(super) under_way_ms: Option<i64>,
     pub(super) link: LinkStatus,
 }
 
@@ -193,10 +217,24 @@ pub(super) fn count(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
 }
 
+impl Live {
+    /// From now on this state.
+    pub(super) fn set_state(&mut self, state: UplinkState) {
+        if self.state != state || self.since_ms.is_none() {
+            self.since_ms = Some(wall_ms());
+        }
+        self.state = state;
+    }
+}
+
 impl Report {
     /// A panic elsewhere can't leave it half changed.
     pub(super) fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn counters(&self) -> &Counters {

@@ -12,7 +12,7 @@ use futures_lite::FutureExt;
 use futures_lite::future::poll_once;
 use smol::Executor;
 
-use super::backoff::{Backoff, Bounds, Outage};
+use super::backoff::{Backoff, Bounds, Outage, TELL_EVERY};
 use super::batches::provenance::Provenance;
 use super::gentle::Open;
 use super::letters::LettersTold;
@@ -25,7 +25,7 @@ use super::naming;
 use super::options::{SAVE_WITHIN, STOP_WITHIN, UplinkOptions};
 use super::pacing::Pacing;
 use super::sending::producer::{Producers, Sent};
-use super::status::{Control, Report, StallStatus, UplinkState, count, wall_ms};
+use super::status::{Control, Report, StallStatus, UplinkState, wall_ms};
 use crate::broker::{Broker, CommitError, Registration};
 use crate::metrics::METRICS;
 use crate::store::PartitionId;
@@ -115,6 +115,8 @@ pub(super) struct Forwarder {
     link_backoff: Backoff,
     link_not_before: Option<Instant>,
     outage: Outage,
+    /// Stalls that last, by the partition they hold up.
+    pub(super) conditions: BTreeMap<PartitionId, Outage>,
     watch: Option<Registration>,
     /// Until then, batches whose time isn't known wait for it; `None` as long as none was met.
     pub(super) clock_until: Option<Instant>,
@@ -180,6 +182,7 @@ impl Forwarder {
             link_backoff: Backoff::default(),
             link_not_before: None,
             outage: Outage::default(),
+            conditions: BTreeMap::new(),
             watch: None,
             clock_until: None,
             saving: false,
@@ -204,6 +207,7 @@ impl Forwarder {
             let round = Instant::now();
             self.advance().await;
             self.save();
+            self.tell_ends();
             self.tell();
             if !std::mem::take(&mut self.busy) {
                 let woken = self.wait(control, round).await;
@@ -233,7 +237,7 @@ impl Forwarder {
         self.metadata.stale = true;
         self.metadata.not_before = None;
         self.failed(error.to_string());
-        if self.outage.fail(now, bounds.max) {
+        if self.outage.fail(now, TELL_EVERY) {
             let (name, attempts) = (&self.options.name, self.link_backoff.failures());
             log::warn!(
                 "uplink {name}: {error}; attempt {attempts}, next in {:.1} s; records are kept",
@@ -427,11 +431,11 @@ impl Forwarder {
         let mut live = self.report.live();
         let now = Instant::now();
         let retry_at = self.link_not_before.filter(|at| *at > now);
-        live.state = self.state(&stalls, retry_at.is_some());
+        live.set_state(self.state(&stalls, retry_at.is_some()));
         live.retry_at_ms = retry_at.map(|at| wall_ms().saturating_add_unsigned((at - now).as_millis() as u64));
         live.stalls = stalls;
+        live.under_way_ms = self.mirror.oldest_timestamp();
         live.link = self.pacing.status(self.broker.store().now());
-        live.oldest_unforwarded_ms = self.mirror.oldest_timestamp();
         if let Some(versions) = self.cluster.versions() {
             live.versions = Some(versions);
         }
@@ -485,20 +489,6 @@ impl Forwarder {
             }
         }
         self.save_budget_at_end().await;
-        self.report.live().state = UplinkState::Stopped;
-    }
-
-    pub(super) fn count_evicted(&self, partition: PartitionId, records: u64) {
-        if records == 0 {
-            return;
-        }
-        count(&self.report.counters().evicted, records);
-        let name = &self.options.name;
-        if let Some(followed) = self.mirror.get(partition) {
-            let (topic, index) = (&followed.names.topic, followed.names.index);
-            log::warn!(
-                "uplink {name}: {records} records of {topic}/{index} were evicted before they could be forwarded"
-            );
-        }
+        self.report.live().set_state(UplinkState::Stopped);
     }
 }

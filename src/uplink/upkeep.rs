@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::backoff::Bounds;
+use super::backoff::{Bounds, TELL_EVERY};
 use super::batches::partitioning::{self, Local};
 use super::link::cluster::{ClusterError, Link, TopicState};
 use super::link::connection::LinkError;
 use super::sending::verdict::{Verdict, remedy, verdict};
+use super::status::count;
 use super::task::{Forwarder, Upstream};
 use crate::kafka::error_code::Shown;
 use crate::store::{CommitSeq, PartitionId, ReadError, Store};
@@ -17,8 +18,6 @@ use crate::store::{CommitSeq, PartitionId, ReadError, Store};
 const TOPICS_PER_REQUEST: usize = 100;
 /// A topic that was just created, or still settles, is looked at again after this time.
 const NOT_YET: Duration = Duration::from_millis(200);
-/// A stall that lasts is told at every so many attempts: some three times a day at the longest backoff.
-const TELL_EVERY: u32 = 100;
 /// Metadata is not asked for more often than this once it has not helped.
 const METADATA_BACKOFF: Bounds = Bounds { min: Duration::from_millis(100), max: Duration::from_secs(30) };
 
@@ -239,9 +238,7 @@ impl Forwarder {
         let bounds = self.bounds();
         let Some(followed) = self.mirror.get_mut(partition) else { return };
         let wait = followed.backoff().fail(bounds, fastrand::f64());
-        // The first time, and then rarely.
-        let failures = followed.backoff().failures();
-        let tell = failures == 1 || failures.is_multiple_of(TELL_EVERY);
+        let tell = self.conditions.entry(partition).or_default().fail(Instant::now(), TELL_EVERY);
         let text = format!("{}/{} to {}: {why}", followed.names.topic, followed.names.index, followed.names.upstream);
         self.mirror.stall(partition, why.into(), Instant::now() + wait);
         if tell {
@@ -249,6 +246,37 @@ impl Forwarder {
             log::log!(level, "uplink {name}: {text}; tried again in {seconds:.0} s, the others go on");
         }
         self.failed(text);
+    }
+
+    pub(super) fn count_evicted(&self, partition: PartitionId, records: u64) {
+        if records == 0 {
+            return;
+        }
+        count(&self.report.counters().evicted, records);
+        let name = &self.options.name;
+        if let Some(followed) = self.mirror.get(partition) {
+            let (topic, index) = (&followed.names.topic, followed.names.index);
+            log::warn!(
+                "uplink {name}: {records} records of {topic}/{index} were evicted before they could be forwarded"
+            );
+        }
+    }
+
+    /// Tells of stalls that are over: what was held up is acknowledged again.
+    pub(super) fn tell_ends(&mut self) {
+        let Self { conditions, mirror, options, .. } = self;
+        conditions.retain(|partition, outage| {
+            let Some(followed) = mirror.get(*partition) else { return false };
+            if followed.stall().is_some() || followed.failures() > 0 {
+                return true;
+            }
+            if let Some(recovery) = outage.recover(Instant::now()) {
+                let (name, names) = (&options.name, &followed.names);
+                let (topic, index, seconds) = (&names.topic, names.index, recovery.lasted.as_secs());
+                log::info!("uplink {name}: {topic}/{index} is forwarded again after {seconds} s");
+            }
+            false
+        });
     }
 
     /// A broker was dialled beside the loop.

@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
 pub mod gateway;
+pub mod link;
 pub mod peers;
 pub mod wire;
 

@@ -13,6 +13,7 @@ mod by_hand;
 mod downlink;
 mod faithful;
 mod fake;
+mod gentle;
 mod letters;
 
 use std::collections::BTreeSet;
