@@ -87,3 +87,35 @@ fn the_machines_own_readings_are_published() {
         assert!(text.lines().any(|line| line.starts_with(&start)), "{metric}: {text}");
     }
 }
+
+#[test]
+fn another_gateway_is_a_centre_to_read_from_and_each_record_comes_down_once() {
+    let centre = Gateway::start("");
+    let config = format!(
+        "[downlink.centre]\nbootstrap = [\"{}\"]\ntopics = [\"commands\"]\ntopic = \"down.{{topic}}\"\nfrom = \"earliest\"\n\
+         fetch.wait = \"200ms\"\nbackoff.min = \"20ms\"\nbackoff.max = \"200ms\"\n",
+        centre.kafka
+    );
+    let mut edge = Gateway::start(&config);
+    let mut sent = String::new();
+    for round in 0..4 {
+        let lines: String = (0..50).map(|n| format!("command {round} {n}\n")).collect();
+        centre.cli_ok(&["produce", "commands"], &lines);
+        sent.push_str(&lines);
+        if round % 2 == 0 {
+            edge.kill();
+            edge.launch();
+        }
+    }
+    let brought = || {
+        let status = edge.cli_ok(&["downlink", "status", "--json"], "");
+        status.contains("\"caught-up\"").then(|| edge.cli_ok(&["consume", "down.commands"], ""))
+    };
+    let all = wait_for("all commands", Duration::from_secs(20), || brought().filter(|all| all.len() >= sent.len()));
+    assert_eq!(all, sent);
+    let shown = edge.cli_ok(&["downlink", "status"], "");
+    assert!(shown.contains("caught up") && shown.contains("down.commands/0"), "{shown}");
+    assert!(edge.cli_ok(&["downlink", "check"], "").contains("commands may be read"));
+    let status = edge.cli_ok(&["status"], "");
+    assert!(status.contains("DOWNLINK") && !status.contains("without an uplink"), "{status}");
+}

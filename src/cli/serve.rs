@@ -154,6 +154,10 @@ fn introduce(gateway: &Gateway, loaded: &Loaded) {
         let to: Vec<String> = uplink.bootstrap.iter().map(ToString::to_string).collect();
         log::info!("uplink {name} forwards to {}", to.join(", "));
     }
+    for (name, downlink) in config.downlinks.iter().filter(|(_, downlink)| downlink.enabled) {
+        let from: Vec<String> = downlink.bootstrap.iter().map(ToString::to_string).collect();
+        log::info!("downlink {name} brings records from {}", from.join(", "));
+    }
     if !config.uplinks.values().any(|uplink| uplink.enabled) {
         log::info!("no uplink: records stay here ([uplink.NAME] forwards them to a Kafka cluster)");
     }
