@@ -164,7 +164,14 @@ impl Answer {
 
 /// CreateTopics v4.
 pub fn create_topic(bootstrap: &str, topic: &str, partitions: i32) {
-    let body = Body::default().i32(1).string(topic).i32(partitions).i16(-1).i32(0).i32(0).i32(15_000).i8(0);
+    create_topic_with(bootstrap, topic, partitions, &[]);
+}
+
+/// CreateTopics v4, with these settings.
+pub fn create_topic_with(bootstrap: &str, topic: &str, partitions: i32, configs: &[(&str, &str)]) {
+    let body = Body::default().i32(1).string(topic).i32(partitions).i16(-1).i32(0).i32(configs.len() as i32);
+    let body = configs.iter().fold(body, |body, (name, value)| body.string(name).string(value));
+    let body = body.i32(15_000).i8(0);
     let mut answer = Wire::connect_any(bootstrap).unwrap().call(19, 4, body).unwrap();
     answer.i32();
     let results = answer.array(|a| (a.string(), a.i16(), a.string()));

@@ -14,4 +14,5 @@
 mod common;
 mod downlink;
 mod kcat;
+mod letters;
 mod uplink;

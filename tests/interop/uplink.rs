@@ -31,7 +31,7 @@ pub(crate) fn unique(name: &str) -> String {
     format!("{name}-{seconds}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn uplink_config(kafka: &str, more: &str) -> String {
+pub(crate) fn uplink_config(kafka: &str, more: &str) -> String {
     let bootstrap: Vec<String> = kafka.split(',').map(|address| format!("{address:?}")).collect();
     format!("[uplink.central]\nbootstrap = [{}]\n{more}\n", bootstrap.join(", "))
 }
@@ -40,7 +40,7 @@ fn arrived(kafka: &str, topic: &str) -> i64 {
     batches(kafka, topic).iter().flatten().map(|batch| i64::from(batch.record_count())).sum()
 }
 
-fn wait_arrived(kafka: &str, topic: &str, count: usize) {
+pub(crate) fn wait_arrived(kafka: &str, topic: &str, count: usize) {
     let count = i64::try_from(count).unwrap();
     wait_for(&format!("{count} records of {topic} at the centre"), ARRIVAL, || {
         (arrived(kafka, topic) >= count).then_some(())
