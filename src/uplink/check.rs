@@ -11,6 +11,7 @@ use super::link::cluster::{Cluster, ClusterError, TopicLimits, TopicState};
 use super::link::dial::{self, Dialer};
 use super::naming;
 use super::options::UplinkOptions;
+use super::rights;
 use super::sending::verdict::remedy;
 use super::upkeep::explain;
 use crate::broker::Topic;
@@ -97,8 +98,21 @@ async fn examine(
     for ((topic, name), limits) in names.iter().zip(limits) {
         self::topic(options, &cluster, topic, name, &limits, &mut findings);
     }
+    rights(&mut cluster, &upstream, &mut findings).await;
     clock(wall_ms, &mut findings);
     findings.0
+}
+
+/// What the uplink's user may do there, and whether there are transactions.
+async fn rights(cluster: &mut Cluster, topics: &[Arc<str>], findings: &mut Findings) {
+    match rights::on_topics(cluster, topics).await {
+        Ok(found) => found.into_iter().for_each(|(severity, text)| findings.add(severity, "rights", text)),
+        Err(error) => findings.add(Severity::Warn, "rights", error),
+    }
+    match rights::transactions(cluster).await {
+        Ok((severity, text)) => findings.add(severity, "exactly", text),
+        Err(error) => findings.add(Severity::Warn, "exactly", error),
+    }
 }
 
 /// Names and ports. Whether any bootstrap broker can be reached.

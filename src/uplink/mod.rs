@@ -11,7 +11,7 @@
 //! | `link/` | the Kafka client |
 //! | `letters` | records that upstream refuses for what they are |
 //! | `task`, `upkeep`, `forward`, `pacing` | the loop that joins them |
-//! | `status`, `backlog`, `check` | for people |
+//! | `status`, `backlog`, `check`, `rights` | for people |
 //!
 //! Invariants: nothing is forwarded that is not committed here; a position never includes what upstream has not acknowledged
 //! (with all replicas in sync); a damaged batch is never given a new checksum; whatever the backlog, memory is bounded by
@@ -33,6 +33,7 @@ mod mirror;
 mod naming;
 mod options;
 mod pacing;
+mod rights;
 mod sending;
 mod status;
 mod task;

@@ -481,6 +481,11 @@ fn the_check_names_what_is_wrong_and_what_to_do() {
     assert!(text.contains("ok    versions  Produce 11, Metadata 12"), "{text}");
     assert!(text.contains("ok    topics    good (1 partitions) goes to good (1)"), "{text}");
     assert!(text.contains("FAIL  topics    missing: UNKNOWN_TOPIC_OR_PARTITION"), "{text}");
+    assert!(text.contains("exactly   the cluster offers"), "{text}");
+    fake.state().denied.push("good".to_owned());
+    let findings = block_on(check(&options(&fake, |_| {}), &topics, 1_900_000_000_000));
+    let command = "--operation Write --topic good";
+    assert!(findings.iter().any(|finding| finding.text.ends_with(command)), "{findings:?}");
     fake.state().refuses = true;
     let findings = block_on(check(&options(&fake, |_| {}), &topics, 0));
     assert!(findings.iter().any(|finding| finding.to_string().contains("FAIL  metadata")), "{findings:?}");
