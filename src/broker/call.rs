@@ -17,10 +17,15 @@ struct Call<T> {
     apply: Apply<T>,
     after: Box<dyn FnOnce(&T) + Send>,
     value: Option<Result<T, DraftError>>,
+    at_once: bool,
     reply: Sender<Result<T, CommitError>>,
 }
 
 impl<T: Send> Operation for Call<T> {
+    fn commits_at_once(&self) -> bool {
+        self.at_once
+    }
+
     fn apply(&mut self, draft: &mut Draft<'_>) -> Result<(), Refused> {
         self.value = Some(unless_full((self.apply)(draft))?);
         Ok(())
@@ -70,8 +75,30 @@ pub(super) async fn call<T: Send + 'static>(
     apply: impl FnMut(&mut Draft<'_>) -> Result<T, DraftError> + Send + 'static,
     after: impl FnOnce(&T) + Send + 'static,
 ) -> Result<T, CommitError> {
+    submit(store, apply, after, false).await
+}
+
+/// As [`call`], committed without waiting for company.
+///
+/// # Errors
+/// As [`call`].
+pub(super) async fn call_at_once<T: Send + 'static>(
+    store: &Store,
+    apply: impl FnMut(&mut Draft<'_>) -> Result<T, DraftError> + Send + 'static,
+    after: impl FnOnce(&T) + Send + 'static,
+) -> Result<T, CommitError> {
+    submit(store, apply, after, true).await
+}
+
+async fn submit<T: Send + 'static>(
+    store: &Store,
+    apply: impl FnMut(&mut Draft<'_>) -> Result<T, DraftError> + Send + 'static,
+    after: impl FnOnce(&T) + Send + 'static,
+    at_once: bool,
+) -> Result<T, CommitError> {
     let (reply, answer) = async_channel::bounded(1);
-    store.submit(Box::new(Call { apply: Box::new(apply), after: Box::new(after), value: None, reply })).await?;
+    let call = Call { apply: Box::new(apply), after: Box::new(after), value: None, at_once, reply };
+    store.submit(Box::new(call)).await?;
     wait(&answer).await
 }
 
@@ -86,7 +113,7 @@ pub(super) async fn call_lazily<T: Send + 'static>(
     after: impl FnOnce(&T) + Send + 'static,
 ) -> Result<T, CommitError> {
     let (reply, answer) = async_channel::bounded(1);
-    let call = Call { apply: Box::new(apply), after: Box::new(after), value: None, reply };
+    let call = Call { apply: Box::new(apply), after: Box::new(after), value: None, at_once: false, reply };
     store.submit_lazy(Box::new(call), within).await?;
     wait(&answer).await
 }

@@ -13,10 +13,11 @@ use std::time::Duration;
 use event_listener::{Event, EventListener};
 
 use super::Broker;
-use super::call::call_lazily;
+use super::call::{call_at_once, call_lazily};
+use super::dead_letter::Letter;
 use super::error::CommitError;
 use super::topic::Topic;
-use crate::store::{Intervals, PartitionId, Space, Store, cursor_key};
+use crate::store::{Draft, DraftError, Intervals, PartitionId, Space, Store, cursor_key};
 
 /// Chooses the topics that a follower follows.
 pub type Follows = Arc<dyn Fn(&Topic) -> bool + Send + Sync>;
@@ -134,23 +135,41 @@ impl Broker {
         positions: Vec<(PartitionId, Intervals)>,
         within: Duration,
     ) -> Result<(), CommitError> {
-        let entries: Vec<_> =
-            positions.iter().map(|(p, position)| (*p, cursor_key(follower, *p), position.encode())).collect();
-        call_lazily(
-            &self.shared.store,
-            within,
-            move |draft| {
-                for (partition, key, value) in &entries {
-                    // A partition that was dropped meanwhile keeps no position.
-                    if draft.head(*partition).is_some() {
-                        draft.put(Space::Cursor, key, value)?;
-                    }
-                }
-                Ok(())
-            },
-            |_| {},
-        )
-        .await
+        let entries = entries(follower, &positions);
+        call_lazily(&self.shared.store, within, move |draft| put_positions(draft, &entries), |_| {}).await
+    }
+
+    /// Makes positions of `follower` durable at once, with the letters of records that they pass, in one commit with a row of its
+    /// own under `key`, which no partition's position has (see [`cursor_key`]).
+    ///
+    /// # Errors
+    /// Why nothing was saved.
+    pub async fn save_with_row(
+        &self,
+        follower: &str,
+        positions: Vec<(PartitionId, Intervals)>,
+        letters: Vec<Letter>,
+        (key, value): (Vec<u8>, Vec<u8>),
+    ) -> Result<(), CommitError> {
+        let entries = entries(follower, &positions);
+        let prepared = match letters.is_empty() {
+            true => None,
+            false => Some(Arc::new(self.prepare_letters(follower, letters).await)),
+        };
+        let writing = prepared.clone();
+        let apply = move |draft: &mut Draft<'_>| {
+            if let Some(letters) = &writing {
+                letters.write(draft)?;
+            }
+            put_positions(draft, &entries)?;
+            draft.put(Space::Cursor, &key, &value)
+        };
+        call_at_once(&self.shared.store, apply, move |()| prepared.iter().for_each(|letters| letters.written())).await
+    }
+
+    /// The row that was last saved by [`Broker::save_with_row`].
+    pub fn follower_row(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.shared.store.get(Space::Cursor, key)
     }
 
     /// The offset up to which every follower of the partition has forwarded it; `None` if nobody follows it.
@@ -163,4 +182,21 @@ impl Broker {
     pub fn upstream_progress(&self) -> EventListener {
         self.shared.followers.progress.listen()
     }
+}
+
+/// Partition, key and value of each position.
+type Entries = Vec<(PartitionId, Vec<u8>, Vec<u8>)>;
+
+fn entries(follower: &str, positions: &[(PartitionId, Intervals)]) -> Entries {
+    positions.iter().map(|(p, position)| (*p, cursor_key(follower, *p), position.encode())).collect()
+}
+
+fn put_positions(draft: &mut Draft<'_>, entries: &Entries) -> Result<(), DraftError> {
+    for (partition, key, value) in entries {
+        // A partition that was dropped meanwhile keeps no position.
+        if draft.head(*partition).is_some() {
+            draft.put(Space::Cursor, key, value)?;
+        }
+    }
+    Ok(())
 }

@@ -13,8 +13,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use super::call::call;
+use super::error::CommitError;
 use super::topic::Topic;
-use super::{Shared, admin};
+use super::{Broker, Shared, admin};
 use crate::json::JsonObject;
 use crate::limits::LOSSES_TOPIC;
 use crate::metrics::METRICS;
@@ -71,6 +73,51 @@ impl CommitObserver for Teller {
         if let (Some(topic), Some(shared)) = (created, self.shared.upgrade()) {
             shared.publish_topic(topic);
         }
+    }
+}
+
+impl Broker {
+    /// Tells, in the topic of losses, that what `uplink` has forwarded and the store differ. A record (key: the gateway's id): `v`
+    /// (1), `gateway`, `time_ms`, `reason` (`diverged`), `uplink`, `text`, `stopped`, and `partitions` (JSON), each with the last
+    /// common point and where upstream had come to.
+    ///
+    /// # Errors
+    /// Why it was not told.
+    pub async fn tell_divergence(
+        &self,
+        uplink: &str,
+        text: &str,
+        partitions: &str,
+        stopped: bool,
+    ) -> Result<(), CommitError> {
+        let (shared, weak) = (Arc::clone(&self.shared), Arc::downgrade(&self.shared));
+        let (uplink, text, partitions) = (uplink.to_owned(), text.to_owned(), partitions.to_owned());
+        let apply = move |draft: &mut Draft<'_>| {
+            let own = shared.catalog.by_name(LOSSES_TOPIC);
+            let topic = match own {
+                Some(topic) => topic,
+                None => match admin::internal_topic(draft, &shared, LOSSES_TOPIC) {
+                    Ok(topic) => topic,
+                    Err(_) => return Ok(None),
+                },
+            };
+            let mut object = head(&shared, draft.now().wall_ms);
+            object.text("reason", "diverged").text("uplink", &uplink).text("text", &text);
+            object.boolean("stopped", stopped).raw("partitions", &partitions);
+            let (key, value) = (shared.options.gateway_id.as_bytes(), object.finish());
+            if let Some(partition) = topic.partition(0) {
+                draft.append_record(partition, None, Some(key), Some(value.as_bytes()), &[])?;
+            }
+            Ok(Some(topic))
+        };
+        let publish = move |topic: &Option<Arc<Topic>>| {
+            if let (Some(topic), Some(shared)) = (topic, weak.upgrade())
+                && shared.catalog.by_name(LOSSES_TOPIC).is_none()
+            {
+                shared.publish_topic(Arc::clone(topic));
+            }
+        };
+        call(&self.shared.store, apply, publish).await.map(drop)
     }
 }
 

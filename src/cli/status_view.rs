@@ -261,6 +261,8 @@ fn state(uplink: &UplinkStatus, now_ms: i64) -> String {
             None => "down".to_owned(),
         },
         UplinkState::Stalled => format!("stalled ({})", uplink.stalls.len()),
+        UplinkState::Fenced => "fenced".to_owned(),
+        UplinkState::Diverged => "diverged".to_owned(),
         UplinkState::Stopped => "stopped".to_owned(),
     }
 }

@@ -157,6 +157,8 @@ impl UplinkConfig {
             backoff_max: Duration::ZERO,
             delivery: Delivery::AtLeastOnce,
             link: blank_link(),
+            on_divergence: OnDivergence::ForwardAll,
+            commit_every: Duration::ZERO,
             client_id: None,
         }
     }

@@ -249,8 +249,6 @@ fn what_comes_later_is_refused_not_ignored() {
     assert!(one_error("[tls]").contains("not available"));
     let sasl = one_error("[uplink.c]\nbootstrap = [\"k:1\"]\nsasl.password = \"hunter2\"");
     assert!(sasl.contains("authentication is not available") && !sasl.contains("hunter2"));
-    let delivery = one_error("[uplink.c]\nbootstrap = [\"k:1\"]\ndelivery = \"exactly-once\"");
-    assert!(delivery.contains("not available in this version") && delivery.contains("at-least-once"));
     assert!(one_error("topic.compression.type = \"none\"").contains("uncompressed"));
 }
 

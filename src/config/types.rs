@@ -357,6 +357,9 @@ pub struct UplinkConfig {
     pub delivery: Delivery,
     /// How gentle it is on its link.
     pub link: LinkConfig,
+    pub on_divergence: OnDivergence,
+    /// Transactions are not begun more often than this, unless there is a lot to forward.
+    pub commit_every: Duration,
     /// Sent with every request. `None`: `brooklet-` and the gateway's id.
     pub client_id: Option<String>,
 }
@@ -415,8 +418,20 @@ words! {
 words! {
     /// What an uplink promises.
     pub enum Delivery {
+        /// Records and positions in one transaction: what is read committed at the centre is there once.
+        ExactlyOnce = "exactly-once",
         /// Nothing is lost; after a crash the last batches may arrive twice.
         AtLeastOnce = "at-least-once",
+    }
+}
+
+words! {
+    /// What an uplink does when upstream has records of its gateway that the store never held.
+    pub enum OnDivergence {
+        /// Everything behind the last common point.
+        ForwardAll = "forward-all",
+        /// Nothing, until an operator says so.
+        Stop = "stop",
     }
 }
 

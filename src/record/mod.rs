@@ -13,6 +13,7 @@
 //!
 //! Absent: message formats 0 and 1 (gone from Kafka since 4.0).
 
+mod aborted;
 mod attributes;
 mod batch;
 mod builder;
@@ -30,6 +31,7 @@ mod varint;
 mod verify;
 mod walk;
 
+pub use self::aborted::Aborted;
 pub use self::attributes::{Attributes, Compression, TimestampType, UnknownCompression};
 pub use self::batch::{BatchView, HEADER_BYTES};
 pub use self::builder::{BatchBuilder, Mark, NO_HEADERS, Producer};

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use super::batches::gather::{self, Gathered, Item, Rules, Takes};
 use super::batches::partitioning::{self, Route};
 use super::batches::provenance::Source;
+use super::exactly::{Exactly, Tally, is_cursors};
 use super::gentle::Open;
-use super::link::cluster::{ClusterError, Link};
+use super::link::cluster::{Cluster, ClusterError, Link};
 use super::link::connection::LinkError;
 use super::mirror::{Class, ScanStep};
 use super::sending::producer::{Again, Broken, LaneId, Moment, Outcome, Sent};
@@ -15,6 +16,7 @@ use super::sending::verdict::{Verdict, verdict};
 use super::status::{count, wall_ms};
 use super::task::{Event, Forwarder};
 use super::upkeep::explain;
+use crate::broker::dead_letter::Letter;
 use crate::kafka::api::ApiKey;
 use crate::kafka::header::read_response;
 use crate::kafka::produce::ProduceResponse;
@@ -28,6 +30,8 @@ const REPLICAS_WITHIN: Duration = Duration::from_secs(30);
 /// The longest a broker's wish to be left alone is granted.
 const THROTTLE_MAX: Duration = Duration::from_secs(60);
 
+/// The highest version of Produce without transactions: from 12 on it takes part in those of the second protocol (KIP-890).
+const PRODUCE_MAX: i16 = 11;
 /// How often a partition looks whether the time is known now.
 const CLOCK_LOOK: Duration = Duration::from_secs(10);
 /// Why it stands still until then.
@@ -41,6 +45,8 @@ struct Planned {
     wanted: Vec<std::ops::Range<i64>>,
     source: Source,
     takes: Takes,
+    /// Records that a transaction before has found to be undeliverable.
+    condemned: Vec<Letter>,
 }
 
 impl Forwarder {
@@ -52,15 +58,18 @@ impl Forwarder {
         // Where nothing may be sent, what is under way is still acknowledged.
         let open = self.ask_gate();
         if open == Open::Nothing || open == Open::Urgent && !self.mirror.has_urgent() {
-            return Ok(());
+            return self.end_open().await;
         }
         self.refresh().await?;
         self.resume_due().await?;
         // A changed count waits until its topic is empty, and everything new waits for that.
-        if !self.settle_counts() {
+        let settled = !self.settle_counts();
+        if settled {
             self.read_on().await;
         }
-        if self.producers.wants_identity() {
+        if self.exactly.is_some() {
+            self.drive_transactions(settled && self.has_more()).await?;
+        } else if self.producers.wants_identity() {
             let identity = self.cluster.new_identity().await?;
             self.producers.set_identity(identity);
         }
@@ -71,15 +80,38 @@ impl Forwarder {
         Ok(())
     }
 
+    /// A transaction that is open is not held open until the gate opens again.
+    async fn end_open(&mut self) -> Result<(), ClusterError> {
+        if self.exactly.as_ref().is_some_and(|exactly| !exactly.is_at_rest()) {
+            self.drive_transactions(false).await?;
+            self.send_ready();
+        }
+        Ok(())
+    }
+
+    /// Whether there is more to read, at once.
+    fn has_more(&self) -> bool {
+        // What is urgent waits for no company.
+        let waits = self.is_lingering() && !self.mirror.has_urgent();
+        !self.reading.stash.is_empty() || !self.reading.at_end && !waits
+    }
+
+    fn is_lingering(&self) -> bool {
+        self.reading.not_before.is_some_and(|at| at > Instant::now())
+    }
+
     /// Reads what fits into the window, and puts it on its lanes.
     async fn read_on(&mut self) {
-        let lingering = self.reading.not_before.is_some_and(|at| at > Instant::now());
+        let lingering = self.is_lingering();
         let (window, scan_bytes) = (self.pacing.window(), self.pacing.scan_bytes());
         let full = self.producers.bytes() + scan_bytes > window && !self.producers.is_empty();
         let full = full || self.has_many_letters();
-        // What is urgent waits for no company.
-        if self.reading.at_end || full || lingering && !self.mirror.has_urgent() {
+        let may = self.exactly.as_ref().is_none_or(|exactly| exactly.may_gather(Instant::now()));
+        if full || !may || !self.has_more() {
             return;
+        }
+        if !self.reading.stash.is_empty() {
+            return self.take_stashed().await;
         }
         self.listen_for_commits().await;
         let urgent_only = lingering || self.pacing.open() == Open::Urgent;
@@ -111,7 +143,24 @@ impl Forwarder {
     async fn take_chunk(&mut self, class: Class, chunk: ScanChunk) {
         self.mirror.scanned(class, chunk.next, chunk.at_end);
         self.busy = true;
-        self.take_batches(chunk.batches).await;
+        self.reading.stash.extend(chunk.batches);
+        self.take_stashed().await;
+    }
+
+    /// Gathers what was read: all of it, or what the transaction has room for.
+    async fn take_stashed(&mut self) {
+        let waiting = self.producers.bytes();
+        let mut room = self.exactly.as_ref().map_or(usize::MAX, |exactly| exactly.room(waiting));
+        let mut batches = Vec::new();
+        // A batch that is larger than any room goes alone.
+        while let Some(first) = self.reading.stash.front()
+            && (first.bytes.len() <= room || waiting == 0 && batches.is_empty())
+        {
+            room = room.saturating_sub(first.bytes.len());
+            batches.extend(self.reading.stash.pop_front());
+        }
+        self.busy |= !batches.is_empty();
+        self.take_batches(batches).await;
     }
 
     async fn take_batches(&mut self, batches: Vec<ScannedBatch>) {
@@ -171,7 +220,10 @@ impl Forwarder {
         let config = &self.options.config;
         let local = self.local(&names.topic, names.index);
         match partitioning::route(config.partitioning, &self.options.gateway, local, upstream.partitions) {
-            Ok(route) => Some(Planned { scanned, topic: names.upstream, route, wanted, source, takes }),
+            Ok(route) => {
+                let condemned = self.mirror.condemned(partition, scanned.base_offset..scanned.next_offset);
+                Some(Planned { scanned, topic: names.upstream, route, wanted, source, takes, condemned })
+            }
             Err(error) => {
                 self.stall_partition(partition, &error.to_string());
                 None
@@ -207,6 +259,9 @@ impl Forwarder {
                 self.publish(piece.partition);
             }
         }
+        if let Some(exactly) = &mut self.exactly {
+            exactly.gathered(ready.iter().map(|ready| ready.batch.bytes.len()).sum());
+        }
         for batch in ready {
             let pieces = batch.pieces.iter().filter_map(|at| ids.get(*at).copied()).collect();
             self.producers.push(batch.lane, batch.batch, pieces);
@@ -236,11 +291,12 @@ impl Forwarder {
         }
         self.mirror.scanned(step.class, commit + 1, false);
         self.busy = true;
-        self.take_batches(batches).await;
+        self.reading.stash.extend(batches);
+        self.take_stashed().await;
     }
 
     /// Sends what can be sent, to each broker what it leads.
-    fn send_ready(&mut self) {
+    pub(super) fn send_ready(&mut self) {
         let lanes: Vec<LaneId> = self.producers.busy().cloned().collect();
         let mut nodes: Vec<i32> = lanes.iter().filter_map(|lane| self.cluster.leader(&lane.0, lane.1)).collect();
         nodes.sort_unstable();
@@ -248,8 +304,8 @@ impl Forwarder {
         let now = Instant::now();
         for node in nodes {
             let waits = self.nodes.get(&node).and_then(|node| node.not_before).is_some_and(|at| at > now);
-            let cluster = &self.cluster;
-            let ready = self.producers.is_ready(node, &|lane| cluster.leader(&lane.0, lane.1), now);
+            let (cluster, exactly) = (&self.cluster, &self.exactly);
+            let ready = self.producers.is_ready(node, &|lane| destination(cluster, exactly.as_ref(), lane), now);
             if waits || !ready {
                 continue;
             }
@@ -262,7 +318,8 @@ impl Forwarder {
 
     /// Sends one Produce request. Whether there may be more to send.
     fn send_one(&mut self, node: i32, link: &Link, now: Instant) -> bool {
-        let version = match link.versions.pick(ApiKey::Produce) {
+        let version_max = self.exactly.as_ref().map_or(PRODUCE_MAX, Exactly::produce_version_max);
+        let version = match link.versions.pick_below(ApiKey::Produce, version_max) {
             Ok(version) => version,
             Err(error) => {
                 self.node_failed(node, &error.to_string());
@@ -271,8 +328,8 @@ impl Forwarder {
         };
         let timeout = self.options.config.request_timeout.min(REPLICAS_WITHIN);
         let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        let cluster = &self.cluster;
-        let leader = |lane: &LaneId| cluster.leader(&lane.0, lane.1);
+        let (cluster, exactly) = (&self.cluster, &self.exactly);
+        let leader = |lane: &LaneId| destination(cluster, exactly.as_ref(), lane);
         let made =
             self.producers.request(node, &leader, now, timeout_ms, |request| link.connection.send(version, request));
         let (sent, reply) = match made {
@@ -296,7 +353,7 @@ impl Forwarder {
         !link.connection.is_closed()
     }
 
-    fn dial(&mut self, node: i32) {
+    pub(super) fn dial(&mut self, node: i32) {
         let Some((dialer, address)) = self.cluster.dialling(node) else { return };
         if self.dialling.insert(node) {
             let sender = self.sender.clone();
@@ -336,6 +393,11 @@ impl Forwarder {
             let partition = topics.flat_map(|topic| &topic.partition_responses).find(|p| p.index == one.lane.1);
             match partition {
                 Some(told) => {
+                    if let Some(exactly) =
+                        self.exactly.as_mut().filter(|_| is_cursors(&one.lane.0) && told.error_code == 0)
+                    {
+                        exactly.cursors_acknowledged(one, told.base_offset);
+                    }
                     let text = explain(told.error_code, told.error_message.unwrap_or_default());
                     let blamed = told.record_errors.iter().filter_map(|error| u32::try_from(error.batch_index).ok());
                     self.producers.blame(one, blamed.collect());
@@ -361,24 +423,38 @@ impl Forwarder {
             spare_tag: 0,
         };
         match self.producers.answered(sent, verdict, text, moment) {
+            Outcome::Acknowledged { .. } if is_cursors(&sent.lane.0) => {}
             Outcome::Acknowledged { pieces, bytes, records } => {
-                METRICS.uplink_records.add(u64::from(records));
-                METRICS.uplink_bytes.add(bytes as u64);
                 self.pacing.carried(bytes as u64);
-                let counters = self.report.counters();
-                count(&counters.records, u64::from(records));
-                count(&counters.bytes, bytes as u64);
-                count(&counters.batches, 1);
+                let tally = Tally { records: records.into(), bytes: bytes as u64, batches: 1 };
+                match &mut self.exactly {
+                    Some(exactly) => exactly.acknowledged(tally),
+                    None => self.count_acknowledged(tally),
+                }
                 self.metadata.backoff.succeed();
                 for partition in self.mirror.acknowledged(&pieces) {
                     self.publish(partition);
                 }
+            }
+            // Its batches can't become part of another producer's transaction.
+            Outcome::Again(Again::NewProducer) if self.exactly.is_some() => {
+                self.fail_transaction(&format!("{}/{}: {text}", sent.lane.0, sent.lane.1));
             }
             Outcome::Again(again) => self.again(sent, again, verdict, text),
             Outcome::Rejected(rejected) => self.rejected(&sent.lane, rejected),
             Outcome::Stalled(why) => self.stall_topic(&sent.lane.0, &why),
             Outcome::Stray => {}
         }
+    }
+
+    /// Counts what is in the log upstream, for good.
+    pub(super) fn count_acknowledged(&self, tally: Tally) {
+        METRICS.uplink_records.add(tally.records);
+        METRICS.uplink_bytes.add(tally.bytes);
+        let counters = self.report.counters();
+        count(&counters.records, tally.records);
+        count(&counters.bytes, tally.bytes);
+        count(&counters.batches, tally.batches);
     }
 
     fn again(&self, sent: &Sent, again: Again, verdict: Verdict, text: &str) {
@@ -412,6 +488,14 @@ impl Forwarder {
             self.broker.advance_position(&self.options.name, partition, followed.position().clone());
         }
     }
+}
+
+/// The broker that a lane's batches go to now; `None` if there is none, or they are not part of the transaction yet.
+fn destination(cluster: &Cluster, exactly: Option<&Exactly>, lane: &LaneId) -> Option<i32> {
+    if exactly.is_some_and(|exactly| !exactly.may_send(lane)) {
+        return None;
+    }
+    cluster.leader(&lane.0, lane.1)
 }
 
 /// The batches of a partition from `offset` on that lie in `commit`, or before it. Blocks.
@@ -462,7 +546,7 @@ impl Planned {
             estimated: self.scanned.provisional,
             source: self.source,
             takes: self.takes,
-            condemned: Vec::new(),
+            condemned: self.condemned.clone(),
         }
     }
 }

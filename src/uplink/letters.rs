@@ -77,10 +77,15 @@ impl Forwarder {
             let (upstream, error) = (lane.0.to_string(), why.clone());
             self.mirror.condemn(Letter { partition, offset, bytes, upstream, cause, error });
         }
+        self.metadata.backoff.succeed();
+        if self.exactly.is_some() {
+            // Sequences went by it: the transaction is made again without these records.
+            self.fail_transaction(&format!("{}/{}: records of it are refused", lane.0, lane.1));
+            return;
+        }
         for partition in self.mirror.acknowledged(&pieces) {
             self.publish(partition);
         }
-        self.metadata.backoff.succeed();
     }
 
     /// These letters are durable.

@@ -7,6 +7,9 @@
 //! What is gathered is cut into *pieces*: ranges of a local partition. A piece is done when every batch that carries a part of it
 //! is acknowledged; only then its range enters the position.
 //!
+//! With transactions, what is done enters the positions only when the transaction is committed ([`Mirror::commit`]), or not at all
+//! ([`Mirror::abort`]).
+//!
 //! Invariant: a position holds acknowledged offsets only (and those that were evicted before they could be forwarded).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +62,8 @@ pub(super) struct Followed {
     position: Intervals,
     /// Acknowledged ranges that would have made the position too long; they enter it as gaps close.
     deferred: BTreeMap<i64, i64>,
+    /// Acknowledged within the open transaction.
+    tentative: Vec<Range<i64>>,
     /// What lies before is gathered, or done.
     gathered: i64,
     /// Pieces under way.
@@ -131,6 +136,8 @@ pub(super) struct Mirror {
     letters: BTreeMap<(PartitionId, i64), Letter>,
     next_piece: PieceId,
     scans: BTreeMap<Class, Scan>,
+    /// What is done waits for the transaction's end.
+    transactional: bool,
 }
 
 impl Followed {
@@ -156,6 +163,20 @@ impl Followed {
     /// Failures in a row, for the next wait.
     pub(super) fn backoff(&mut self) -> &mut Backoff {
         &mut self.backoff
+    }
+
+    /// Where to read on when nothing is under way.
+    fn read_from(&self) -> i64 {
+        let tentative = self.tentative.iter().map(|range| range.end).max().unwrap_or(0);
+        self.position.first_gap().max(tentative)
+    }
+
+    fn acknowledged(&mut self, range: Range<i64>, transactional: bool) {
+        if transactional {
+            self.tentative.push(range);
+        } else {
+            self.done(range);
+        }
     }
 
     fn done(&mut self, range: Range<i64>) {
@@ -215,6 +236,68 @@ impl Scan {
 }
 
 impl Mirror {
+    /// One whose positions move with transactions.
+    pub(super) fn transactional() -> Self {
+        Self { transactional: true, ..Self::default() }
+    }
+
+    /// Where each partition that the open transaction moves will stand, once all that is under way is acknowledged.
+    pub(super) fn proposal(&self) -> BTreeMap<PartitionId, i64> {
+        let mut moved: BTreeMap<PartitionId, Intervals> = BTreeMap::new();
+        let ranges =
+            self.partitions.iter().flat_map(|(p, followed)| followed.tentative.iter().map(|range| (*p, range)));
+        for (partition, range) in ranges.chain(self.pieces.values().map(|piece| (piece.partition, &piece.range))) {
+            let Some(followed) = self.partitions.get(&partition).filter(|_| !range.is_empty()) else { continue };
+            // Pieces come in order, so there is no room for too many of them.
+            let _fits = moved.entry(partition).or_insert_with(|| followed.position.clone()).insert(range.clone());
+        }
+        moved.into_iter().map(|(partition, position)| (partition, position.first_gap())).collect()
+    }
+
+    /// The transaction is committed: what was acknowledged in it is done. The partitions that have moved.
+    pub(super) fn commit(&mut self) -> Vec<PartitionId> {
+        let mut moved = Vec::new();
+        for (partition, followed) in &mut self.partitions {
+            let ranges = std::mem::take(&mut followed.tentative);
+            if !ranges.is_empty() {
+                ranges.into_iter().for_each(|range| followed.done(range));
+                moved.push(*partition);
+            }
+        }
+        moved
+    }
+
+    /// There is no open transaction any more: everything behind the positions is to be gathered anew. Records that are condemned
+    /// stay that.
+    pub(super) fn abort(&mut self, now: Instant) {
+        self.pieces.clear();
+        self.scans.clear();
+        for followed in self.partitions.values_mut() {
+            followed.tentative.clear();
+            followed.outstanding = 0;
+            followed.gathered = followed.position.first_gap();
+            followed.stall.get_or_insert(Stall { why: None, until: now });
+        }
+    }
+
+    /// What lies before `next` is forwarded, as is known now. Only when nothing is under way.
+    pub(super) fn advance(&mut self, partition: PartitionId, next: i64) {
+        if let Some(followed) = self.partitions.get_mut(&partition) {
+            followed.done(followed.position.first_gap()..next);
+            followed.gathered = followed.position.first_gap();
+        }
+    }
+
+    /// A partition stands at `next`, whatever was known before. Only when nothing is under way.
+    pub(super) fn stand(&mut self, partition: PartitionId, next: i64) {
+        if let Some(followed) = self.partitions.get_mut(&partition) {
+            followed.position = Intervals::up_to(next);
+            followed.deferred.clear();
+            followed.gathered = next;
+            followed.unsaved = true;
+        }
+    }
+
     /// Follows a partition; it is due at once, and begun with [`Mirror::rewind`]. One whose class has changed begins anew where it
     /// is.
     pub(super) fn follow(
@@ -232,6 +315,7 @@ impl Mirror {
             class,
             position,
             deferred: BTreeMap::new(),
+            tentative: Vec::new(),
             gathered,
             outstanding: 0,
             stall: due.clone(),
@@ -305,7 +389,7 @@ impl Mirror {
         if let Some(followed) = self.partitions.get_mut(&partition) {
             followed.gathered = followed.gathered.max(range.end);
             if parts == 0 {
-                followed.done(range);
+                followed.acknowledged(range, self.transactional);
             } else {
                 followed.outstanding += 1;
                 self.pieces.insert(self.next_piece, Piece { partition, range, parts, first_timestamp });
@@ -327,8 +411,10 @@ impl Mirror {
             if let Some(followed) = self.partitions.get_mut(&piece.partition) {
                 followed.outstanding = followed.outstanding.saturating_sub(1);
                 followed.backoff.succeed();
-                followed.done(piece.range);
-                advanced.push(piece.partition);
+                followed.acknowledged(piece.range, self.transactional);
+                if !self.transactional {
+                    advanced.push(piece.partition);
+                }
             }
         }
         advanced
@@ -350,6 +436,27 @@ impl Mirror {
     /// A record will not be delivered. Before the piece that holds it is done.
     pub(super) fn condemn(&mut self, letter: Letter) {
         self.letters.insert((letter.partition, letter.offset), letter);
+    }
+
+    /// The letters of a partition's offsets.
+    pub(super) fn condemned(&self, partition: PartitionId, range: Range<i64>) -> Vec<Letter> {
+        self.letters.range((partition, range.start)..(partition, range.end)).map(|(_, letter)| letter.clone()).collect()
+    }
+
+    /// Whether letters wait to be saved that a position has passed.
+    pub(super) fn has_passed_letters(&self) -> bool {
+        let passed = |(partition, offset): &(PartitionId, i64)| {
+            self.partitions.get(partition).is_some_and(|followed| followed.position.contains(*offset))
+        };
+        self.letters.keys().any(passed)
+    }
+
+    /// The letters that these positions pass and the present ones don't.
+    pub(super) fn letters_before(&self, positions: &BTreeMap<PartitionId, i64>) -> Vec<Letter> {
+        let before = |((partition, offset), _): &(&(PartitionId, i64), &Letter)| {
+            positions.get(partition).is_some_and(|next| offset < next)
+        };
+        self.letters.iter().filter(before).map(|(_, letter)| letter.clone()).collect()
     }
 
     /// How many letters wait to be saved.
@@ -386,7 +493,7 @@ impl Mirror {
         let Some(followed) = self.partitions.get_mut(&partition) else { return };
         followed.stall = None;
         if followed.outstanding == 0 {
-            followed.gathered = followed.position.first_gap();
+            followed.gathered = followed.read_from();
         }
         self.scans.entry(followed.class).or_default().rewind(partition, from);
     }

@@ -6,6 +6,7 @@
 //! | `mirror` | what is done, what is under way, where to read on (pure) |
 //! | `batches/` | stored batches to batches for upstream, and where each record goes (pure) |
 //! | `sending/` | sequences, retries, what an error code means (pure) |
+//! | `exactly/` | transactions: positions move with the records, or not at all |
 //! | `backoff` | waits, and when to log (pure) |
 //! | `gentle/` | what of the link may be used, and when (pure) |
 //! | `link/` | the Kafka client |
@@ -17,14 +18,14 @@
 //! (with all replicas in sync); a damaged batch is never given a new checksum; whatever the backlog, memory is bounded by
 //! `options::WINDOW_BYTES` plus one scan.
 //!
-//! Absent: transactions (delivery is at least once: after a crash, what was acknowledged in the last seconds is sent again);
-//! TLS and SASL (`link/dial.rs` is their place).
+//! Absent: TLS and SASL (`link/dial.rs` is their place).
 
 mod backlog;
 mod backoff;
 mod batches;
 mod check;
 mod downlink;
+mod exactly;
 mod forward;
 mod gentle;
 mod letters;
@@ -107,7 +108,7 @@ impl Uplink {
         self.control.set_paused(true);
     }
 
-    /// Ends [`Uplink::pause`].
+    /// Ends [`Uplink::pause`]. One that is fenced, or waits because its store has diverged, tries again.
     pub fn resume(&self) {
         self.control.set_paused(false);
     }

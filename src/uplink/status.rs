@@ -31,6 +31,10 @@ pub enum UplinkState {
     Backoff,
     /// What there is to forward can't be: see `stalls`.
     Stalled,
+    /// Another gateway with the same id has taken its place.
+    Fenced,
+    /// The store and what upstream has of it differ, and `on_divergence` says that an operator decides.
+    Diverged,
     /// It has ended.
     Stopped,
 }
@@ -268,6 +272,8 @@ impl Report {
 #[derive(Debug, Default)]
 pub(super) struct Control {
     paused: AtomicBool,
+    /// Told to go on since the uplink last looked.
+    resumed: AtomicBool,
     stopping: AtomicBool,
     changed: Event,
 }
@@ -275,7 +281,13 @@ pub(super) struct Control {
 impl Control {
     pub(super) fn set_paused(&self, paused: bool) {
         self.paused.store(paused, Ordering::SeqCst);
+        self.resumed.store(!paused, Ordering::SeqCst);
         self.changed.notify(usize::MAX);
+    }
+
+    /// Whether it was told to go on since the last call.
+    pub(super) fn take_resumed(&self) -> bool {
+        self.resumed.swap(false, Ordering::SeqCst)
     }
 
     pub(super) fn is_paused(&self) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: everything mutable belongs to this one task. What runs beside it (answers, dialling, saving) reports by an event.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use smol::Executor;
 
 use super::backoff::{Backoff, Bounds, Outage, TELL_EVERY};
 use super::batches::provenance::Provenance;
+use super::exactly::{Exactly, Heard};
 use super::gentle::Open;
 use super::letters::LettersTold;
 use super::link::cluster::{Cluster, ClusterError, Link, TopicLimits};
@@ -27,8 +28,9 @@ use super::pacing::Pacing;
 use super::sending::producer::{Producers, Sent};
 use super::status::{Control, Report, StallStatus, UplinkState, wall_ms};
 use crate::broker::{Broker, CommitError, Registration};
+use crate::config::Delivery;
 use crate::metrics::METRICS;
-use crate::store::PartitionId;
+use crate::store::{PartitionId, ScannedBatch};
 
 /// Positions are saved this often at most, each riding with another commit if one comes in time.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
@@ -41,6 +43,10 @@ pub(super) enum Event {
     Answered { node: i32, version: i16, sent: Vec<Sent>, answer: Result<Vec<u8>, LinkError> },
     /// A broker was dialled.
     Dialled { node: i32, link: Result<Link, LinkError> },
+    /// The answer to a question about transactions.
+    Heard { course: u64, heard: Heard },
+    /// A transaction was made durable here, with what was not saved before, or not.
+    Recorded { course: u64, unsaved: Unsaved, result: Result<(), CommitError> },
     /// Positions were saved, or not.
     Saved { unsaved: Unsaved, result: Result<(), CommitError> },
     /// What is used of the budget was saved, or not.
@@ -85,6 +91,20 @@ pub(super) struct Reading {
     pub(super) careful: bool,
     /// New records may wait for company until then.
     pub(super) not_before: Option<Instant>,
+    /// Read, and not gathered yet: there was no room for them in the transaction.
+    pub(super) stash: VecDeque<ScannedBatch>,
+}
+
+impl Reading {
+    /// Forgets what was read.
+    pub(super) fn start_anew(&mut self) {
+        *self = Self { not_before: self.not_before, ..Self::default() };
+    }
+
+    /// Whether all that is committed has been read and gathered.
+    pub(super) fn is_through(&self) -> bool {
+        self.at_end && self.stash.is_empty()
+    }
 }
 
 /// See the module.
@@ -97,6 +117,8 @@ pub(super) struct Forwarder {
     pub(super) report: Arc<Report>,
     pub(super) cluster: Cluster,
     pub(super) producers: Producers,
+    /// `None`: at least once.
+    pub(super) exactly: Option<Exactly>,
     pub(super) mirror: Mirror,
     pub(super) upstreams: BTreeMap<Arc<str>, Upstream>,
     pub(super) nodes: BTreeMap<i32, Node>,
@@ -158,6 +180,11 @@ impl Forwarder {
         let provenance = Arc::new(options.provenance(broker.store().incarnation()));
         // Bounded by what is under way: a handful of requests, dials and one save.
         let (sender, events) = async_channel::unbounded();
+        let exactly = (options.config.delivery == Delivery::ExactlyOnce).then(|| Exactly::new(&broker, &options));
+        let (producers, mirror) = match &exactly {
+            Some(exactly) => (Producers::transactional(exactly.id().to_owned()), Mirror::transactional()),
+            None => (Producers::default(), Mirror::default()),
+        };
         Self {
             executor,
             broker,
@@ -166,8 +193,9 @@ impl Forwarder {
             control,
             report,
             cluster,
-            producers: Producers::default(),
-            mirror: Mirror::default(),
+            producers,
+            exactly,
+            mirror,
             upstreams: BTreeMap::new(),
             nodes: BTreeMap::new(),
             dialling: BTreeSet::new(),
@@ -199,6 +227,11 @@ impl Forwarder {
             let control = self.control.changed();
             if self.control.is_stopping() {
                 break;
+            }
+            if self.control.take_resumed()
+                && let Some(exactly) = &mut self.exactly
+            {
+                exactly.let_go_on();
             }
             self.follow_topics();
             while let Ok(event) = self.events.try_recv() {
@@ -299,6 +332,12 @@ impl Forwarder {
         self.reading.at_end = false;
     }
 
+    /// Saves the positions that have grown, whenever they were saved last.
+    pub(super) fn save_at_once(&mut self) {
+        self.save_not_before = None;
+        self.save();
+    }
+
     /// Starts to save the positions that have grown, if it is time.
     fn save(&mut self) {
         let due = self.save_not_before.is_none_or(|at| at <= Instant::now());
@@ -324,6 +363,8 @@ impl Forwarder {
             Event::Answered { node, version, sent, answer } => self.answered(node, version, &sent, answer),
             Event::Dialled { node, link } => self.dialled(node, link),
             Event::BudgetSaved(result) => self.budget_saved(result),
+            Event::Heard { course, heard } => self.heard(course, heard),
+            Event::Recorded { course, unsaved, result } => self.recorded(course, unsaved, result),
             Event::Saved { unsaved, result } => {
                 self.saving = false;
                 match result {
@@ -407,7 +448,8 @@ impl Forwarder {
         let linger = self.reading.not_before.filter(|_| !self.reading.at_end);
         let nodes = self.nodes.values().filter_map(|node| node.not_before);
         let times = [linger, self.producers.next_retry(), self.mirror.next_due()];
-        let to_come = times.into_iter().flatten().chain(nodes).filter(|at| *at > round);
+        let exactly = self.exactly.iter().flat_map(Exactly::next_time);
+        let to_come = times.into_iter().flatten().chain(nodes).chain(exactly).filter(|at| *at > round);
         // Asking for metadata moves its own date, so that one may lie in the past.
         let metadata = self.metadata_due().filter(|_| !self.is_idle() && self.pacing.open() == Open::All);
         let pacing = [self.pacing.until, self.pacing.keepalive].into_iter().flatten().filter(|at| *at > round);
@@ -448,10 +490,17 @@ impl Forwarder {
         if waits {
             return UplinkState::Backoff;
         }
+        if self.exactly.as_ref().is_some_and(Exactly::is_fenced) {
+            return UplinkState::Fenced;
+        }
+        if self.exactly.as_ref().is_some_and(Exactly::is_stopped) {
+            return UplinkState::Diverged;
+        }
         if self.metadata.at.is_none() {
             return UplinkState::Connecting;
         }
-        if !self.producers.is_empty() || !self.reading.at_end && stalls.is_empty() {
+        let under_way = self.exactly.as_ref().is_some_and(|exactly| !exactly.is_at_rest());
+        if under_way || !self.producers.is_empty() || !self.reading.is_through() && stalls.is_empty() {
             return UplinkState::Forwarding;
         }
         if stalls.is_empty() { UplinkState::CaughtUp } else { UplinkState::Stalled }
@@ -460,7 +509,15 @@ impl Forwarder {
     /// The end: what is in flight may still be acknowledged, then the positions are made durable.
     async fn finish(mut self) {
         let deadline = Instant::now() + STOP_WITHIN;
-        while self.in_flight > 0 || self.saving {
+        while self.in_flight > 0 || self.saving || !self.is_at_rest() {
+            if !self.is_at_rest() {
+                // An open transaction would hold back the centre's consumers until it times out.
+                let ended = self.drive_transactions(false).await;
+                if ended.is_err() {
+                    break;
+                }
+                self.send_ready();
+            }
             let next = async { self.events.recv().await.ok() };
             let late = async {
                 smol::Timer::at(deadline).await;
@@ -490,5 +547,9 @@ impl Forwarder {
         }
         self.save_budget_at_end().await;
         self.report.live().set_state(UplinkState::Stopped);
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.exactly.as_ref().is_none_or(Exactly::is_at_rest)
     }
 }

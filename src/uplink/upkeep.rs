@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff::{Bounds, TELL_EVERY};
 use super::batches::partitioning::{self, Local};
+use super::exactly;
 use super::link::cluster::{ClusterError, Link, TopicState};
 use super::link::connection::LinkError;
 use super::sending::verdict::{Verdict, remedy, verdict};
@@ -30,7 +31,8 @@ impl Forwarder {
         let names: BTreeSet<Arc<str>> =
             self.mirror.partitions().map(|(_, followed)| Arc::clone(&followed.names.upstream)).collect();
         let names: Vec<Arc<str>> = names.into_iter().collect();
-        self.cluster.refresh(&names).await?;
+        let cursors = self.exactly.is_some().then(exactly::cursors);
+        self.cluster.refresh(&names.iter().cloned().chain(cursors).collect::<Vec<_>>()).await?;
         self.link_works();
         let now = Instant::now();
         self.metadata.at = Some(now);
@@ -55,7 +57,7 @@ impl Forwarder {
                 continue;
             }
             let config = &self.options.config;
-            match self.cluster.create_topic(name, config.create_partitions, config.create_replication).await {
+            match self.cluster.create_topic(name, config.create_partitions, config.create_replication, &[]).await {
                 Ok(()) => {
                     log::info!("uplink {}: created topic {name} upstream", self.options.name);
                     self.metadata.stale = true;
@@ -75,11 +77,12 @@ impl Forwarder {
         self.cluster.topic(name) == Some(&TopicState::Failed(MISSING))
     }
 
-    /// Whether any partition of the topic is to be forwarded now: a refused creation is not repeated before its time.
+    /// Whether any partition of the topic is to be forwarded now, or was not begun with: a refused creation is not repeated before
+    /// its time.
     fn has_started_or_due(&self, name: &str) -> bool {
         let now = Instant::now();
         let mut of_topic = self.mirror.partitions().filter(|(_, followed)| *followed.names.upstream == *name);
-        of_topic.any(|(_, followed)| followed.stall().is_none_or(|stall| stall.until <= now))
+        of_topic.any(|(_, followed)| followed.stall().is_none_or(|stall| stall.why.is_none() || stall.until <= now))
     }
 
     /// Takes over what metadata says about topics: new ones, and numbers of partitions that have changed.
@@ -198,6 +201,8 @@ impl Forwarder {
                 Ok(Some((from, log_start))) => {
                     let evicted = self.mirror.evicted(partition, log_start);
                     self.count_evicted(partition, evicted);
+                    // It is read again from there: what was read before would go ahead of that.
+                    self.reading.stash.retain(|batch| batch.partition != partition);
                     self.mirror.rewind(partition, from);
                 }
                 // It was dropped; the change of topics will tell.
@@ -212,8 +217,13 @@ impl Forwarder {
 
     /// Gives up for a while on all that goes to a topic, and the memory it holds.
     pub(super) fn stall_topic(&mut self, upstream: &str, why: &str) {
-        let pieces = self.producers.abandon_topic(upstream);
-        self.mirror.dropped(&pieces);
+        if self.exactly.is_none() {
+            let pieces = self.producers.abandon_topic(upstream);
+            self.mirror.dropped(&pieces);
+        } else if !self.producers.is_topic_empty(upstream) {
+            // A part of it would be all that there ever was of this stretch.
+            self.fail_transaction(&format!("{upstream}: {why}"));
+        }
         let of_topic = self.mirror.partitions().filter(|(_, followed)| *followed.names.upstream == *upstream);
         let partitions: Vec<PartitionId> = of_topic.map(|(partition, _)| partition).collect();
         for partition in partitions {
@@ -297,6 +307,9 @@ impl Forwarder {
         let failed = self.nodes.entry(node).or_default();
         failed.not_before = Some(Instant::now() + failed.backoff.fail(bounds, fastrand::f64()));
         self.metadata.stale = true;
+        if let Some(exactly) = &mut self.exactly {
+            exactly.node_failed(node);
+        }
         self.failed(why.to_owned());
         log::debug!("uplink {}: broker {node}: {why}", self.options.name);
     }

@@ -273,6 +273,11 @@ impl Batch {
         i64::from_be_bytes(self.raw[43..51].try_into().unwrap())
     }
 
+    /// Whether it is a transaction's marker.
+    pub fn is_control(&self) -> bool {
+        self.raw[22] & 0x20 != 0
+    }
+
     pub fn record_count(&self) -> i32 {
         i32::from_be_bytes(self.raw[57..61].try_into().unwrap())
     }
@@ -283,7 +288,8 @@ impl Batch {
     }
 }
 
-/// All batches of a topic by partition, from the beginning to the high watermark. Asks again while leaders change.
+/// All batches of a topic by partition that a read_committed consumer gets, from the beginning to the last stable offset. Asks
+/// again while leaders change.
 pub fn batches(bootstrap: &str, topic: &str) -> Vec<Vec<Batch>> {
     super::wait_for(&format!("a leader for every partition of {topic}"), TIMEOUT, || {
         let leaders = leaders(bootstrap, topic)?;
@@ -294,16 +300,22 @@ pub fn batches(bootstrap: &str, topic: &str) -> Vec<Vec<Batch>> {
 
 fn partition_batches(leader: &str, topic: &str, partition: i32) -> io::Result<Vec<Batch>> {
     let mut wire = Wire::connect(leader)?;
-    let mut batches = Vec::new();
+    let (mut batches, mut aborted) = (Vec::new(), Vec::new());
     let mut next = 0;
     loop {
-        let (high_watermark, bytes) = fetch(&mut wire, topic, partition, next)?;
+        let mut told = fetch_isolated(&mut wire, topic, partition, next, READ_COMMITTED)?;
+        aborted.append(&mut told.aborted);
         let before = next;
-        for batch in split(&bytes) {
+        for batch in split(&told.bytes) {
             next = batch.next_offset();
-            batches.push(batch);
+            if batch.is_control() {
+                // It ends the transaction of its producer.
+                aborted.retain(|(producer, first)| *producer != batch.producer_id() || *first >= next);
+            } else if !aborted.iter().any(|(producer, first)| *producer == batch.producer_id() && *first < next) {
+                batches.push(batch);
+            }
         }
-        if next >= high_watermark || next == before {
+        if next >= told.last_stable || next == before {
             return Ok(batches);
         }
     }
@@ -314,7 +326,24 @@ fn partition_batches(leader: &str, topic: &str, partition: i32) -> io::Result<Ve
 /// # Errors
 /// As [`Wire::call`], and where this broker can't answer for the partition at this moment.
 pub fn fetch(wire: &mut Wire, topic: &str, partition: i32, offset: i64) -> io::Result<(i64, Vec<u8>)> {
-    let limits = Body::default().i32(-1).i32(100).i32(0).i32(FETCH_BYTES_MAX).i8(0);
+    let answer = fetch_isolated(wire, topic, partition, offset, READ_UNCOMMITTED)?;
+    Ok((answer.high_watermark, answer.bytes))
+}
+
+const READ_UNCOMMITTED: i8 = 0;
+const READ_COMMITTED: i8 = 1;
+
+/// An answer to Fetch. Aborted transactions by producer and first offset.
+struct Fetched {
+    error: i16,
+    high_watermark: i64,
+    last_stable: i64,
+    aborted: Vec<(i64, i64)>,
+    bytes: Vec<u8>,
+}
+
+fn fetch_isolated(wire: &mut Wire, topic: &str, partition: i32, offset: i64, isolation: i8) -> io::Result<Fetched> {
+    let limits = Body::default().i32(-1).i32(100).i32(0).i32(FETCH_BYTES_MAX).i8(isolation);
     let body = limits.i32(1).string(topic).i32(1).i32(partition).i64(offset).i32(FETCH_BYTES_MAX);
     let mut answer = wire.call(1, 4, body)?;
     answer.i32();
@@ -322,18 +351,17 @@ pub fn fetch(wire: &mut Wire, topic: &str, partition: i32, offset: i64) -> io::R
         a.string();
         a.array(|a| {
             a.i32();
-            let (error, high_watermark) = (a.i16(), a.i64());
-            a.i64();
-            a.array(|a| (a.i64(), a.i64()));
-            (error, high_watermark, a.blob())
+            let (error, high_watermark, last_stable) = (a.i16(), a.i64(), a.i64());
+            let aborted = a.array(|a| (a.i64(), a.i64()));
+            Fetched { error, high_watermark, last_stable, aborted, bytes: a.blob() }
         })
     });
-    let (error, high_watermark, bytes) = topics.pop().unwrap().pop().unwrap();
-    if ELSEWHERE.contains(&error) {
-        return Err(io::Error::other(format!("error {error}")));
+    let fetched = topics.pop().unwrap().pop().unwrap();
+    if ELSEWHERE.contains(&fetched.error) {
+        return Err(io::Error::other(format!("error {}", fetched.error)));
     }
-    assert_eq!(error, 0, "Fetch of {topic}-{partition} from {offset}");
-    Ok((high_watermark, bytes))
+    assert_eq!(fetched.error, 0, "Fetch of {topic}-{partition} from {offset}");
+    Ok(fetched)
 }
 
 fn split(mut bytes: &[u8]) -> Vec<Batch> {

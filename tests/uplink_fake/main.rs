@@ -11,6 +11,7 @@
 #[path = "../by_hand/mod.rs"]
 mod by_hand;
 mod downlink;
+mod exactly;
 mod faithful;
 mod fake;
 mod gentle;
@@ -23,7 +24,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use brooklet::broker::{Acks, Broker, BrokerOptions, NewRecord, NewTopic, Topic};
-use brooklet::config::{HostPort, Partitioning, TopicPattern, UplinkConfig};
+use brooklet::config::{Delivery, HostPort, Partitioning, TopicPattern, UplinkConfig};
 use brooklet::record::{BatchBuilder, Compression, NO_HEADERS};
 use brooklet::store::clock::{Clock, ManualClock, RealClock, WALL_FLOOR_MS, WallTrust};
 use brooklet::store::disk::RealDisk;
@@ -124,6 +125,8 @@ impl Drop for Edge {
 fn options(fake: &Fake, change: impl FnOnce(&mut UplinkConfig)) -> UplinkOptions {
     let address = fake.bootstrap();
     let mut config = UplinkConfig::to(vec![HostPort { host: address.ip().to_string(), port: address.port() }]);
+    config.delivery = Delivery::AtLeastOnce;
+    config.commit_every = Duration::from_millis(10);
     config.linger = Duration::from_millis(5);
     config.backoff_min = Duration::from_millis(20);
     config.backoff_max = Duration::from_millis(200);
@@ -478,7 +481,7 @@ fn the_check_names_what_is_wrong_and_what_to_do() {
     let topics = [edge.topic("good", 1), edge.topic("missing", 1)];
     let findings = block_on(check(&options(&fake, |_| {}), &topics, 1_900_000_000_000));
     let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
-    assert!(text.contains("ok    versions  Produce 11, Metadata 12"), "{text}");
+    assert!(text.contains("ok    versions  Produce 12, Metadata 12"), "{text}");
     assert!(text.contains("ok    topics    good (1 partitions) goes to good (1)"), "{text}");
     assert!(text.contains("FAIL  topics    missing: UNKNOWN_TOPIC_OR_PARTITION"), "{text}");
     assert!(text.contains("exactly   the cluster offers"), "{text}");

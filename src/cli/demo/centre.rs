@@ -1,4 +1,4 @@
-//! Reads a topic back by the Kafka protocol: what the centre really has, seen as any consumer sees it.
+//! Reads a topic back by the Kafka protocol: what the centre really has, seen as any consumer of committed records sees it.
 //!
 //! Blocking, one request at a time, on connections that last for one call: a measuring instrument must not share state
 //! with what it measures.
@@ -18,7 +18,7 @@ use crate::kafka::list_offsets::{
 };
 use crate::kafka::message::Request;
 use crate::kafka::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
-use crate::record::{self, BatchView, VerifyLimits};
+use crate::record::{self, Aborted, BatchView, VerifyLimits};
 
 /// Versions that every broker since Kafka 1.0 speaks, and Kafka 4 still does.
 const METADATA_VERSION: i16 = 5;
@@ -28,6 +28,8 @@ const FETCH_VERSION: i16 = 5;
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes asked for in one fetch.
 const FETCH_BYTES: i32 = 1024 * 1024;
+/// Records of transactions that were committed, and those without a transaction.
+const READ_COMMITTED: i8 = 1;
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CLIENT_ID: &str = "brooklet-demo";
 
@@ -170,6 +172,7 @@ impl Broker {
             max_wait_ms: 500,
             min_bytes: 1,
             max_bytes: FETCH_BYTES,
+            isolation_level: READ_COMMITTED,
             topics: vec![FetchTopic { topic, partitions: vec![wanted] }],
             ..Default::default()
         };
@@ -177,11 +180,17 @@ impl Broker {
         let (_, fetched) = read_response::<FetchResponse<'_>>(FETCH_VERSION, &answer).map_err(invalid)?;
         let Some(data) = fetched.responses.iter().flat_map(|topic| &topic.partitions).next() else { return Ok(next) };
         check("Fetch", data.error_code)?;
+        let mut aborted = Aborted::default();
+        for transaction in data.aborted_transactions.iter().flatten() {
+            aborted.note(transaction.producer_id, transaction.first_offset);
+        }
         let mut rest = data.records.unwrap_or_default();
         let mut read_to = next;
         // The last batch may be cut off; it comes whole with the next fetch.
         while let Ok((view, after)) = BatchView::parse(rest) {
-            take_batch(&view, partition, next, arrivals)?;
+            if aborted.counts(&view) {
+                take_batch(&view, partition, next, arrivals)?;
+            }
             read_to = read_to.max(view.next_offset());
             rest = after;
         }

@@ -109,7 +109,7 @@ impl<'a> Stage<'a> {
         let relay = link.relay_to(upstream.clone()).await;
         let relay = relay.map_err(|error| CliError::failed("no free port on 127.0.0.1", error))?;
         let mut gateway = Node::new("gateway", scratch)?;
-        gateway.configure(&gateway_config(&relay.to_string()))?;
+        gateway.configure(&gateway_config(&relay.to_string(), second.is_none()))?;
         let time = gateway.start().await?;
         view.say(&format!(
             "a Brooklet as the gateway, native protocol on {} (up in {})",
@@ -304,13 +304,15 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Quick to try again, since a person is watching; everything else as by default.
-fn gateway_config(relay: &str) -> String {
+/// Quick to try again, since a person is watching; everything else as by default. A Brooklet at the centre has no transactions.
+fn gateway_config(relay: &str, centre_is_kafka: bool) -> String {
+    let delivery = if centre_is_kafka { "exactly-once" } else { "at-least-once" };
     format!(
         "gateway.id = \"demo-gateway\"\n\
          store.max_bytes = \"64MiB\"\n\
          [uplink.{UPLINK}]\n\
          bootstrap = [\"{relay}\"]\n\
+         delivery = \"{delivery}\"\n\
          create_topics = true\n\
          linger = \"50ms\"\n\
          connect_timeout = \"2s\"\n\
@@ -356,7 +358,7 @@ mod tests {
     fn the_gateway_of_the_demo_has_a_valid_configuration() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("gateway.toml");
-        std::fs::write(&file, gateway_config("127.0.0.1:9")).unwrap();
+        std::fs::write(&file, gateway_config("127.0.0.1:9", true)).unwrap();
         let loaded = crate::config::load_file(&file).unwrap();
         assert!(loaded.config.uplinks[UPLINK].create_topics);
     }

@@ -8,7 +8,7 @@ use std::{
 
 use super::super::{
     link::{LinkBudget, UtcOffset},
-    types::{Compression, Delivery, Partitioning, ProvenanceMode, UplinkConfig},
+    types::{Compression, Delivery, OnDivergence, Partitioning, ProvenanceMode, UplinkConfig},
     units::{format_size, parse_size},
     value::{Kind, Special},
 };
@@ -191,9 +191,21 @@ pub(in crate::config) static UPLINK: &[Key<UplinkConfig>] = &[
     ),
     key(
         "delivery",
-        "at-least-once",
-        choice!(Delivery, refused: DELIVERY_LATER, |u| u.delivery),
-        "What the uplink promises.",
+        "exactly-once",
+        choice!(Delivery, |u| u.delivery),
+        "What the uplink promises; exactly once takes transactions at the centre, and consumers that read committed.",
+    ),
+    key(
+        "on_divergence",
+        "forward-all",
+        choice!(OnDivergence, |u| u.on_divergence),
+        "Exactly once, and the centre has what this store never held: forward all that differs, or wait to be told.",
+    ),
+    key(
+        "commit_every",
+        "1s",
+        Kind::Duration { min: Duration::ZERO, max: HOUR, set: |u, v| u.commit_every = v },
+        "Exactly once: transactions are begun no more often than this, unless there is a lot to forward.",
     ),
     key(
         "client_id",
@@ -202,11 +214,6 @@ pub(in crate::config) static UPLINK: &[Key<UplinkConfig>] = &[
         "Client id that the centre sees; auto: brooklet-GATEWAY.",
     ),
 ];
-
-const DELIVERY_LATER: &[(&str, &str)] = &[(
-    "exactly-once",
-    "an uplink retries until the centre has acknowledged, and a crash of the gateway may repeat the last batches",
-)];
 
 /// Slowest and fastest rate, bytes a second.
 const RATE_MIN: u64 = 128;

@@ -15,7 +15,7 @@ pub(in crate::uplink) use super::metadata::{Told, TopicState, ask_topics};
 use super::versions::{NotSpoken, Versions};
 use crate::config::HostPort;
 use crate::kafka::api::ApiKey;
-use crate::kafka::create_topics::{CreatableTopic, CreateTopicsRequest, CreateTopicsResponse};
+use crate::kafka::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse};
 use crate::kafka::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse, DescribeConfigsResult,
 };
@@ -46,6 +46,8 @@ pub(in crate::uplink) enum ClusterError {
     Link(LinkError),
     /// The broker is too old or too new: only an upgrade helps.
     Version(NotSpoken),
+    /// It offers no transactions: what is missing.
+    NoTransactions(NotSpoken),
     /// It answered with an error code.
     Refused { api: ApiKey, code: i16, text: String },
 }
@@ -55,6 +57,11 @@ impl fmt::Display for ClusterError {
         match self {
             Self::Link(error) => error.fmt(f),
             Self::Version(error) => error.fmt(f),
+            Self::NoTransactions(error) => write!(
+                f,
+                "no transactions, which delivery = \"exactly-once\" takes: {error}; set delivery = \"at-least-once\" for this \
+                 uplink, which repeats the last records after a crash"
+            ),
             Self::Refused { api, code, text } => {
                 write!(f, "{}: {}", api.name(), Shown(*code))?;
                 if text.is_empty() { Ok(()) } else { write!(f, ": {text}") }
@@ -98,7 +105,17 @@ impl Link {
         body: &M,
         read: impl FnOnce(i16, &[u8]) -> Result<T, DecodeError>,
     ) -> Result<T, ClusterError> {
-        let version = self.versions.pick(M::KEY)?;
+        self.ask_below(i16::MAX, body, read).await
+    }
+
+    /// As [`Link::ask`], in a version of at most `max`.
+    pub(in crate::uplink) async fn ask_below<'a, M: Request<'a>, T>(
+        &self,
+        max: i16,
+        body: &M,
+        read: impl FnOnce(i16, &[u8]) -> Result<T, DecodeError>,
+    ) -> Result<T, ClusterError> {
+        let version = self.versions.pick_below(M::KEY, max)?;
         let frame = self.connection.send(version, body)?.frame().await?;
         read(version, &frame).map_err(|error| {
             let (peer, api) = (self.connection.peer(), M::KEY.name());
@@ -272,11 +289,13 @@ impl Cluster {
         name: &str,
         partitions: Option<u32>,
         replication: Option<u16>,
+        settings: &[(&str, &str)],
     ) -> Result<(), ClusterError> {
         let topic = CreatableTopic {
             name,
             num_partitions: partitions.and_then(|n| i32::try_from(n).ok()).unwrap_or(-1),
             replication_factor: replication.and_then(|n| i16::try_from(n).ok()).unwrap_or(-1),
+            configs: settings.iter().map(|(name, value)| CreatableTopicConfig { name, value: Some(value) }).collect(),
             ..Default::default()
         };
         let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000, validate_only: false };

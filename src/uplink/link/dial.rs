@@ -225,7 +225,7 @@ async fn negotiate(connection: &Connection) -> Result<Versions, LinkError> {
         if response.error_code != 0 {
             return Err(LinkError::new(format_args!("{peer}: ApiVersions: {}", Shown(response.error_code))));
         }
-        return Ok(Versions::new(&response.api_keys));
+        return Ok(Versions::new(&response.api_keys, &response.finalized_features));
     }
     Err(LinkError::new("the broker speaks no known version of ApiVersions"))
 }

@@ -101,6 +101,8 @@ pub(in crate::uplink) struct ToSend<'a> {
 /// See the module.
 #[derive(Debug, Default)]
 pub(in crate::uplink) struct Lane {
+    /// Its batches are parts of transactions.
+    transactional: bool,
     queue: VecDeque<Entry>,
     identity: Option<Identity>,
     next_sequence: i32,
@@ -133,6 +135,15 @@ struct Entry {
 }
 
 impl Lane {
+    pub(in crate::uplink) fn new(transactional: bool) -> Self {
+        Self { transactional, ..Self::default() }
+    }
+
+    /// From the next batch on it belongs to another identity.
+    pub(in crate::uplink) fn renumber(&mut self) {
+        self.renumber = true;
+    }
+
     /// Appends a batch.
     pub(in crate::uplink) fn push(&mut self, tag: u64, batch: Recoded, pieces: Vec<PieceId>) {
         self.queue.push_back(Entry::new(tag, batch, pieces));
@@ -200,7 +211,8 @@ impl Lane {
         let Some(entry) = self.queue.get_mut(at) else { return Ok(None) };
         if entry.sequence.is_none() {
             let producer = Producer { id: identity.id, epoch: identity.epoch, base_sequence: *next_sequence };
-            header::rewrite_for_forward(&mut entry.bytes, producer, false).map_err(|error| error.to_string())?;
+            header::rewrite_for_forward(&mut entry.bytes, producer, self.transactional)
+                .map_err(|error| error.to_string())?;
             entry.sequence = Some(*next_sequence);
             *next_sequence = sequence_after(*next_sequence, entry.records);
         }
@@ -399,7 +411,7 @@ impl Lane {
     fn number(&self, entry: &mut Entry) {
         if let (Some(identity), Some(sequence)) = (self.identity, entry.sequence) {
             let producer = Producer { id: identity.id, epoch: identity.epoch, base_sequence: sequence };
-            if header::rewrite_for_forward(&mut entry.bytes, producer, false).is_err() {
+            if header::rewrite_for_forward(&mut entry.bytes, producer, self.transactional).is_err() {
                 entry.sequence = None;
             }
         }

@@ -1,9 +1,8 @@
 //! The idempotent producer: the lanes to all partitions upstream, and the Produce requests made of them. Pure.
 //!
-//! A transactional producer (exactly once) takes this place later: it has the same lanes, and puts the positions that
-//! `mirror.rs` advances after the acknowledgement into the transaction instead.
+//! A transactional one has the same lanes. Who it is, is told from outside then, and when anything may be sent.
 //!
-//! Invariant: a lane that was dropped starts anew only with a producer id that it never used.
+//! Invariant: a lane that was dropped starts anew only with an identity that it never used.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,14 +37,36 @@ pub(in crate::uplink) struct Broken {
 pub(in crate::uplink) struct Producers {
     lanes: BTreeMap<LaneId, Lane>,
     identity: Option<Identity>,
+    /// Whose transactions the batches are parts of.
+    transactional_id: Option<String>,
     next_tag: u64,
 }
 
 impl Producers {
+    /// A producer of transactions.
+    pub(in crate::uplink) fn transactional(id: String) -> Self {
+        Self { transactional_id: Some(id), ..Self::default() }
+    }
+
+    /// Goes on as this one: with sequences from 0, if it is another than before.
+    pub(in crate::uplink) fn go_on_as(&mut self, identity: Identity) {
+        if self.identity != Some(identity) {
+            self.identity = Some(identity);
+            self.lanes.values_mut().for_each(Lane::renumber);
+        }
+    }
+
+    /// Drops everything: answers still to come are strays.
+    pub(in crate::uplink) fn abandon_all(&mut self) {
+        self.lanes.clear();
+        self.identity = None;
+    }
+
     /// Puts a batch behind the others of its lane.
     pub(in crate::uplink) fn push(&mut self, lane: LaneId, batch: Recoded, pieces: Vec<PieceId>) {
         self.next_tag += 1;
-        self.lanes.entry(lane).or_default().push(self.next_tag, batch, pieces);
+        let transactional = self.transactional_id.is_some();
+        self.lanes.entry(lane).or_insert_with(|| Lane::new(transactional)).push(self.next_tag, batch, pieces);
     }
 
     /// The answer that is to be taken next names these records of a batch as those at fault.
@@ -113,7 +134,8 @@ impl Producers {
         timeout_ms: i32,
         send: impl FnOnce(&ProduceRequest<'_>) -> T,
     ) -> Result<Option<(Vec<Sent>, T)>, Broken> {
-        let mut request = ProduceRequest { acks: -1, timeout_ms, ..Default::default() };
+        let transactional_id = self.transactional_id.as_deref();
+        let mut request = ProduceRequest { transactional_id, acks: -1, timeout_ms, ..Default::default() };
         let (mut sent, mut bytes) = (Vec::new(), 0);
         for (id, lane) in &mut self.lanes {
             if !lane.is_ready(node, now, self.identity) || leader(id) != Some(node) {

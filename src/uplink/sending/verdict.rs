@@ -25,7 +25,7 @@ pub(in crate::uplink) enum Verdict {
     BadRecord,
     /// A sequence before this one is missing upstream.
     SequenceGap,
-    /// The broker does not know (or not accept) the producer id any more.
+    /// The broker does not know (or not accept) the producer id, or its transaction, any more.
     ProducerLost,
     /// It won't be taken, however often it is sent: someone must change something.
     Refused,
@@ -45,7 +45,9 @@ pub(in crate::uplink) fn verdict(code: i16) -> Verdict {
         ErrorCode::UnknownProducerId
         | ErrorCode::InvalidProducerEpoch
         | ErrorCode::InvalidProducerIdMapping
-        | ErrorCode::ProducerFenced => Verdict::ProducerLost,
+        | ErrorCode::ProducerFenced
+        | ErrorCode::InvalidTxnState
+        | ErrorCode::TransactionAbortable => Verdict::ProducerLost,
         code if code.is_stale_metadata() => Verdict::RetryElsewhere,
         // Brokers give it for passing troubles of their own.
         ErrorCode::UnknownServerError => Verdict::Retry,
@@ -99,7 +101,7 @@ mod tests {
         (Verdict::BadTimestamp, &[32]),
         (Verdict::BadRecord, &[87]),
         (Verdict::SequenceGap, &[45]),
-        (Verdict::ProducerLost, &[47, 49, 59, 90]),
+        (Verdict::ProducerLost, &[47, 48, 49, 59, 90, 120]),
         (Verdict::RetryElsewhere, &[3, 5, 6, 9, 13, 56, 72, 74, 75, 100, 103]),
         (Verdict::Retry, &[-1, 2, 7, 14, 15, 16, 19, 20, 41, 51, 70, 71, 78, 80, 83, 84, 88, 89, 106, 122, 123, 133]),
     ];

@@ -153,6 +153,13 @@ impl State {
         for (topic, index) in topics.iter().flat_map(|t| t.partition_indexes.iter().map(move |p| (t.name, *p))) {
             found.insert((request.group_id, topic, index), look(request.group_id, topic, index));
         }
+        if request.topics.is_none()
+            && let Some(group) = self.groups.get(request.group_id)
+        {
+            for place in group.places() {
+                found.insert((request.group_id, &place.0, place.1), look(request.group_id, &place.0, place.1));
+            }
+        }
         for group in &request.groups {
             let topics = group.topics.as_ref().expect("the client names the partitions");
             for (topic, index) in topics.iter().flat_map(|t| t.partition_indexes.iter().map(move |p| (t.name, *p))) {
@@ -193,6 +200,13 @@ impl State {
                 let partitions =
                     topic.partition_indexes.iter().map(|p| old(request.group_id, topic.name, *p)).collect();
                 response.topics.push(OffsetFetchResponseTopic { name: topic.name, partitions });
+            }
+            if request.topics.is_none() {
+                let each = found.keys().filter(|(group, _, _)| *group == request.group_id);
+                response.topics.extend(each.map(|(group, name, index)| OffsetFetchResponseTopic {
+                    name,
+                    partitions: vec![old(group, name, *index)],
+                }));
             }
         }
         for group in &request.groups {

@@ -26,6 +26,11 @@ impl Group {
         }
     }
 
+    /// All that it has offsets of, committed or not.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        self.committed.keys().chain(self.pending.values().flat_map(BTreeMap::keys))
+    }
+
     /// An offset of −1: none. An error where a transaction may yet move it.
     pub fn fetch(&self, place: &Place, require_stable: bool) -> Result<Committed, i16> {
         if require_stable && self.pending.values().any(|held| held.contains_key(place)) {
