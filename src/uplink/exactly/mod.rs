@@ -12,7 +12,7 @@
 //! | `standing` | what follows from what was found (pure) |
 //! | `sizing` | how much a transaction may take (pure) |
 //! | `requests` | the requests behind each question |
-//! | `drive`, `settling` | join it with the forwarder's loop |
+//! | `knows`, `drive`, `settling` | join it with the forwarder's loop |
 //!
 //! **What a transaction holds**: the batches; a cursor for each local partition that it moves; and the *witness*, which is the
 //! group's offset on this gateway's partition of `brooklet.cursors`: the transaction's number. Before it is committed, its number,
@@ -25,6 +25,7 @@
 mod committed;
 mod cursor;
 mod drive;
+mod knows;
 mod local;
 mod open;
 mod question;
@@ -36,5 +37,5 @@ mod standing;
 mod transaction;
 mod trouble;
 
-pub(super) use drive::{Exactly, Tally, cursors, is_cursors};
+pub(super) use knows::{Exactly, Tally, cursors, is_cursors};
 pub(super) use question::Heard;

@@ -14,7 +14,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::cursor;
 use super::local::{Local, Mark, Pending, Place};
 use super::open::{Asking, Open, Phase};
 use super::question::{Ask, Happened, Heard, Role, Whom};
@@ -104,79 +103,6 @@ impl Transactions {
         self.partition = partition;
         if let State::Resuming(resuming) = &mut self.state {
             resuming.set_partition(partition);
-        }
-    }
-
-    pub(super) fn partition(&self) -> i32 {
-        self.partition
-    }
-
-    pub(super) fn protocol(&self) -> Protocol {
-        self.protocol
-    }
-
-    pub(super) fn identity(&self) -> Option<Identity> {
-        self.identity
-    }
-
-    pub(super) fn is_idle(&self) -> bool {
-        matches!(self.state, State::Idle)
-    }
-
-    pub(super) fn is_resuming(&self) -> bool {
-        matches!(self.state, State::Resuming(_))
-    }
-
-    pub(super) fn is_fenced(&self) -> bool {
-        matches!(self.state, State::Fenced)
-    }
-
-    pub(super) fn is_stopped(&self) -> bool {
-        matches!(self.state, State::Stopped)
-    }
-
-    pub(super) fn open(&self) -> Option<&Open> {
-        if let State::Open(open) = &self.state { Some(open) } else { None }
-    }
-
-    /// Whether records may be added to the open transaction.
-    pub(super) fn is_streaming(&self) -> bool {
-        self.open().is_some_and(|open| matches!(open.phase, Phase::Streaming))
-    }
-
-    /// Whether the last acknowledgements are awaited.
-    pub(super) fn is_draining(&self) -> bool {
-        self.open().is_some_and(|open| matches!(open.phase, Phase::Draining))
-    }
-
-    /// Whether all that belongs to the open transaction is acknowledged, and only its end is awaited.
-    pub(super) fn is_ending(&self) -> bool {
-        self.open().is_some_and(|open| matches!(open.phase, Phase::Ending(_)))
-    }
-
-    /// The number of the open transaction, or of the next.
-    pub(super) fn number(&self) -> u64 {
-        self.open().map_or(self.number + 1, |open| open.number)
-    }
-
-    /// What is committed beside the number.
-    pub(super) fn witness_metadata(&self) -> String {
-        cursor::metadata(&self.local.lineage, self.epoch)
-    }
-
-    /// When something is due that isn't now.
-    pub(super) fn not_before(&self) -> Option<Instant> {
-        self.not_before
-    }
-
-    /// Whether records may go to this partition now.
-    pub(super) fn may_send(&self, lane: &LaneId) -> bool {
-        let Some(open) = self.open() else { return false };
-        match open.phase {
-            Phase::Streaming | Phase::Draining => {
-                self.protocol == Protocol::Second || open.partitions.get(lane) == Some(&Asking::Answered)
-            }
-            Phase::Recording(_) | Phase::Ending(_) => false,
         }
     }
 
@@ -510,3 +436,7 @@ impl Transactions {
         Happened::Nothing
     }
 }
+
+mod looks;
+#[cfg(test)]
+mod tests;
