@@ -10,7 +10,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use brooklet::kafka::api::ApiKey;
 use brooklet::kafka::end_txn::{EndTxnRequest, EndTxnResponse};
@@ -41,10 +41,17 @@ struct Shared {
     hooks: Hooks,
     /// Port of a broker to port of its proxy.
     fronts: BTreeMap<i32, i32>,
-    open: Mutex<BTreeMap<u64, [TcpStream; 2]>>,
+    open: Mutex<BTreeMap<u64, Open>>,
     next: AtomicU64,
     /// Both directions, what passed.
     bytes: AtomicU64,
+}
+
+/// A connection: both its ends, and the requests that are not answered.
+struct Open {
+    ends: [TcpStream; 2],
+    broker: SocketAddr,
+    pending: Arc<Mutex<VecDeque<Pending>>>,
 }
 
 /// See the module.
@@ -62,6 +69,7 @@ struct Pending {
     fate: Fate,
     /// EndTxn that commits.
     commits: bool,
+    since: Instant,
 }
 
 impl Proxy {
@@ -119,9 +127,23 @@ impl Proxy {
 
     /// Ends every connection there is.
     pub fn cut(&self) {
-        for (_, both) in std::mem::take(&mut *self.shared.open()) {
-            both.iter().for_each(close);
+        for (_, open) in std::mem::take(&mut *self.shared.open()) {
+            open.ends.iter().for_each(close);
         }
+    }
+
+    /// What waits for an answer, for people.
+    pub fn waiting(&self) -> String {
+        let mut text = String::new();
+        for (number, open) in &*self.shared.open() {
+            let dead = if is_dead(&self.shared, *number) { ", half-open" } else { "" };
+            text.push_str(&format!("connection {number} to {}{dead}:", open.broker));
+            for pending in open.pending.lock().unwrap().iter() {
+                text.push_str(&format!(" {} {:.1} s", pending.api.name(), pending.since.elapsed().as_secs_f64()));
+            }
+            text.push('\n');
+        }
+        text
     }
 }
 
@@ -130,7 +152,7 @@ impl Shared {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, [TcpStream; 2]>> {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -148,8 +170,9 @@ fn connection(shared: &Arc<Shared>, client: TcpStream, broker: SocketAddr) {
     let number = shared.next.fetch_add(1, Ordering::SeqCst);
     let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else { return };
     let (Ok(client_end), Ok(server_end)) = (client.try_clone(), server.try_clone()) else { return };
-    shared.open().insert(number, [client_end, server_end]);
     let pending = Arc::new(Mutex::new(VecDeque::new()));
+    let open = Open { ends: [client_end, server_end], broker, pending: Arc::clone(&pending) };
+    shared.open().insert(number, open);
     let (shared_too, pending_too) = (Arc::clone(shared), Arc::clone(&pending));
     let answers = thread::spawn(move || {
         let _ = pass_answers(&shared_too, number, &server_too, &client_too, &pending_too);
@@ -202,7 +225,8 @@ fn expect(shared: &Shared, frame: &[u8]) -> Option<Pending> {
     let (api, version) = (ApiKey::from_code(header.api_key)?, header.api_version);
     let commits = api == ApiKey::EndTxn && EndTxnRequest::decode(version, &mut reader).is_ok_and(|end| end.committed);
     let fate = shared.control().fate(api);
-    Some(Pending { correlation_id: header.correlation_id, api, version, fate, commits })
+    let since = Instant::now();
+    Some(Pending { correlation_id: header.correlation_id, api, version, fate, commits, since })
 }
 
 fn pass_answers(

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::centre::{self, Verdict};
 use crate::common::gateway::Gateway;
 use crate::common::peers::{Nodes, kafka_nodes};
@@ -205,6 +207,9 @@ impl Torture {
                 break;
             }
             if begin.elapsed() > STANDSTILL_MAX {
+                let status = self.gateway.cli(&["uplink", "status", "--json"], "");
+                let status = String::from_utf8_lossy(&status.stdout).into_owned();
+                self.tell(&format!("stuck; requests without an answer:\n{}status: {status}", self.proxy.waiting()));
                 panic!("nothing was forwarded for {STANDSTILL_MAX:?} after {after}");
             }
             thread::sleep(Duration::from_millis(5));
@@ -259,7 +264,8 @@ impl Torture {
             self.gateway.kill();
         }
         let verdict = centre::compare(&self.nodes.bootstrap, TOPIC, published);
-        let report = self.report(published, &verdict);
+        let doubts = ["was committed upstream", "was not committed upstream"].map(|said| log.matches(said).count());
+        let report = self.report(published, &verdict, doubts);
         println!("{report}");
         let work = &self.options.work;
         fs::create_dir_all(work).unwrap();
@@ -267,7 +273,10 @@ impl Torture {
         fs::write(work.join("story.txt"), format!("{}\n{report}", self.story)).unwrap();
         let exact = verdict.twice == 0 || self.options.delivery != "exactly-once";
         let right = verdict.lost == 0 && verdict.disordered == 0 && verdict.unknown == 0 && exact;
-        let short = self.short();
+        let mut short = self.short();
+        if self.options.least > 0 && doubts.contains(&0) {
+            short.push(format!("in doubt and committed, in doubt and aborted: {doubts:?}"));
+        }
         let wrong = [
             stuck,
             (!drained).then(|| format!("not all was forwarded within {DRAIN:?}")),
@@ -283,8 +292,8 @@ impl Torture {
         let begin = Instant::now();
         while begin.elapsed() < DRAIN {
             let status = self.gateway.cli(&["uplink", "status", "--json"], "");
-            let text = String::from_utf8_lossy(&status.stdout).into_owned();
-            if status.status.success() && text.contains("\"lag_records\":0,\"lag_bytes") && text.contains("caught-up") {
+            let all: Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
+            if all[0]["state"] == "caught-up" && all[0]["lag_records"] == 0 {
                 return true;
             }
             thread::sleep(Duration::from_millis(200));
@@ -299,7 +308,7 @@ impl Torture {
         control.fired.iter().filter_map(seldom).collect()
     }
 
-    fn report(&self, published: &[u64], verdict: &Verdict) -> String {
+    fn report(&self, published: &[u64], verdict: &Verdict, [committed, aborted]: [usize; 2]) -> String {
         let mut text = format!("\n{}\n", table(&self.proxy.control()));
         let tally = &self.tally;
         for (weather, n) in &tally.weather {
@@ -314,6 +323,7 @@ impl Torture {
             self.proxy.control().commits,
             self.proxy.bytes() as f64 / 1e6,
         );
+        let _ = writeln!(text, "transactions in doubt that turned out committed {committed}, aborted {aborted}");
         let acknowledged: u64 = published.iter().sum();
         let Verdict { records, lost, twice, disordered, unknown, .. } = verdict;
         let _ = writeln!(

@@ -118,6 +118,7 @@ fn a_clone() {
     copy.publish(&theirs);
     copy.wait_caught_up();
     println!("the copy alone:\n{}", told(&copy));
+    assert!(copy.gateway.log().contains("the last common point"), "that the histories differ is not told");
     assert_exactly(brokers, &copy.topic, &[&first, &ours, &theirs]);
 
     // Both at once.

@@ -197,3 +197,22 @@ fn a_cluster_without_transactions_is_refused_with_the_way_out() {
     assert!(fake.values("t", 0).is_empty());
     block_on(uplink.stop());
 }
+
+/// A broker that has just come back coordinates before the metadata that the uplink has knows of it.
+#[test]
+fn a_coordinator_that_metadata_does_not_know_is_asked_for_anew() {
+    let fake = start(&[("t", 1)], 2);
+    fake.state().hidden = Some(1);
+    let edge = Edge::start();
+    let topic = edge.topic("t", 1);
+    let sent = edge.fill(&topic, 0..3);
+    let uplink = uplink(&edge, &fake);
+    while fake.requests(ApiKey::FindCoordinator) == 0 || fake.requests(ApiKey::Metadata) == 0 {
+        thread::sleep(Duration::from_millis(5));
+    }
+    thread::sleep(Duration::from_millis(100));
+    fake.state().hidden = None;
+    wait_caught_up(&uplink);
+    assert_exact(&fake, "t", 1, &sent, "found");
+    block_on(uplink.stop());
+}

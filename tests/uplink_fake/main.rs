@@ -10,6 +10,7 @@
 
 #[path = "../by_hand/mod.rs"]
 mod by_hand;
+mod chance;
 mod downlink;
 mod exactly;
 mod faithful;

@@ -226,6 +226,11 @@ impl Forwarder {
         if let Some(link) = self.cluster.open_link(node) {
             return Some(link.clone());
         }
+        if !self.cluster.brokers().contains_key(&node) {
+            // A coordinator that has just come (back): who told of it knew more than the metadata.
+            self.metadata.stale = true;
+            return None;
+        }
         let waits = self.nodes.get(&node).and_then(|node| node.not_before).is_some_and(|at| at > Instant::now());
         if !waits {
             self.dial(node);

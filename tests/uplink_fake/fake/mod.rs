@@ -29,7 +29,7 @@ use brooklet::record::{BatchView, VerifyLimits, decompress, records};
 pub use faults::{Fault, Plan};
 pub use log::Partition;
 pub use offsets::{Committed, Group};
-pub use transactions::{Coordinator, Place};
+pub use transactions::{Coordinator, Phase, Place};
 
 pub struct State {
     addresses: Vec<SocketAddr>,
@@ -56,6 +56,8 @@ pub struct State {
     pub requests: BTreeMap<ApiKey, usize>,
     /// Bytes of batches handed out.
     pub fetched_bytes: usize,
+    /// A broker that metadata does not know (yet).
+    pub hidden: Option<usize>,
     pub connections: usize,
     pub refuses: bool,
 }
@@ -94,6 +96,7 @@ impl Fake {
             configs: BTreeMap::new(),
             requests: BTreeMap::new(),
             fetched_bytes: 0,
+            hidden: None,
             connections: 0,
             refuses: false,
         };

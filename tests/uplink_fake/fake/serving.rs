@@ -167,7 +167,8 @@ impl State {
             }
             topics.push(told);
         }
-        let brokers = self.addresses.iter().enumerate().map(broker).collect();
+        let known = |(node, _): &(usize, &SocketAddr)| self.hidden != Some(*node);
+        let brokers = self.addresses.iter().enumerate().filter(known).map(broker).collect();
         ask.answer(&MetadataResponse { brokers, controller_id: 0, topics, ..Default::default() })
     }
 
