@@ -98,12 +98,21 @@ impl Transactor {
         let batch = self.batch(values, self.sequences[partition], codec);
         self.sequences[partition] += values.len() as i32;
         // Produce v3; 7 from which zstd is taken.
-        let body = Body::default().string(&self.name).i16(-1).i32(10_000).i32(1).string(&self.topic).i32(1);
-        let body = body.i32(partition as i32).bytes(&batch);
+        let body = || {
+            let body = Body::default().string(&self.name).i16(-1).i32(10_000).i32(1).string(&self.topic).i32(1);
+            body.i32(partition as i32).bytes(&batch)
+        };
         let mut wire = Wire::connect(&self.leaders[partition]).unwrap();
-        let mut answer = wire.call(0, 7, body).unwrap();
-        let told = answer.array(|a| (a.string(), a.array(produced)));
-        assert_eq!(told[0].1[0], 0, "Produce");
+        wait_for("the records to be taken", ARRIVAL, || {
+            let mut answer = wire.call(0, 7, body()).unwrap();
+            let told = answer.array(|a| (a.string(), a.array(produced)));
+            match told[0].1[0] {
+                0 => Some(()),
+                // A topic made a moment ago: its leader doesn't know yet that it is.
+                6 => None,
+                error => panic!("Produce: {error}"),
+            }
+        });
     }
 
     fn batch(&self, values: &[String], sequence: i32, codec: Compression) -> Vec<u8> {
