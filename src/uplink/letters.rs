@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use super::batches::gather::Takes;
 use super::options::{LETTERS_MAX, LETTERS_TOLD_EVERY, LIMITS_AGE_MAX};
+use super::parts::Upstream;
 use super::sending::producer::{LaneId, Rejected};
 use super::status::count;
-use super::task::{Forwarder, Upstream};
+use super::task::Forwarder;
 use crate::broker::dead_letter::{Cause, Letter};
 
 /// When letters were last told of in the log, and how many have come since.

@@ -3,7 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `options`, `naming` | what is forwarded, and where to |
-//! | `mirror` | what is done, what is under way, where to read on (pure) |
+//! | `mirror`, `scans` | what is done, what is under way, where to read on (pure) |
 //! | `batches/` | stored batches to batches for upstream, and where each record goes (pure) |
 //! | `sending/` | sequences, retries, what an error code means (pure) |
 //! | `exactly/` | transactions: positions move with the records, or not at all |
@@ -11,7 +11,7 @@
 //! | `gentle/` | what of the link may be used, and when (pure) |
 //! | `link/` | the Kafka client |
 //! | `letters` | records that upstream refuses for what they are |
-//! | `task`, `upkeep`, `forward`, `pacing` | the loop that joins them |
+//! | `task`, `parts`, `upkeep`, `forward`, `dispatch`, `pacing` | the loop that joins them |
 //! | `status`, `backlog`, `check`, `rights` | for people |
 //!
 //! Invariants: nothing is forwarded that is not committed here; a position never includes what upstream has not acknowledged
@@ -24,6 +24,7 @@ mod backlog;
 mod backoff;
 mod batches;
 mod check;
+mod dispatch;
 mod downlink;
 mod exactly;
 mod forward;
@@ -34,7 +35,9 @@ mod mirror;
 mod naming;
 mod options;
 mod pacing;
+mod parts;
 mod rights;
+mod scans;
 mod sending;
 mod status;
 mod task;

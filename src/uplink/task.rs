@@ -2,7 +2,7 @@
 //!
 //! Invariant: everything mutable belongs to this one task. What runs beside it (answers, dialling, saving) reports by an event.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,98 +14,29 @@ use smol::Executor;
 
 use super::backoff::{Backoff, Bounds, Outage, TELL_EVERY};
 use super::batches::provenance::Provenance;
-use super::exactly::{Exactly, Heard};
+use super::exactly::Exactly;
 use super::gentle::Open;
 use super::letters::LettersTold;
-use super::link::cluster::{Cluster, ClusterError, Link, TopicLimits};
-use super::link::connection::LinkError;
+use super::link::cluster::{Cluster, ClusterError};
 use super::link::dial::Dialer;
 use super::link::meter::Meter;
-use super::mirror::{Class, Mirror, Names, Unsaved};
+use super::mirror::{Mirror, Names, Unsaved};
 use super::naming;
 use super::options::{SAVE_WITHIN, STOP_WITHIN, UplinkOptions};
 use super::pacing::Pacing;
-use super::sending::producer::{Producers, Sent};
+use super::parts::{Event, Freshness, Node, Reading, Upstream};
+use super::scans::Class;
+use super::sending::producer::Producers;
 use super::status::{Control, Report, StallStatus, UplinkState, wall_ms};
-use crate::broker::{Broker, CommitError, Registration};
+use crate::broker::{Broker, Registration};
 use crate::config::Delivery;
 use crate::metrics::METRICS;
-use crate::store::{PartitionId, ScannedBatch};
+use crate::store::PartitionId;
 
 /// Positions are saved this often at most, each riding with another commit if one comes in time.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
 /// After a clean stop, saving the positions may take this long.
 const LAST_SAVE_WITHIN: Duration = Duration::from_millis(400);
-
-/// What happened beside the loop.
-pub(super) enum Event {
-    /// The answer to a Produce request, or why there is none.
-    Answered { node: i32, version: i16, sent: Vec<Sent>, answer: Result<Vec<u8>, LinkError> },
-    /// A broker was dialled.
-    Dialled { node: i32, link: Result<Link, LinkError> },
-    /// The answer to a question about transactions.
-    Heard { course: u64, heard: Heard },
-    /// A transaction was made durable here, with what was not saved before, or not.
-    Recorded { course: u64, unsaved: Unsaved, result: Result<(), CommitError> },
-    /// Positions were saved, or not.
-    Saved { unsaved: Unsaved, result: Result<(), CommitError> },
-    /// What is used of the budget was saved, or not.
-    BudgetSaved(Result<(), CommitError>),
-}
-
-/// A topic upstream, as it is used.
-#[derive(Debug)]
-pub(super) struct Upstream {
-    /// The number of partitions that records are spread over.
-    pub(super) partitions: u32,
-    /// Another number that was heard of: it takes effect when nothing of the topic is under way.
-    pub(super) heard: Option<u32>,
-    pub(super) limits: TopicLimits,
-    /// When these were asked for.
-    pub(super) limits_at: Instant,
-}
-
-/// A broker that failed lately.
-#[derive(Debug, Default)]
-pub(super) struct Node {
-    pub(super) backoff: Backoff,
-    pub(super) not_before: Option<Instant>,
-}
-
-/// What is known of the cluster, and when to ask again.
-#[derive(Debug, Default)]
-pub(super) struct Freshness {
-    pub(super) at: Option<Instant>,
-    /// Something has shown that it is out of date.
-    pub(super) stale: bool,
-    pub(super) backoff: Backoff,
-    pub(super) not_before: Option<Instant>,
-}
-
-/// Whether there is something to read.
-#[derive(Debug, Default)]
-pub(super) struct Reading {
-    /// All that is committed has been read.
-    pub(super) at_end: bool,
-    /// Something can't be read: commits are looked at one by one until it is found.
-    pub(super) careful: bool,
-    /// New records may wait for company until then.
-    pub(super) not_before: Option<Instant>,
-    /// Read, and not gathered yet: there was no room for them in the transaction.
-    pub(super) stash: VecDeque<ScannedBatch>,
-}
-
-impl Reading {
-    /// Forgets what was read.
-    pub(super) fn start_anew(&mut self) {
-        *self = Self { not_before: self.not_before, ..Self::default() };
-    }
-
-    /// Whether all that is committed has been read and gathered.
-    pub(super) fn is_through(&self) -> bool {
-        self.at_end && self.stash.is_empty()
-    }
-}
 
 /// See the module.
 pub(super) struct Forwarder {

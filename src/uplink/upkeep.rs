@@ -9,9 +9,10 @@ use super::batches::partitioning::{self, Local};
 use super::exactly;
 use super::link::cluster::{ClusterError, Link, TopicState};
 use super::link::connection::LinkError;
+use super::parts::Upstream;
 use super::sending::verdict::{Verdict, remedy, verdict};
 use super::status::count;
-use super::task::{Forwarder, Upstream};
+use super::task::Forwarder;
 use crate::kafka::error_code::Shown;
 use crate::store::{CommitSeq, PartitionId, ReadError, Store};
 

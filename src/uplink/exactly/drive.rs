@@ -20,9 +20,10 @@ use crate::uplink::batches::origins::Origins;
 use crate::uplink::batches::recode::Recoded;
 use crate::uplink::link::cluster::{ClusterError, Link, TopicState};
 use crate::uplink::mirror::Unsaved;
+use crate::uplink::parts::Event;
 use crate::uplink::sending::producer::LaneId;
 use crate::uplink::status::wall_ms;
-use crate::uplink::task::{Event, Forwarder};
+use crate::uplink::task::Forwarder;
 
 /// How often a fenced uplink looks whether its place is free again.
 const LOOK_AFTER_EVERY: Duration = Duration::from_secs(3_600);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::limits::PRIORITY_MAX;
 
 const URGENT: Class = Class { waits: false, below: 4 };
 const HIGH: Class = Class { waits: true, below: 0 };

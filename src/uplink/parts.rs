@@ -1,0 +1,83 @@
+//! What the loop of an uplink is made of: events, and what it knows of topics and brokers upstream and of its own reading.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::backoff::Backoff;
+use super::exactly::Heard;
+use super::link::cluster::{Link, TopicLimits};
+use super::link::connection::LinkError;
+use super::mirror::Unsaved;
+use super::sending::producer::Sent;
+use crate::broker::CommitError;
+use crate::store::ScannedBatch;
+
+/// What happened beside the loop.
+pub(super) enum Event {
+    /// The answer to a Produce request, or why there is none.
+    Answered { node: i32, version: i16, sent: Vec<Sent>, answer: Result<Vec<u8>, LinkError> },
+    /// A broker was dialled.
+    Dialled { node: i32, link: Result<Link, LinkError> },
+    /// The answer to a question about transactions.
+    Heard { course: u64, heard: Heard },
+    /// A transaction was made durable here, with what was not saved before, or not.
+    Recorded { course: u64, unsaved: Unsaved, result: Result<(), CommitError> },
+    /// Positions were saved, or not.
+    Saved { unsaved: Unsaved, result: Result<(), CommitError> },
+    /// What is used of the budget was saved, or not.
+    BudgetSaved(Result<(), CommitError>),
+}
+
+/// A topic upstream, as it is used.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    /// The number of partitions that records are spread over.
+    pub(super) partitions: u32,
+    /// Another number that was heard of: it takes effect when nothing of the topic is under way.
+    pub(super) heard: Option<u32>,
+    pub(super) limits: TopicLimits,
+    /// When these were asked for.
+    pub(super) limits_at: Instant,
+}
+
+/// A broker that failed lately.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    pub(super) backoff: Backoff,
+    pub(super) not_before: Option<Instant>,
+}
+
+/// What is known of the cluster, and when to ask again.
+#[derive(Debug, Default)]
+pub(super) struct Freshness {
+    pub(super) at: Option<Instant>,
+    /// Something has shown that it is out of date.
+    pub(super) stale: bool,
+    pub(super) backoff: Backoff,
+    pub(super) not_before: Option<Instant>,
+}
+
+/// Whether there is something to read.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// All that is committed has been read.
+    pub(super) at_end: bool,
+    /// Something can't be read: commits are looked at one by one until it is found.
+    pub(super) careful: bool,
+    /// New records may wait for company until then.
+    pub(super) not_before: Option<Instant>,
+    /// Read, and not gathered yet: there was no room for them in the transaction.
+    pub(super) stash: VecDeque<ScannedBatch>,
+}
+
+impl Reading {
+    /// Forgets what was read.
+    pub(super) fn start_anew(&mut self) {
+        *self = Self { not_before: self.not_before, ..Self::default() };
+    }
+
+    /// Whether all that is committed has been read and gathered.
+    pub(super) fn is_through(&self) -> bool {
+        self.at_end && self.stash.is_empty()
+    }
+}
