@@ -22,11 +22,11 @@ usage() {
   --data DIR       readings of CSV files (a heading, then TIME,VALUE) instead of made ones
   --devices N                                                                     (24)
   --binary FILE    the brooklet to torture                                        (a release build of this checkout)
-  --port P         the cluster's first port                                       (45092)
+  --port P         the cluster's first port                                       (32092)
 TEXT
 }
 
-minutes='' port=45092 binary='' features=() names=()
+minutes='' port=32092 binary='' features=() names=()
 what=(--exact run::torture)
 if [ "${1:-}" = scenes ]; then
   what=(--test-threads=1 --skip run::torture)
