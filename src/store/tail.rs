@@ -7,8 +7,14 @@ use std::collections::{HashMap, VecDeque};
 
 use super::types::{CommitSeq, PartitionId, ScannedBatch};
 
-/// What a batch costs here besides its bytes.
-const OVERHEAD_BYTES: usize = 128;
+/// What a batch costs here besides its bytes: its entry, its number, what shares the bytes, and what the allocator adds.
+const OVERHEAD_BYTES: usize = 240;
+
+/// What a batch costs here. Alone in its commit it keeps all of that in memory; several that share one pay their parts.
+fn cost(batch: &ScannedBatch) -> usize {
+    let (length, held) = (batch.bytes.len(), batch.bytes.held());
+    OVERHEAD_BYTES + if held <= 2 * length { held } else { length }
+}
 
 /// The recent tail.
 #[derive(Debug)]
@@ -40,7 +46,7 @@ impl Tail {
 
     /// Adds a batch of the newest commit.
     pub(super) fn push(&mut self, batch: ScannedBatch) {
-        self.bytes += batch.bytes.len() + OVERHEAD_BYTES;
+        self.bytes += cost(&batch);
         self.by_partition.entry(batch.partition).or_default().push_back(self.gone + self.batches.len() as u64);
         self.batches.push_back(batch);
         while self.bytes > self.bytes_max {
@@ -51,7 +57,7 @@ impl Tail {
     fn pop(&mut self) {
         let Some(batch) = self.batches.pop_front() else { return };
         self.gone += 1;
-        self.bytes = self.bytes.saturating_sub(batch.bytes.len() + OVERHEAD_BYTES);
+        self.bytes = self.bytes.saturating_sub(cost(&batch));
         self.complete_from = batch.commit + 1;
         if let Some(numbers) = self.by_partition.get_mut(&batch.partition) {
             numbers.pop_front();
