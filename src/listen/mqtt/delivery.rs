@@ -29,10 +29,10 @@ use crate::store::PartitionId;
 const CHUNK_BYTES: usize = 16 * 1024;
 /// Bytes of packets that are handed to the writer at a time, about.
 const FRAME_BYTES: usize = 16 * 1024;
-/// How often a session that has changed is stored for the sake of its positions, and how long that may wait for another commit. A crash
-/// delivers messages of QoS 1 again that were acknowledged since.
+/// How often a session that has changed is stored for the sake of its positions, and how long that may wait for another commit: not
+/// long, because whoever else stores the session meanwhile waits for it. A crash delivers messages of QoS 1 again that were acknowledged since.
 const STORE_EVERY: Duration = Duration::from_secs(5);
-const STORE_WITHIN: Duration = Duration::from_secs(60);
+const STORE_WITHIN: Duration = Duration::from_millis(500);
 /// Pause after the store did not take a session.
 const PAUSE: Duration = Duration::from_secs(1);
 

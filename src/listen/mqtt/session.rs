@@ -113,7 +113,8 @@ impl Session {
             owed: stored.owed,
             released: Vec::new(),
             revision: 0,
-            is_dirty: false,
+            // What is stored has another end.
+            is_dirty: stored.expiry_s != expiry_s,
         }
     }
 
@@ -342,6 +343,8 @@ mod tests {
         for cut in 0..value.len() {
             assert_eq!(Stored::decode(&value[..cut]), None);
         }
-        assert_eq!(Session::new("me", 60, 10, Some(stored.clone())).to_stored(), stored);
+        let again = Session::new("me", 60, 10, Some(stored.clone()));
+        assert_eq!((again.to_stored(), again.is_dirty), (stored.clone(), false));
+        assert!(Session::new("me", 90, 10, Some(stored)).is_dirty, "it is to last longer than what is stored says");
     }
 }
