@@ -120,19 +120,7 @@ impl Draft<'_> {
         if range.is_empty() || what.records == 0 {
             return;
         }
-        let wall_ms = self.now().wall_ms;
-        let own = LossEntry {
-            reader: String::new(),
-            partition,
-            first_offset: range.start,
-            last_offset: range.end - 1,
-            records: what.records,
-            bytes: what.bytes,
-            reason,
-            wall_ms,
-            appended_from_ms: self.view.oldest_append_ms().unwrap_or(wall_ms).min(wall_ms),
-            appended_to_ms: wall_ms,
-        };
+        let own = self.loss("", partition, &range, what, reason);
         let readers: Vec<String> = lock(&self.env.followers).of(partition).map(str::to_owned).collect();
         for reader in readers {
             let mut position = self.position(&cursor_key(&reader, partition)).unwrap_or_default();
@@ -165,8 +153,20 @@ impl Draft<'_> {
         if range.is_empty() || what.records == 0 {
             return;
         }
+        self.enter(self.loss(reader, partition, &range, what, reason));
+    }
+
+    /// A loss of now; `reader` is empty where it is the partition's own. The range is not empty.
+    fn loss(
+        &self,
+        reader: &str,
+        partition: PartitionId,
+        range: &Range<i64>,
+        what: Removed,
+        reason: LossReason,
+    ) -> LossEntry {
         let wall_ms = self.now().wall_ms;
-        self.enter(LossEntry {
+        LossEntry {
             reader: reader.to_owned(),
             partition,
             first_offset: range.start,
@@ -177,7 +177,7 @@ impl Draft<'_> {
             wall_ms,
             appended_from_ms: self.view.oldest_append_ms().unwrap_or(wall_ms).min(wall_ms),
             appended_to_ms: wall_ms,
-        });
+        }
     }
 
     /// Puts an entry into the ledger, and remembers it for the one who tells of losses.
