@@ -63,21 +63,19 @@ impl Retained {
 
     /// What is retained for topics that `pattern` matches, by topic. Those whose time has passed are left out.
     pub(super) fn matching(&self, broker: &Broker, pattern: &str, now_ms: i64) -> Vec<Message> {
-        let topics: Vec<String> = {
-            let sizes = self.sizes();
-            sizes.by_topic.keys().filter(|name| topic::matches(pattern, name)).cloned().collect()
-        };
-        let messages = topics.iter().filter_map(|topic| self.get(broker, topic));
+        // Of the store, not of what is counted here: what was refused after it was counted stays as it was.
+        let rows = broker.rows(&[ROW]).into_iter();
+        let matching = rows.filter(|(key, _)| {
+            let name = key.get(1..).and_then(|name| std::str::from_utf8(name).ok());
+            name.is_some_and(|name| topic::matches(pattern, name))
+        });
+        let messages = matching.filter_map(|(_, value)| decode(&value));
         messages.filter(|message| message.left_s(now_ms) != Some(0)).collect()
     }
 
     /// What is retained for a topic.
     pub(super) fn get(&self, broker: &Broker, topic: &str) -> Option<Message> {
-        let value = broker.row(&[&[ROW], topic.as_bytes()].concat())?;
-        match value.split_first()? {
-            (&FORMAT, body) => postcard::from_bytes(body).ok(),
-            _ => None,
-        }
+        decode(&broker.row(&[&[ROW], topic.as_bytes()].concat())?)
     }
 
     /// How many there are, and their bytes.
@@ -89,6 +87,13 @@ impl Retained {
     /// A panic elsewhere leaves at worst a count that is off.
     fn sizes(&self) -> MutexGuard<'_, Sizes> {
         self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn decode(value: &[u8]) -> Option<Message> {
+    match value.split_first()? {
+        (&FORMAT, body) => postcard::from_bytes(body).ok(),
+        _ => None,
     }
 }
 
