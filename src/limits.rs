@@ -66,6 +66,12 @@ pub const GROUP_SESSION_MS_MAX: u64 = 1_800_000;
 pub const GROUP_NEW_MEMBER_MS: u64 = 300_000;
 /// Longest name of an uplink, bytes. It is part of the durable cursor's key.
 pub const UPLINK_NAME_BYTES_MAX: usize = 64;
+/// Labels of a gateway. All of them go along with every record that is batched here.
+pub const LABELS_MAX: usize = 16;
+/// Longest name of a label.
+pub const LABEL_NAME_BYTES_MAX: usize = 32;
+/// Longest value of a label.
+pub const LABEL_VALUE_BYTES_MAX: usize = 128;
 /// Largest configuration file, bytes.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Most bytes of record batches in one answer to a consumer (one batch comes even if it is larger).

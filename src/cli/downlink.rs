@@ -210,7 +210,8 @@ async fn check_from_here(args: &CheckArgs) -> Result<String, CliError> {
         }
         let gateway = config.gateway.id.clone().unwrap_or_else(|| "brooklet".to_owned());
         text.push_str(&format!("{name}:\n"));
-        for finding in check_downlink(&DownlinkOptions { name, gateway, config: downlink }).await {
+        let labels = config.gateway.labels.clone();
+        for finding in check_downlink(&DownlinkOptions { name, gateway, labels, config: downlink }).await {
             text.push_str(&format!("{finding}\n"));
         }
     }

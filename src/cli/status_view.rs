@@ -50,6 +50,10 @@ fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
     let store = &status.store;
     let up = seconds(status.uptime_s);
     let mut out = format!("gateway      {}, Brooklet {}, up {up}\n", status.gateway, status.version);
+    if !status.labels.is_empty() {
+        let labels: Vec<_> = status.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        out.push_str(&format!("labels       {}\n", labels.join(", ")));
+    }
     let trust = if status.time_trusted { "trusted" } else { "not trusted: records it stamps may bear a wrong time" };
     out.push_str(&format!("clock        {}, {trust}\n", when::format_time(status.time_ms)));
     let address = |address: &Option<String>| address.clone().unwrap_or_else(|| "off".to_owned());

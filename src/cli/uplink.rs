@@ -231,7 +231,8 @@ async fn check_from_here(args: &CheckArgs) -> Result<String, CliError> {
     for (name, uplink) in config.uplinks.iter().filter(|(name, _)| args.name.as_ref().is_none_or(|only| only == *name))
     {
         let gateway = config.gateway.id.clone().unwrap_or_else(|| "brooklet".to_owned());
-        let options = UplinkOptions { name: name.clone(), gateway, config: uplink.clone() };
+        let labels = config.gateway.labels.clone();
+        let options = UplinkOptions { name: name.clone(), gateway, labels, config: uplink.clone() };
         text.push_str(&format!("{name}:\n"));
         for finding in uplink::check(&options, &[], when::now_ms()).await {
             text.push_str(&format!("{finding}\n"));

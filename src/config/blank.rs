@@ -10,7 +10,7 @@ use std::{
 
 use log::LevelFilter;
 
-use super::{keys, link::*, pattern::TopicTemplate, resolve::read_defaults, types::*};
+use super::{keys, labels::Labels, link::*, pattern::TopicTemplate, resolve::read_defaults, types::*};
 
 impl Default for Config {
     /// What holds without any file, variable or flag.
@@ -26,7 +26,7 @@ impl Config {
     pub(super) fn blank() -> Config {
         Config {
             data_dir: PathBuf::new(),
-            gateway: GatewayConfig { id: None },
+            gateway: GatewayConfig { id: None, labels: Labels::default() },
             store: StoreConfig {
                 max_bytes: DiskBudget::Auto,
                 segment_bytes: None,

@@ -6,7 +6,7 @@
 //! | `value`, `units`, `pattern` | one value: text to checked type, canonical spelling |
 //! | `layers`, `file` | files, variables and flags to a list of assignments with their origin |
 //! | `resolve`, `relations` | assignments to [`Config`]: unknown keys, ranges, contradictions between keys |
-//! | `types`, `link`, `downlink`, `blank` | the final types |
+//! | `types`, `link`, `downlink`, `labels`, `blank` | the final types |
 //! | `report` | what holds and where it came from; the reference |
 //! | `last_good` | the configuration to fall back to |
 //!
@@ -18,6 +18,7 @@ mod downlink;
 mod error;
 mod file;
 mod keys;
+mod labels;
 mod last_good;
 mod layers;
 mod link;
@@ -38,6 +39,7 @@ use std::path::{Path, PathBuf};
 
 pub use downlink::{DownlinkConfig, DownlinkFrom, DownlinkPartitioning, OutOfRange};
 pub use error::{ConfigError, ConfigErrors, Origin};
+pub use labels::Labels;
 pub use last_good::{last_good_path, load_last_good, save_last_good};
 pub use layers::{Flag, Layers, variable_name};
 pub use link::{LinkBudget, LinkConfig, Period, UtcOffset, WeekWindow};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::labels::{Labels, is_label_name};
+
 /// A glob over topic names: `*` stands for any run of characters, `?` for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicPattern(String);
@@ -67,9 +69,18 @@ impl fmt::Display for TopicPattern {
     }
 }
 
-/// How a local topic is called at the centre: text with the placeholders `{topic}` and `{gateway}`.
+/// How a local topic is called at the centre: text with the placeholders `{topic}`, `{gateway}` and `{label.NAME}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicTemplate(String);
+
+/// A piece of a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part<'a> {
+    Text(&'a str),
+    Topic,
+    Gateway,
+    Label(&'a str),
+}
 
 impl TopicTemplate {
     /// The same name at the centre.
@@ -78,38 +89,40 @@ impl TopicTemplate {
         TopicTemplate("{topic}".to_owned())
     }
 
+    /// Whether there are labels of these names is not known here.
+    ///
     /// # Errors
     /// An unknown placeholder, an unclosed brace, or a character that topic names can't have.
     pub fn parse(text: &str) -> Result<TopicTemplate, String> {
-        const ALLOWED: &str = "a topic template is a topic name in which {topic} and {gateway} are replaced";
-        let plain = text.replace("{topic}", "t").replace("{gateway}", "g");
-        if plain.is_empty() || !plain.chars().all(is_name_char) {
+        const ALLOWED: &str =
+            "a topic template is a topic name in which {topic}, {gateway} and {label.NAME} are replaced";
+        let fits = |part: Part<'_>| match part {
+            Part::Text(text) => text.chars().all(is_name_char),
+            Part::Label(name) => is_label_name(name),
+            Part::Topic | Part::Gateway => true,
+        };
+        if text.is_empty() || !parts(text).all(fits) {
             return Err(ALLOWED.to_owned());
         }
         Ok(TopicTemplate(text.to_owned()))
     }
 
-    /// The name at the centre. May be longer than a topic name can be: the centre's answer tells.
+    /// The name at the centre. May be longer than a topic name can be: the centre's answer tells. A label that there is none of
+    /// is empty text; a checked configuration has none such.
     #[must_use]
-    pub fn render(&self, topic: &str, gateway: &str) -> String {
-        // One pass, so that a gateway called "{topic}" (it can't be) would not be replaced again.
-        let mut out = String::with_capacity(self.0.len() + topic.len());
-        let mut rest = self.0.as_str();
-        while let Some(open) = rest.find('{') {
-            let (before, from_brace) = rest.split_at(open);
-            out.push_str(before);
-            if let Some(after) = from_brace.strip_prefix("{topic}") {
-                out.push_str(topic);
-                rest = after;
-            } else if let Some(after) = from_brace.strip_prefix("{gateway}") {
-                out.push_str(gateway);
-                rest = after;
-            } else {
-                break;
-            }
-        }
-        out.push_str(rest);
-        out
+    pub fn render(&self, topic: &str, gateway: &str, labels: &Labels) -> String {
+        let text = |part| match part {
+            Part::Text(text) => text,
+            Part::Topic => topic,
+            Part::Gateway => gateway,
+            Part::Label(name) => labels.get(name).unwrap_or_default(),
+        };
+        parts(&self.0).map(text).collect()
+    }
+
+    /// The labels that it asks for.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        parts(&self.0).filter_map(|part| if let Part::Label(name) = part { Some(name) } else { None })
     }
 
     /// Whether two local topics could end in one topic at the centre.
@@ -123,6 +136,35 @@ impl fmt::Display for TopicTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The pieces of a template. A brace that begins no placeholder is text.
+fn parts(template: &str) -> impl Iterator<Item = Part<'_>> {
+    let mut rest = template;
+    std::iter::from_fn(move || {
+        let (part, after) = match placeholder(rest) {
+            Some(found) => found,
+            None => {
+                let first = rest.chars().next()?;
+                let end = rest.get(first.len_utf8()..)?.find('{').map_or(rest.len(), |at| at + first.len_utf8());
+                let (text, after) = rest.split_at(end);
+                (Part::Text(text), after)
+            }
+        };
+        rest = after;
+        Some(part)
+    })
+}
+
+/// The placeholder that `text` begins with, and what follows it.
+fn placeholder(text: &str) -> Option<(Part<'_>, &str)> {
+    let (name, after) = text.strip_prefix('{')?.split_once('}')?;
+    let part = match name {
+        "topic" => Part::Topic,
+        "gateway" => Part::Gateway,
+        _ => Part::Label(name.strip_prefix("label.")?),
+    };
+    Some((part, after))
 }
 
 /// Whether a character may stand in a topic name (as in Kafka), a gateway's id or a client id.
@@ -158,11 +200,16 @@ mod tests {
 
     #[test]
     fn templates_render() {
-        let template = TopicTemplate::parse("edge.{gateway}.{topic}").unwrap();
-        assert_eq!(template.render("temp", "gw-1"), "edge.gw-1.temp");
-        assert!(!template.merges_topics());
-        assert!(TopicTemplate::parse("all").unwrap().merges_topics());
-        for bad in ["", "{tpoic}", "{topic", "a b"] {
+        let labels = Labels::of([("site", "berlin"), ("line-2", "b.7")]);
+        let render = |template: &str| TopicTemplate::parse(template).unwrap().render("temp", "gw-1", &labels);
+        assert_eq!(render("edge.{gateway}.{topic}"), "edge.gw-1.temp");
+        assert_eq!(render("{label.site}.{topic}-{label.line-2}"), "berlin.temp-b.7");
+        assert_eq!(render("{topic}{topic}"), "temptemp");
+        let template = TopicTemplate::parse("{label.site}.all.{label.x}").unwrap();
+        assert_eq!((template.labels().collect::<Vec<_>>(), template.merges_topics()), (vec!["site", "x"], true));
+        assert!(!TopicTemplate::same_name().merges_topics());
+        for bad in ["", "{tpoic}", "{topic", "a b", "}", "{label.}", "{label.a b}", "{label.{topic}}", "{{topic}}", "ä"]
+        {
             assert!(TopicTemplate::parse(bad).is_err(), "{bad}");
         }
     }

@@ -3,9 +3,11 @@
 use super::{
     downlink::DownlinkConfig,
     error::{ConfigError, Origin},
+    pattern::{TopicTemplate, is_name_char},
     resolve::Effective,
     types::{Config, DiskBudget, UplinkConfig},
     units::format_size,
+    value::quoted,
 };
 use crate::limits::{RESERVE_PERCENT_MAX, reserve_sum_max};
 
@@ -19,9 +21,14 @@ pub(super) fn check(config: &Config, effective: &[Effective]) -> Vec<ConfigError
     found.listeners(config);
     for (name, uplink) in &config.uplinks {
         found.uplink(name, uplink);
+        found.labels(config, &format!("uplink.{name}.topic"), &uplink.topic);
     }
     for (name, downlink) in &config.downlinks {
         found.downlink(config, name, downlink);
+        found.labels(config, &format!("downlink.{name}.topic"), &downlink.topic);
+        for topic in &downlink.topics {
+            found.labels(config, &format!("downlink.{name}.topics"), topic);
+        }
     }
     found.errors
 }
@@ -108,6 +115,24 @@ impl Relations<'_> {
         }
     }
 
+    /// The labels of a template exist, and their values can be in a topic's name.
+    fn labels(&mut self, config: &Config, key: &str, template: &TopicTemplate) {
+        for label in template.labels() {
+            let value = config.gateway.labels.get(label);
+            match value {
+                None => self.refuse(key, format!("there is no label {label}: set gateway.labels.{label}")),
+                Some(value) if !value.chars().all(is_name_char) => {
+                    let problem = format!(
+                        "gateway.labels.{label} is {}, but a topic's name has letters, digits, '.', '_' or '-' only",
+                        quoted(value)
+                    );
+                    self.refuse(key, problem);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
     fn downlink(&mut self, config: &Config, name: &str, downlink: &DownlinkConfig) {
         let key = |key: &str| format!("downlink.{name}.{key}");
         if config.uplinks.contains_key(name) {
@@ -120,7 +145,10 @@ impl Relations<'_> {
             self.refuse(&key("proxy_auth"), "needs a proxy to show it to");
         }
         if downlink.topics.iter().any(|topic| !topic.merges_topics()) {
-            self.refuse(&key("topics"), "these are names at the centre: only {gateway} is replaced in them");
+            self.refuse(
+                &key("topics"),
+                "these are names at the centre: only {gateway} and {label.NAME} are replaced in them",
+            );
         }
         if downlink.topics.len() > 1 && downlink.topic.merges_topics() {
             self.refuse(&key("topic"), "several topics would come into one: put {topic} into the name");

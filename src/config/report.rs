@@ -4,6 +4,7 @@ use super::{
     Loaded,
     downlink::DownlinkConfig,
     keys::{DOWNLINK, GLOBAL, Key, RESERVED, TOPIC, UPLINK},
+    labels,
     types::{Config, UplinkConfig},
     value::Raw,
 };
@@ -32,6 +33,10 @@ pub fn reference() -> String {
          # A change takes effect at the next start. `brooklet check` prints what holds and where it came from.\n",
     );
     scope(&mut out, "", GLOBAL, Config::blank());
+    out.push_str(&format!(
+        "\n# {}\n# Takes a table of texts, NAME = \"VALUE\".\n#gateway.labels = {{}}\n",
+        labels::DOC
+    ));
     out.push_str("\n# For all topics. For one topic, which then takes what it doesn't set from here: [topic.NAME]\n");
     scope(&mut out, "topic.", TOPIC, Config::blank().topics.defaults);
     out.push_str(

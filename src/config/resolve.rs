@@ -8,12 +8,13 @@ use super::{
     error::{ConfigError, Origin},
     file::Assignment,
     keys::{DOWNLINK, GLOBAL, Key, RESERVED, TOPIC, UPLINK},
+    labels,
     pattern::is_name_char,
     suggest::nearest,
     types::{Config, TopicSettings, UplinkConfig},
     value::{Raw, quoted},
 };
-use crate::limits::{TOPIC_NAME_BYTES_MAX, UPLINK_NAME_BYTES_MAX};
+use crate::limits::{LABEL_NAME_BYTES_MAX, TOPIC_NAME_BYTES_MAX, UPLINK_NAME_BYTES_MAX};
 
 /// What holds for one key, and why.
 #[derive(Clone, PartialEq)]
@@ -64,12 +65,16 @@ pub(super) fn resolve(assignments: &[Assignment]) -> Resolved {
     for assignment in assignments {
         sorted.sort(assignment);
     }
-    let Sorted { global, topic_defaults, topics, uplinks, downlinks, mut errors, .. } = sorted;
+    let Sorted { global, labels, topic_defaults, topics, uplinks, downlinks, mut errors, .. } = sorted;
     let mut config = Config::blank();
     let mut effective = Vec::new();
     let mut settle = Settle { effective: &mut effective, errors: &mut errors };
 
     settle.whole("", GLOBAL, &global, &mut config);
+    for (name, raw, origin) in labels {
+        let read = config.gateway.labels.read(name, raw);
+        settle.settled(format!("{LABELS}.{}", bare_or_quoted(name)), read, (raw, origin), (false, labels::DOC));
+    }
     settle.whole("topic.", TOPIC, &topic_defaults, &mut config.topics.defaults);
     for (name, found) in topics {
         let mut settings: TopicSettings = config.topics.defaults.clone();
@@ -89,6 +94,9 @@ pub(super) fn resolve(assignments: &[Assignment]) -> Resolved {
     Resolved { config, effective, errors }
 }
 
+/// The table of the gateway's labels.
+const LABELS: &str = "gateway.labels";
+
 /// A value whose key is known.
 struct Found<'a> {
     name: &'static str,
@@ -107,6 +115,8 @@ struct FoundLink<'a> {
 #[derive(Default)]
 struct Sorted<'a> {
     global: Vec<Found<'a>>,
+    /// Names are anybody's.
+    labels: Vec<(&'a str, &'a Raw, &'a Origin)>,
     topic_defaults: Vec<Found<'a>>,
     topics: BTreeMap<String, Vec<Found<'a>>>,
     uplinks: BTreeMap<String, FoundLink<'a>>,
@@ -131,6 +141,12 @@ impl<'a> Sorted<'a> {
                     raw,
                     origin,
                 }));
+            }
+            (["gateway", "labels", name], Some(raw)) => self.labels.push((name, raw, origin)),
+            (["gateway", "labels", rest @ ..], raw) => {
+                if raw.is_some() || !rest.is_empty() {
+                    self.refuse_labels(rest, &joined, origin);
+                }
             }
             (["topic", ..], Some(raw)) => self.sort_topic(joined.trim_start_matches("topic."), raw, origin),
             ([kind @ ("uplink" | "downlink"), name, rest @ ..], raw) => {
@@ -204,6 +220,15 @@ impl<'a> Sorted<'a> {
         self.errors.push(ConfigError::at(origin, joined, problem));
     }
 
+    fn refuse_labels(&mut self, below: &[&str], joined: &str, origin: &Origin) {
+        let problem = match below {
+            [] => format!("labels are a table: [{LABELS}] with NAME = \"VALUE\""),
+            [_] => "must be a text".to_owned(),
+            _ => format!("a label's name has 1 to {LABEL_NAME_BYTES_MAX} letters, digits, '_' or '-'"),
+        };
+        self.errors.push(ConfigError::at(origin, joined, problem));
+    }
+
     fn refuse_unknown(&mut self, joined: &str, origin: &Origin) {
         let problem = match suggestion(joined) {
             Some(meant) => format!("unknown key; did you mean {meant}?"),
@@ -254,16 +279,28 @@ impl Settle<'_> {
 
     fn read<T>(&mut self, prefix: &str, key: &'static Key<T>, raw: &Raw, origin: &Origin, into: &mut T) {
         let full = format!("{prefix}{}", key.name);
-        match key.kind.read(raw, into) {
+        let read = key.kind.read(raw, into);
+        self.settled(full, read, (raw, origin), (key.secret, key.doc));
+    }
+
+    /// What came of reading a value: its canonical spelling, or what is allowed.
+    fn settled(
+        &mut self,
+        full: String,
+        read: Result<String, String>,
+        (raw, origin): (&Raw, &Origin),
+        (secret, doc): (bool, &'static str),
+    ) {
+        match read {
             Ok(value) => {
-                let now = Effective { key: full, value, origin: origin.clone(), secret: key.secret, doc: key.doc };
+                let now = Effective { key: full, value, origin: origin.clone(), secret, doc };
                 match self.effective.iter_mut().find(|before| before.key == now.key) {
                     Some(before) => *before = now,
                     None => self.effective.push(now),
                 }
             }
             Err(problem) => {
-                let value = (!key.secret).then(|| shown(raw));
+                let value = (!secret).then(|| shown(raw));
                 self.errors.push(ConfigError { origin: Some(origin.clone()), key: Some(full), value, problem });
             }
         }

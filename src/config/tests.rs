@@ -170,7 +170,7 @@ fn an_uplink_has_defaults_and_follows_all_but_internal_topics() {
     let uplink = &config.uplinks["centre"];
     assert_eq!((uplink.batch_min_bytes, uplink.backoff_max), (16 << 10, Duration::from_secs(300)));
     assert_eq!(uplink.partitioning, Partitioning::ByGateway);
-    assert_eq!(uplink.topic.render("t", "g"), "t");
+    assert_eq!(uplink.topic.render("t", "g", &Labels::default()), "t");
     assert!(uplink.follows("temp") && !uplink.follows("debug-7") && !uplink.follows("__loss"));
     assert_eq!(uplink, &UplinkConfig { exclude: uplink.exclude.clone(), ..UplinkConfig::to(uplink.bootstrap.clone()) });
     let internal = load_text("[uplink.c]\nbootstrap = [\"k:1\"]\ntopics = [\"__loss\"]").unwrap().config;
@@ -293,7 +293,7 @@ fn a_downlink_has_defaults_and_says_what_it_needs() {
         ("downlink.d = 1", "downlinks are tables"),
         ("[downlink.\"a b\"]\nbootstrap = [\"k:1\"]\ntopics = [\"c\"]", "a downlink's name has 1 to 64"),
         ("[downlink.d]\nbootstrap = [\"k:1\"]\ntopic = [\"c\"]", "downlink.d.topic"),
-        ("[downlink.d]\nbootstrap = [\"k:1\"]\ntopics = [\"{topic}\"]", "only {gateway} is replaced"),
+        ("[downlink.d]\nbootstrap = [\"k:1\"]\ntopics = [\"{topic}\"]", "only {gateway} and {label.NAME} are replaced"),
         (
             "[downlink.d]\nbootstrap = [\"k:1\"]\ntopics = [\"a\", \"b\"]\ntopic = \"c\"",
             "several topics would come into one",

@@ -9,6 +9,7 @@ use crate::limits::is_internal_topic;
 
 use super::{
     downlink::DownlinkConfig,
+    labels::Labels,
     link::LinkConfig,
     pattern::{TopicPattern, TopicTemplate},
     value::words,
@@ -37,6 +38,8 @@ pub struct Config {
 pub struct GatewayConfig {
     /// Name of this gateway at the centre. `None`: generated once and kept in the data directory.
     pub id: Option<String>,
+    /// What it is known by besides.
+    pub labels: Labels,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -200,7 +200,7 @@ impl<T> Kind<T> {
             Kind::HostPortOr { word, .. } => format!("\"{word}\" or a host and a port, such as \"gateway.lan:9092\""),
             Kind::HostPorts(_) => "a list of hosts with port, such as [\"kafka-1:9092\", \"kafka-2:9092\"]".to_owned(),
             Kind::Patterns(_) => "a list of topic patterns, such as [\"sensor-*\", \"alarms\"]".to_owned(),
-            Kind::Template(_) => "a topic name in which {topic} and {gateway} are replaced".to_owned(),
+            Kind::Template(_) => "a topic name in which {topic}, {gateway} and {label.NAME} are replaced".to_owned(),
             Kind::Templates(_) => "a list of topic names, such as [\"commands\", \"config-{gateway}\"]".to_owned(),
             Kind::Special(special) => special.allowed.to_owned(),
             Kind::Windows { word, .. } => {

@@ -13,6 +13,7 @@ use super::status::{
 };
 use super::uplinks::Uplinks;
 use crate::broker::{Broker, Topic, TopicId};
+use crate::config::Labels;
 use crate::frame::UplinkAction;
 use crate::listen::mqtt::Mqtt;
 use crate::listen::native::Administration;
@@ -22,6 +23,7 @@ use crate::store::{DeletedTopic, FlashStatus, LossEntry, PartitionId, Removed, S
 /// The gateway as its administrators see it.
 pub(super) struct GatewayAdministration {
     id: String,
+    labels: Labels,
     broker: Broker,
     uplinks: Arc<Uplinks>,
     downlinks: Arc<Downlinks>,
@@ -40,13 +42,14 @@ pub(super) struct Listeners {
 
 impl GatewayAdministration {
     pub(super) fn new(
-        id: &str,
+        (id, labels): (&str, &Labels),
         broker: Broker,
         (uplinks, downlinks): (Arc<Uplinks>, Arc<Downlinks>),
         listeners: Listeners,
         mqtt: Mqtt,
     ) -> Self {
-        Self { id: id.to_owned(), broker, uplinks, downlinks, listeners, mqtt, started: Instant::now() }
+        let (id, labels) = (id.to_owned(), labels.clone());
+        Self { id, labels, broker, uplinks, downlinks, listeners, mqtt, started: Instant::now() }
     }
 }
 
@@ -60,6 +63,7 @@ impl Administration for GatewayAdministration {
         let losses = store.losses();
         let status = GatewayStatus {
             gateway: self.id.clone(),
+            labels: self.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
             time_ms: now.wall_ms,

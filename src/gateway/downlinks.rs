@@ -17,8 +17,10 @@ impl Downlinks {
     /// Starts those of `config`, for the gateway `id`.
     pub(super) fn start(executor: &Arc<Executor<'static>>, config: &Config, id: &str, broker: &Broker) -> Self {
         let enabled = config.downlinks.iter().filter(|(_, downlink)| downlink.enabled);
+        let labels = &config.gateway.labels;
         let start = |(name, config): (&String, &DownlinkConfig)| {
-            let options = DownlinkOptions { name: name.clone(), gateway: id.to_owned(), config: config.clone() };
+            let (name, gateway) = (name.clone(), id.to_owned());
+            let options = DownlinkOptions { name, gateway, labels: labels.clone(), config: config.clone() };
             Downlink::spawn(executor, broker.clone(), options)
         };
         Self(enabled.map(start).collect())

@@ -251,7 +251,7 @@ impl Parts<'_> {
         let mqtt_serving = Mqtt::new(broker.clone(), settings::mqtt(mqtt)?);
 
         let administration = Arc::new(administration::GatewayAdministration::new(
-            id,
+            (id, &config.gateway.labels),
             broker.clone(),
             (uplinks, downlinks),
             administration::Listeners { native: bound.native, kafka: bound.kafka, mqtt: bound.mqtt },

@@ -18,6 +18,8 @@ use crate::uplink::{DownlinkStatus, UplinkStatus};
 pub struct GatewayStatus {
     /// Its id.
     pub gateway: String,
+    /// What it is known by besides (`[gateway.labels]`).
+    pub labels: BTreeMap<String, String>,
     pub version: String,
     pub uptime_s: u64,
     pub time_ms: i64,
@@ -282,6 +284,7 @@ mod tests {
     fn a_status_is_read_as_it_was_written() {
         let status = GatewayStatus {
             gateway: "gw-\"1\"".to_owned(),
+            labels: BTreeMap::from([("site".to_owned(), "Halle \"2\"".to_owned())]),
             native: Some("127.0.0.1:1".to_owned()),
             topics: vec![TopicFigures {
                 name: "t".to_owned(),

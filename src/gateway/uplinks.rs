@@ -17,8 +17,10 @@ impl Uplinks {
     /// Starts those of `config`, for the gateway `id`.
     pub(super) fn start(executor: &Arc<Executor<'static>>, config: &Config, id: &str, broker: &Broker) -> Self {
         let enabled = config.uplinks.iter().filter(|(_, uplink)| uplink.enabled);
+        let labels = &config.gateway.labels;
         let start = |(name, config): (&String, &crate::config::UplinkConfig)| {
-            let options = UplinkOptions { name: name.clone(), gateway: id.to_owned(), config: config.clone() };
+            let (name, gateway) = (name.clone(), id.to_owned());
+            let options = UplinkOptions { name, gateway, labels: labels.clone(), config: config.clone() };
             Uplink::spawn(executor, broker.clone(), options)
         };
         Self(enabled.map(start).collect())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::batches::provenance::Provenance;
-use crate::config::{self, UplinkConfig};
+use crate::config::{self, Labels, UplinkConfig};
 use crate::record::Compression;
 
 /// Most bytes of batches that wait for the cluster's acknowledgement, whatever the backlog. One batch larger than that is
@@ -42,6 +42,8 @@ pub struct UplinkOptions {
     pub name: String,
     /// The gateway's id: names it upstream, and spreads gateways over partitions.
     pub gateway: String,
+    /// `[gateway.labels]`.
+    pub labels: Labels,
     /// `[uplink.NAME]`.
     pub config: UplinkConfig,
 }
@@ -54,7 +56,7 @@ impl UplinkOptions {
 
     /// What records are told to come from; the store's `incarnation` is part of it.
     pub(super) fn provenance(&self, incarnation: [u8; 16]) -> Provenance {
-        Provenance::new(self.config.provenance, &self.gateway, incarnation, std::iter::empty())
+        Provenance::new(self.config.provenance, &self.gateway, incarnation, &self.labels)
     }
 
     /// The codec of merged batches.

@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use brooklet::config::{DownlinkConfig, HostPort, TopicPattern, TopicTemplate};
+use brooklet::config::{DownlinkConfig, HostPort, Labels, TopicPattern, TopicTemplate};
 use brooklet::kafka::api::ApiKey;
 use brooklet::record::{BatchBuilder, BatchView, Compression, Producer, decompress, header, records};
 use brooklet::uplink::{
@@ -24,7 +24,7 @@ fn options(fake: &Fake, change: impl FnOnce(&mut DownlinkConfig)) -> DownlinkOpt
     config.backoff_min = Duration::from_millis(10);
     config.backoff_max = Duration::from_millis(100);
     change(&mut config);
-    DownlinkOptions { name: "centre-down".into(), gateway: "gw-1".into(), config }
+    DownlinkOptions { name: "centre-down".into(), gateway: "gw-1".into(), labels: Labels::default(), config }
 }
 
 fn downlink(edge: &Edge, fake: &Fake, change: impl FnOnce(&mut DownlinkConfig)) -> Downlink {

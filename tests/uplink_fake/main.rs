@@ -25,7 +25,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use brooklet::broker::{Acks, Broker, BrokerOptions, NewRecord, NewTopic, Topic};
-use brooklet::config::{Delivery, HostPort, Partitioning, TopicPattern, UplinkConfig};
+use brooklet::config::{Delivery, HostPort, Labels, Partitioning, TopicPattern, UplinkConfig};
 use brooklet::record::{BatchBuilder, Compression, NO_HEADERS};
 use brooklet::store::clock::{Clock, ManualClock, RealClock, WALL_FLOOR_MS, WallTrust};
 use brooklet::store::disk::RealDisk;
@@ -132,7 +132,7 @@ fn options(fake: &Fake, change: impl FnOnce(&mut UplinkConfig)) -> UplinkOptions
     config.backoff_min = Duration::from_millis(20);
     config.backoff_max = Duration::from_millis(200);
     change(&mut config);
-    UplinkOptions { name: "centre".into(), gateway: "gw-1".into(), config }
+    UplinkOptions { name: "centre".into(), gateway: "gw-1".into(), labels: Labels::default(), config }
 }
 
 fn wait_until(uplink: &Uplink, what: impl Fn(&UplinkStatus) -> bool) -> UplinkStatus {

@@ -27,13 +27,13 @@ pub(in crate::config) static DOWNLINK: &[Key<DownlinkConfig>] = &[
     required(
         "topics",
         Kind::Templates(|d, v| d.topics = v),
-        "Topics at the centre that are brought, by name; {gateway} is replaced.",
+        "Topics at the centre that are brought, by name; {gateway} and {label.NAME} are replaced.",
     ),
     key(
         "topic",
         "{topic}",
         Kind::Template(|d, v| d.topic = v),
-        "Name of the local topic; {topic} (the name at the centre) and {gateway} are replaced.",
+        "Name of the local topic; {topic} (the name at the centre), {gateway} and {label.NAME} are replaced.",
     ),
     key(
         "partitioning",

@@ -36,7 +36,7 @@ pub(in crate::config) static UPLINK: &[Key<UplinkConfig>] = &[
         "topic",
         "{topic}",
         Kind::Template(|u, v| u.topic = v),
-        "Name at the centre; {topic} and {gateway} are replaced.",
+        "Name at the centre; {topic}, {gateway} and {label.NAME} (gateway.labels) are replaced.",
     ),
     key(
         "partitioning",

@@ -10,7 +10,7 @@
 
 use std::fmt::Write;
 
-use crate::config::ProvenanceMode;
+use crate::config::{Labels, ProvenanceMode};
 use crate::record::RecordRef;
 use crate::record::provenance::{DEVICE, GATEWAY, LABEL_PREFIX, ORIGIN};
 use crate::store::PartitionId;
@@ -41,18 +41,14 @@ pub(in crate::uplink) enum Source {
 }
 
 impl Provenance {
-    pub(in crate::uplink) fn new(
-        mode: ProvenanceMode,
-        gateway: &str,
-        incarnation: [u8; 16],
-        labels: impl Iterator<Item = (String, String)>,
-    ) -> Self {
+    pub(in crate::uplink) fn new(mode: ProvenanceMode, gateway: &str, incarnation: [u8; 16], labels: &Labels) -> Self {
         let hexadecimal = incarnation.iter().fold(String::new(), |mut text, byte| {
             // Writing into a text has nothing that can fail.
             let _ = write!(text, "{byte:02x}");
             text
         });
-        let labels = labels.map(|(name, value)| ([LABEL_PREFIX, name.as_bytes()].concat(), value));
+        let header = |(name, value): (&str, &str)| ([LABEL_PREFIX, name.as_bytes()].concat(), value.to_owned());
+        let labels = labels.iter().map(header);
         Self { mode, gateway: gateway.to_owned(), incarnation: hexadecimal, labels: labels.collect() }
     }
 
@@ -99,7 +95,7 @@ pub(in crate::uplink) mod tests {
     use crate::record::{BatchBuilder, BatchView, Compression, VerifyLimits, decompress, records};
 
     pub(in crate::uplink) fn provenance(mode: ProvenanceMode) -> Provenance {
-        Provenance::new(mode, "gw", [0xab; 16], [("site".to_owned(), "berlin".to_owned())].into_iter())
+        Provenance::new(mode, "gw", [0xab; 16], &Labels::of([("site", "berlin")]))
     }
 
     fn headers_of(mode: ProvenanceMode, source: Source, key: Option<&[u8]>, own: &[Header<'_>]) -> Vec<String> {

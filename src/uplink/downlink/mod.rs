@@ -37,7 +37,7 @@ pub use status::{DownlinkCounts, DownlinkPartition, DownlinkState, DownlinkStatu
 use super::link::dial::Calling;
 use super::status::Control;
 use crate::broker::{Broker, validate_name};
-use crate::config::DownlinkConfig;
+use crate::config::{DownlinkConfig, Labels};
 use crate::limits::is_internal_topic;
 use status::Report;
 
@@ -48,6 +48,8 @@ pub struct DownlinkOptions {
     pub name: String,
     /// The gateway's id.
     pub gateway: String,
+    /// `[gateway.labels]`.
+    pub labels: Labels,
     /// `[downlink.NAME]`.
     pub config: DownlinkConfig,
 }
@@ -56,7 +58,7 @@ impl DownlinkOptions {
     /// The topics upstream.
     fn topics(&self) -> Vec<Arc<str>> {
         let mut topics: Vec<Arc<str>> =
-            self.config.topics.iter().map(|name| Arc::from(name.render("", &self.gateway))).collect();
+            self.config.topics.iter().map(|name| Arc::from(name.render("", &self.gateway, &self.labels))).collect();
         topics.sort();
         topics.dedup();
         topics
@@ -67,7 +69,7 @@ impl DownlinkOptions {
     /// # Errors
     /// A text that says why the template gives no usable name, and what to do.
     fn local_name(&self, topic: &str) -> Result<String, String> {
-        let name = self.config.topic.render(topic, &self.gateway);
+        let name = self.config.topic.render(topic, &self.gateway, &self.labels);
         let refused = |why: &str| format!("downlink.{}.topic gives no usable name for {topic}: {why}", self.name);
         validate_name(&name).map_err(|why| refused(&why))?;
         if is_internal_topic(&name) {
