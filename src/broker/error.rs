@@ -78,6 +78,31 @@ impl From<CommitError> for TopicError {
     }
 }
 
+/// A record that is larger than the topic upstream takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TooLargeUpstream {
+    /// Its size alone in a batch, as the uplink would send it.
+    pub bytes: usize,
+    /// The largest batch that the topic upstream takes.
+    pub max: usize,
+    pub uplink: String,
+    /// The topic upstream.
+    pub upstream: String,
+    /// Its place in its batch, from 0.
+    pub record: Option<u32>,
+}
+
+impl fmt::Display for TooLargeUpstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, max, uplink, upstream, .. } = self;
+        write!(
+            f,
+            "{bytes} bytes are more than uplink {uplink} can forward: topic {upstream} there has max.message.bytes of {max}; raise \
+             that, or set uplink.{uplink}.refuse_too_large = false, by which such records are kept in brooklet.dead-letter"
+        )
+    }
+}
+
 /// Why records were not taken.
 #[derive(Clone, Debug)]
 pub enum ProduceError {
@@ -92,6 +117,8 @@ pub enum ProduceError {
         /// Largest size the topic takes, bytes.
         max: usize,
     },
+    /// An uplink that follows the topic could not forward it.
+    TooLargeUpstream(Box<TooLargeUpstream>),
     /// A record's timestamp is further from the gateway's clock than the topic allows.
     Timestamp {
         /// The record's, ms since 1970.
@@ -133,6 +160,7 @@ impl fmt::Display for ProduceError {
             Self::TooLarge { bytes, max } => {
                 write!(f, "{bytes} bytes are more than the topic's max.message.bytes of {max}")
             }
+            Self::TooLargeUpstream(told) => told.fmt(f),
             Self::Timestamp { timestamp_ms, now_ms, key, .. } => write!(
                 f,
                 "timestamp {timestamp_ms} is further from the gateway's clock, {now_ms}, than the topic's {key} allows"

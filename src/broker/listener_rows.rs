@@ -37,14 +37,14 @@ impl Broker {
     /// also the back-pressure; the ticket has the outcome.
     ///
     /// # Errors
-    /// [`ProduceError::TooLarge`] or the store's. Later ones come by the ticket.
+    /// [`ProduceError::TooLarge`], `TooLargeUpstream` or the store's. Later ones come by the ticket.
     pub async fn publish_noted(
         &self,
         topic: &Topic,
         mut noted: NotedRecord,
         acks: Acks,
     ) -> Result<Ticket<Noted>, ProduceError> {
-        topic.check_size(&noted.record)?;
+        self.check_size(topic, &noted.record)?;
         if topic.config.timestamp_type == TimestampType::LogAppendTime {
             noted.record.timestamp_ms = None;
         }

@@ -11,6 +11,7 @@ mod call;
 mod catalog;
 pub mod dead_letter;
 mod devices;
+mod door;
 mod error;
 mod fetch;
 mod followers;
@@ -45,7 +46,8 @@ pub use admin::NewTopic;
 pub use alter::SettingsChange;
 pub use catalog::{Defaults, stored_topics};
 pub use devices::DeviceSession;
-pub use error::{CommitError, FetchError, IntakeError, OffsetError, ProduceError, TopicError};
+pub use door::{OnRefused, UpstreamLimit};
+pub use error::{CommitError, FetchError, IntakeError, OffsetError, ProduceError, TooLargeUpstream, TopicError};
 pub use fetch::Seen;
 pub use followers::Follows;
 pub use intake::{Intake, UpstreamPosition, UpstreamTopic};
@@ -120,6 +122,7 @@ struct Shared {
     catalog: catalog::Catalog,
     sessions: devices::Sessions,
     followers: followers::Followers,
+    door: door::Door,
     producer_ids: producer_ids::ProducerIds,
     groups: Arc<groups::Groups>,
     waiters: Arc<waiters::Waiters>,
@@ -144,6 +147,7 @@ impl Broker {
             options,
             sessions: devices::Sessions::default(),
             followers: followers::Followers::default(),
+            door: door::Door::default(),
             producer_ids: producer_ids::ProducerIds::default(),
             waiters: Arc::default(),
             topics_changed: Event::new(),

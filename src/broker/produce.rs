@@ -42,7 +42,7 @@ impl Broker {
     /// appends, which is also the back-pressure; the ticket has the outcome.
     ///
     /// # Errors
-    /// [`ProduceError::UnknownPartition`], `TooLarge`, `Corrupt`, `Timestamp`, or the store's. Later ones come by the ticket.
+    /// [`ProduceError::UnknownPartition`], `TooLarge`, `TooLargeUpstream`, `Corrupt`, `Timestamp`, or the store's. Later ones come by the ticket.
     pub async fn produce(
         &self,
         topic: &Topic,
@@ -52,8 +52,9 @@ impl Broker {
     ) -> Result<Ticket<Appended>, ProduceError> {
         let partition = topic.partition(index).ok_or(ProduceError::UnknownPartition)?;
         let refused = |_: &ProduceError| METRICS.batches_refused.add(1);
-        let batch = self.check_batch(topic, batch.into()).inspect_err(refused)?;
+        let (batch, largest_record) = self.check_batch(topic, batch.into()).inspect_err(refused)?;
         let batch = self.recompress(topic, batch).await.inspect_err(refused)?;
+        self.shared.check_at_door(topic, &batch, largest_record).await.inspect_err(refused)?;
         let (answer, ticket) = Answer::new(acks);
         let stamp = topic.config.timestamp_type == TimestampType::LogAppendTime;
         self.shared
@@ -63,8 +64,8 @@ impl Broker {
         Ok(ticket)
     }
 
-    /// Every check that would otherwise fail only at the centre, weeks later.
-    fn check_batch(&self, topic: &Topic, mut batch: SharedBytes) -> Result<SharedBytes, ProduceError> {
+    /// Every check that would otherwise fail only at the centre, weeks later. With the batch comes the size of its largest record.
+    fn check_batch(&self, topic: &Topic, mut batch: SharedBytes) -> Result<(SharedBytes, u64), ProduceError> {
         let max = topic.config.max_message_bytes;
         if batch.len() > max {
             return Err(ProduceError::TooLarge { bytes: batch.len(), max });
@@ -101,7 +102,7 @@ impl Broker {
             header::set_max_timestamp(&mut corrected, facts.max_timestamp);
             batch = corrected.into();
         }
-        Ok(batch)
+        Ok((batch, facts.largest_record))
     }
 
     /// Puts a checked batch into the codec that its topic is kept in, if that is another. One batch at a time, and where

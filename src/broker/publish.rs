@@ -55,7 +55,7 @@ impl Topic {
     ///
     /// # Errors
     /// [`ProduceError::TooLarge`].
-    pub fn check_size(&self, record: &NewRecord) -> Result<(), ProduceError> {
+    pub(super) fn check_size(&self, record: &NewRecord) -> Result<(), ProduceError> {
         let (bytes, max) = (record.bytes() + HEADER_BYTES, self.config.max_message_bytes);
         if bytes > max { Err(ProduceError::TooLarge { bytes, max }) } else { Ok(()) }
     }
@@ -66,7 +66,7 @@ impl Broker {
     /// order of appends, which is also the back-pressure; the ticket has the outcome, for all or none of them.
     ///
     /// # Errors
-    /// [`ProduceError::SessionFenced`], `TooLarge`, or the store's. Later ones come by the ticket.
+    /// [`ProduceError::SessionFenced`], `TooLarge`, `TooLargeUpstream`, or the store's. Later ones come by the ticket.
     pub async fn publish(
         &self,
         session: &DeviceSession,
@@ -78,7 +78,7 @@ impl Broker {
         if session.is_fenced() {
             return Err(ProduceError::SessionFenced);
         }
-        records.iter().try_for_each(|record| topic.check_size(record))?;
+        records.iter().try_for_each(|record| self.check_size(topic, record))?;
         let device_header = self.shared.options.device_header && !topic.is_internal();
         let place = |record| place(session, topic, device_header, record);
         let records: Vec<_> = records.into_iter().map(place).collect();

@@ -58,6 +58,8 @@ pub struct BatchFacts {
     pub decompressed_bytes: u64,
     /// Whether a record without key is among them: a compacted topic can't take it.
     pub has_null_key: bool,
+    /// Bytes of the largest record, uncompressed.
+    pub largest_record: u64,
 }
 
 /// Checks everything about a batch that a producer sends: size, CRC, then every record: count, offset deltas of exactly 0 to
@@ -82,7 +84,7 @@ pub fn verify(view: &BatchView<'_>, limits: &VerifyLimits) -> Result<BatchFacts,
         return Err(BatchError::Malformed("its last offset delta isn't its record count less one"));
     }
     let (mut min, mut max) = (i64::MAX, i64::MIN);
-    let mut has_null_key = false;
+    let (mut has_null_key, mut largest_record) = (false, 0);
     let decompressed_bytes = walk(view, limits, &mut |index, record| {
         if i64::from(record.offset_delta) != i64::from(index) {
             return Err(BatchError::Malformed("its offset deltas aren't 0, 1, 2 and so on"));
@@ -92,12 +94,14 @@ pub fn verify(view: &BatchView<'_>, limits: &VerifyLimits) -> Result<BatchFacts,
         min = min.min(timestamp);
         max = max.max(timestamp);
         has_null_key |= record.has_null_key;
+        largest_record = largest_record.max(record.bytes);
         Ok(ControlFlow::Continue(()))
     })?;
     if attributes.timestamp_type() == TimestampType::LogAppendTime {
         (min, max) = (view.max_timestamp(), view.max_timestamp());
     }
-    Ok(BatchFacts { record_count: count, min_timestamp: min, max_timestamp: max, decompressed_bytes, has_null_key })
+    let (record_count, min_timestamp, max_timestamp) = (count, min, max);
+    Ok(BatchFacts { record_count, min_timestamp, max_timestamp, decompressed_bytes, has_null_key, largest_record })
 }
 
 /// The first record whose timestamp `matches`: its offset and timestamp (ms since 1970). For lookups by time in a verified

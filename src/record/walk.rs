@@ -16,6 +16,8 @@ pub(super) struct WalkedRecord {
     pub(super) timestamp_delta: i64,
     pub(super) offset_delta: i32,
     pub(super) has_null_key: bool,
+    /// As it lies in the batch, without the length before it.
+    pub(super) bytes: u64,
 }
 
 impl WalkedRecord {
@@ -91,7 +93,7 @@ impl<R: BufRead> Stream<R> {
         if self.position != end {
             return Err(BatchError::Malformed("a record is longer than its fields"));
         }
-        Ok(WalkedRecord { timestamp_delta, offset_delta, has_null_key })
+        Ok(WalkedRecord { timestamp_delta, offset_delta, has_null_key, bytes: length })
     }
 
     /// A varint length and as many bytes, all before `end`; whether it isn't null.

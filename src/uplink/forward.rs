@@ -45,6 +45,7 @@ impl Forwarder {
             return self.end_open().await;
         }
         self.refresh().await?;
+        self.renew_door().await;
         self.resume_due().await?;
         // A changed count waits until its topic is empty, and everything new waits for that.
         let settled = !self.settle_counts();

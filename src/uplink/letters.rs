@@ -56,15 +56,23 @@ impl Forwarder {
         if old.is_empty() {
             return false;
         }
+        self.ask_limits(&old).await
+    }
+
+    /// Asks what topics take. Whether any takes something else now.
+    pub(super) async fn ask_limits(&mut self, topics: &[Arc<str>]) -> bool {
         // What was told before is the best that is known if the cluster can't be asked.
-        let Ok(limits) = self.cluster.limits(&old).await else { return false };
+        let Ok(limits) = self.cluster.limits(topics).await else { return false };
         let mut changed = false;
-        for (name, limits) in old.iter().zip(limits) {
+        for (name, limits) in topics.iter().zip(limits) {
             if let Some(upstream) = self.upstreams.get_mut(name) {
                 changed |= upstream.limits != limits;
                 upstream.limits = limits;
                 upstream.limits_at = Instant::now();
             }
+        }
+        if changed {
+            self.tell_door(false);
         }
         changed
     }

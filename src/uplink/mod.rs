@@ -11,6 +11,7 @@
 //! | `gentle/` | what of the link may be used, and when (pure) |
 //! | `link/` | the Kafka client |
 //! | `letters` | records that upstream refuses for what they are |
+//! | `door` | what topics upstream take, so that the broker refuses what is larger |
 //! | `task`, `parts`, `upkeep`, `forward`, `dispatch`, `pacing` | the loop that joins them |
 //! | `status`, `backlog`, `check`, `rights` | for people |
 //!
@@ -25,6 +26,7 @@ mod backoff;
 mod batches;
 mod check;
 mod dispatch;
+mod door;
 mod downlink;
 mod exactly;
 mod forward;

@@ -26,6 +26,10 @@ pub(super) enum Event {
     Saved { unsaved: Unsaved, result: Result<(), CommitError> },
     /// What is used of the budget was saved, or not.
     BudgetSaved(Result<(), CommitError>),
+    /// What topics upstream take was saved, or not.
+    LimitsSaved(Result<(), CommitError>),
+    /// A record for this local topic was refused, as too large for upstream.
+    Refused(String),
 }
 
 /// A topic upstream, as it is used.

@@ -14,6 +14,7 @@ use smol::Executor;
 
 use super::backoff::{Backoff, Bounds, Outage, TELL_EVERY};
 use super::batches::provenance::Provenance;
+use super::door::Door;
 use super::exactly::Exactly;
 use super::gentle::Open;
 use super::letters::LettersTold;
@@ -77,6 +78,7 @@ pub(super) struct Forwarder {
     pub(super) save_not_before: Option<Instant>,
     pub(super) letters_told: LettersTold,
     pub(super) pacing: Pacing,
+    pub(super) door: Door,
 }
 
 /// What ended a wait.
@@ -107,6 +109,7 @@ impl Forwarder {
         let meter = Arc::<Meter>::default();
         let dialer = Dialer::new(&executor, &options, &meter);
         let pacing = Pacing::new(&broker, &options, meter);
+        let door = Door::restore(&broker, &options.name);
         let cluster = Cluster::new(dialer, options.config.bootstrap.clone());
         let provenance = Arc::new(options.provenance(broker.store().incarnation()));
         // Bounded by what is under way: a handful of requests, dials and one save.
@@ -148,6 +151,7 @@ impl Forwarder {
             save_not_before: None,
             letters_told: LettersTold::default(),
             pacing,
+            door,
         }
     }
 
@@ -258,6 +262,7 @@ impl Forwarder {
             }
         }
         self.mirror.retain(|partition| followed.contains(&partition));
+        self.tell_door(self.watch.is_none());
         self.watch = Some(self.broker.watch(followed));
         self.committed = None;
         self.reading.at_end = false;
@@ -294,6 +299,8 @@ impl Forwarder {
             Event::Answered { node, version, sent, answer } => self.answered(node, version, &sent, answer),
             Event::Dialled { node, link } => self.dialled(node, link),
             Event::BudgetSaved(result) => self.budget_saved(result),
+            Event::LimitsSaved(result) => self.door_saved(result),
+            Event::Refused(topic) => self.refused(&topic),
             Event::Heard { course, heard } => self.heard(course, heard),
             Event::Recorded { course, unsaved, result } => self.recorded(course, unsaved, result),
             Event::Saved { unsaved, result } => {
@@ -378,7 +385,7 @@ impl Forwarder {
         }
         let linger = self.reading.not_before.filter(|_| !self.reading.at_end);
         let nodes = self.nodes.values().filter_map(|node| node.not_before);
-        let times = [linger, self.producers.next_retry(), self.mirror.next_due()];
+        let times = [linger, self.producers.next_retry(), self.mirror.next_due(), self.door.next_time()];
         let exactly = self.exactly.iter().flat_map(Exactly::next_time);
         let to_come = times.into_iter().flatten().chain(nodes).chain(exactly).filter(|at| *at > round);
         // Asking for metadata moves its own date, so that one may lie in the past.

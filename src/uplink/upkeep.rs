@@ -109,6 +109,7 @@ impl Forwarder {
                 self.upstreams.insert(Arc::clone(name), upstream);
             }
         }
+        self.tell_door(false);
         Ok(())
     }
 

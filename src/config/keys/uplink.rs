@@ -208,6 +208,12 @@ pub(in crate::config) static UPLINK: &[Key<UplinkConfig>] = &[
         "Exactly once: transactions are begun no more often than this, unless there is a lot to forward.",
     ),
     key(
+        "refuse_too_large",
+        "true",
+        Kind::Boolean(|u, v| u.refuse_too_large = v),
+        "Whether records larger than the topic at the centre takes are refused at once; else they become dead letters.",
+    ),
+    key(
         "client_id",
         "auto",
         Kind::NameOr { word: "auto", max: CLIENT_ID_BYTES_MAX, set: |u, v| u.client_id = v },

@@ -10,7 +10,7 @@ use crate::store::{DraftError, StoreError};
 pub(super) fn of_produce(error: &ProduceError) -> ErrorCode {
     match error {
         ProduceError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
-        ProduceError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        ProduceError::TooLarge { .. } | ProduceError::TooLargeUpstream(_) => ErrorCode::MessageTooLarge,
         ProduceError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
         ProduceError::Corrupt(error) => of_batch(error),
         ProduceError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,

@@ -50,6 +50,7 @@ impl Refusal {
         let (code, text) = (of_produce(&error), error.to_string());
         match error {
             ProduceError::Timestamp { records, .. } => Self { code, text, records },
+            ProduceError::TooLargeUpstream(told) => Self { code, text, records: told.record.into_iter().collect() },
             _ => Self::new(code, text),
         }
     }

@@ -36,7 +36,7 @@ impl NotTaken {
 impl From<ProduceError> for NotTaken {
     fn from(error: ProduceError) -> Self {
         let reason = match &error {
-            ProduceError::TooLarge { .. } => ReasonCode::PACKET_TOO_LARGE,
+            ProduceError::TooLarge { .. } | ProduceError::TooLargeUpstream(_) => ReasonCode::PACKET_TOO_LARGE,
             ProduceError::Store(error) => of_commit(error),
             _ => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
         };

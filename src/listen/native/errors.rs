@@ -8,7 +8,7 @@ use crate::store::{DraftError, StoreError};
 pub(super) fn of_produce(error: &ProduceError) -> ErrorCode {
     match error {
         ProduceError::UnknownPartition => ErrorCode::UnknownPartition,
-        ProduceError::TooLarge { .. } => ErrorCode::RecordTooLarge,
+        ProduceError::TooLarge { .. } | ProduceError::TooLargeUpstream(_) => ErrorCode::RecordTooLarge,
         ProduceError::Timestamp { .. } => ErrorCode::InvalidArgument,
         ProduceError::SessionFenced => ErrorCode::Fenced,
         ProduceError::SequenceGap { .. } => ErrorCode::SequenceGap,

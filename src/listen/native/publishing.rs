@@ -170,7 +170,8 @@ impl<'a> Publisher<'a> {
         for record in publish.records.iter(base) {
             let record = owned(&record);
             let time = record.timestamp_ms.unwrap_or(-1);
-            let checked = topic.check_size(&record).and_then(|()| topic.check_times(time, time, now));
+            let checked =
+                self.context.broker.check_size(topic, &record).and_then(|()| topic.check_times(time, time, now));
             if let Err(error) = checked {
                 let before = run.len() as u64;
                 self.queue(session, topic, next, std::mem::take(&mut run), publish).await?;

@@ -11,8 +11,9 @@
 use std::fmt::Write;
 
 use crate::config::{Labels, ProvenanceMode};
+use crate::limits::CLIENT_ID_BYTES_MAX;
 use crate::record::RecordRef;
-use crate::record::provenance::{DEVICE, GATEWAY, LABEL_PREFIX, ORIGIN};
+use crate::record::provenance::{DEVICE, GATEWAY, LABEL_PREFIX, ORIGIN, TIME};
 use crate::store::PartitionId;
 
 /// A header of a record.
@@ -50,6 +51,24 @@ impl Provenance {
         let header = |(name, value): (&str, &str)| ([LABEL_PREFIX, name.as_bytes()].concat(), value.to_owned());
         let labels = labels.iter().map(header);
         Self { mode, gateway: gateway.to_owned(), incarnation: hexadecimal, labels: labels.collect() }
+    }
+
+    /// Bytes that a record grows by, at most: a native one, and a Kafka client's in a batch that would go alone.
+    pub(in crate::uplink) fn around(&self) -> [usize; 2] {
+        // Two lengths, and partition and offset as they are written.
+        const AROUND_HEADER: usize = 10;
+        const PLACE: usize = 32;
+        let header = |name: &[u8], value: usize| AROUND_HEADER + name.len() + value;
+        let labels = self.labels.iter().map(|(name, value)| header(name, value.len()));
+        let all = header(GATEWAY, self.gateway.len())
+            + header(ORIGIN, self.incarnation.len() + PLACE)
+            + labels.sum::<usize>();
+        let estimated = header(TIME, AROUND_HEADER);
+        match self.mode {
+            ProvenanceMode::Never => [estimated, 0],
+            ProvenanceMode::Built => [all + header(DEVICE, CLIENT_ID_BYTES_MAX) + estimated, 0],
+            ProvenanceMode::Always => [all + header(DEVICE, CLIENT_ID_BYTES_MAX) + estimated, all],
+        }
     }
 
     /// Whether a batch can't stay as it is, because its records are to get headers.
