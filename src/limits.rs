@@ -102,3 +102,5 @@ const _: () = assert!(KAFKA_ELEMENTS_MAX >= 8 * PARTITIONS_MAX);
 pub const MQTT_TOPIC_BYTES_MAX: usize = 1_000;
 /// Longest client id of an MQTT client, bytes.
 pub const MQTT_CLIENT_ID_BYTES_MAX: usize = 256;
+/// Messages of a shared subscription that are with its members or came back from them: they are listed in its row.
+pub const MQTT_SHARE_OPEN_MAX: usize = 1_024;

@@ -19,6 +19,23 @@ use crate::store::{Committed, Draft, DraftError, Operation, PartitionId, Refused
 /// A row to put, or (`None`) to delete.
 pub type RowChange = (Vec<u8>, Option<Vec<u8>>);
 
+/// A change of a row that is left undone if the row that is there says so: what it has is newer. Decided on the writer, where rows are
+/// in the order in which they become durable.
+pub struct GuardedChange {
+    pub row: RowChange,
+    /// Whether a value that is there is to stay.
+    pub unless: Option<Stays>,
+}
+
+/// Looks at the value of a row.
+pub type Stays = Box<dyn Fn(&[u8]) -> bool + Send>;
+
+impl From<RowChange> for GuardedChange {
+    fn from(row: RowChange) -> Self {
+        Self { row, unless: None }
+    }
+}
+
 /// A record together with what a listener notes about it.
 #[derive(Clone, Debug, Default)]
 pub struct NotedRecord {
@@ -63,7 +80,20 @@ impl Broker {
     /// # Errors
     /// Why it was not committed; then nothing of it was.
     pub async fn change_rows(&self, rows: Vec<RowChange>, within: Duration) -> Result<(), CommitError> {
-        let apply = move |draft: &mut Draft<'_>| change(draft, &rows);
+        self.change_rows_guarded(rows.into_iter().map(Into::into).collect(), within).await
+    }
+
+    /// As [`Broker::change_rows`], with a say for the rows that are there.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn change_rows_guarded(&self, changes: Vec<GuardedChange>, within: Duration) -> Result<(), CommitError> {
+        let apply = move |draft: &mut Draft<'_>| {
+            changes.iter().try_for_each(|GuardedChange { row, unless }| {
+                let stays = unless.as_ref().is_some_and(|stays| draft.get(Space::Mqtt, &row.0).is_some_and(stays));
+                if stays { Ok(()) } else { change(draft, std::slice::from_ref(row)) }
+            })
+        };
         if within.is_zero() {
             call(&self.shared.store, apply, |()| {}).await
         } else {

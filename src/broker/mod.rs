@@ -51,7 +51,7 @@ pub use error::{CommitError, FetchError, IntakeError, OffsetError, ProduceError,
 pub use fetch::Seen;
 pub use followers::Follows;
 pub use intake::{Intake, UpstreamPosition, UpstreamTopic};
-pub use listener_rows::{Noted, NotedRecord, RowChange};
+pub use listener_rows::{GuardedChange, Noted, NotedRecord, RowChange, Stays};
 pub use offsets::CommittedOffset;
 pub use partitioner::{murmur2, partition_for_key};
 pub use produce::{Acks, Appended};

@@ -84,10 +84,10 @@ fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
         human_count(figure("connections_refused"))
     ));
     let mqtt = &status.mqtt_clients;
-    if mqtt.waiting + mqtt.retained > 0 {
+    if mqtt.waiting + mqtt.retained + mqtt.shares > 0 {
         let (sessions, retained) = (counted(mqtt.waiting, "session"), counted(mqtt.retained, "retained message"));
-        let bytes = human_bytes(mqtt.retained_bytes);
-        out.push_str(&format!("MQTT         {sessions} waiting for their clients, {retained} ({bytes})\n"));
+        let (shares, bytes) = (counted(mqtt.shares, "shared subscription"), human_bytes(mqtt.retained_bytes));
+        out.push_str(&format!("MQTT         {sessions} waiting for their clients, {shares}, {retained} ({bytes})\n"));
     }
     let rest = others(&status.metrics);
     if !rest.is_empty() {

@@ -54,6 +54,8 @@ pub struct MqttFigures {
     pub connected: u64,
     /// Sessions that wait for their client.
     pub waiting: u64,
+    /// Shared subscriptions.
+    pub shares: u64,
     pub retained: u64,
     pub retained_bytes: u64,
 }
@@ -63,6 +65,7 @@ impl From<MqttCounts> for MqttFigures {
         Self {
             connected: counts.connected as u64,
             waiting: counts.waiting as u64,
+            shares: counts.shares as u64,
             retained: counts.retained as u64,
             retained_bytes: counts.retained_bytes as u64,
         }

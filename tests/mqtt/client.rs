@@ -107,6 +107,19 @@ pub(crate) struct Got {
     pub(crate) id: Option<PacketId>,
 }
 
+impl Got {
+    fn of(publish: &Publish<'_>) -> Self {
+        Self {
+            topic: publish.topic.to_owned(),
+            payload: String::from_utf8(publish.payload.to_vec()).unwrap(),
+            qos: publish.qos,
+            retain: publish.retain,
+            dup: publish.dup,
+            id: publish.packet_id,
+        }
+    }
+}
+
 pub(crate) struct Client {
     stream: TcpStream,
     protocol: Protocol,
@@ -172,13 +185,17 @@ impl Client {
         self.subscribe_to(&[one], Properties::default())
     }
 
-    pub(crate) fn subscribe_to(&mut self, filters: &[Subscription<'_>], properties: Properties<'_>) -> Vec<u8> {
+    pub(crate) fn send_subscribe(&mut self, filters: &[Subscription<'_>], properties: Properties<'_>) {
         let mut bytes = Vec::new();
         for one in filters {
             put_subscription(&mut bytes, one).unwrap();
         }
         let packet_id = PacketId::new(9).unwrap();
         self.send(&Packet::Subscribe(Subscribe { packet_id, properties, filters: Subscriptions::of(&bytes) }));
+    }
+
+    pub(crate) fn subscribe_to(&mut self, filters: &[Subscription<'_>], properties: Properties<'_>) -> Vec<u8> {
+        self.send_subscribe(filters, properties);
         self.next(|packet| match packet {
             Packet::SubAck(ack) => ack.reasons.to_vec(),
             other => panic!("{other:?} in place of SUBACK"),
@@ -207,16 +224,25 @@ impl Client {
     /// The next message; it isn't acknowledged.
     pub(crate) fn message(&mut self) -> Got {
         self.next(|packet| match packet {
-            Packet::Publish(publish) => Got {
-                topic: publish.topic.to_owned(),
-                payload: String::from_utf8(publish.payload.to_vec()).unwrap(),
-                qos: publish.qos,
-                retain: publish.retain,
-                dup: publish.dup,
-                id: publish.packet_id,
-            },
+            Packet::Publish(publish) => Got::of(&publish),
             other => panic!("{other:?} in place of a message"),
         })
+    }
+
+    /// What comes within a while; it isn't acknowledged.
+    pub(crate) fn messages_until_quiet(&mut self) -> Vec<Got> {
+        std::thread::sleep(Duration::from_millis(100));
+        self.send(&Packet::PingReq);
+        let mut all = Vec::new();
+        let mut is_quiet = false;
+        while !is_quiet {
+            self.next(|packet| match packet {
+                Packet::Publish(publish) => all.push(Got::of(&publish)),
+                Packet::PingResp => is_quiet = true,
+                other => panic!("{other:?} in place of a message"),
+            });
+        }
+        all
     }
 
     /// The next message, acknowledged to the end.

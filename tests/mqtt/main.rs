@@ -5,6 +5,7 @@
 
 mod client;
 mod hostile;
+mod shared;
 
 use brooklet::broker::Acks;
 use brooklet::config::MqttRule;

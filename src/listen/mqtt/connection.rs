@@ -13,17 +13,20 @@ use event_listener::Event;
 use futures_lite::{FutureExt, future};
 use smol::Executor;
 
-use super::Context;
 use super::answering::answer;
 use super::delivery;
+use super::given::GivenQueue;
 use super::greeting::{self, Greeted, Terms};
 use super::hub::{Leaving, Place, session_row};
 use super::inbound::Inbound;
+use super::outbound::Origin;
 use super::publishing::Will;
 use super::reading::{End, PacketReader};
 use super::session::Session;
+use super::shares::Shared;
 use super::taking::read;
-use crate::broker::CommitError;
+use super::{Context, sharing};
+use crate::broker::{CommitError, GuardedChange};
 use crate::listen::stream::{Stream, write};
 use crate::metrics::METRICS;
 use crate::mqtt::{ConnAck, Packet, PropertiesBuilder, Property, Protocol, Reason, ReasonCode};
@@ -41,6 +44,10 @@ pub(super) struct Sides {
     pub(super) terms: Terms,
     session: Mutex<Session>,
     inbound: Mutex<Inbound>,
+    /// What it takes part in. Locked after the session.
+    shares: Mutex<Vec<Arc<Shared>>>,
+    /// What shares have given to it. Locked after the session.
+    given: Mutex<GivenQueue>,
     /// The session has changed: there may be more to deliver.
     pub(super) changed: Event,
     /// One at a time stores the session, so that none is overwritten by an older one.
@@ -104,10 +111,13 @@ async fn serve(
         terms,
         session: Mutex::new(session),
         inbound: Mutex::new(inbound),
+        shares: Mutex::default(),
+        given: Mutex::default(),
         changed: Event::new(),
         storing: smol::lock::Mutex::new(()),
         outbox,
     });
+    sharing::enter(&sides);
     let end = serve_session(&sides, &place, &mut reader, shutdown, broken).await;
     sides.say_goodbye(&end).await;
     leave(&sides, place, &end, will).await;
@@ -246,23 +256,52 @@ impl Sides {
         Ok(true)
     }
 
-    /// Stores the session, if it is one to be kept; it may wait up to `within` for another commit to ride with.
-    pub(super) async fn store(&self, within: Duration) -> Result<(), CommitError> {
+    pub(super) fn shares(&self) -> MutexGuard<'_, Vec<Arc<Shared>>> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn given(&self) -> MutexGuard<'_, GivenQueue> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores the session, if it is one to be kept, and the shares that it takes part in, or (`left`) did until now; it may wait up
+    /// to `within` for another commit to ride with.
+    pub(super) async fn store(&self, within: Duration, left: &[Arc<Shared>]) -> Result<(), CommitError> {
         let _one_at_a_time = self.storing.lock().await;
-        let value = {
+        let rows = {
             let mut session = self.session();
-            if !session.is_kept() {
-                return Ok(());
+            let mut rows: Vec<GuardedChange> =
+                self.shares().iter().chain(left).filter_map(|share| share.row()).collect();
+            if session.is_kept() {
+                session.is_dirty = false;
+                rows.push((session_row(&self.terms.client), Some(session.to_stored().encode())).into());
             }
-            session.is_dirty = false;
-            session.to_stored().encode()
+            rows
         };
-        let stored =
-            self.context.broker.change_rows(vec![(session_row(&self.terms.client), Some(value))], within).await;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let stored = self.context.broker.change_rows_guarded(rows, within).await;
         if stored.is_err() {
             self.session().is_dirty = true;
+            self.shares().iter().for_each(|share| share.with(|share| share.is_dirty = true));
         }
         stored
+    }
+
+    /// A message is done; if a share gave it, that is done with it too. To be called under the lock of the session.
+    pub(super) fn settled(&self, origin: &Origin) {
+        if let Origin::Shared { share, partition, offset } = origin
+            && let Some(share) = self.context.shares.get(share)
+        {
+            share.with(|share| share.settle((*partition, *offset)));
+        }
+    }
+
+    /// Whether shares may give it something.
+    pub(super) fn has_room_for_given(&self) -> bool {
+        let has_room = self.session().outbound.has_room();
+        has_room && self.given().has_room()
     }
 
     /// Tells the client why the connection ends, where its version has words for that.
@@ -290,13 +329,15 @@ impl Sides {
 /// Leaves the session as it is to be found, and the will where it is due.
 async fn leave(sides: &Sides, place: Place, end: &End, will: Option<(u32, Will)>) {
     let expiry_s = sides.session().expiry_s;
+    let back = sharing::leave(sides);
     if expiry_s == 0 {
         super::hub::forget(&sides.context, &sides.terms.client).await;
     } else if sides.session().is_dirty
-        && let Err(error) = sides.store(Duration::ZERO).await
+        && let Err(error) = sides.store(Duration::ZERO, &[]).await
     {
         log::warn!("mqtt: the session of {:?} could not be stored: {error}", sides.terms.client);
     }
+    back.hand_on(sides);
     // A gateway that stops is not a device that is lost.
     let lost = !matches!(end, End::Disconnected { with_will: false } | End::Shutdown);
     place.leave(Leaving { expiry_s, will: will.filter(|_| lost) });

@@ -4,7 +4,7 @@
 //! messages slowly reads the log slowly.
 //!
 //! Invariants: of a session that is kept, a message of QoS 2 goes out once its packet id is stored, and PUBREL once PUBREC is; what a message
-//! takes in memory is bounded by [`CHUNK_BYTES`] (or one batch) a client.
+//! takes in memory is bounded by [`log::CHUNK_BYTES`] (or one batch) a client.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,26 +15,22 @@ use futures_lite::FutureExt;
 
 use super::connection::{Gone, Sides};
 use super::filter::Filter;
+use super::given::Given;
+use super::log::{self, PAUSE};
 use super::message::Message;
 use super::outbound::{Flight, Origin, Stage};
 use super::session::Match;
-use crate::broker::{FetchError, Registration, Topic};
-use crate::limits;
+use crate::broker::{Registration, Topic};
 use crate::metrics::METRICS;
 use crate::mqtt::{Ack, Packet, PacketId, Publish, Qos};
-use crate::record::{BatchError, BatchView, VerifyLimits, decompress, records};
 use crate::store::PartitionId;
 
-/// Bytes of batches that are read at a time; one batch comes even if it is larger.
-const CHUNK_BYTES: usize = 16 * 1024;
 /// Bytes of packets that are handed to the writer at a time, about.
 const FRAME_BYTES: usize = 16 * 1024;
 /// How often a session that has changed is stored for the sake of its positions, and how long that may wait for another commit: not
 /// long, because whoever else stores the session meanwhile waits for it. A crash delivers messages of QoS 1 again that were acknowledged since.
 const STORE_EVERY: Duration = Duration::from_secs(5);
 const STORE_WITHIN: Duration = Duration::from_millis(500);
-/// Pause after the store did not take a session.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where to read, and for which reader.
 #[derive(Clone)]
@@ -54,10 +50,10 @@ struct Chunk {
 }
 
 /// A message that goes out.
-struct Outgoing {
-    id: Option<PacketId>,
-    matched: Match,
-    message: Message,
+pub(super) struct Outgoing {
+    pub(super) id: Option<PacketId>,
+    pub(super) matched: Match,
+    pub(super) message: Message,
 }
 
 /// What came of an attempt to send.
@@ -111,8 +107,11 @@ impl Delivery<'_> {
             self.release().await?;
             self.plan();
             let advanced = self.watch.as_ref().map(Registration::listen);
-            let step = match self.send_owed().await? {
-                Step::Idle => self.send_next().await?,
+            let step = match self.send_given().await? {
+                Step::Idle => match self.send_owed().await? {
+                    Step::Idle => self.send_next().await?,
+                    other => other,
+                },
                 other => other,
             };
             self.blocked = step == Step::Blocked;
@@ -156,7 +155,7 @@ impl Delivery<'_> {
         self.revision = Some(session.revision);
         self.sources.clear();
         let replays: Vec<String> = session.replays.keys().cloned().collect();
-        for topic in broker.topics().iter().filter(|topic| !topic.is_internal()) {
+        for topic in log::topics(&self.sides.context) {
             let plain = session.patterns().any(|pattern| rules.may_hold(pattern, &topic.name));
             let of_replay = |filter: &&String| {
                 let filter = Filter::parse(filter);
@@ -165,16 +164,15 @@ impl Delivery<'_> {
             let readers = plain.then_some(None).into_iter().chain(replays.iter().filter(of_replay).map(Some));
             for replay in readers {
                 for partition in &topic.partitions {
-                    let start = broker.head(*partition).map_or(0, |head| head.log_start);
                     let positions = match replay {
                         None => Some(&mut session.positions),
                         Some(filter) => session.replays.get_mut(filter),
                     };
                     if let Some(positions) = positions {
-                        positions.entry(partition.0).or_insert(start);
+                        positions.entry(partition.0).or_insert_with(|| log::start(&self.sides.context, *partition));
                     }
                     let replay = replay.map(|filter| Arc::from(filter.as_str()));
-                    self.sources.push(Source { replay, partition: *partition, topic: Arc::clone(topic) });
+                    self.sources.push(Source { replay, partition: *partition, topic: Arc::clone(&topic) });
                 }
             }
         }
@@ -207,46 +205,19 @@ impl Delivery<'_> {
 
     /// Reads what is next for a reader; `None` if there is nothing.
     async fn read(&self, source: &Source) -> Option<Chunk> {
-        let broker = &self.sides.context.broker;
         let offset = self.position(source)?;
-        let head = broker.head(source.partition).ok()?;
-        let from = offset.max(head.log_start);
-        if from > offset {
-            METRICS.mqtt_evicted.add(from.abs_diff(offset));
-            log::warn!(
-                "mqtt: {}: {} records of {} were evicted before they could be delivered",
-                self.sides.terms.client,
-                from - offset,
-                source.topic.name
-            );
-            self.sides.session().advance(source.replay.as_deref(), source.partition.0, from);
-        }
-        if from >= head.readable_end() {
-            return None;
-        }
-        let _permit = self.sides.context.deliveries.take(CHUNK_BYTES).await;
-        let read = match broker.fetch(source.partition, from, CHUNK_BYTES).await {
-            Ok(read) => read,
-            // Evicted in between: the next look sees it.
-            Err(FetchError::OutOfRange { .. }) => return None,
-            Err(error) => {
-                log::error!("mqtt: {} can't be read: {error}", source.topic.name);
-                smol::Timer::after(PAUSE).await;
-                return None;
-            }
-        };
+        let (replay, partition) = (source.replay.as_deref(), source.partition);
+        let evicted = |from| self.sides.session().advance(replay, partition.0, from);
+        let topic = (&*source.topic, partition);
+        let read = log::read(&self.sides.context, &self.sides.terms.client, topic, offset, evicted).await?;
         let mut messages = VecDeque::new();
         let session = self.sides.session();
-        let taken = each_message(&read.bytes, &source.topic.name, |offset, message| {
-            let at = (source.partition.0, offset);
-            if offset >= from && session.matches(source.replay.as_deref(), at, &message).is_some() {
+        read.each(&source.topic.name, |offset, message| {
+            if session.matches(replay, (partition.0, offset), &message).is_some() {
                 messages.push_back((offset, message));
             }
         });
-        if let Err(error) = taken {
-            log::error!("mqtt: a stored batch of {} can't be read: {error}; run brooklet fsck", source.topic.name);
-        }
-        Some(Chunk { source: source.clone(), messages, next: read.next_offset })
+        Some(Chunk { source: source.clone(), messages, next: read.next })
     }
 
     /// Sends a chunk, as far as the client takes it.
@@ -325,7 +296,11 @@ impl Delivery<'_> {
         let sent = self.sides.send(&Packet::Publish(publish)).await?;
         if !sent && let Some(id) = packet_id {
             // Larger than the client takes: it is as if it had acknowledged it (MQTT 5.0, section 3.1.2.11.4).
-            self.sides.session().outbound.forget(id);
+            let mut session = self.sides.session();
+            if let Some(flight) = session.outbound.forget(id) {
+                session.is_dirty = true;
+                self.sides.settled(&flight.origin);
+            }
         }
         Ok(())
     }
@@ -343,6 +318,31 @@ impl Delivery<'_> {
             properties.push(TopicAlias(next));
         }
         topic
+    }
+
+    /// What shares have given to this session.
+    async fn send_given(&mut self) -> Result<Step, Gone> {
+        let given = self.sides.given().take();
+        if given.is_empty() {
+            return Ok(Step::Idle);
+        }
+        let exactly_once = || given.iter().filter(|given| given.outgoing.matched.qos == Qos::ExactlyOnce);
+        // It is this session's alone, whatever happens. Of one that ends with its connection nobody has it after a crash: better that
+        // than somebody else's having it again.
+        let settle = || exactly_once().for_each(|Given { share, at, .. }| share.with(|share| share.settle(*at)));
+        if exactly_once().next().is_some() {
+            let is_kept = self.sides.session().is_kept();
+            if !is_kept {
+                settle();
+            }
+            self.store().await;
+            settle();
+        }
+        for Given { share, outgoing: Outgoing { id, matched, message }, .. } in given {
+            self.send(id, &matched, &message, false).await?;
+            share.changed.notify(usize::MAX);
+        }
+        Ok(Step::Sent)
     }
 
     /// Retained messages that came with subscriptions.
@@ -411,6 +411,7 @@ impl Delivery<'_> {
                     let session = self.sides.session();
                     session.matches(None, (*partition, *offset), &message).unwrap_or_default()
                 }
+                Origin::Shared { share, .. } => self.sides.session().matches_share(share, &message).unwrap_or_default(),
                 Origin::Retained { .. } => Match { retain: true, ..Match::default() },
             };
             matched.qos = Qos::of_bits(flight.qos).unwrap_or_default();
@@ -421,29 +422,19 @@ impl Delivery<'_> {
 
     /// The message again; `None` if it is gone.
     async fn find(&self, origin: &Origin) -> Option<Message> {
-        let broker = &self.sides.context.broker;
+        let context = &self.sides.context;
         match origin {
-            Origin::Retained { topic } => self.sides.context.retained.get(broker, topic),
-            Origin::Record { partition, offset } => {
-                let partition = PartitionId(*partition);
-                let (topic, _) = broker.topic_of(partition)?;
-                let read = broker.fetch(partition, *offset, 1).await.ok()?;
-                let mut found = None;
-                let wanted = |at, message| {
-                    if at == *offset {
-                        found = Some(message);
-                    }
-                };
-                each_message(&read.bytes, &topic.name, wanted).ok()?;
-                found
+            Origin::Retained { topic } => context.retained.get(&context.broker, topic),
+            Origin::Record { partition, offset } | Origin::Shared { partition, offset, .. } => {
+                log::find(context, PartitionId(*partition), *offset).await
             }
         }
     }
 
     /// Stores the session, however long it takes: what follows must not go out before.
     async fn store(&mut self) {
-        while let Err(error) = self.sides.store(Duration::ZERO).await {
-            log::warn!("mqtt: the session of {:?} could not be stored: {error}", self.sides.terms.client);
+        while let Err(error) = self.sides.store(Duration::ZERO, &[]).await {
+            ::log::warn!("mqtt: the session of {:?} could not be stored: {error}", self.sides.terms.client);
             smol::Timer::after(PAUSE).await;
         }
         self.stored_at = Instant::now();
@@ -458,35 +449,9 @@ impl Delivery<'_> {
             let sides = Arc::clone(self.sides);
             let storing = async move {
                 // It is tried again: the session stays dirty.
-                let _ = sides.store(STORE_WITHIN).await;
+                let _ = sides.store(STORE_WITHIN, &[]).await;
             };
             self.sides.executor.spawn(storing).detach();
         }
     }
 }
-
-/// Hands each record of `batches` on, as the message it is.
-fn each_message(batches: &[u8], kafka_topic: &str, mut take: impl FnMut(i64, Message)) -> Result<(), BatchError> {
-    let mut rest = batches;
-    while !rest.is_empty() {
-        let (batch, behind) = BatchView::parse(rest)?;
-        rest = behind;
-        if batch.attributes().is_control() {
-            continue;
-        }
-        let payload = decompress(&batch, &LIMITS)?;
-        for record in records(&batch, &payload) {
-            let record = record?;
-            take(record.offset, Message::of_record(&record, kafka_topic));
-        }
-    }
-    Ok(())
-}
-
-/// What was stored has been verified; these bounds are for what a disk may have done to it.
-const LIMITS: VerifyLimits = VerifyLimits {
-    batch_bytes_max: limits::BATCH_BYTES_MAX,
-    decompressed_bytes_max: limits::BATCH_DECOMPRESSED_BYTES_MAX,
-    ratio_max: limits::DECOMPRESSION_RATIO_MAX,
-    control_allowed: true,
-};

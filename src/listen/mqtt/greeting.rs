@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::Context;
 use super::hub::{self, Hub, Place};
 use super::inbound::Inbound;
+use super::log;
 use super::message::Message;
 use super::publishing::Will;
 use super::session::Session;
-use super::subscribing;
 use crate::limits::{MQTT_CLIENT_ID_BYTES_MAX, MQTT_TOPIC_BYTES_MAX};
 use crate::mqtt::{ConnAck, Connect, PropertiesBuilder, Property, Protocol, Publish, ReasonCode};
 
@@ -83,7 +83,7 @@ pub(super) async fn greet(context: &Arc<Context>, connect: &Connect<'_>) -> Resu
     }
     let open_max = receive_maximum(connect).min(context.options.in_flight_max);
     let mut session = Session::new(&client, expiry_s, open_max, stored);
-    session.resume(|pattern| subscribing::ends(context, pattern));
+    session.resume(|pattern| log::ends(context, pattern));
     // A session is there from now on: what is stored for it later is of use only if the client hears of it again.
     if session.is_kept() && !session_present {
         let row = (hub::session_row(&client), Some(session.to_stored().encode()));
@@ -96,7 +96,6 @@ pub(super) async fn greet(context: &Arc<Context>, connect: &Connect<'_>) -> Resu
     told.push(Property::ReceiveMaximum(granted));
     told.push(Property::TopicAliasMaximum(ALIASES_MAX));
     told.push(Property::MaximumPacketSize(u32::try_from(context.options.packet_bytes_max).unwrap_or(u32::MAX)));
-    told.push(Property::SharedAvailable(false));
     Ok(Greeted {
         terms: terms(connect, &client),
         inbound: Inbound::new(granted, ids),

@@ -12,7 +12,7 @@ use event_listener::Event;
 
 use super::session::Stored;
 use super::{Context, publishing};
-use crate::broker::{Broker, RowChange};
+use crate::broker::{Broker, GuardedChange, RowChange};
 use crate::metrics::METRICS;
 use crate::mqtt::PacketId;
 use crate::shutdown::Shutdown;
@@ -67,15 +67,12 @@ pub(super) struct Leaving {
 
 impl Hub {
     /// What the store has; the time of each session begins anew.
-    pub(super) fn load(broker: &Broker) -> Self {
+    pub(super) fn load(sessions: &[(String, Stored)]) -> Self {
         let now = Instant::now();
-        let client = |(key, value): (Vec<u8>, Vec<u8>)| {
-            let id = String::from_utf8(key.get(1..)?.to_vec()).ok()?;
-            let stored = Stored::decode(&value)?;
-            Some((id, Client { expires: expiry(now, stored.expiry_s), is_stored: true, ..Client::default() }))
+        let client = |(id, stored): &(String, Stored)| {
+            (id.clone(), Client { expires: expiry(now, stored.expiry_s), is_stored: true, ..Client::default() })
         };
-        let clients = broker.rows(&[SESSION_ROW]).into_iter().filter_map(client).collect();
-        Self { clients: Mutex::new(clients) }
+        Self { clients: Mutex::new(sessions.iter().map(client).collect()) }
     }
 
     /// Takes the place of a client id, ending whoever has it. `None` if there are too many sessions.
@@ -188,16 +185,26 @@ fn expiry(now: Instant, expiry_s: u32) -> Option<Instant> {
     (expiry_s < u32::MAX).then(|| now + Duration::from_secs(u64::from(expiry_s)))
 }
 
+/// All sessions that are stored, by client id.
+pub(super) fn stored_sessions(broker: &Broker) -> Vec<(String, Stored)> {
+    let session = |(key, value): (Vec<u8>, Vec<u8>)| {
+        Some((String::from_utf8(key.get(1..)?.to_vec()).ok()?, Stored::decode(&value)?))
+    };
+    broker.rows(&[SESSION_ROW]).into_iter().filter_map(session).collect()
+}
+
 /// Deletes all that is stored of a client.
 pub(super) async fn forget(context: &Context, client: &str) {
     let ids = packet_ids(context, client);
     let mut rows: Vec<RowChange> = ids.into_iter().map(|id| (packet_row(client, id), None)).collect();
     let session = session_row(client);
     rows.extend(context.broker.row(&session).map(|_| (session, None)));
+    let mut rows: Vec<GuardedChange> = rows.into_iter().map(Into::into).collect();
+    rows.extend(context.shares.leave_all(client).iter().filter_map(|share| share.row()));
     if rows.is_empty() {
         return;
     }
-    if let Err(error) = context.broker.change_rows(rows, Duration::ZERO).await {
+    if let Err(error) = context.broker.change_rows_guarded(rows, Duration::ZERO).await {
         log::warn!("mqtt: the session of {client:?} could not be deleted: {error}");
     }
 }

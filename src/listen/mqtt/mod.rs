@@ -9,8 +9,10 @@
 //! | [`publishing`] | messages into the broker |
 //! | [`subscribing`] | subscriptions made and ended |
 //! | [`delivery`] | messages out of the log, to one client |
+//! | [`shares`], [`sharing`], [`given`] | subscriptions that several clients share: who takes part, and handing out |
+//! | [`log`] | messages read from the log |
 //! | [`hub`] | all clients together: one connection each, sessions that wait, wills |
-//! | [`session`], [`inbound`], [`outbound`], [`filter`], [`mapping`] | what decides; pure |
+//! | [`session`], [`inbound`], [`outbound`], [`share`], [`filter`], [`mapping`] | what decides; pure |
 //! | [`message`], [`retained`] | messages as records; the last one of a topic |
 //!
 //! Invariants: PUBACK and PUBREC come after the commit; a subscription is a reader of the log and costs positions, not copies; what one
@@ -20,9 +22,11 @@ mod answering;
 mod connection;
 mod delivery;
 mod filter;
+mod given;
 mod greeting;
 mod hub;
 mod inbound;
+mod log;
 pub mod mapping;
 mod message;
 mod outbound;
@@ -30,6 +34,9 @@ mod publishing;
 mod reading;
 mod retained;
 mod session;
+mod share;
+mod shares;
+mod sharing;
 mod subscribing;
 mod taking;
 
@@ -44,6 +51,7 @@ use crate::broker::Broker;
 use hub::Hub;
 use mapping::Rules;
 use retained::Retained;
+use shares::Shares;
 
 /// Settings of the listener.
 #[derive(Clone, Debug)]
@@ -76,6 +84,7 @@ struct Context {
     options: MqttOptions,
     hub: Hub,
     retained: Retained,
+    shares: Shares,
     /// Memory of large packets on their way in.
     packets: ByteBudget,
     /// Memory of messages on their way out.
@@ -94,6 +103,8 @@ pub struct MqttCounts {
     pub connected: usize,
     /// Sessions that wait for their client.
     pub waiting: usize,
+    /// Shared subscriptions.
+    pub shares: usize,
     pub retained: usize,
     pub retained_bytes: usize,
 }
@@ -102,8 +113,10 @@ impl Mqtt {
     /// A listener that serves `broker`.
     pub fn new(broker: Broker, options: MqttOptions) -> Self {
         let retained = Retained::load(&broker, options.retained_max, options.retained_bytes_max);
+        let sessions = hub::stored_sessions(&broker);
         let context = Context {
-            hub: Hub::load(&broker),
+            hub: Hub::load(&sessions),
+            shares: Shares::load(&broker, &sessions),
             retained,
             packets: ByteBudget::new(options.in_flight_bytes_max),
             deliveries: ByteBudget::new(options.in_flight_bytes_max),
@@ -116,7 +129,10 @@ impl Mqtt {
     /// Serves clients until shutdown.
     pub async fn serve_tcp(&self, listener: TcpListener, acceptor: Acceptor) {
         let (executor, shutdown) = (Arc::clone(&acceptor.executor), acceptor.shutdown.clone());
-        let keeping = shutdown.unless(Hub::keep(&self.context));
+        let keeping = shutdown.unless(async {
+            self.context.shares.sweep(&self.context.broker).await;
+            Hub::keep(&self.context).await;
+        });
         let serving = acceptor.run(listener, |stream, peer| {
             let (context, executor) = (Arc::clone(&self.context), Arc::clone(&executor));
             connection::run(context, executor, shutdown.clone(), stream, peer.to_string())
@@ -128,6 +144,6 @@ impl Mqtt {
     pub fn counts(&self) -> MqttCounts {
         let (connected, waiting) = self.context.hub.counts();
         let (retained, retained_bytes) = self.context.retained.counts();
-        MqttCounts { connected, waiting, retained, retained_bytes }
+        MqttCounts { connected, waiting, shares: self.context.shares.count(), retained, retained_bytes }
     }
 }

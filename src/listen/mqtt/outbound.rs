@@ -20,6 +20,8 @@ pub(super) enum Origin {
     Record { partition: u32, offset: i64 },
     /// The retained message of this topic.
     Retained { topic: String },
+    /// A record that a share has given to this session.
+    Shared { share: String, partition: u32, offset: i64 },
 }
 
 /// A message on its way.
@@ -28,6 +30,13 @@ pub(super) struct Flight {
     pub(super) origin: Origin,
     pub(super) qos: u8,
     pub(super) stage: Stage,
+}
+
+impl Flight {
+    /// Whether it goes to another member of its share when its client is gone.
+    pub(super) fn comes_back(&self) -> bool {
+        self.qos == Qos::AtLeastOnce as u8 && matches!(self.origin, Origin::Shared { .. })
+    }
 }
 
 /// What is awaited.
@@ -129,20 +138,17 @@ impl Outbound {
     }
 
     fn done_if(&mut self, id: PacketId, expected: impl Fn(&Flight) -> bool) -> Acked {
-        let number = self.numbers.get(&id).copied();
-        let Some(number) = number.filter(|number| self.open.get(number).is_some_and(|(_, flight)| expected(flight)))
-        else {
+        let flight = self.numbers.get(&id).and_then(|number| self.open.get(number)).map(|(_, flight)| flight);
+        if !flight.is_some_and(expected) {
             return Acked::Unknown;
-        };
-        self.numbers.remove(&id);
-        self.open.remove(&number).map_or(Acked::Unknown, |(_, flight)| Acked::Done(flight.origin))
+        }
+        self.forget(id).map_or(Acked::Unknown, |flight| Acked::Done(flight.origin))
     }
 
     /// Gives a message up: it can't be had any more.
-    pub(super) fn forget(&mut self, id: PacketId) {
-        if let Some(number) = self.numbers.remove(&id) {
-            self.open.remove(&number);
-        }
+    pub(super) fn forget(&mut self, id: PacketId) -> Option<Flight> {
+        let number = self.numbers.remove(&id)?;
+        self.open.remove(&number).map(|(_, flight)| flight)
     }
 
     /// All that is open, in the order it was sent first.

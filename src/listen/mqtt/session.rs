@@ -79,6 +79,20 @@ pub(super) struct Match {
     pub(super) ids: Vec<u32>,
 }
 
+impl Match {
+    /// A subscription has this message as well.
+    fn take(&mut self, subscription: &Subscription, message: &Message) {
+        let qos = Qos::of_bits(subscription.qos).unwrap_or_default();
+        self.qos = self.qos.max(qos.min(message.qos()));
+        self.retain |= subscription.retain_as_published && message.retain;
+        self.ids.extend(subscription.id);
+    }
+}
+
+fn stored((id, flight): &(PacketId, Flight)) -> (u16, Flight) {
+    (id.get(), flight.clone())
+}
+
 /// A session whose client is connected.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -130,7 +144,8 @@ impl Session {
             subscriptions: self.subscriptions.clone(),
             positions: self.positions.clone(),
             replays: self.replays.clone(),
-            flights: self.outbound.flights().map(|(id, flight)| (id.get(), flight.clone())).collect(),
+            // What a share has given with QoS 1 it gives to another when this session is not connected.
+            flights: self.outbound.flights().filter(|(_, flight)| !flight.comes_back()).map(stored).collect(),
             owed: self.owed.clone(),
         }
     }
@@ -153,16 +168,9 @@ impl Session {
             }
         }
         let old = self.subscriptions.get(asked.filter);
-        let subscription = Subscription {
-            qos: asked.qos as u8,
-            no_local: asked.no_local,
-            retain_as_published: asked.retain_as_published,
-            id,
-            // What a subscription that is replaced has not had yet is still for it.
-            from: old.map_or(from, |old| old.from.clone()),
-        };
-        self.changed();
-        self.subscriptions.insert(asked.filter.to_owned(), subscription).is_none()
+        // What a subscription that is replaced has not had yet is still for it.
+        let from = old.map_or(from, |old| old.from.clone());
+        self.put(asked, id, from)
     }
 
     fn changed(&mut self) {
@@ -173,13 +181,22 @@ impl Session {
     /// Makes or replaces a replay, which begins at these positions. Whether it is new.
     pub(super) fn replay(&mut self, asked: &Asked<'_>, id: Option<u32>, begins: Positions) -> bool {
         self.replays.insert(asked.filter.to_owned(), begins);
+        self.put(asked, id, Positions::new())
+    }
+
+    /// Makes or replaces a part in a share, which has its position itself. Whether it is new.
+    pub(super) fn share(&mut self, asked: &Asked<'_>, id: Option<u32>) -> bool {
+        self.put(asked, id, Positions::new())
+    }
+
+    fn put(&mut self, asked: &Asked<'_>, id: Option<u32>, from: Positions) -> bool {
         self.changed();
         let subscription = Subscription {
             qos: asked.qos as u8,
             no_local: asked.no_local,
             retain_as_published: asked.retain_as_published,
             id,
-            from: Positions::new(),
+            from,
         };
         self.subscriptions.insert(asked.filter.to_owned(), subscription).is_none()
     }
@@ -205,6 +222,28 @@ impl Session {
         }
     }
 
+    /// The shares that it takes part in, by their whole filters.
+    pub(super) fn shares(&self) -> impl Iterator<Item = &str> {
+        self.subscriptions
+            .keys()
+            .map(String::as_str)
+            .filter(|filter| matches!(Filter::parse(filter), Ok(Filter::Shared { .. })))
+    }
+
+    /// How a message of a share is delivered; `None` if this session takes no part in it.
+    pub(super) fn matches_share(&self, filter: &str, message: &Message) -> Option<Match> {
+        let mut matched = Match::default();
+        matched.take(self.subscriptions.get(filter)?, message);
+        Some(matched)
+    }
+
+    /// Takes out what shares have given to it with QoS 1, for others to get.
+    pub(super) fn give_back(&mut self) -> Vec<Flight> {
+        let ids: Vec<PacketId> =
+            self.outbound.flights().filter(|(_, flight)| flight.comes_back()).map(|(id, _)| *id).collect();
+        ids.into_iter().filter_map(|id| self.outbound.forget(id)).collect()
+    }
+
     /// Patterns of the plain filters.
     pub(super) fn patterns(&self) -> impl Iterator<Item = &str> {
         self.subscriptions.keys().filter_map(|filter| match Filter::parse(filter) {
@@ -227,11 +266,7 @@ impl Session {
             if early || own || !topic::matches(pattern, &message.topic) {
                 continue;
             }
-            let matched = matched.get_or_insert_default();
-            let qos = Qos::of_bits(subscription.qos).unwrap_or_default();
-            matched.qos = matched.qos.max(qos.min(message.qos()));
-            matched.retain |= subscription.retain_as_published && message.retain;
-            matched.ids.extend(subscription.id);
+            matched.get_or_insert_default().take(subscription, message);
         }
         matched
     }

@@ -138,11 +138,18 @@ impl Sides {
 
     fn acked(&self, ack: impl FnOnce(&mut Session) -> Acked) {
         let mut session = self.session();
-        if let Acked::Done(_) = ack(&mut session) {
+        if let Acked::Done(origin) = ack(&mut session) {
             session.is_dirty = true;
+            self.settled(&origin);
         }
+        let has_room = session.outbound.has_much_room();
         drop(session);
         self.changed.notify(usize::MAX);
+        if has_room {
+            for share in self.shares().iter() {
+                share.changed.notify(usize::MAX);
+            }
+        }
     }
 
     async fn received(&self, ack: &Ack<'_>) {
@@ -153,6 +160,9 @@ impl Sides {
             if acked == Acked::Release {
                 // PUBREL goes out once the stage is stored: the delivering side sees to that.
                 session.released.push(ack.packet_id);
+            }
+            if let Acked::Done(origin) = &acked {
+                self.settled(origin);
             }
             acked
         };
