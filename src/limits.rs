@@ -37,6 +37,8 @@ pub const RECOMPRESS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const KAFKA_ELEMENTS_MAX: usize = 131_072;
 /// Longest client id, bytes.
 pub const CLIENT_ID_BYTES_MAX: usize = 128;
+/// Longest name of a user, bytes.
+pub const PRINCIPAL_BYTES_MAX: usize = 255;
 /// Most intervals a reader's position may consist of.
 pub const POSITION_INTERVALS_MAX: usize = 64;
 /// Most native clients whose sequences are remembered; the longest unseen are forgotten first.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::call::IsDraftFull;
 use super::groups::GroupError;
+use super::rights::Denied;
 use crate::record::BatchError;
 use crate::store::{DraftError, PartitionHead, ReadError, StoreError};
 
@@ -47,6 +48,8 @@ impl From<StoreError> for CommitError {
 /// Why a topic operation was not done.
 #[derive(Clone, Debug)]
 pub enum TopicError {
+    /// The caller may not.
+    Denied(Denied),
     /// There is one of that name already.
     Exists(String),
     /// There is none of that name.
@@ -62,6 +65,7 @@ pub enum TopicError {
 impl fmt::Display for TopicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Denied(denied) => denied.fmt(f),
             Self::Exists(name) => write!(f, "topic {name} exists already"),
             Self::Unknown(name) => write!(f, "there is no topic {name}"),
             Self::Invalid(text) | Self::TooMany(text) => f.write_str(text),
@@ -71,6 +75,12 @@ impl fmt::Display for TopicError {
 }
 
 impl std::error::Error for TopicError {}
+
+impl From<Denied> for TopicError {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
 
 impl From<CommitError> for TopicError {
     fn from(error: CommitError) -> Self {
@@ -106,6 +116,8 @@ impl fmt::Display for TooLargeUpstream {
 /// Why records were not taken.
 #[derive(Clone, Debug)]
 pub enum ProduceError {
+    /// The caller may not.
+    Denied(Denied),
     /// The topic has no such partition (or was deleted meanwhile).
     UnknownPartition,
     /// The batch fails its checks: the producer must not send it again as it is.
@@ -155,6 +167,7 @@ pub enum ProduceError {
 impl fmt::Display for ProduceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Denied(denied) => denied.fmt(f),
             Self::UnknownPartition => f.write_str("the topic has no such partition"),
             Self::Corrupt(error) => write!(f, "batch refused: {error}"),
             Self::TooLarge { bytes, max } => {
@@ -177,6 +190,12 @@ impl fmt::Display for ProduceError {
 }
 
 impl std::error::Error for ProduceError {}
+
+impl From<Denied> for ProduceError {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
 
 impl From<CommitError> for ProduceError {
     fn from(error: CommitError) -> Self {
@@ -272,6 +291,8 @@ impl From<CommitError> for OffsetError {
 /// Why a fetch was not served.
 #[derive(Clone, Debug)]
 pub enum FetchError {
+    /// The caller may not.
+    Denied(Denied),
     /// The topic has no such partition (or was deleted meanwhile).
     UnknownPartition,
     /// The offset is outside [log start, high watermark].
@@ -283,6 +304,7 @@ pub enum FetchError {
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Denied(denied) => denied.fmt(f),
             Self::UnknownPartition => f.write_str("the topic has no such partition"),
             Self::OutOfRange(head) => {
                 write!(f, "offset out of range: the partition has {} to {}", head.log_start, head.readable_end())
@@ -293,6 +315,12 @@ impl fmt::Display for FetchError {
 }
 
 impl std::error::Error for FetchError {}
+
+impl From<Denied> for FetchError {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
 
 impl From<ReadError> for FetchError {
     fn from(error: ReadError) -> Self {

@@ -5,9 +5,11 @@
 //!
 //! Absent by design: wire types and wire error codes (the listeners' and codecs'), sockets, and redb.
 
+mod access;
 mod admin;
 mod alter;
 mod call;
+mod caller;
 mod catalog;
 pub mod dead_letter;
 mod devices;
@@ -30,6 +32,7 @@ mod producers;
 mod publish;
 mod rebuild;
 mod reserves;
+pub mod rights;
 mod settings;
 mod ticket;
 mod topic;
@@ -42,8 +45,10 @@ use std::time::Duration;
 use event_listener::{Event, EventListener};
 use smol::lock::Semaphore;
 
+pub use access::{Access, AdminError, Granted, Lobby, Right, right};
 pub use admin::NewTopic;
 pub use alter::SettingsChange;
+pub use caller::{Caller, Listener, Principal};
 pub use catalog::{Defaults, stored_topics};
 pub use devices::DeviceSession;
 pub use door::{OnRefused, UpstreamLimit};
@@ -125,6 +130,7 @@ struct Shared {
     door: door::Door,
     producer_ids: producer_ids::ProducerIds,
     groups: Arc<groups::Groups>,
+    rights: rights::Rights,
     waiters: Arc<waiters::Waiters>,
     topics_changed: Event,
     /// Reads of the disk at a time: each takes a thread while it lasts.
@@ -149,6 +155,7 @@ impl Broker {
             followers: followers::Followers::default(),
             door: door::Door::default(),
             producer_ids: producer_ids::ProducerIds::default(),
+            rights: rights::Rights::default(),
             waiters: Arc::default(),
             topics_changed: Event::new(),
             disk_reads: Semaphore::new(DISK_READS_MAX),

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::broker::rights::Denied;
+
 /// Bytes that one member hands to others, untouched.
 pub type Opaque = Arc<[u8]>;
 
@@ -114,6 +116,8 @@ pub struct Synced {
 /// Why the coordinator refuses. What a client does next differs for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupError {
+    /// The caller may not.
+    Denied(Denied),
     /// A group's name is empty or too long.
     InvalidName,
     /// The session time-out is outside the allowed range; the text names it.
@@ -147,6 +151,7 @@ pub enum GroupError {
 impl fmt::Display for GroupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Denied(denied) => return denied.fmt(f),
             Self::InvalidName => {
                 let max = crate::limits::READER_NAME_BYTES_MAX;
                 return write!(f, "a group's name has 1 to {max} bytes");
@@ -168,6 +173,12 @@ impl fmt::Display for GroupError {
 }
 
 impl std::error::Error for GroupError {}
+
+impl From<Denied> for GroupError {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
 
 /// Who waits for an answer.
 pub(super) type Token = u64;

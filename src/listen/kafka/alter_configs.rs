@@ -8,7 +8,7 @@ use super::configs::{BROKER, TOPIC};
 use super::errors::of_topic;
 use super::request::{Failed, Later, Request, ready};
 use super::{Context, repeated};
-use crate::broker::{Setting, SettingsChange, TopicError, ValueKind};
+use crate::broker::{Access, Setting, SettingsChange, TopicError, ValueKind};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::{alter_configs as all, incremental_alter_configs as some};
 
@@ -22,7 +22,7 @@ type Refusal = (ErrorCode, String);
 
 /// AlterConfigs: what is not named returns to its default.
 pub(super) fn replace(
-    context: Arc<Context>,
+    _: Arc<Context>,
     request: Request,
 ) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
     Box::pin(async move {
@@ -32,7 +32,7 @@ pub(super) fn replace(
         for resource in &body.resources {
             let target = (resource.resource_type, resource.resource_name);
             let change = if repeated.contains(&target) { Err(twice()) } else { replacement(resource) };
-            outcomes.push(apply(&context, target, change, body.validate_only).await);
+            outcomes.push(apply(&request.access, target, change, body.validate_only).await);
         }
         let each = body.resources.iter().zip(&outcomes).map(|(resource, outcome)| {
             let (error_code, error_message) = told(outcome);
@@ -49,18 +49,15 @@ pub(super) fn replace(
 }
 
 /// IncrementalAlterConfigs: what is not named stays.
-pub(super) fn edit(
-    context: Arc<Context>,
-    request: Request,
-) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+pub(super) fn edit(_: Arc<Context>, request: Request) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
     Box::pin(async move {
         let body: some::IncrementalAlterConfigsRequest<'_> = request.body()?;
         let repeated = repeated(body.resources.iter().map(|r| (r.resource_type, r.resource_name)));
         let mut outcomes = Vec::with_capacity(body.resources.len());
         for resource in &body.resources {
             let target = (resource.resource_type, resource.resource_name);
-            let change = if repeated.contains(&target) { Err(twice()) } else { edits(&context, resource) };
-            outcomes.push(apply(&context, target, change, body.validate_only).await);
+            let change = if repeated.contains(&target) { Err(twice()) } else { edits(&request.access, resource) };
+            outcomes.push(apply(&request.access, target, change, body.validate_only).await);
         }
         let each = body.resources.iter().zip(&outcomes).map(|(resource, outcome)| {
             let (error_code, error_message) = told(outcome);
@@ -88,9 +85,10 @@ fn replacement(resource: &all::AlterConfigsResource<'_>) -> Result<SettingsChang
     Ok(SettingsChange::All(resource.configs.iter().map(set).collect::<Result<_, _>>()?))
 }
 
-fn edits(context: &Context, resource: &some::AlterConfigsResource<'_>) -> Result<SettingsChange, Refusal> {
-    let topic = context.broker.topic(resource.resource_name).filter(|_| resource.resource_type == TOPIC);
-    let settings = topic.map(|topic| context.broker.settings(&topic)).unwrap_or_default();
+fn edits(access: &Access, resource: &some::AlterConfigsResource<'_>) -> Result<SettingsChange, Refusal> {
+    let is_topic = resource.resource_type == TOPIC;
+    // Who may not see them may not change them either, and is told so when that is tried.
+    let settings = if is_topic { access.settings(resource.resource_name).unwrap_or_default() } else { Vec::new() };
     let repeated = repeated(resource.configs.iter().map(|config| config.name));
     let one = |config: &some::AlterableConfig<'_>| {
         let name = config.name;
@@ -134,7 +132,7 @@ fn edit_list(name: &str, setting: Option<&Setting>, items: &str, append: bool) -
 }
 
 async fn apply(
-    context: &Context,
+    access: &Access,
     (resource_type, name): (i8, &str),
     change: Result<SettingsChange, Refusal>,
     validate_only: bool,
@@ -152,9 +150,9 @@ async fn apply(
     }
     let change = change?;
     let done = if validate_only {
-        context.broker.check_settings(name, change).await
+        access.check_settings(name, change).await
     } else {
-        context.broker.change_settings(name, change).await.map(drop)
+        access.change_settings(name, change).await.map(drop)
     };
     done.map_err(|error: TopicError| (of_topic(&error), error.to_string()))
 }

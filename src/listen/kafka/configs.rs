@@ -1,7 +1,9 @@
 //! Settings as Kafka's configurations: types, sources and synonyms of topics' and the broker's.
 
-use super::{Context, NODE_ID};
-use crate::broker::{Setting, Topic, ValueKind};
+use std::path::Path;
+
+use super::NODE_ID;
+use crate::broker::{BrokerOptions, Setting, ValueKind};
 use crate::limits;
 
 /// `resource_type` of a topic and of a broker.
@@ -27,8 +29,8 @@ pub(super) struct Entry {
 }
 
 /// All configurations of a topic.
-pub(super) fn of_topic(context: &Context, topic: &Topic) -> Vec<Entry> {
-    context.broker.settings(topic).into_iter().map(entry).collect()
+pub(super) fn of_topic(settings: Vec<Setting>) -> Vec<Entry> {
+    settings.into_iter().map(entry).collect()
 }
 
 fn entry(setting: Setting) -> Entry {
@@ -91,8 +93,7 @@ fn synonym(name: &'static str) -> &'static str {
 }
 
 /// The configurations of the broker that clients look at. They are in the gateway's configuration, so all are read only.
-pub(super) fn of_broker(context: &Context) -> Vec<Entry> {
-    let options = context.broker.options();
+pub(super) fn of_broker((options, dir): (&BrokerOptions, &Path)) -> Vec<Entry> {
     let given = |name: &str| options.defaults.config.get(name).unwrap_or_default();
     let fixed = |name, value: String, kind: ValueKind, about| Entry {
         name,
@@ -104,7 +105,7 @@ pub(super) fn of_broker(context: &Context) -> Vec<Entry> {
         synonyms: vec![(name, value, SOURCE_STATIC)],
     };
     use ValueKind::{Boolean, Int, List, Long, Text};
-    let dir = context.broker.store().dir().to_string_lossy().into_owned();
+    let dir = dir.to_string_lossy().into_owned();
     let expiry_ms = limits::PRODUCER_EXPIRY_MS.to_string();
     vec![
         fixed("auto.create.topics.enable", options.auto_create.to_string(), Boolean, "Whether use creates topics."),

@@ -7,16 +7,13 @@ use std::sync::Arc;
 use super::errors::of_topic;
 use super::request::{Failed, Later, Request, ready};
 use super::{Context, NODE_ID, repeated};
-use crate::broker::TopicError;
+use crate::broker::{Access, TopicError};
 use crate::kafka::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
 };
 use crate::kafka::error_code::ErrorCode;
 
-pub(super) fn handle(
-    context: Arc<Context>,
-    request: Request,
-) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+pub(super) fn handle(_: Arc<Context>, request: Request) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
     Box::pin(async move {
         let body: CreatePartitionsRequest<'_> = request.body()?;
         let repeated = repeated(body.topics.iter().map(|topic| topic.name));
@@ -25,7 +22,7 @@ pub(super) fn handle(
             outcomes.push(if repeated.contains(topic.name) {
                 Err((ErrorCode::InvalidRequest, "the topic is in the request more than once".to_owned()))
             } else {
-                grow(&context, topic, body.validate_only).await
+                grow(&request.access, topic, body.validate_only).await
             });
         }
         let results = body.topics.iter().zip(&outcomes).map(|(topic, outcome)| result(topic.name, outcome)).collect();
@@ -34,11 +31,10 @@ pub(super) fn handle(
 }
 
 async fn grow(
-    context: &Context,
+    access: &Access,
     wanted: &CreatePartitionsTopic<'_>,
     validate_only: bool,
 ) -> Result<(), (ErrorCode, String)> {
-    let broker = &context.broker;
     let code = |error: TopicError| {
         let code = match &error {
             TopicError::Invalid(_) => ErrorCode::InvalidPartitions,
@@ -46,10 +42,10 @@ async fn grow(
         };
         (code, error.to_string())
     };
-    let topic = broker.topic(wanted.name).ok_or_else(|| code(TopicError::Unknown(wanted.name.to_owned())))?;
+    let topic = access.topic(wanted.name).map_err(code)?;
     let count = u32::try_from(wanted.count)
         .map_err(|_| (ErrorCode::InvalidPartitions, format!("{} partitions: at least 1", wanted.count)))?;
-    broker.check_partitions(&topic, count).map_err(code)?;
+    access.check_partitions(&topic, count).map_err(code)?;
     if let Some(assignments) = &wanted.assignments {
         let added = count.saturating_sub(topic.partition_count()) as usize;
         if assignments.len() != added || assignments.iter().any(|a| a.broker_ids != [NODE_ID]) {
@@ -57,7 +53,7 @@ async fn grow(
             return Err((ErrorCode::InvalidReplicaAssignment, text));
         }
     }
-    if validate_only { Ok(()) } else { broker.add_partitions(wanted.name, count).await.map(drop).map_err(code) }
+    if validate_only { Ok(()) } else { access.add_partitions(wanted.name, count).await.map(drop).map_err(code) }
 }
 
 fn result<'a>(name: &'a str, outcome: &'a Result<(), (ErrorCode, String)>) -> CreatePartitionsTopicResult<'a> {

@@ -8,23 +8,20 @@ use super::configs::{self, Entry};
 use super::errors::of_topic;
 use super::request::{Failed, Later, Request, ready};
 use super::{Context, NODE_ID, repeated};
-use crate::broker::{NewTopic, Topic, TopicError};
+use crate::broker::{Access, NewTopic, Topic, TopicError};
 use crate::kafka::create_topics::{
     CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
 };
 use crate::kafka::error_code::ErrorCode;
 
-pub(super) fn handle(
-    context: Arc<Context>,
-    request: Request,
-) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
-    Box::pin(answer(context, request))
+pub(super) fn handle(_: Arc<Context>, request: Request) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+    Box::pin(answer(request))
 }
 
-/// What became of one topic: as it is now, or why not.
-type Outcome = Result<(Topic, Vec<Entry>), (ErrorCode, String)>;
+/// What became of one topic: as it is now, with its configurations if they may be seen; or why not.
+type Outcome = Result<(Topic, Option<Vec<Entry>>), (ErrorCode, String)>;
 
-async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed> {
+async fn answer(request: Request) -> Result<Later, Failed> {
     let body: CreateTopicsRequest<'_> = request.body()?;
     let repeated = repeated(body.topics.iter().map(|topic| topic.name));
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(body.topics.len());
@@ -32,14 +29,14 @@ async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed
         outcomes.push(if repeated.contains(wanted.name) {
             Err((ErrorCode::InvalidRequest, "the topic is in the request more than once".to_owned()))
         } else {
-            create(&context, wanted, body.validate_only).await
+            create(&request.access, wanted, body.validate_only).await
         });
     }
     let topics = body.topics.iter().zip(&outcomes).map(|(wanted, outcome)| result(wanted, outcome)).collect();
     Ok(ready(request.answer(&CreateTopicsResponse { topics, ..Default::default() })?))
 }
 
-async fn create(context: &Context, wanted: &CreatableTopic<'_>, validate_only: bool) -> Outcome {
+async fn create(access: &Access, wanted: &CreatableTopic<'_>, validate_only: bool) -> Outcome {
     let new = NewTopic {
         name: wanted.name.to_owned(),
         partitions: partitions(wanted)?,
@@ -59,11 +56,11 @@ async fn create(context: &Context, wanted: &CreatableTopic<'_>, validate_only: b
         (code, error.to_string())
     };
     let topic = if validate_only {
-        context.broker.check_new_topic(&new).map_err(code)?
+        access.check_new_topic(&new).map_err(code)?
     } else {
-        context.broker.create_topic(new).await.map_err(code)?.as_ref().clone()
+        access.create_topic(new).await.map_err(code)?.as_ref().clone()
     };
-    let configs = configs::of_topic(context, &topic);
+    let configs = access.settings_of(&topic).ok().map(configs::of_topic);
     Ok((topic, configs))
 }
 
@@ -95,7 +92,14 @@ fn result<'a>(wanted: &CreatableTopic<'a>, outcome: &'a Outcome) -> CreatableTop
             error_message: Some(text),
             ..Default::default()
         },
-        Ok((topic, configs)) => CreatableTopicResult {
+        // Who may create it may not see how it is configured (KIP-525).
+        Ok((topic, None)) => CreatableTopicResult {
+            name: wanted.name,
+            topic_id: topic.id.0,
+            topic_config_error_code: ErrorCode::TopicAuthorizationFailed.code(),
+            ..Default::default()
+        },
+        Ok((topic, Some(configs))) => CreatableTopicResult {
             name: wanted.name,
             topic_id: topic.id.0,
             num_partitions: topic.partition_count() as i32,

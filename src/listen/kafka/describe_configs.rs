@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::configs::{self, BROKER, Entry, TOPIC};
+use super::errors::{of_denied, of_topic};
 use super::request::{Failed, Later, Request, ready};
 use super::{Context, NODE_ID};
 use crate::kafka::describe_configs::{
@@ -13,32 +14,33 @@ use crate::kafka::describe_configs::{
 };
 use crate::kafka::error_code::ErrorCode;
 
-pub(super) fn handle(
-    context: Arc<Context>,
-    request: Request,
-) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+pub(super) fn handle(_: Arc<Context>, request: Request) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
     Box::pin(async move {
         let body: DescribeConfigsRequest<'_> = request.body()?;
-        let described: Vec<_> = body.resources.iter().map(|resource| describe(&context, resource)).collect();
+        let described: Vec<_> = body.resources.iter().map(|resource| describe(&request, resource)).collect();
         let each = body.resources.iter().zip(&described);
         let results = each.map(|(resource, described)| result(resource, described, &body)).collect();
         Ok(ready(request.answer(&DescribeConfigsResponse { results, ..Default::default() })?))
     })
 }
 
-fn describe(context: &Context, wanted: &DescribeConfigsResource<'_>) -> Result<Vec<Entry>, (ErrorCode, String)> {
+fn describe(request: &Request, wanted: &DescribeConfigsResource<'_>) -> Result<Vec<Entry>, (ErrorCode, String)> {
     let name = wanted.resource_name;
     let mut entries = match wanted.resource_type {
         TOPIC => {
             if let Err(text) = crate::broker::validate_name(name) {
                 return Err((ErrorCode::InvalidTopic, text));
             }
-            let unknown = || (ErrorCode::UnknownTopicOrPartition, format!("there is no topic {name}"));
-            configs::of_topic(context, &*context.broker.topic(name).ok_or_else(unknown)?)
+            let settings = request.access.settings(name).map_err(|error| (of_topic(&error), error.to_string()))?;
+            configs::of_topic(settings)
         }
         // What was set for all brokers at once while they ran: nothing ever is.
         BROKER if name.is_empty() => Vec::new(),
-        BROKER if matches!(name.parse(), Ok(NODE_ID)) => configs::of_broker(context),
+        BROKER if matches!(name.parse(), Ok(NODE_ID)) => {
+            let settings = request.access.broker_settings();
+            let (options, dir) = settings.map_err(|denied| (of_denied(&denied), denied.to_string()))?;
+            configs::of_broker((options, &dir))
+        }
         BROKER => {
             return Err((ErrorCode::InvalidRequest, format!("there is no broker {name}; this is {NODE_ID}")));
         }

@@ -4,9 +4,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use super::errors::of_group;
 use super::request::{Failed, Later, Request, ready};
 use super::{Context, operations};
-use crate::broker::groups::GroupDescription;
+use crate::broker::groups::{GroupDescription, GroupError};
 use crate::kafka::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
 };
@@ -15,17 +16,17 @@ use crate::kafka::error_code::ErrorCode;
 /// From this version on a group that isn't there is an error (KIP-1043).
 const NOT_FOUND: i16 = 6;
 
-pub(super) fn handle(
-    context: Arc<Context>,
-    request: Request,
-) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+pub(super) fn handle(_: Arc<Context>, request: Request) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
     Box::pin(async move {
         let body: DescribeGroupsRequest<'_> = request.body()?;
-        let found: Vec<_> = body.groups.iter().map(|name| context.broker.group(name)).collect();
+        let found: Vec<_> = body.groups.iter().map(|name| request.access.group(name)).collect();
         let operations = operations::answer(body.include_authorized_operations, operations::GROUP);
         let groups = body.groups.iter().zip(&found).map(|(name, found)| match found {
-            Some(group) => DescribedGroup { authorized_operations: operations, ..described(group) },
-            None => {
+            Ok(group) => DescribedGroup { authorized_operations: operations, ..described(group) },
+            Err(denied @ GroupError::Denied(_)) => {
+                DescribedGroup { error_code: of_group(denied).code(), group_id: name, ..Default::default() }
+            }
+            Err(_) => {
                 let is_error = request.version >= NOT_FOUND;
                 DescribedGroup {
                     error_code: if is_error { ErrorCode::GroupIdNotFound.code() } else { 0 },

@@ -5,34 +5,37 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::Context;
+use super::errors::of_denied;
 use super::request::{Failed, Later, Request, ready};
-use crate::broker::Topic;
+use crate::broker::{Access, Granted, right};
 use crate::kafka::describe_log_dirs::{
     DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeLogDirsResult,
     DescribeLogDirsTopic,
 };
 
-pub(super) fn handle(
-    context: Arc<Context>,
-    request: Request,
-) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+pub(super) fn handle(_: Arc<Context>, request: Request) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
     Box::pin(async move {
         let body: DescribeLogDirsRequest<'_> = request.body()?;
-        let broker = &context.broker;
+        let access = &request.access;
+        let (dir, status) = match access.disk() {
+            Ok(disk) => disk,
+            Err(denied) => {
+                let error_code = of_denied(&denied).code();
+                return Ok(ready(request.answer(&DescribeLogDirsResponse { error_code, ..Default::default() })?));
+            }
+        };
         let all =
-            || broker.topics().into_iter().map(|topic| (Vec::from_iter(0..topic.partition_count() as i32), topic));
-        let wanted: Vec<(Vec<i32>, Arc<Topic>)> = match &body.topics {
+            || access.topics().into_iter().map(|topic| (Vec::from_iter(0..topic.partition_count() as i32), topic));
+        let wanted: Vec<(Vec<i32>, Granted<right::Describe>)> = match &body.topics {
             None => all().collect(),
             // What is not here is left out, as Kafka does.
             Some(topics) => {
-                topics.iter().filter_map(|t| Some((t.partitions.clone(), broker.topic(t.topic)?))).collect()
+                topics.iter().filter_map(|t| Some((t.partitions.clone(), access.topic(t.topic).ok()?))).collect()
             }
         };
-        let topics = wanted.iter().map(|(partitions, topic)| describe(&context, topic, partitions)).collect();
-        let dir = broker.store().dir();
+        let topics = wanted.iter().map(|(partitions, topic)| describe(access, topic, partitions)).collect();
         let dir = dir.to_string_lossy();
         // The room that the store may take; of the file system it leaves the rest alone.
-        let status = broker.store().status();
         let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let result = DescribeLogDirsResult {
             log_dir: &dir,
@@ -45,9 +48,9 @@ pub(super) fn handle(
     })
 }
 
-fn describe<'a>(context: &Context, topic: &'a Topic, partitions: &[i32]) -> DescribeLogDirsTopic<'a> {
+fn describe<'a>(access: &Access, topic: &'a Granted<right::Describe>, partitions: &[i32]) -> DescribeLogDirsTopic<'a> {
     let one = |index: &i32| {
-        let bytes = context.broker.store().partition_bytes(topic.partition(*index)?)?;
+        let bytes = access.partition_bytes(topic, *index)?;
         let partition_size = i64::try_from(bytes).unwrap_or(i64::MAX);
         Some(DescribeLogDirsPartition { partition_index: *index, partition_size, ..Default::default() })
     };

@@ -4,9 +4,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use super::errors::of_topic;
 use super::request::{Failed, Later, Request, ready};
 use super::{Context, NODE_ID, operations};
-use crate::broker::{Topic, validate_name};
+use crate::broker::{Access, Granted, Topic, TopicError, right, validate_name};
 use crate::kafka::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
     DescribeTopicPartitionsResponsePartition as PartitionRow, DescribeTopicPartitionsResponseTopic as TopicRow,
@@ -23,16 +24,19 @@ pub(super) fn handle(
 ) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
     Box::pin(async move {
         let body: DescribeTopicPartitionsRequest<'_> = request.body()?;
-        let found = wanted(&context, &body);
-        let epoch = context.broker.store().epoch().ordinal as i32;
+        let found = wanted(&request.access, &body);
+        let epoch = context.broker.epoch().ordinal as i32;
         let from = body.cursor.0.as_ref().map_or(("", 0), |cursor| (cursor.topic_name, cursor.partition_index));
         let mut room = u32::try_from(body.response_partition_limit).unwrap_or(0).clamp(1, PARTITIONS_PER_PAGE_MAX);
         let mut topics = Vec::new();
         let mut next = None;
         for (name, topic) in found.iter().filter(|(name, _)| name.as_str() >= from.0) {
-            let Some(topic) = topic else {
-                topics.push(unknown(name));
-                continue;
+            let topic = match topic {
+                Ok(topic) => topic,
+                Err(error) => {
+                    topics.push(refused(name, error));
+                    continue;
+                }
             };
             let first = if name == from.0 { u32::try_from(from.1).unwrap_or(0) } else { 0 };
             if room == 0 {
@@ -53,21 +57,24 @@ pub(super) fn handle(
     })
 }
 
+/// A topic that may be seen, or why not.
+type Found = Result<Granted<right::Describe>, TopicError>;
+
 /// The topics that were asked for, by name, each once.
-fn wanted(context: &Context, body: &DescribeTopicPartitionsRequest<'_>) -> Vec<(String, Option<Arc<Topic>>)> {
+fn wanted(access: &Access, body: &DescribeTopicPartitionsRequest<'_>) -> Vec<(String, Found)> {
     if body.topics.is_empty() {
-        return context.broker.topics().into_iter().map(|topic| (topic.name.clone(), Some(topic))).collect();
+        return access.topics().into_iter().map(|topic| (topic.name.clone(), Ok(topic))).collect();
     }
     let mut names: Vec<&str> = body.topics.iter().map(|topic| topic.name).collect();
     names.sort_unstable();
     names.dedup();
-    names.into_iter().map(|name| (name.to_owned(), context.broker.topic(name))).collect()
+    names.into_iter().map(|name| (name.to_owned(), access.topic(name))).collect()
 }
 
-fn unknown(name: &str) -> TopicRow<'_> {
-    let code = match validate_name(name) {
-        Ok(()) => ErrorCode::UnknownTopicOrPartition,
-        Err(_) => ErrorCode::InvalidTopic,
+fn refused<'a>(name: &'a str, error: &TopicError) -> TopicRow<'a> {
+    let code = match error {
+        TopicError::Unknown(_) if validate_name(name).is_err() => ErrorCode::InvalidTopic,
+        error => of_topic(error),
     };
     TopicRow { error_code: code.code(), name: Some(name), ..Default::default() }
 }

@@ -1,14 +1,26 @@
 //! The broker's errors as Kafka's codes.
 
 use crate::broker::groups::GroupError;
+use crate::broker::rights::{Denied, ResourceKind};
 use crate::broker::{CommitError, FetchError, OffsetError, ProduceError, TopicError};
 use crate::kafka::error_code::ErrorCode;
 use crate::record::BatchError;
 use crate::store::{DraftError, StoreError};
 
+/// For what somebody may not do.
+pub(super) fn of_denied(denied: &Denied) -> ErrorCode {
+    match denied.kind {
+        ResourceKind::Topic => ErrorCode::TopicAuthorizationFailed,
+        ResourceKind::Group => ErrorCode::GroupAuthorizationFailed,
+        ResourceKind::Cluster => ErrorCode::ClusterAuthorizationFailed,
+        ResourceKind::TransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
+    }
+}
+
 /// For a batch that was not appended.
 pub(super) fn of_produce(error: &ProduceError) -> ErrorCode {
     match error {
+        ProduceError::Denied(denied) => of_denied(denied),
         ProduceError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
         ProduceError::TooLarge { .. } | ProduceError::TooLargeUpstream(_) => ErrorCode::MessageTooLarge,
         ProduceError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
@@ -60,6 +72,7 @@ pub(super) fn of_coordinator(error: &CommitError) -> ErrorCode {
 /// For a fetch that was not served.
 pub(super) fn of_fetch(error: &FetchError) -> ErrorCode {
     match error {
+        FetchError::Denied(denied) => of_denied(denied),
         FetchError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
         FetchError::OutOfRange(_) => ErrorCode::OffsetOutOfRange,
         FetchError::Store(_) => ErrorCode::KafkaStorageError,
@@ -69,6 +82,7 @@ pub(super) fn of_fetch(error: &FetchError) -> ErrorCode {
 /// For a topic operation that was not done.
 pub(super) fn of_topic(error: &TopicError) -> ErrorCode {
     match error {
+        TopicError::Denied(denied) => of_denied(denied),
         TopicError::Exists(_) => ErrorCode::TopicAlreadyExists,
         TopicError::Unknown(_) => ErrorCode::UnknownTopicOrPartition,
         TopicError::Invalid(_) => ErrorCode::InvalidConfig,
@@ -80,6 +94,7 @@ pub(super) fn of_topic(error: &TopicError) -> ErrorCode {
 /// For what a group refuses.
 pub(super) fn of_group(error: &GroupError) -> ErrorCode {
     match error {
+        GroupError::Denied(denied) => of_denied(denied),
         GroupError::InvalidName => ErrorCode::InvalidGroupId,
         GroupError::InvalidSession(_) => ErrorCode::InvalidSessionTimeout,
         GroupError::TooLarge(_) | GroupError::TooMany => ErrorCode::GroupMaxSizeReached,

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use futures_lite::FutureExt;
 
 use super::Context;
-use super::errors::of_fetch;
+use super::errors::{of_fetch, of_topic};
 use super::request::{Answer, Failed, Later, Reply, Request};
-use crate::broker::Seen;
+use crate::broker::{Access, Granted, Seen, TopicError, right};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::fetch::{
     EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
@@ -62,11 +62,9 @@ async fn finish(context: Arc<Context>, request: Request) -> Answer {
     let bytes_min = usize::try_from(body.min_bytes).unwrap_or(0).min(bytes_max);
     let wait_ms = u64::try_from(body.max_wait_ms).unwrap_or(0).min(limits::FETCH_WAIT_MS_MAX);
     let deadline = Instant::now() + Duration::from_millis(wait_ms);
-    let wanted: Vec<_> =
-        body.topics.iter().flat_map(|topic| topic.partitions.iter().map(|p| (topic.topic, p))).collect();
     let shares = loop {
         let (permit, bytes_max) = room(&context, bytes_max).await;
-        let shares = read(&context, &wanted, bytes_max).await;
+        let shares = read(&context, &request.access, &body, bytes_max).await;
         let bytes: usize = shares.iter().map(|share| share.records.len()).sum();
         let left = deadline.saturating_duration_since(Instant::now());
         let enough = bytes_min.min(bytes_max);
@@ -111,54 +109,68 @@ async fn room(context: &Context, bytes_max: usize) -> (Option<Permit>, usize) {
 }
 
 /// Reads every partition once, in the order asked, until `bytes_max` is reached; the first batch comes whatever its size.
-async fn read(context: &Context, wanted: &[(&str, &FetchPartition)], bytes_max: usize) -> Vec<Share> {
-    let mut shares = Vec::with_capacity(wanted.len());
+async fn read(context: &Context, access: &Access, body: &FetchRequest<'_>, bytes_max: usize) -> Vec<Share> {
+    let mut shares = Vec::with_capacity(body.topics.iter().map(|topic| topic.partitions.len()).sum());
     let mut left = bytes_max;
     let mut nothing_yet = true;
-    for (topic, partition) in wanted {
-        let share = read_partition(context, topic, partition, left, nothing_yet).await;
-        left = left.saturating_sub(share.records.len());
-        nothing_yet &= share.records.is_empty();
-        shares.push(share);
+    for topic in &body.topics {
+        // One look for all partitions of it.
+        let found = access.topic(topic.topic);
+        for partition in &topic.partitions {
+            let share = read_partition(context, access, &found, partition, left, nothing_yet).await;
+            left = left.saturating_sub(share.records.len());
+            nothing_yet &= share.records.is_empty();
+            shares.push(share);
+        }
     }
     shares
 }
 
 async fn read_partition(
     context: &Context,
-    topic: &str,
+    access: &Access,
+    topic: &Result<Granted<right::Read>, TopicError>,
     wanted: &FetchPartition,
     bytes_left: usize,
     nothing_yet: bool,
 ) -> Share {
     let failed = |code: ErrorCode| Share { code: code.code(), ..Share::default() };
-    let broker = &context.broker;
-    let Some(id) = broker.topic(topic).and_then(|topic| topic.partition(wanted.partition)) else {
+    let topic = match topic {
+        Ok(topic) => topic,
+        Err(error) => return failed(of_topic(error)),
+    };
+    let Some(id) = topic.partition(wanted.partition) else {
         return failed(ErrorCode::UnknownTopicOrPartition);
     };
+    let head = || access.head(topic, id).ok();
     if let Err(code) = super::check_epoch(context, wanted.current_leader_epoch) {
         return failed(code);
     }
-    if let Some(diverging) = diverging(context, id, wanted) {
-        return Share { diverging, head: broker.head(id).ok(), ..Share::default() };
+    if let Some(diverging) = diverging(access, topic, id, wanted) {
+        return Share { diverging, head: head(), ..Share::default() };
     }
     let bytes_max = usize::try_from(wanted.partition_max_bytes).unwrap_or(0).min(bytes_left);
     if bytes_max == 0 && !nothing_yet {
-        return Share { head: broker.head(id).ok(), ..Share::default() };
+        return Share { head: head(), ..Share::default() };
     }
-    let seen = broker.seen(id);
-    match broker.fetch(id, wanted.fetch_offset, bytes_max).await {
+    let seen = access.seen(id);
+    match access.fetch(topic, id, wanted.fetch_offset, bytes_max).await {
         // A batch larger than what is left comes only where nothing else does.
         Ok(read) if read.bytes.len() > bytes_max && !nothing_yet => Share { head: Some(read.head), ..Share::default() },
         Ok(read) => Share { head: Some(read.head), seen, records: read.bytes, ..Share::default() },
-        Err(error) => Share { head: broker.head(id).ok(), ..failed(of_fetch(&error)) },
+        Err(error) => Share { head: head(), ..failed(of_fetch(&error)) },
     }
 }
 
 /// Where the client's log and ours part, if they do (KIP-320, KIP-595).
-fn diverging(context: &Context, id: PartitionId, wanted: &FetchPartition) -> Option<EpochEndOffset> {
+fn diverging(
+    access: &Access,
+    topic: &Granted<right::Read>,
+    id: PartitionId,
+    wanted: &FetchPartition,
+) -> Option<EpochEndOffset> {
     let last_fetched = u32::try_from(wanted.last_fetched_epoch).ok()?;
-    let (epoch, end_offset) = context.broker.store().epoch_end(id, last_fetched)?;
+    let (epoch, end_offset) = access.epoch_end(topic, id, last_fetched)?;
     let parted = epoch < last_fetched || end_offset < wanted.fetch_offset;
     parted.then_some(EpochEndOffset { epoch: epoch as i32, end_offset })
 }

@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::Context;
-use super::errors::of_coordinator;
+use super::errors::{of_coordinator, of_produce};
 use super::request::{Failed, Later, Request, ready};
+use crate::broker::ProduceError;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 
@@ -15,21 +16,21 @@ const NONE: i64 = -1;
 /// Kafka's default of `transaction.max.timeout.ms`.
 const TRANSACTION_TIMEOUT_MS_MAX: i32 = 900_000;
 
-pub(super) fn handle(
-    context: Arc<Context>,
-    request: Request,
-) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
-    Box::pin(answer(context, request))
+pub(super) fn handle(_: Arc<Context>, request: Request) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+    Box::pin(answer(request))
 }
 
-async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed> {
+async fn answer(request: Request) -> Result<Later, Failed> {
     let body: InitProducerIdRequest<'_> = request.body()?;
     let response = match check(&body) {
         Err(code) => failed(code),
         // An idempotent producer that starts anew gets a new id, whatever it had: nobody can take over another's.
-        Ok(()) => match context.broker.new_producer_id().await {
+        Ok(()) => match request.access.new_producer_id().await {
             Ok(producer_id) => InitProducerIdResponse { producer_id, ..Default::default() },
-            Err(error) => failed(of_coordinator(&error)),
+            Err(error) => failed(match &error {
+                ProduceError::Store(error) => of_coordinator(error),
+                other => of_produce(other),
+            }),
         },
     };
     Ok(ready(request.answer(&response)?))

@@ -17,15 +17,13 @@ const ID_FIRST: i16 = 4;
 /// From this version on a leader can be told to skip the assignment (KIP-814).
 const CAN_SKIP: i16 = 9;
 
-pub(super) fn handle(
-    context: Arc<Context>,
-    request: Request,
-) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+pub(super) fn handle(_: Arc<Context>, request: Request) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
     Box::pin(async move {
         let body: JoinGroupRequest<'_> = request.body()?;
         let (group, join) = (body.group_id.to_owned(), wanted(&request, &body));
         let request = request.without_body();
-        let mut joining = Box::pin(async move { context.broker.join_group(&group, join).await });
+        let access = request.access.clone();
+        let mut joining = Box::pin(async move { access.join_group(&group, join).await });
         // It takes its place in the order of requests now; what it waits for comes later.
         let later: Later = match future::poll_once(&mut joining).await {
             Some(outcome) => Box::pin(async move { answer(&request, outcome) }),

@@ -13,10 +13,7 @@ use crate::kafka::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIde
 /// From this version on, many may go at once.
 const MANY: i16 = 3;
 
-pub(super) fn handle(
-    context: Arc<Context>,
-    request: Request,
-) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+pub(super) fn handle(_: Arc<Context>, request: Request) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
     Box::pin(async move {
         let body: LeaveGroupRequest<'_> = request.body()?;
         let one = MemberIdentity { member_id: body.member_id, ..Default::default() };
@@ -25,7 +22,7 @@ pub(super) fn handle(
             member_id: member.member_id.to_owned(),
             instance_id: member.group_instance_id.map(str::to_owned),
         };
-        let outcomes = match context.broker.leave_group(body.group_id, members.iter().map(claim).collect()) {
+        let outcomes = match request.access.leave_group(body.group_id, members.iter().map(claim).collect()) {
             // No such group has no such member.
             Err(GroupError::UnknownMember) => Ok(members.iter().map(|_| Err(GroupError::UnknownMember)).collect()),
             other => other,

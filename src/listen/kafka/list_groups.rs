@@ -11,16 +11,13 @@ use crate::kafka::list_groups::{ListGroupsRequest, ListGroupsResponse, ListedGro
 /// The only type of groups here.
 const CLASSIC: &str = "classic";
 
-pub(super) fn handle(
-    context: Arc<Context>,
-    request: Request,
-) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+pub(super) fn handle(_: Arc<Context>, request: Request) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
     Box::pin(async move {
         let body: ListGroupsRequest<'_> = request.body()?;
         let passes = |filter: &[&str], value: &str| {
             filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
         };
-        let groups = context.broker.groups();
+        let groups = request.access.groups();
         let listed = groups
             .iter()
             .filter(|group| passes(&body.states_filter, group.state) && passes(&body.types_filter, CLASSIC))

@@ -5,14 +5,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::Context;
-use super::errors::of_fetch;
+use super::errors::{of_fetch, of_topic};
 use super::request::{Failed, Later, Request, ready};
-use crate::broker::FetchError;
+use crate::broker::{Access, FetchError, Granted, right};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::list_offsets::{
     EARLIEST, EARLIEST_LOCAL, LATEST, LATEST_TIERED, ListOffsetsPartition, ListOffsetsPartitionResponse,
     ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse, MAX_TIMESTAMP,
 };
+
+/// A topic that may be seen.
+type Found = Granted<right::Describe>;
 
 pub(super) fn handle(
     context: Arc<Context>,
@@ -25,11 +28,16 @@ async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed
     let body: ListOffsetsRequest<'_> = request.body()?;
     let mut topics = Vec::with_capacity(body.topics.len());
     for topic in &body.topics {
+        // One look for all partitions of it.
+        let found = request.access.topic(topic.name);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let response = match unsupported(partition.timestamp, request.version) {
                 true => failed(partition, ErrorCode::UnsupportedVersion),
-                false => look_up(&context, topic.name, partition, body.isolation_level).await,
+                false => match &found {
+                    Ok(topic) => look_up(&context, &request.access, topic, partition, body.isolation_level).await,
+                    Err(error) => failed(partition, of_topic(error)),
+                },
             };
             partitions.push(response);
         }
@@ -59,17 +67,18 @@ fn failed(wanted: &ListOffsetsPartition, code: ErrorCode) -> ListOffsetsPartitio
 
 async fn look_up(
     context: &Context,
-    topic: &str,
+    access: &Access,
+    topic: &Found,
     wanted: &ListOffsetsPartition,
     isolation_level: i8,
 ) -> ListOffsetsPartitionResponse {
     let partition_index = wanted.partition_index;
-    match find(context, topic, wanted, isolation_level).await {
+    match find(context, access, topic, wanted, isolation_level).await {
         Ok(Some((offset, timestamp))) => ListOffsetsPartitionResponse {
             partition_index,
             offset,
             timestamp,
-            leader_epoch: epoch_at(context, topic, wanted.partition_index, offset).map_or(-1, |epoch| epoch as i32),
+            leader_epoch: epoch_at(access, topic, wanted.partition_index, offset).map_or(-1, |epoch| epoch as i32),
             ..Default::default()
         },
         Ok(None) => ListOffsetsPartitionResponse { partition_index, ..Default::default() },
@@ -78,33 +87,29 @@ async fn look_up(
 }
 
 /// The leader epoch of the record at `offset`.
-fn epoch_at(context: &Context, topic: &str, index: i32, offset: i64) -> Option<u32> {
-    let partition = context.broker.topic(topic)?.partition(index)?;
-    context.broker.store().epoch_at(partition, offset)
+fn epoch_at(access: &Access, topic: &Found, index: i32, offset: i64) -> Option<u32> {
+    access.epoch_at(topic, topic.partition(index)?, offset)
 }
 
 /// Offset and timestamp (−1 where none was asked for); `None` where no record fits.
 async fn find(
     context: &Context,
-    topic: &str,
+    access: &Access,
+    topic: &Found,
     wanted: &ListOffsetsPartition,
     isolation_level: i8,
 ) -> Result<Option<(i64, i64)>, ErrorCode> {
-    let broker = &context.broker;
     let code = |error: FetchError| of_fetch(&error);
-    let partition = broker
-        .topic(topic)
-        .and_then(|topic| topic.partition(wanted.partition_index))
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let partition = topic.partition(wanted.partition_index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     super::check_epoch(context, wanted.current_leader_epoch)?;
-    let head = broker.head(partition).map_err(code)?;
+    let head = access.head(topic, partition).map_err(code)?;
     match wanted.timestamp {
         LATEST if isolation_level == 1 => Ok(Some((head.last_stable_offset, -1))),
         LATEST => Ok(Some((head.high_watermark, -1))),
         EARLIEST | EARLIEST_LOCAL => Ok(Some((head.log_start, -1))),
         // There is no tiered storage.
         LATEST_TIERED => Ok(None),
-        MAX_TIMESTAMP => broker.max_timestamp(partition).await.map_err(code),
-        timestamp => broker.offset_for_time(partition, timestamp).await.map_err(code),
+        MAX_TIMESTAMP => access.max_timestamp(topic, partition).await.map_err(code),
+        timestamp => access.offset_for_time(topic, partition, timestamp).await.map_err(code),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::errors::of_topic;
 use super::request::{Failed, Later, Request, ready};
 use super::{Context, NODE_ID, operations};
-use crate::broker::{Topic, TopicError, TopicId};
+use crate::broker::{Access, Granted, TopicError, TopicId, right};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
@@ -24,7 +24,7 @@ pub(super) fn handle(
 
 /// A topic that was asked for, or why there is none.
 enum Found<'a> {
-    Topic(Arc<Topic>),
+    Topic(Granted<right::Describe>),
     Not { name: Option<&'a str>, id: Uuid, code: ErrorCode },
 }
 
@@ -33,17 +33,17 @@ async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed
     // Version 0 asks for everything by an empty list.
     let wanted = body.topics.as_deref().filter(|topics| request.version > 0 || !topics.is_empty());
     let found: Vec<Found<'_>> = match wanted {
-        None => context.broker.topics().into_iter().map(Found::Topic).collect(),
+        None => request.access.topics().into_iter().map(Found::Topic).collect(),
         Some(wanted) => {
             let mut found = Vec::with_capacity(wanted.len());
             for topic in wanted {
-                found.push(find(&context, topic, body.allow_auto_topic_creation).await);
+                found.push(find(&request.access, topic, body.allow_auto_topic_creation).await);
             }
             found
         }
     };
     let (host, port) = context.address(&request);
-    let epoch = context.broker.store().epoch().ordinal as i32;
+    let epoch = context.broker.epoch().ordinal as i32;
     let operations = operations::answer(body.include_topic_authorized_operations, operations::TOPIC);
     let response = MetadataResponse {
         brokers: vec![MetadataResponseBroker { node_id: NODE_ID, host: &host, port: port.into(), rack: None }],
@@ -59,17 +59,12 @@ async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed
     Ok(ready(request.answer(&response)?))
 }
 
-async fn find<'a>(context: &Context, wanted: &MetadataRequestTopic<'a>, create: bool) -> Found<'a> {
+async fn find<'a>(access: &Access, wanted: &MetadataRequestTopic<'a>, create: bool) -> Found<'a> {
     let Some(name) = wanted.name else {
-        let known = context.broker.topic_by_id(TopicId(wanted.topic_id));
         let not = Found::Not { name: None, id: wanted.topic_id, code: ErrorCode::UnknownTopicId };
-        return known.map_or(not, Found::Topic);
+        return access.topic_by_id(TopicId(wanted.topic_id)).map_or(not, Found::Topic);
     };
-    let result = if create {
-        context.broker.topic_or_create(name).await
-    } else {
-        context.broker.topic(name).ok_or_else(|| TopicError::Unknown(name.to_owned()))
-    };
+    let result = if create { access.topic_or_create(name).await } else { access.topic(name) };
     match result {
         Ok(topic) => Found::Topic(topic),
         Err(error) => {

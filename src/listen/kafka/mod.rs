@@ -47,7 +47,7 @@ use smol::net::TcpListener;
 
 use super::accept::Acceptor;
 use super::budget::ByteBudget;
-use crate::broker::{Acks, Broker};
+use crate::broker::{Acks, Broker, Lobby};
 use crate::kafka::error_code::ErrorCode;
 
 /// The node id of this broker, alone in its cluster.
@@ -88,7 +88,7 @@ impl Default for KafkaOptions {
 
 /// What all sessions share.
 struct Context {
-    broker: Broker,
+    broker: Lobby,
     options: KafkaOptions,
     /// Memory of requests, until they are answered.
     requests: ByteBudget,
@@ -113,7 +113,7 @@ impl Context {
 /// # Errors
 /// What to answer where it doesn't: it asks for metadata, and again.
 fn check_epoch(context: &Context, known: i32) -> Result<(), ErrorCode> {
-    let current = context.broker.store().epoch().ordinal as i32;
+    let current = context.broker.epoch().ordinal as i32;
     match known {
         ..0 => Ok(()),
         known if known > current => Err(ErrorCode::UnknownLeaderEpoch),
@@ -133,7 +133,7 @@ pub async fn serve(listener: TcpListener, acceptor: Acceptor, broker: Broker, op
     let cluster_id = base64url(&broker.store().incarnation());
     let requests = ByteBudget::new(options.in_flight_bytes_max);
     let answers = ByteBudget::new(options.in_flight_bytes_max);
-    let context = Arc::new(Context { broker, options, requests, answers, cluster_id });
+    let context = Arc::new(Context { broker: broker.lobby(), options, requests, answers, cluster_id });
     let shutdown = acceptor.shutdown.clone();
     acceptor
         .run(listener, move |stream, peer: SocketAddr| {

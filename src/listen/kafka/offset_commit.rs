@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::Context;
-use super::errors::of_offset;
+use super::errors::{of_offset, of_topic};
 use super::request::{Failed, Later, Request, ready};
 use crate::broker::groups::{Claim, Membership};
-use crate::broker::{CommittedOffset, TopicId};
+use crate::broker::{CommittedOffset, Granted, TopicError, TopicId, right};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitResponse, OffsetCommitResponsePartition,
@@ -17,24 +17,20 @@ use crate::kafka::offset_commit::{
 };
 use crate::limits;
 
-pub(super) fn handle(
-    context: Arc<Context>,
-    request: Request,
-) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
-    Box::pin(answer(context, request))
+pub(super) fn handle(_: Arc<Context>, request: Request) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+    Box::pin(answer(request))
 }
 
-async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed> {
+async fn answer(request: Request) -> Result<Later, Failed> {
     let body: OffsetCommitRequest<'_> = request.body()?;
     let mut offsets = Vec::new();
     let mut topics = Vec::with_capacity(body.topics.len());
     for topic in &body.topics {
-        let known = context.broker.topic(topic.name);
+        let known = request.access.topic(topic.name);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let index = partition.partition_index;
-            let id = known.as_ref().filter(|topic| topic.partition(index).is_some()).map(|topic| topic.id);
-            let code = match check(partition, id) {
+            let code = match place(&known, index).and_then(|id| check(partition, id)) {
                 Ok(offset) => {
                     offsets.push(offset);
                     ErrorCode::None
@@ -47,7 +43,7 @@ async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed
     }
     let claim = Claim { member_id: body.member_id.to_owned(), instance_id: body.group_instance_id.map(str::to_owned) };
     let membership = Membership { claim, generation: body.generation_id_or_member_epoch };
-    let committed = context.broker.commit_group_offsets(body.group_id, Some(membership), offsets).await;
+    let committed = request.access.commit_offsets(body.group_id, Some(membership), offsets).await;
     if let Err(error) = committed {
         let code = of_offset(&error).code();
         for partition in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
@@ -59,11 +55,16 @@ async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed
     Ok(ready(request.answer(&OffsetCommitResponse { topics, ..Default::default() })?))
 }
 
+/// The topic, if it may be read and has that partition.
+fn place(topic: &Result<Granted<right::Read>, TopicError>, index: i32) -> Result<TopicId, ErrorCode> {
+    let topic = topic.as_ref().map_err(of_topic)?;
+    topic.partition(index).map(|_| topic.id).ok_or(ErrorCode::UnknownTopicOrPartition)
+}
+
 fn check(
     partition: &OffsetCommitRequestPartition<'_>,
-    topic: Option<TopicId>,
+    topic: TopicId,
 ) -> Result<(TopicId, i32, CommittedOffset), ErrorCode> {
-    let topic = topic.ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let metadata = partition.committed_metadata.unwrap_or_default();
     if metadata.len() > limits::OFFSET_METADATA_BYTES_MAX {
         return Err(ErrorCode::OffsetMetadataTooLarge);

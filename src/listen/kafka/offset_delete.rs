@@ -6,25 +6,23 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::Context;
-use super::errors::{of_group, of_offset};
+use super::errors::{of_group, of_offset, of_topic};
 use super::request::{Failed, Later, Request, ready};
 use crate::broker::groups::{GroupDescription, GroupError};
+use crate::broker::right;
 use crate::kafka::consumer_protocol::{PROTOCOL_TYPE, Subscription};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
 
-pub(super) fn handle(
-    context: Arc<Context>,
-    request: Request,
-) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
-    Box::pin(answer(context, request))
+pub(super) fn handle(_: Arc<Context>, request: Request) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+    Box::pin(answer(request))
 }
 
-async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed> {
+async fn answer(request: Request) -> Result<Later, Failed> {
     let body: OffsetDeleteRequest<'_> = request.body()?;
-    let group = context.broker.group(body.group_id).ok_or(GroupError::UnknownGroup);
+    let group = request.access.group_to_clear(body.group_id);
     let read = match group.and_then(|group| topics_read(&group)) {
         Ok(read) => read,
         Err(error) => {
@@ -35,14 +33,15 @@ async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed
     let mut doomed = Vec::new();
     let mut topics = Vec::with_capacity(body.topics.len());
     for topic in &body.topics {
-        let known = context.broker.topic(topic.name);
+        let known = request.access.topic::<right::Read>(topic.name);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in &topic.partitions {
             let index = wanted.partition_index;
-            let code = match known.as_ref().filter(|topic| topic.partition(index).is_some()) {
-                None => ErrorCode::UnknownTopicOrPartition,
-                Some(_) if read.contains(topic.name) => ErrorCode::GroupSubscribedToTopic,
-                Some(topic) => {
+            let code = match known.as_ref().map(|topic| (topic, topic.partition(index))) {
+                Err(error) => of_topic(error),
+                Ok((_, None)) => ErrorCode::UnknownTopicOrPartition,
+                Ok(_) if read.contains(topic.name) => ErrorCode::GroupSubscribedToTopic,
+                Ok((topic, Some(_))) => {
                     doomed.push((topic.id, index));
                     ErrorCode::None
                 }
@@ -51,7 +50,7 @@ async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed
         }
         topics.push(OffsetDeleteResponseTopic { name: topic.name, partitions });
     }
-    let error_code = match context.broker.delete_offsets(body.group_id, doomed).await {
+    let error_code = match request.access.delete_offsets(body.group_id, doomed).await {
         Ok(()) => 0,
         Err(error) => of_offset(&error).code(),
     };

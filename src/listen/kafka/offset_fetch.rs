@@ -6,50 +6,48 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::Context;
+use super::errors::of_denied;
 use super::request::{Failed, Later, Request, ready};
-use crate::broker::CommittedOffset;
+use crate::broker::rights::Denied;
+use crate::broker::{Access, CommittedOffset, TopicError};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::offset_fetch::{
-    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
-    OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
-    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponse, OffsetFetchResponseGroup,
+    OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 
+/// From this version on, a group has an error of its own; before, each partition has it.
+const GROUP_ERROR: i16 = 2;
 /// From this version on, many groups may be asked about.
 const MANY: i16 = 8;
 
-pub(super) fn handle(
-    context: Arc<Context>,
-    request: Request,
-) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+pub(super) fn handle(_: Arc<Context>, request: Request) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
     Box::pin(async move {
         let body: OffsetFetchRequest<'_> = request.body()?;
-        let bytes =
-            if request.version >= MANY { many(&context, &request, &body) } else { one(&context, &request, &body) };
+        let bytes = if request.version >= MANY { many(&request, &body) } else { one(&request, &body) };
         Ok(ready(bytes?))
     })
 }
 
 /// A topic's name; partitions, in the order asked for, and what is committed there.
-type Topic = (String, Vec<(i32, Option<CommittedOffset>)>);
-type Found = Vec<Topic>;
+type Topic = (String, Vec<(i32, Committed)>);
+type Committed = Result<Option<CommittedOffset>, ErrorCode>;
+/// What was found of a group, or why not.
+type Found = Result<Vec<Topic>, ErrorCode>;
 
-fn many(context: &Context, request: &Request, body: &OffsetFetchRequest<'_>) -> Result<Vec<u8>, Failed> {
-    let find_group = |group: &OffsetFetchRequestGroup<'_>| match &group.topics {
-        _ if group.group_id.is_empty() => Vec::new(),
-        None => all(context, group.group_id),
-        Some(topics) => {
-            let one = |topic: &OffsetFetchRequestTopics<'_>| {
-                find(context, group.group_id, topic.name, &topic.partition_indexes)
-            };
-            topics.iter().map(one).collect()
-        }
+fn many(request: &Request, body: &OffsetFetchRequest<'_>) -> Result<Vec<u8>, Failed> {
+    let find_group = |group: &OffsetFetchRequestGroup<'_>| {
+        let asked = group
+            .topics
+            .as_ref()
+            .map(|topics| topics.iter().map(|topic| (topic.name, topic.partition_indexes.as_slice())).collect());
+        find_group(&request.access, group.group_id, asked)
     };
     let found: Vec<Found> = body.groups.iter().map(find_group).collect();
     let groups = body.groups.iter().zip(&found).map(|(group, found)| OffsetFetchResponseGroup {
         group_id: group.group_id,
-        topics: found.iter().map(topic_of_many).collect(),
-        error_code: code(group.group_id),
+        topics: found.iter().flatten().map(topic_of_many).collect(),
+        error_code: code(found),
     });
     request.answer(&OffsetFetchResponse { groups: groups.collect(), ..Default::default() })
 }
@@ -60,31 +58,34 @@ fn topic_of_many((name, partitions): &Topic) -> OffsetFetchResponseTopics<'_> {
         partitions: partitions
             .iter()
             .map(|(index, committed)| {
-                let (committed_offset, committed_leader_epoch) = told(committed.as_ref());
+                let (committed_offset, committed_leader_epoch, metadata, error_code) = told(committed);
                 OffsetFetchResponsePartitions {
                     partition_index: *index,
                     committed_offset,
                     committed_leader_epoch,
-                    metadata: Some(metadata(committed.as_ref())),
-                    ..Default::default()
+                    metadata: Some(metadata),
+                    error_code,
                 }
             })
             .collect(),
     }
 }
 
-fn one(context: &Context, request: &Request, body: &OffsetFetchRequest<'_>) -> Result<Vec<u8>, Failed> {
-    let group = body.group_id;
-    let found: Found = match &body.topics {
-        _ if group.is_empty() => Vec::new(),
-        None => all(context, group),
-        Some(topics) => {
-            let one = |topic: &OffsetFetchRequestTopic<'_>| find(context, group, topic.name, &topic.partition_indexes);
-            topics.iter().map(one).collect()
-        }
-    };
-    let topics = found.iter().map(topic_of_one).collect();
-    request.answer(&OffsetFetchResponse { topics, error_code: code(group), ..Default::default() })
+fn one(request: &Request, body: &OffsetFetchRequest<'_>) -> Result<Vec<u8>, Failed> {
+    let asked: Option<Vec<(&str, &[i32])>> = body
+        .topics
+        .as_ref()
+        .map(|topics| topics.iter().map(|topic| (topic.name, topic.partition_indexes.as_slice())).collect());
+    let mut found = find_group(&request.access, body.group_id, asked.clone());
+    if let (Err(code), true) = (&found, request.version < GROUP_ERROR) {
+        let code = *code;
+        let failed = |(name, indexes): (&str, &[i32])| {
+            (name.to_owned(), indexes.iter().map(|index| (*index, Err(code))).collect())
+        };
+        found = Ok(asked.unwrap_or_default().into_iter().map(failed).collect());
+    }
+    let topics = found.iter().flatten().map(topic_of_one).collect();
+    request.answer(&OffsetFetchResponse { topics, error_code: code(&found), ..Default::default() })
 }
 
 fn topic_of_one((name, partitions): &Topic) -> OffsetFetchResponseTopic<'_> {
@@ -93,13 +94,13 @@ fn topic_of_one((name, partitions): &Topic) -> OffsetFetchResponseTopic<'_> {
         partitions: partitions
             .iter()
             .map(|(index, committed)| {
-                let (committed_offset, committed_leader_epoch) = told(committed.as_ref());
+                let (committed_offset, committed_leader_epoch, metadata, error_code) = told(committed);
                 OffsetFetchResponsePartition {
                     partition_index: *index,
                     committed_offset,
                     committed_leader_epoch,
-                    metadata: Some(metadata(committed.as_ref())),
-                    ..Default::default()
+                    metadata: Some(metadata),
+                    error_code,
                 }
             })
             .collect(),
@@ -107,35 +108,50 @@ fn topic_of_one((name, partitions): &Topic) -> OffsetFetchResponseTopic<'_> {
 }
 
 /// The error of a group as a whole.
-fn code(group: &str) -> i16 {
-    if group.is_empty() { ErrorCode::InvalidGroupId.code() } else { 0 }
+fn code(found: &Found) -> i16 {
+    found.as_ref().err().map_or(0, |code| code.code())
+}
+
+/// What a group has committed: of the topics and partitions asked for, or everywhere.
+fn find_group(access: &Access, group: &str, asked: Option<Vec<(&str, &[i32])>>) -> Found {
+    if group.is_empty() {
+        return Err(ErrorCode::InvalidGroupId);
+    }
+    access.allow_offsets(group).map_err(|denied| of_denied(&denied))?;
+    match asked {
+        None => all(access, group).map_err(|denied| of_denied(&denied)),
+        Some(topics) => Ok(topics.into_iter().map(|(name, indexes)| find(access, group, name, indexes)).collect()),
+    }
 }
 
 /// All that a group has committed, of topics that are still there.
-fn all(context: &Context, group: &str) -> Found {
-    let mut found: BTreeMap<String, Vec<(i32, Option<CommittedOffset>)>> = BTreeMap::new();
-    for (topic, index, committed) in context.broker.committed_offsets(group) {
-        if let Some(topic) = context.broker.topic_by_id(topic) {
-            found.entry(topic.name.clone()).or_default().push((index, Some(committed)));
-        }
+fn all(access: &Access, group: &str) -> Result<Vec<Topic>, Denied> {
+    let mut found: BTreeMap<String, Vec<(i32, Committed)>> = BTreeMap::new();
+    for (topic, index, committed) in access.committed_offsets(group)? {
+        found.entry(topic).or_default().push((index, Ok(Some(committed))));
     }
-    found.into_iter().collect()
+    Ok(found.into_iter().collect())
 }
 
-fn find(context: &Context, group: &str, name: &str, indexes: &[i32]) -> Topic {
-    let topic = context.broker.topic(name);
+fn find(access: &Access, group: &str, name: &str, indexes: &[i32]) -> Topic {
+    let topic = access.topic(name);
     let of = |index: &i32| {
-        let committed = topic.as_ref().and_then(|topic| context.broker.committed_offset(group, topic, *index));
+        let committed = match &topic {
+            Ok(topic) => access.committed_offset(group, topic, *index).map_err(|denied| of_denied(&denied)),
+            // What isn't there has nothing committed.
+            Err(TopicError::Denied(denied)) => Err(of_denied(denied)),
+            Err(_) => Ok(None),
+        };
         (*index, committed)
     };
     (name.to_owned(), indexes.iter().map(of).collect())
 }
 
-/// Offset and leader epoch on the wire; −1 where nothing is committed.
-fn told(committed: Option<&CommittedOffset>) -> (i64, i32) {
-    committed.map_or((-1, -1), |committed| (committed.offset, committed.leader_epoch))
-}
-
-fn metadata(committed: Option<&CommittedOffset>) -> &str {
-    committed.map_or("", |committed| &committed.metadata)
+/// Offset, leader epoch, note and error on the wire; −1 where nothing is committed.
+fn told(committed: &Committed) -> (i64, i32, &str, i16) {
+    match committed {
+        Ok(Some(committed)) => (committed.offset, committed.leader_epoch, &committed.metadata, 0),
+        Ok(None) => (-1, -1, "", 0),
+        Err(code) => (-1, -1, "", code.code()),
+    }
 }

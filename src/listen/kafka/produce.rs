@@ -5,15 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::Context;
-use super::errors::of_produce;
+use super::errors::{of_produce, of_topic};
 use super::request::{Answer, Failed, Later, Request};
 use crate::broker::TimestampType;
-use crate::broker::{Acks, Appended, ProduceError, Ticket};
+use crate::broker::{Access, Acks, Appended, Granted, ProduceError, Ticket, right};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::produce::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
-use crate::record::SharedBytes;
 use crate::store::PartitionId;
 
 pub(super) fn handle(
@@ -67,6 +66,8 @@ async fn begin(context: Arc<Context>, request: Request) -> Result<Later, Failed>
     let wants_answer = body.acks != 0;
     let mut queued = Vec::new();
     for topic in &body.topic_data {
+        // One look for all partitions of it.
+        let found = request.access.topic::<right::Write>(topic.name);
         for partition in &topic.partition_data {
             let outcome = match (acks, body.transactional_id) {
                 (None, _) => {
@@ -77,56 +78,55 @@ async fn begin(context: Arc<Context>, request: Request) -> Result<Later, Failed>
                     let text = "transactions are not available in this version".to_owned();
                     Queued::Refused(Refusal::new(ErrorCode::InvalidTxnState, text))
                 }
-                (Some(acks), None) => {
-                    append(&context, topic.name, partition.index, request.keep(partition.records), acks)
-                        .await
-                        .unwrap_or_else(|error| Queued::Refused(Refusal::of(error)))
-                }
+                (Some(acks), None) => match &found {
+                    Ok(topic) => append(&request, topic, partition.index, partition.records, acks).await,
+                    Err(error) => Queued::Refused(Refusal::new(of_topic(error), error.to_string())),
+                },
             };
             queued.push(outcome);
         }
     }
-    Ok(Box::pin(finish(context, request, queued, wants_answer)))
+    Ok(Box::pin(finish(request, queued, wants_answer)))
 }
 
 async fn append(
-    context: &Context,
-    topic: &str,
+    request: &Request,
+    topic: &Granted<right::Write>,
     index: i32,
-    records: SharedBytes,
+    records: Option<&[u8]>,
     acks: Acks,
-) -> Result<Queued, ProduceError> {
-    let topic = context.broker.topic(topic).ok_or(ProduceError::UnknownPartition)?;
-    let ticket = context.broker.produce(&topic, index, records, acks).await?;
+) -> Queued {
+    let ticket = match request.access.produce(topic, index, request.keep(records), acks).await {
+        Ok(ticket) => ticket,
+        Err(error) => return Queued::Refused(Refusal::of(error)),
+    };
     let is_stamped = topic.config.timestamp_type == TimestampType::LogAppendTime;
-    Ok(match topic.partition(index).filter(|_| is_stamped) {
+    match topic.partition(index).filter(|_| is_stamped) {
         Some(partition) => Queued::Stamped(ticket, partition),
         None => Queued::Ticket(ticket),
-    })
+    }
 }
 
 /// What became of a batch, with the time of its first append where it is a resend.
-async fn stamped(
-    context: &Context,
-    ticket: Ticket<Appended>,
-    partition: PartitionId,
-) -> Result<Appended, ProduceError> {
+async fn stamped(access: &Access, ticket: Ticket<Appended>, partition: PartitionId) -> Result<Appended, ProduceError> {
     let mut appended = ticket.wait().await?;
     if appended.duplicate {
-        let before = context.broker.append_time(partition, appended.base_offset).await;
+        let before = access.append_time(partition, appended.base_offset).await;
         appended.log_append_time_ms = before.unwrap_or(appended.log_append_time_ms);
     }
     Ok(appended)
 }
 
-async fn finish(context: Arc<Context>, request: Request, queued: Vec<Queued>, wants_answer: bool) -> Answer {
+async fn finish(request: Request, queued: Vec<Queued>, wants_answer: bool) -> Answer {
     let mut outcomes = Vec::with_capacity(queued.len());
     // The last one is told last: whoever waits for it first is woken once for all of them.
     for outcome in queued.into_iter().rev() {
         outcomes.push(match outcome {
             Queued::Refused(refusal) => Err(refusal),
             Queued::Ticket(ticket) => ticket.wait().await.map_err(Refusal::of),
-            Queued::Stamped(ticket, partition) => stamped(&context, ticket, partition).await.map_err(Refusal::of),
+            Queued::Stamped(ticket, partition) => {
+                stamped(&request.access, ticket, partition).await.map_err(Refusal::of)
+            }
         });
     }
     outcomes.reverse();

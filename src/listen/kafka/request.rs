@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::Context;
+use crate::broker::Access;
 use crate::kafka::header::{self, RequestHeader};
 use crate::kafka::message::{Message, Response};
 use crate::kafka::wire::{DecodeError, EncodeError, Reader};
@@ -21,6 +22,8 @@ pub(super) struct Request {
     pub(super) client_id: String,
     /// The address that the connection came in on.
     pub(super) local: SocketAddr,
+    /// The broker, as whoever sent this may use it.
+    pub(super) access: Access,
     /// The address of the client.
     pub(super) peer: SocketAddr,
     /// With the permit for its memory, if it needed one.
@@ -34,6 +37,7 @@ impl Request {
     pub(super) fn new(
         frame: Vec<u8>,
         (local, peer): (SocketAddr, SocketAddr),
+        access: Access,
         permit: Option<Permit>,
     ) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(&frame);
@@ -46,7 +50,7 @@ impl Request {
             Some(permit) => SharedBytes::guarded(frame, permit),
             None => frame.into(),
         };
-        Ok(Self { api_key, version, correlation_id, client_id, local, peer, frame, body_at, has_permit })
+        Ok(Self { api_key, version, correlation_id, client_id, local, access, peer, frame, body_at, has_permit })
     }
 
     /// The body. What comes behind it is passed over, as Kafka's brokers do: librdkafka 2 leaves three bytes too many

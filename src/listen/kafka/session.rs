@@ -15,6 +15,7 @@ use smol::net::TcpStream;
 use super::Context;
 use super::request::{Failed, Later, Request};
 use super::routes::ROUTES;
+use crate::broker::{Caller, Listener, Principal};
 use crate::kafka::api::{ApiKey, Unrouted};
 use crate::kafka::frame::{self, FrameError, SIZE_BYTES};
 use crate::listen::watch::Watch;
@@ -99,6 +100,7 @@ async fn read_requests(
     answers: &Sender<Later>,
 ) -> Result<(), End> {
     let local = stream.local_addr()?;
+    let access = context.broker.admit(Caller::peer(Principal::anonymous(), Listener::Kafka, peer.ip()));
     let mut watch = Watch::new();
     loop {
         let mut prefix = [0; SIZE_BYTES];
@@ -117,7 +119,7 @@ async fn read_requests(
         };
         let frame = watch.within(Some(context.options.frame_time), read_frame(&mut stream, size)).await?;
         METRICS.requests_kafka.add(1);
-        let request = Request::new(frame, (local, peer), permit).map_err(Failed::from)?;
+        let request = Request::new(frame, (local, peer), access.clone(), permit).map_err(Failed::from)?;
         let later = begin(context, request).await?;
         if answers.send(later).await.is_err() {
             return Ok(());

@@ -12,10 +12,7 @@ use super::request::{Answer, Failed, Later, Request};
 use crate::broker::groups::{self, Claim, GroupError, Membership, Synced};
 use crate::kafka::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
-pub(super) fn handle(
-    context: Arc<Context>,
-    request: Request,
-) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
+pub(super) fn handle(_: Arc<Context>, request: Request) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
     Box::pin(async move {
         let body: SyncGroupRequest<'_> = request.body()?;
         let claim =
@@ -28,7 +25,8 @@ pub(super) fn handle(
         };
         let group = body.group_id.to_owned();
         let request = request.without_body();
-        let mut syncing = Box::pin(async move { context.broker.sync_group(&group, sync).await });
+        let access = request.access.clone();
+        let mut syncing = Box::pin(async move { access.sync_group(&group, sync).await });
         // It takes its place in the order of requests now; what it waits for comes later.
         let later: Later = match future::poll_once(&mut syncing).await {
             Some(outcome) => Box::pin(async move { answer(&request, outcome) }),

@@ -26,7 +26,7 @@ use super::session::Session;
 use super::shares::Shared;
 use super::taking::read;
 use super::{Context, sharing};
-use crate::broker::{CommitError, GuardedChange};
+use crate::broker::{Access, Caller, CommitError, GuardedChange};
 use crate::listen::stream::{Stream, write};
 use crate::metrics::METRICS;
 use crate::mqtt::{ConnAck, Packet, PropertiesBuilder, Property, Protocol, Reason, ReasonCode};
@@ -65,7 +65,7 @@ pub(super) async fn run(
     executor: Arc<Executor<'static>>,
     shutdown: Shutdown,
     stream: impl Stream,
-    peer: String,
+    (caller, peer): (Caller, String),
 ) {
     let (outbox, frames) = async_channel::bounded(FRAMES_MAX);
     // Set when nothing can be written any more.
@@ -73,7 +73,8 @@ pub(super) async fn run(
     let packet_time = context.options.packet_time;
     let writing = write(stream.clone(), &frames, packet_time, &broken);
     let serving = async {
-        let end = serve(&context, &executor, stream, outbox, &shutdown, &broken).await;
+        let access = context.broker.admit(caller);
+        let end = serve(&context, &executor, access, stream, outbox, &shutdown, &broken).await;
         frames.close();
         end
     };
@@ -92,13 +93,14 @@ pub(super) async fn run(
 async fn serve(
     context: &Arc<Context>,
     executor: &Arc<Executor<'static>>,
+    access: Access,
     stream: impl Stream,
     outbox: Sender<Vec<u8>>,
     shutdown: &Shutdown,
     broken: &Shutdown,
 ) -> End {
     let mut reader = PacketReader::new(stream, context);
-    let greeting = async { Box::pin(greet(context, &mut reader, &outbox)).await };
+    let greeting = async { Box::pin(greet(context, access, &mut reader, &outbox)).await };
     let greeted = match shutdown.unless(greeting).await {
         None => return End::Shutdown,
         Some(Err(end)) => return end,
@@ -127,6 +129,7 @@ async fn serve(
 /// The first packet must be CONNECT, and come soon.
 async fn greet(
     context: &Arc<Context>,
+    access: Access,
     reader: &mut PacketReader<impl Stream>,
     outbox: &Sender<Vec<u8>>,
 ) -> Result<Greeted, End> {
@@ -140,7 +143,7 @@ async fn greet(
             return Err(error.into());
         }
     };
-    match greeting::greet(context, &connect).await {
+    match greeting::greet(context, access, &connect).await {
         Ok(greeted) => {
             let frame = encoded(&Packet::ConnAck(greeting::welcome(&greeted)), connect.protocol);
             // If the client has gone, reading finds out.

@@ -155,7 +155,7 @@ impl Delivery<'_> {
         self.revision = Some(session.revision);
         self.sources.clear();
         let replays: Vec<String> = session.replays.keys().cloned().collect();
-        for topic in log::topics(&self.sides.context) {
+        for topic in log::topics(&self.sides.terms.access) {
             let plain = session.patterns().any(|pattern| rules.may_hold(pattern, &topic.name));
             let of_replay = |filter: &&String| {
                 let filter = Filter::parse(filter);
@@ -169,10 +169,12 @@ impl Delivery<'_> {
                         Some(filter) => session.replays.get_mut(filter),
                     };
                     if let Some(positions) = positions {
-                        positions.entry(partition.0).or_insert_with(|| log::start(&self.sides.context, *partition));
+                        positions
+                            .entry(partition.0)
+                            .or_insert_with(|| log::start(&self.sides.terms.access, (topic.topic(), *partition)));
                     }
                     let replay = replay.map(|filter| Arc::from(filter.as_str()));
-                    self.sources.push(Source { replay, partition: *partition, topic: Arc::clone(&topic) });
+                    self.sources.push(Source { replay, partition: *partition, topic: Arc::clone(topic.topic()) });
                 }
             }
         }
@@ -208,8 +210,10 @@ impl Delivery<'_> {
         let offset = self.position(source)?;
         let (replay, partition) = (source.replay.as_deref(), source.partition);
         let evicted = |from| self.sides.session().advance(replay, partition.0, from);
-        let topic = (&*source.topic, partition);
-        let read = log::read(&self.sides.context, &self.sides.terms.client, topic, offset, evicted).await?;
+        let topic = (&source.topic, partition);
+        let read =
+            log::read(&self.sides.context, &self.sides.terms.access, &self.sides.terms.client, topic, offset, evicted)
+                .await?;
         let mut messages = VecDeque::new();
         let session = self.sides.session();
         read.each(&source.topic.name, |offset, message| {
@@ -238,7 +242,7 @@ impl Delivery<'_> {
     fn open(&self, chunk: &mut Chunk) -> (Vec<Outgoing>, Option<Step>) {
         let Chunk { source, messages, next } = chunk;
         let replay = source.replay.as_deref();
-        let now = self.sides.context.broker.store().now();
+        let now = self.sides.context.broker.now();
         let mut session = self.sides.session();
         let (mut outgoing, mut bytes) = (Vec::new(), 0);
         while let Some((offset, message)) = messages.pop_front() {
@@ -280,7 +284,7 @@ impl Delivery<'_> {
         message: &Message,
         dup: bool,
     ) -> Result<(), Gone> {
-        let left_s = message.left_s(self.sides.context.broker.store().now().wall_ms);
+        let left_s = message.left_s(self.sides.context.broker.now().wall_ms);
         let mut properties = message.properties(left_s, &matched.ids);
         let topic = self.alias(&message.topic, &mut properties);
         let publish = Publish {
@@ -426,7 +430,7 @@ impl Delivery<'_> {
         match origin {
             Origin::Retained { topic } => context.retained.get(&context.broker, topic),
             Origin::Record { partition, offset } | Origin::Shared { partition, offset, .. } => {
-                log::find(context, PartitionId(*partition), *offset).await
+                log::find(&self.sides.terms.access, PartitionId(*partition), *offset).await
             }
         }
     }

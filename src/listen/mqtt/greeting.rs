@@ -10,6 +10,7 @@ use super::log;
 use super::message::Message;
 use super::publishing::Will;
 use super::session::Session;
+use crate::broker::Access;
 use crate::limits::{MQTT_CLIENT_ID_BYTES_MAX, MQTT_TOPIC_BYTES_MAX};
 use crate::mqtt::{ConnAck, Connect, PropertiesBuilder, Property, Protocol, Publish, ReasonCode};
 
@@ -34,6 +35,8 @@ pub(super) struct Greeted {
 pub(super) struct Terms {
     pub(super) protocol: Protocol,
     pub(super) client: String,
+    /// The broker, as the client may use it.
+    pub(super) access: Access,
     /// The longest that the client is silent.
     pub(super) silence: Option<Duration>,
     /// The largest packet that the client takes, bytes.
@@ -57,7 +60,7 @@ impl Refusal {
 }
 
 /// Lets a client in. An older connection under its id has ended when this returns.
-pub(super) async fn greet(context: &Arc<Context>, connect: &Connect<'_>) -> Result<Greeted, Refusal> {
+pub(super) async fn greet(context: &Arc<Context>, access: Access, connect: &Connect<'_>) -> Result<Greeted, Refusal> {
     let mut told = PropertiesBuilder::default();
     let client = client_id(connect, &mut told)?;
     if connect.properties.find(|p| matches!(p, Property::AuthMethod(_)).then_some(())).is_some() {
@@ -83,7 +86,7 @@ pub(super) async fn greet(context: &Arc<Context>, connect: &Connect<'_>) -> Resu
     }
     let open_max = receive_maximum(connect).min(context.options.in_flight_max);
     let mut session = Session::new(&client, expiry_s, open_max, stored);
-    session.resume(|pattern| log::ends(context, pattern));
+    session.resume(|pattern| log::ends(context, &access, pattern));
     // A session is there from now on: what is stored for it later is of use only if the client hears of it again.
     if session.is_kept() && !session_present {
         let row = (hub::session_row(&client), Some(session.to_stored().encode()));
@@ -97,9 +100,9 @@ pub(super) async fn greet(context: &Arc<Context>, connect: &Connect<'_>) -> Resu
     told.push(Property::TopicAliasMaximum(ALIASES_MAX));
     told.push(Property::MaximumPacketSize(u32::try_from(context.options.packet_bytes_max).unwrap_or(u32::MAX)));
     Ok(Greeted {
-        terms: terms(connect, &client),
+        will: will(&access, connect, &client),
+        terms: terms(access, connect, &client),
         inbound: Inbound::new(granted, ids),
-        will: will(context, connect, &client),
         place,
         session,
         session_present,
@@ -130,8 +133,9 @@ fn receive_maximum(connect: &Connect<'_>) -> u16 {
     connect.properties.find(asked).unwrap_or(u16::MAX)
 }
 
-fn terms(connect: &Connect<'_>, client: &str) -> Terms {
+fn terms(access: Access, connect: &Connect<'_>, client: &str) -> Terms {
     let mut terms = Terms {
+        access,
         protocol: connect.protocol,
         client: client.to_owned(),
         // Half as long again as it promised (section 3.1.2.10).
@@ -151,7 +155,7 @@ fn terms(connect: &Connect<'_>, client: &str) -> Terms {
     terms
 }
 
-fn will(context: &Context, connect: &Connect<'_>, client: &str) -> Option<(u32, Will)> {
+fn will(access: &Access, connect: &Connect<'_>, client: &str) -> Option<(u32, Will)> {
     let will = connect.will?;
     let delay = |property| if let Property::WillDelay(seconds) = property { Some(seconds) } else { None };
     let publish = Publish {
@@ -162,9 +166,9 @@ fn will(context: &Context, connect: &Connect<'_>, client: &str) -> Option<(u32, 
         payload: will.payload,
         ..Publish::default()
     };
-    let now_ms = context.broker.store().now().wall_ms;
+    let now_ms = access.now().wall_ms;
     let message = Message::published(&publish, will.topic, client, now_ms);
-    Some((will.properties.find(delay).unwrap_or(0), Will { message }))
+    Some((will.properties.find(delay).unwrap_or(0), Will { message, access: access.clone() }))
 }
 
 /// CONNACK of a client that is let in.

@@ -12,7 +12,7 @@ use event_listener::Event;
 
 use super::session::Stored;
 use super::{Context, publishing};
-use crate::broker::{Broker, GuardedChange, RowChange};
+use crate::broker::{GuardedChange, Lobby, RowChange};
 use crate::metrics::METRICS;
 use crate::mqtt::PacketId;
 use crate::shutdown::Shutdown;
@@ -186,7 +186,7 @@ fn expiry(now: Instant, expiry_s: u32) -> Option<Instant> {
 }
 
 /// All sessions that are stored, by client id.
-pub(super) fn stored_sessions(broker: &Broker) -> Vec<(String, Stored)> {
+pub(super) fn stored_sessions(broker: &Lobby) -> Vec<(String, Stored)> {
     let session = |(key, value): (Vec<u8>, Vec<u8>)| {
         Some((String::from_utf8(key.get(1..)?.to_vec()).ok()?, Stored::decode(&value)?))
     };

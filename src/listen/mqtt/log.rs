@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Context;
 use super::message::Message;
 use super::session::Positions;
-use crate::broker::{FetchError, Topic};
+use crate::broker::{Access, FetchError, Granted, Topic, right};
 use crate::limits;
 use crate::metrics::METRICS;
 use crate::record::{BatchError, BatchView, VerifyLimits, decompress, records};
@@ -30,34 +30,41 @@ pub(super) struct Read {
     pub(super) next: i64,
 }
 
-/// The topics that hold messages: those that the gateway keeps for itself don't.
-pub(super) fn topics(context: &Context) -> impl Iterator<Item = Arc<Topic>> {
-    context.broker.topics().into_iter().filter(|topic| !topic.is_internal())
+/// The topics that hold messages for somebody: those that the gateway keeps for itself don't.
+pub(super) fn topics(access: &Access) -> impl Iterator<Item = Granted<right::Read>> {
+    let topics: Vec<Granted<right::Read>> = access.topics();
+    topics.into_iter().filter(|topic| !topic.is_internal())
 }
 
 /// The partitions that may hold something for `pattern`, and where each ends.
-pub(super) fn ends(context: &Context, pattern: &str) -> Positions {
-    let (broker, rules) = (&context.broker, &context.options.rules);
-    let wanted = topics(context).filter(|topic| rules.may_hold(pattern, &topic.name));
-    let partitions = wanted.flat_map(|topic| topic.partitions.clone());
-    partitions.filter_map(|p| Some((p.0, broker.head(p).ok()?.readable_end()))).collect()
+pub(super) fn ends(context: &Context, access: &Access, pattern: &str) -> Positions {
+    let rules = &context.options.rules;
+    let mut ends = Positions::default();
+    for topic in topics(access).filter(|topic| rules.may_hold(pattern, &topic.name)) {
+        let end = |p: &PartitionId| Some((p.0, access.head(&topic, *p).ok()?.readable_end()));
+        ends.extend(topic.partitions.iter().filter_map(end));
+    }
+    ends
 }
 
 /// The first offset that a partition still has; 0 if it is unknown.
-pub(super) fn start(context: &Context, partition: PartitionId) -> i64 {
-    context.broker.head(partition).map_or(0, |head| head.log_start)
+pub(super) fn start(access: &Access, (topic, partition): (&Arc<Topic>, PartitionId)) -> i64 {
+    let topic = access.again::<right::Read>(topic).ok();
+    topic.and_then(|topic| access.head(&topic, partition).ok()).map_or(0, |head| head.log_start)
 }
 
 /// Reads a partition from `offset` on for `reader`; `None` if there is nothing. `evicted` is told where it begins if what was to be
 /// read first is gone.
 pub(super) async fn read(
     context: &Context,
+    access: &Access,
     reader: &str,
-    (topic, partition): (&Topic, PartitionId),
+    (topic, partition): (&Arc<Topic>, PartitionId),
     offset: i64,
     evicted: impl FnOnce(i64),
 ) -> Option<Read> {
-    let head = context.broker.head(partition).ok()?;
+    let granted = access.again(topic).ok()?;
+    let head = access.head(&granted, partition).ok()?;
     let from = offset.max(head.log_start);
     if from > offset {
         METRICS.mqtt_evicted.add(from.abs_diff(offset));
@@ -69,7 +76,7 @@ pub(super) async fn read(
         return None;
     }
     let _permit = context.deliveries.take(CHUNK_BYTES).await;
-    match context.broker.fetch(partition, from, CHUNK_BYTES).await {
+    match access.fetch(&granted, partition, from, CHUNK_BYTES).await {
         Ok(read) => Some(Read { bytes: read.bytes.to_vec(), from, next: read.next_offset }),
         // Evicted in between: the next look sees it.
         Err(FetchError::OutOfRange(_)) => None,
@@ -96,11 +103,11 @@ impl Read {
 }
 
 /// One message again; `None` if it is gone, or can't be read in several attempts.
-pub(super) async fn find(context: &Context, partition: PartitionId, offset: i64) -> Option<Message> {
-    let (topic, _) = context.broker.topic_of(partition)?;
+pub(super) async fn find(access: &Access, partition: PartitionId, offset: i64) -> Option<Message> {
+    let (topic, _) = access.topic_of(partition)?;
     let mut attempts = 0;
     let read = loop {
-        match context.broker.fetch(partition, offset, 1).await {
+        match access.fetch(&topic, partition, offset, 1).await {
             Ok(read) => break read,
             Err(FetchError::Store(error)) if attempts < ATTEMPTS => {
                 ::log::error!("mqtt: offset {offset} of {} can't be read: {error}", topic.name);

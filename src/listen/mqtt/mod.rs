@@ -47,7 +47,7 @@ use smol::net::TcpListener;
 
 use super::accept::Acceptor;
 use super::budget::ByteBudget;
-use crate::broker::Broker;
+use crate::broker::{Access, Broker, Caller, Listener, Lobby, Principal};
 use hub::Hub;
 use mapping::Rules;
 use retained::Retained;
@@ -80,7 +80,9 @@ pub struct MqttOptions {
 /// What all connections share.
 #[derive(Debug)]
 struct Context {
-    broker: Broker,
+    broker: Lobby,
+    /// The broker for the listener itself: what goes to a member of a share is held against the member's rights when it is given.
+    own: Access,
     options: MqttOptions,
     hub: Hub,
     retained: Retained,
@@ -112,6 +114,7 @@ pub struct MqttCounts {
 impl Mqtt {
     /// A listener that serves `broker`.
     pub fn new(broker: Broker, options: MqttOptions) -> Self {
+        let broker = broker.lobby();
         let retained = Retained::load(&broker, options.retained_max, options.retained_bytes_max);
         let sessions = hub::stored_sessions(&broker);
         let context = Context {
@@ -120,6 +123,7 @@ impl Mqtt {
             retained,
             packets: ByteBudget::new(options.in_flight_bytes_max),
             deliveries: ByteBudget::new(options.in_flight_bytes_max),
+            own: broker.admit(Caller::gateway()),
             broker,
             options,
         };
@@ -135,7 +139,8 @@ impl Mqtt {
         });
         let serving = acceptor.run(listener, |stream, peer| {
             let (context, executor) = (Arc::clone(&self.context), Arc::clone(&executor));
-            connection::run(context, executor, shutdown.clone(), stream, peer.to_string())
+            let caller = Caller::peer(Principal::anonymous(), Listener::Mqtt, peer.ip());
+            connection::run(context, executor, shutdown.clone(), stream, (caller, peer.to_string()))
         });
         futures_lite::future::zip(serving, keeping).await;
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::Context;
 use super::hub::packet_row;
 use super::message::Message;
-use crate::broker::{Acks, CommitError, Noted, NotedRecord, ProduceError, Ticket, TopicError};
+use crate::broker::{Access, Acks, CommitError, Noted, NotedRecord, ProduceError, Ticket, TopicError};
 use crate::limits::MQTT_TOPIC_BYTES_MAX;
 use crate::mqtt::{PacketId, Qos, ReasonCode};
 use crate::store::{DraftError, StoreError};
@@ -18,6 +18,8 @@ use crate::store::{DraftError, StoreError};
 #[derive(Clone, Debug)]
 pub(super) struct Will {
     pub(super) message: Message,
+    /// The broker, as the client may use it.
+    pub(super) access: Access,
 }
 
 /// Why a message is not taken.
@@ -36,6 +38,7 @@ impl NotTaken {
 impl From<ProduceError> for NotTaken {
     fn from(error: ProduceError) -> Self {
         let reason = match &error {
+            ProduceError::Denied(_) => ReasonCode::NOT_AUTHORIZED,
             ProduceError::TooLarge { .. } | ProduceError::TooLargeUpstream(_) => ReasonCode::PACKET_TOO_LARGE,
             ProduceError::Store(error) => of_commit(error),
             _ => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
@@ -47,6 +50,7 @@ impl From<ProduceError> for NotTaken {
 impl From<TopicError> for NotTaken {
     fn from(error: TopicError) -> Self {
         let reason = match &error {
+            TopicError::Denied(_) => ReasonCode::NOT_AUTHORIZED,
             TopicError::Unknown(_) | TopicError::Invalid(_) => ReasonCode::TOPIC_NAME_INVALID,
             TopicError::TooMany(_) => ReasonCode::QUOTA_EXCEEDED,
             TopicError::Exists(_) => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
@@ -72,6 +76,7 @@ fn of_commit(error: &CommitError) -> ReasonCode {
 /// [`NotTaken`]. Later ones come by the ticket.
 pub(super) async fn publish(
     context: &Context,
+    access: &Access,
     client: &str,
     message: &Message,
     kept_id: Option<PacketId>,
@@ -84,7 +89,7 @@ pub(super) async fn publish(
         return Err(NotTaken::new(ReasonCode::TOPIC_NAME_INVALID, "topics that begin with $ are the gateway's own"));
     }
     let mapped = context.options.rules.map(&message.topic, client);
-    let topic = context.broker.topic_or_create(&mapped.topic).await?;
+    let topic = access.topic_or_create(&mapped.topic).await?;
     let mut rows = Vec::new();
     if message.retain {
         let row = context.retained.row(message);
@@ -96,14 +101,14 @@ pub(super) async fn publish(
     rows.extend(unless.clone().map(|key| (key, Some(Vec::new()))));
     let acks = if message.qos() == Qos::AtMostOnce && !message.retain { Acks::Memory } else { Acks::Flash };
     let noted = NotedRecord { record: message.to_record(mapped), unless, rows };
-    Ok(context.broker.publish_noted(&topic, noted, acks).await?)
+    Ok(access.publish_noted(&topic, noted, acks).await?)
 }
 
 /// Publishes a will. A failure is logged: there is nobody to tell.
 pub(super) async fn publish_will(context: &Arc<Context>, will: Will) {
     let client = will.message.client.clone().unwrap_or_default();
     let published = async {
-        let ticket = publish(context, &client, &will.message, None).await?;
+        let ticket = publish(context, &will.access, &client, &will.message, None).await?;
         Ok::<_, NotTaken>(ticket.wait().await?)
     };
     if let Err(error) = published.await {

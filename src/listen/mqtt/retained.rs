@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::message::Message;
-use crate::broker::{Broker, RowChange};
+use crate::broker::{Lobby, RowChange};
 use crate::mqtt::topic;
 
 /// Rows of retained messages: this byte, then the topic.
@@ -32,7 +32,7 @@ struct Sizes {
 
 impl Retained {
     /// What the store has.
-    pub(super) fn load(broker: &Broker, count_max: usize, bytes_max: usize) -> Self {
+    pub(super) fn load(broker: &Lobby, count_max: usize, bytes_max: usize) -> Self {
         let mut sizes = Sizes::default();
         for (key, value) in broker.rows(&[ROW]) {
             if let Some(topic) = key.get(1..).and_then(|topic| std::str::from_utf8(topic).ok()) {
@@ -62,7 +62,7 @@ impl Retained {
     }
 
     /// What is retained for topics that `pattern` matches, by topic. Those whose time has passed are left out.
-    pub(super) fn matching(&self, broker: &Broker, pattern: &str, now_ms: i64) -> Vec<Message> {
+    pub(super) fn matching(&self, broker: &Lobby, pattern: &str, now_ms: i64) -> Vec<Message> {
         // Of the store, not of what is counted here: what was refused after it was counted stays as it was.
         let rows = broker.rows(&[ROW]).into_iter();
         let matching = rows.filter(|(key, _)| {
@@ -74,7 +74,7 @@ impl Retained {
     }
 
     /// What is retained for a topic.
-    pub(super) fn get(&self, broker: &Broker, topic: &str) -> Option<Message> {
+    pub(super) fn get(&self, broker: &Lobby, topic: &str) -> Option<Message> {
         decode(&broker.row(&[&[ROW], topic.as_bytes()].concat())?)
     }
 

@@ -21,7 +21,7 @@ use super::filter::Filter;
 use super::outbound::Origin;
 use super::session::{Positions, Stored};
 use super::share::{At, Share, StoredShare};
-use crate::broker::{Broker, GuardedChange};
+use crate::broker::{GuardedChange, Lobby};
 
 /// Rows of shares: this byte, then the whole filter.
 const ROW: u8 = b'g';
@@ -66,7 +66,7 @@ struct Member {
 
 impl Shares {
     /// What the store has, and `sessions` take part in.
-    pub(super) fn load(broker: &Broker, sessions: &[(String, Stored)]) -> Self {
+    pub(super) fn load(broker: &Lobby, sessions: &[(String, Stored)]) -> Self {
         let mut stored: BTreeMap<String, StoredShare> = BTreeMap::new();
         let mut newest = 0;
         for (key, value) in broker.rows(&[ROW]) {
@@ -105,7 +105,7 @@ impl Shares {
     }
 
     /// Deletes rows of shares that no session has any more: those that a crash has left.
-    pub(super) async fn sweep(&self, broker: &Broker) {
+    pub(super) async fn sweep(&self, broker: &Lobby) {
         let known = |key: &[u8]| {
             let filter = key.get(1..).and_then(|filter| std::str::from_utf8(filter).ok());
             filter.is_some_and(|filter| self.by_filter().contains_key(filter))

@@ -20,7 +20,7 @@ use super::outbound::{Flight, Origin};
 use super::session::Positions;
 use super::share::At;
 use super::shares::Shared;
-use crate::broker::{Registration, Topic};
+use crate::broker::{Granted, Registration, Topic, right};
 use crate::metrics::METRICS;
 use crate::mqtt::Qos;
 use crate::store::PartitionId;
@@ -72,7 +72,7 @@ pub(super) fn enter(sides: &Arc<Sides>) {
     for filter in filters {
         if !sides.shares().iter().any(|share| share.filter == filter) {
             let pattern = Filter::parse(&filter).map_or("", |filter| filter.pattern());
-            join(sides, &filter, &log::ends(&sides.context, pattern));
+            join(sides, &filter, &log::ends(&sides.context, &sides.context.own, pattern));
         }
     }
     let shares = sides.shares().clone();
@@ -181,10 +181,10 @@ impl Sharing {
         }
         self.topics_changed = Some(self.context.broker.topics_changed());
         let (rules, pattern) = (&self.context.options.rules, self.shared.pattern());
-        let topics = log::topics(&self.context).filter(|topic| rules.may_hold(pattern, &topic.name));
-        let of_topic = |topic: Arc<Topic>| {
+        let topics = log::topics(&self.context.own).filter(|topic| rules.may_hold(pattern, &topic.name));
+        let of_topic = |topic: Granted<right::Read>| {
             let partitions = topic.partitions.clone();
-            partitions.into_iter().map(move |partition| (partition, Arc::clone(&topic)))
+            partitions.into_iter().map(move |partition| (partition, Arc::clone(topic.topic())))
         };
         self.sources = topics.flat_map(of_topic).collect();
         self.watch = Some(self.context.broker.watch(self.sources.iter().map(|(partition, _)| *partition)));
@@ -193,7 +193,7 @@ impl Sharing {
     /// What members have left behind; `None` if that is nothing.
     async fn hand_back_out(&self) -> Option<Step> {
         let at = self.shared.with(|share| share.first_back())?;
-        match log::find(&self.context, PartitionId(at.0), at.1).await {
+        match log::find(&self.context.own, PartitionId(at.0), at.1).await {
             Some(message) => {
                 if self.give(at, message).is_err() {
                     return Some(Step::Wait);
@@ -215,11 +215,13 @@ impl Sharing {
         for turn in 0..self.sources.len() {
             let index = (self.next_source + turn) % self.sources.len();
             let Some((partition, topic)) = self.sources.get(index) else { break };
-            let start = || log::start(&self.context, *partition);
+            let start = || log::start(&self.context.own, (topic, *partition));
             let offset = self.shared.with(|share| share.position(partition.0, start));
             let evicted = |from| self.shared.with(|share| share.advance(partition.0, from));
-            let source = (&**topic, *partition);
-            let Some(read) = log::read(&self.context, &self.shared.filter, source, offset, evicted).await else {
+            let source = (topic, *partition);
+            let Some(read) =
+                log::read(&self.context, &self.context.own, &self.shared.filter, source, offset, evicted).await
+            else {
                 continue;
             };
             let mut blocked = false;
@@ -241,7 +243,7 @@ impl Sharing {
 
     /// Gives a message to the next member that has room; an error if none has.
     fn give(&self, at: At, message: Message) -> Result<(), ()> {
-        let now = self.context.broker.store().now();
+        let now = self.context.broker.now();
         if now.wall_trusted && message.left_s(now.wall_ms) == Some(0) {
             self.shared.with(|share| {
                 share.advance(at.0, at.1 + 1);

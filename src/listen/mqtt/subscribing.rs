@@ -11,6 +11,7 @@ use super::reading::End;
 use super::session::Positions;
 use super::shares::Shared;
 use super::{log, sharing};
+use crate::broker::right;
 use crate::mqtt::{FilterAck, Packet, Properties, ReasonCode, RetainHandling, Subscribe, Subscription, Unsubscribe};
 use crate::store::PartitionId;
 
@@ -45,7 +46,7 @@ pub(super) async fn subscribe(sides: &Arc<Sides>, subscribe: &Subscribe<'_>) -> 
     // If nobody reads it, reading finds out.
     let _ = sides.send(&Packet::SubAck(ack)).await;
     sharing::enter(sides);
-    let now_ms = sides.context.broker.store().now().wall_ms;
+    let now_ms = sides.context.broker.now().wall_ms;
     for (pattern, qos, id) in retained {
         let topics = sides.context.retained.matching(&sides.context.broker, pattern, now_ms);
         sides.session().owe_retained(topics.into_iter().map(|message| message.topic), qos, id);
@@ -66,7 +67,7 @@ async fn one(sides: &Sides, asked: &Subscription<'_>, id: Option<u32>) -> Result
     }
     match filter {
         Filter::Plain(pattern) => {
-            let ends = log::ends(&sides.context, pattern);
+            let ends = log::ends(&sides.context, &sides.terms.access, pattern);
             Ok(sides.session().subscribe(asked, id, &ends))
         }
         Filter::Replay { from, filter: pattern } => {
@@ -74,7 +75,7 @@ async fn one(sides: &Sides, asked: &Subscription<'_>, id: Option<u32>) -> Result
             Ok(sides.session().replay(asked, id, begins))
         }
         Filter::Shared { filter: pattern, .. } => {
-            let ends = log::ends(&sides.context, pattern);
+            let ends = log::ends(&sides.context, &sides.terms.access, pattern);
             let is_new = sides.session().share(asked, id);
             sharing::join(sides, asked.filter, &ends);
             Ok(is_new)
@@ -84,14 +85,16 @@ async fn one(sides: &Sides, asked: &Subscription<'_>, id: Option<u32>) -> Result
 
 /// The partitions that may hold something for `pattern`, and where each has what was published since `from`.
 async fn begins(sides: &Sides, pattern: &str, from: From) -> Positions {
-    let broker = &sides.context.broker;
-    let mut positions = log::ends(&sides.context, pattern);
-    let moment = from.moment_ms(broker.store().now().wall_ms);
+    let access = &sides.terms.access;
+    let mut positions = log::ends(&sides.context, access, pattern);
+    let moment = from.moment_ms(sides.context.broker.now().wall_ms);
     for (partition, position) in &mut positions {
-        let start = log::start(&sides.context, PartitionId(*partition));
+        let partition = PartitionId(*partition);
+        let Some((topic, _)) = access.topic_of::<right::Read>(partition) else { continue };
+        let start = log::start(access, (topic.topic(), partition));
         *position = match moment {
             None => start,
-            Some(at) => match broker.offset_for_time(PartitionId(*partition), at).await {
+            Some(at) => match access.offset_for_time(&topic, partition, at).await {
                 Ok(Some((offset, _))) => offset,
                 Ok(None) => *position,
                 // What can't be looked up is read from the start: more than was asked for, not less.

@@ -98,11 +98,11 @@ impl Sides {
             }
             _ => {}
         }
-        let now_ms = self.context.broker.store().now().wall_ms;
+        let now_ms = self.context.broker.now().wall_ms;
         let message = Message::published(publish, &topic, &self.terms.client, now_ms);
         let kept = qos == Qos::ExactlyOnce && self.session().is_kept();
         let kept_id = packet_id.filter(|_| kept);
-        let taken = publishing::publish(&self.context, &self.terms.client, &message, kept_id).await;
+        let taken = publishing::publish(&self.context, &self.terms.access, &self.terms.client, &message, kept_id).await;
         let answer = match (taken, packet_id) {
             (Ok(ticket), Some(id)) => Answer::Stored { id, qos, ticket },
             (Err(why), Some(id)) => Answer::Refused { id, qos, why },

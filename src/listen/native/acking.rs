@@ -15,7 +15,8 @@ use super::Context;
 use super::errors::of_produce;
 use super::outbox::{Gone, Outbox};
 use super::publishing::{Flow, Outcome, Pending};
-use crate::broker::{DeviceSession, ProduceError, Published};
+use super::session::Greeted;
+use crate::broker::{Access, DeviceSession, ProduceError, Published};
 use crate::frame::gateway_message::{Ack, AckAt, PublishError, Upstream as UpstreamNotice};
 use crate::frame::{AckLevel, ErrorCode, GatewayMessage, sequence};
 use crate::store::PartitionId;
@@ -25,20 +26,20 @@ const RETRY_MS: u32 = 1_000;
 
 /// Tells the outcomes until there are no more to come.
 pub(super) async fn acknowledge(
-    context: &Context,
-    session: Option<&DeviceSession>,
+    greeted: &Greeted,
     outcomes: &Receiver<Pending>,
     outbox: &Outbox,
     flow: &Flow,
     upstream: &Upstream,
 ) {
-    let mut acker = Acker { context, session, outbox, flow, upstream, settled: None, resend_from: None };
+    let (access, session) = (&greeted.access, greeted.device.as_ref());
+    let mut acker = Acker { access, session, outbox, flow, upstream, settled: None, resend_from: None };
     // An error is that nobody is there to be told.
     let _ = acker.run(outcomes).await;
 }
 
 struct Acker<'a> {
-    context: &'a Context,
+    access: &'a Access,
     session: Option<&'a DeviceSession>,
     outbox: &'a Outbox,
     flow: &'a Flow,
@@ -117,7 +118,7 @@ impl Acker<'_> {
         }
         self.tell_settled().await?;
         let (partition, offset) = published.last.map_or((0, -1), |(partition, offset)| {
-            let index = self.context.broker.topic_of(partition).map_or(0, |(_, index)| index);
+            let index = self.access.index_of(partition).unwrap_or(0);
             (index.unsigned_abs(), offset)
         });
         let ack = AckAt { level: reached, up_to: published.last_sequence, partition, offset };
@@ -167,7 +168,7 @@ impl Acker<'_> {
     async fn refused_late(&mut self, first: u64, count: u64, error: &ProduceError) -> Result<(), Gone> {
         self.flow.drop_until(first);
         let Some(session) = self.session else { return Ok(()) };
-        let skipped = match self.context.broker.skip(session, first, count).await {
+        let skipped = match self.access.skip(session, first, count).await {
             Ok(ticket) => ticket.wait().await,
             Err(error) => Err(error),
         };
@@ -244,7 +245,7 @@ async fn reached(context: &Context, partition: PartitionId, next_offset: i64) {
         let progress = context.broker.upstream_progress();
         let is_upstream = context.broker.upstream_offset(partition).is_some_and(|offset| offset >= next_offset);
         // The records of a topic that was deleted are not waited for.
-        if is_upstream || context.broker.topic_of(partition).is_none() {
+        if is_upstream || context.broker.index_of(partition).is_none() {
             return;
         }
         progress.await;

@@ -11,7 +11,7 @@ use event_listener::Event;
 
 use super::errors::of_fetch;
 use super::requests::{Call, Failure, Told, no_partition};
-use crate::broker::{FetchError, Topic};
+use crate::broker::{FetchError, Granted, Right, right};
 use crate::frame::client_message::Fetch;
 use crate::frame::gateway_message::{Offsets, RecordSet};
 use crate::frame::{ErrorCode, GatewayMessage, Headers, Position, Record, Records, RecordsWriter};
@@ -49,7 +49,11 @@ impl Wanted {
 }
 
 /// Serves a fetch: waits for `bytes_min` of batches, at most for `wait`.
-pub(super) async fn fetch(call: Call, topic: Arc<Topic>, wanted: Wanted) -> Told {
+pub(super) async fn fetch(call: Call, topic: String, wanted: Wanted) -> Told {
+    let topic = match call.topic::<right::Read>(&topic) {
+        Ok(topic) => topic,
+        Err(failure) => return Ok(Err(failure)),
+    };
     let (partition, offset) = match locate(&call, &topic, wanted.partition, wanted.from).await {
         Ok(found) => found,
         Err(failure) => return Ok(Err(failure)),
@@ -58,7 +62,7 @@ pub(super) async fn fetch(call: Call, topic: Arc<Topic>, wanted: Wanted) -> Told
     loop {
         let permit = call.context.answers.take(wanted.bytes_max).await;
         let seen = call.context.broker.seen(partition);
-        let set = match read(&call, partition, offset, wanted.bytes_max).await {
+        let set = match read(&call, &topic, partition, offset, wanted.bytes_max).await {
             Ok(set) => set,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -74,16 +78,28 @@ pub(super) async fn fetch(call: Call, topic: Arc<Topic>, wanted: Wanted) -> Told
 }
 
 /// Serves a subscription until its client or the partition goes.
-pub(super) async fn push(call: Call, topic: Arc<Topic>, index: u32, from: Position, credit: Arc<Credit>) -> Told {
+pub(super) async fn push(
+    call: Call,
+    topic: Granted<right::Read>,
+    index: u32,
+    from: Position,
+    credit: Arc<Credit>,
+) -> Told {
     let (partition, mut offset) = match locate(&call, &topic, index, from).await {
         Ok(found) => found,
         Err(failure) => return Ok(Err(failure)),
     };
+    // For one request it was granted; each push is another.
+    let topic = Arc::clone(topic.topic());
     loop {
         call.context.broker.wait_for_records(&[(partition, offset)], WAIT).await;
+        let granted = match call.access.again(&topic) {
+            Ok(granted) => granted,
+            Err(denied) => return Ok(Err(denied.into())),
+        };
         let bytes_max = credit.available().await.min(limits::FETCH_BYTES_MAX);
         let _permit = call.context.answers.take(bytes_max).await;
-        let set = match read(&call, partition, offset, bytes_max).await {
+        let set = match read(&call, &granted, partition, offset, bytes_max).await {
             Ok(set) => set,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -97,12 +113,16 @@ pub(super) async fn push(call: Call, topic: Arc<Topic>, index: u32, from: Positi
 }
 
 /// Serves ListOffsets.
-pub(super) async fn list_offsets(call: Call, topic: Arc<Topic>, index: u32, at: Position) -> Told {
+pub(super) async fn list_offsets(call: Call, topic: String, index: u32, at: Position) -> Told {
+    let topic = match call.topic::<right::Describe>(&topic) {
+        Ok(topic) => topic,
+        Err(failure) => return Ok(Err(failure)),
+    };
     let (partition, offset) = match locate(&call, &topic, index, at).await {
         Ok(found) => found,
         Err(failure) => return Ok(Err(failure)),
     };
-    let head = match call.context.broker.head(partition) {
+    let head = match call.access.head(&topic, partition) {
         Ok(head) => head,
         Err(error) => return Ok(Err(failed(&error))),
     };
@@ -148,17 +168,22 @@ impl Credit {
 }
 
 /// The store's partition and the offset that a position is.
-async fn locate(call: &Call, topic: &Topic, index: u32, from: Position) -> Result<(PartitionId, i64), Failure> {
+async fn locate<R: Right>(
+    call: &Call,
+    topic: &Granted<R>,
+    index: u32,
+    from: Position,
+) -> Result<(PartitionId, i64), Failure> {
     let index = i32::try_from(index).unwrap_or(i32::MAX);
     let partition = topic.partition(index).ok_or_else(|| no_partition(topic, index))?;
-    let broker = &call.context.broker;
-    let head = broker.head(partition).map_err(|error| failed(&error))?;
+    let access = &call.access;
+    let head = access.head(topic, partition).map_err(|error| failed(&error))?;
     let offset = match from {
         Position::Offset(offset) => offset,
         Position::Beginning => head.log_start,
         Position::End => head.readable_end(),
         Position::Time(time) => {
-            let found = broker.offset_for_time(partition, time).await.map_err(|error| failed(&error))?;
+            let found = access.offset_for_time(topic, partition, time).await.map_err(|error| failed(&error))?;
             found.map_or(head.readable_end(), |(offset, _)| offset)
         }
     };
@@ -188,8 +213,14 @@ impl Set {
 }
 
 /// Reads records from `offset` on into at most `bytes_max`; one comes even if it is larger, if the client takes it.
-async fn read(call: &Call, partition: PartitionId, offset: i64, bytes_max: usize) -> Result<Set, Failure> {
-    let read = call.context.broker.fetch(partition, offset, bytes_max).await.map_err(|error| failed(&error))?;
+async fn read(
+    call: &Call,
+    topic: &Granted<right::Read>,
+    partition: PartitionId,
+    offset: i64,
+    bytes_max: usize,
+) -> Result<Set, Failure> {
+    let read = call.access.fetch(topic, partition, offset, bytes_max).await.map_err(|error| failed(&error))?;
     let peer_max = call.peer_bytes_max.saturating_sub(SET_BYTES);
     let set = |(next_offset, bytes)| Set { head: read.head, base_offset: offset, next_offset, bytes };
     let encoded = encode(&read.bytes, offset, bytes_max.min(peer_max)).map_err(damaged)?;

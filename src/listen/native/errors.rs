@@ -7,6 +7,7 @@ use crate::store::{DraftError, StoreError};
 
 pub(super) fn of_produce(error: &ProduceError) -> ErrorCode {
     match error {
+        ProduceError::Denied(_) => ErrorCode::NotAuthorized,
         ProduceError::UnknownPartition => ErrorCode::UnknownPartition,
         ProduceError::TooLarge { .. } | ProduceError::TooLargeUpstream(_) => ErrorCode::RecordTooLarge,
         ProduceError::Timestamp { .. } => ErrorCode::InvalidArgument,
@@ -36,6 +37,7 @@ pub(super) fn of_commit(error: &CommitError) -> ErrorCode {
 
 pub(super) fn of_fetch(error: &FetchError) -> ErrorCode {
     match error {
+        FetchError::Denied(_) => ErrorCode::NotAuthorized,
         FetchError::UnknownPartition => ErrorCode::UnknownPartition,
         FetchError::OutOfRange(_) => ErrorCode::OffsetOutOfRange,
         FetchError::Store(_) => ErrorCode::StoreFailed,
@@ -53,6 +55,7 @@ pub(super) fn of_offset(error: &OffsetError) -> ErrorCode {
 /// `name` is the topic that was asked for: a name that is not allowed has a code of its own.
 pub(super) fn of_topic(error: &TopicError, name: &str) -> ErrorCode {
     match error {
+        TopicError::Denied(_) => ErrorCode::NotAuthorized,
         TopicError::Exists(_) => ErrorCode::TopicExists,
         TopicError::Unknown(_) => ErrorCode::UnknownTopic,
         TopicError::Invalid(_) if crate::broker::validate_name(name).is_err() => ErrorCode::InvalidTopic,
@@ -64,6 +67,7 @@ pub(super) fn of_topic(error: &TopicError, name: &str) -> ErrorCode {
 
 pub(super) fn of_group(error: &GroupError) -> ErrorCode {
     match error {
+        GroupError::Denied(_) => ErrorCode::NotAuthorized,
         GroupError::InvalidName | GroupError::InvalidSession(_) | GroupError::TooLarge(_) => ErrorCode::InvalidArgument,
         GroupError::InconsistentProtocol => ErrorCode::Unsupported,
         GroupError::Fenced => ErrorCode::Fenced,

@@ -5,7 +5,6 @@
 //! durable.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::errors::{of_group, of_offset};
 use super::requests::{Call, Failure, Told, no_partition};
@@ -13,7 +12,7 @@ use crate::broker::groups::report::{GroupPartition, GroupReport, GroupSummary, M
 use crate::broker::groups::{
     Claim, GroupDescription, GroupError, JoinGroup, Joined, MemberDescription, Membership, Opaque, SyncGroup, assignors,
 };
-use crate::broker::{Broker, CommittedOffset, Topic};
+use crate::broker::{Access, CommittedOffset, right};
 use crate::frame::group_message::{GroupJoined, write_share};
 use crate::frame::wire::Writer;
 use crate::frame::{ErrorCode, GatewayMessage, GroupAction, GroupCommit, GroupJoin, GroupMember, Groups};
@@ -41,11 +40,11 @@ fn refused(error: &GroupError) -> Failure {
 pub(super) fn join(
     call: Call,
     client: (String, String),
-    topic: Arc<Topic>,
+    topic: String,
     join: &GroupJoin<'_>,
 ) -> impl Future<Output = Told> + use<> {
     let group = join.member.group.to_owned();
-    let subscription = Subscription { topics: vec![topic.name.as_str()], ..Default::default() };
+    let subscription = Subscription { topics: vec![topic.as_str()], ..Default::default() };
     // A topic's name always fits.
     let metadata = Opaque::from(subscription.encode().unwrap_or_default());
     let wanted = JoinGroup {
@@ -60,13 +59,16 @@ pub(super) fn join(
         can_skip: true,
     };
     async move {
-        let mut member = Playing { broker: call.context.broker.clone(), group, wanted, done: false };
+        if let Err(failure) = call.topic::<right::Read>(&topic) {
+            return Ok(Err(failure));
+        }
+        let mut member = Playing { access: call.access.clone(), group, wanted, done: false };
         let (joined, assignment) = match member.play().await {
             Ok(outcome) => outcome,
             Err(error) => return Ok(Err(refused(&error))),
         };
         let partitions = match Assignment::decode(&assignment) {
-            Ok(assignment) => of_topic(&assignment, &topic.name),
+            Ok(assignment) => of_topic(&assignment, &topic),
             Err(error) => {
                 let text = format!("the group's leader has assigned what is no assignment of consumers: {error}");
                 return Ok(Err(Failure::new(ErrorCode::Unsupported, text)));
@@ -94,7 +96,7 @@ fn of_topic(assignment: &Assignment<'_>, topic: &str) -> BTreeSet<u32> {
 
 /// A member that joins. Dropped before it has, it leaves.
 struct Playing {
-    broker: Broker,
+    access: Access,
     group: String,
     wanted: JoinGroup,
     done: bool,
@@ -123,7 +125,7 @@ impl Playing {
     }
 
     async fn once(&mut self) -> Result<(Joined, Opaque), GroupError> {
-        let joined = match self.broker.join_group(&self.group, self.wanted.clone()).await {
+        let joined = match self.access.join_group(&self.group, self.wanted.clone()).await {
             Ok(joined) => joined,
             Err(refused) => {
                 if refused.error == GroupError::MemberIdRequired {
@@ -134,14 +136,14 @@ impl Playing {
         };
         self.wanted.claim.member_id.clone_from(&joined.member_id);
         let leads = joined.leader == joined.member_id && !joined.skip_assignment;
-        let assignments = if leads { assign(&self.broker, &joined) } else { Vec::new() };
+        let assignments = if leads { assign(&self.access, &joined) } else { Vec::new() };
         let sync = SyncGroup {
             membership: Membership { claim: self.wanted.claim.clone(), generation: joined.generation },
             protocol_type: Some(joined.protocol_type.clone()),
             protocol: Some(joined.protocol.clone()),
             assignments,
         };
-        let synced = self.broker.sync_group(&self.group, sync).await?;
+        let synced = self.access.sync_group(&self.group, sync).await?;
         Ok((joined, synced.assignment))
     }
 }
@@ -152,13 +154,13 @@ impl Drop for Playing {
         // A static member's share waits for its next process.
         if !self.done && !claim.member_id.is_empty() && claim.instance_id.is_none() {
             // Whether it was a member by now is all the same.
-            let _ = self.broker.leave_group(&self.group, vec![claim.clone()]);
+            let _ = self.access.leave_group(&self.group, vec![claim.clone()]);
         }
     }
 }
 
 /// The leader's part: everyone's share. A member whose wishes can't be read gets nothing.
-fn assign(broker: &Broker, joined: &Joined) -> Vec<(String, Opaque)> {
+fn assign(access: &Access, joined: &Joined) -> Vec<(String, Opaque)> {
     let wishes: Vec<assignors::Wish<'_>> = joined
         .members
         .iter()
@@ -168,7 +170,8 @@ fn assign(broker: &Broker, joined: &Joined) -> Vec<(String, Opaque)> {
             topics: Subscription::decode(&member.metadata).map(|wish| wish.topics).unwrap_or_default(),
         })
         .collect();
-    let count = |topic: &str| broker.topic(topic).map_or(0, |topic| topic.partition_count());
+    // Also of topics that only others may see: the assignment is theirs.
+    let count = |topic: &str| access.partitions_of(topic);
     let assigned = match joined.protocol.as_str() {
         ROUND_ROBIN => assignors::round_robin(&wishes, count),
         _ => assignors::range(&wishes, count),
@@ -184,7 +187,7 @@ fn assign(broker: &Broker, joined: &Joined) -> Vec<(String, Opaque)> {
 
 /// Serves GroupBeat.
 pub(super) fn beat(call: Call, member: &GroupMember<'_>) -> impl Future<Output = Told> + use<> {
-    let outcome = call.context.broker.heartbeat_group(member.group, membership(member));
+    let outcome = call.access.heartbeat_group(member.group, membership(member));
     async move {
         match outcome {
             Ok(()) => call.done().await.map(Ok),
@@ -195,7 +198,7 @@ pub(super) fn beat(call: Call, member: &GroupMember<'_>) -> impl Future<Output =
 
 /// Serves GroupLeave. Who is no member has left.
 pub(super) fn leave(call: Call, member: &GroupMember<'_>) -> impl Future<Output = Told> + use<> {
-    let outcome = call.context.broker.leave_group(member.group, vec![membership(member).claim]);
+    let outcome = call.access.leave_group(member.group, vec![membership(member).claim]);
     async move {
         match outcome {
             Ok(_) | Err(GroupError::UnknownMember) => call.done().await.map(Ok),
@@ -205,10 +208,14 @@ pub(super) fn leave(call: Call, member: &GroupMember<'_>) -> impl Future<Output 
 }
 
 /// Serves GroupCommit.
-pub(super) fn commit(call: Call, topic: Arc<Topic>, commit: &GroupCommit<'_>) -> impl Future<Output = Told> + use<> {
+pub(super) fn commit(call: Call, topic: String, commit: &GroupCommit<'_>) -> impl Future<Output = Told> + use<> {
     let (group, membership) = (commit.member.group.to_owned(), membership(&commit.member));
     let offsets = commit.offsets.clone();
     async move {
+        let topic = match call.topic::<right::Read>(&topic) {
+            Ok(topic) => topic,
+            Err(failure) => return Ok(Err(failure)),
+        };
         let mut entries = Vec::with_capacity(offsets.len());
         for (partition, offset) in offsets {
             let index = i32::try_from(partition).unwrap_or(i32::MAX);
@@ -217,7 +224,7 @@ pub(super) fn commit(call: Call, topic: Arc<Topic>, commit: &GroupCommit<'_>) ->
             }
             entries.push((topic.id, index, CommittedOffset { offset, leader_epoch: -1, metadata: String::new() }));
         }
-        match call.context.broker.commit_group_offsets(&group, Some(membership), entries).await {
+        match call.access.commit_offsets(&group, Some(membership), entries).await {
             Ok(()) => call.done().await.map(Ok),
             Err(error) => Ok(Err(Failure::new(of_offset(&error), error))),
         }
@@ -228,14 +235,14 @@ pub(super) fn commit(call: Call, topic: Arc<Topic>, commit: &GroupCommit<'_>) ->
 pub(super) fn look(call: Call, groups: &Groups<'_>) -> impl Future<Output = Told> + use<> {
     let (action, name) = (groups.action, groups.name.to_owned());
     async move {
-        let broker = &call.context.broker;
+        let access = &call.access;
         let text = match action {
-            GroupAction::List => json(&list(broker)),
-            GroupAction::Describe => match broker.group(&name) {
-                Some(group) => json(&report(broker, &group)),
-                None => return Ok(Err(refused(&GroupError::UnknownGroup))),
+            GroupAction::List => json(&list(access)),
+            GroupAction::Describe => match access.group(&name) {
+                Ok(group) => json(&report(access, &group)),
+                Err(error) => return Ok(Err(refused(&error))),
             },
-            GroupAction::Delete => match broker.delete_group(&name).await {
+            GroupAction::Delete => match access.delete_group(&name).await {
                 Ok(()) => String::new(),
                 Err(error) => return Ok(Err(refused(&error))),
             },
@@ -249,23 +256,22 @@ fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-fn list(broker: &Broker) -> Vec<GroupSummary> {
+fn list(access: &Access) -> Vec<GroupSummary> {
     let one = |group: GroupDescription| GroupSummary {
         name: group.name,
         state: group.state.to_owned(),
         protocol_type: group.protocol_type,
         members: group.member_count,
     };
-    broker.groups().into_iter().map(one).collect()
+    access.groups().into_iter().map(one).collect()
 }
 
-fn report(broker: &Broker, group: &GroupDescription) -> GroupReport {
+fn report(access: &Access, group: &GroupDescription) -> GroupReport {
     let mut partitions: BTreeMap<(String, i32), GroupPartition> = BTreeMap::new();
-    for (topic, index, committed) in broker.committed_offsets(&group.name) {
-        if let Some(topic) = broker.topic_by_id(topic) {
-            let entry = partitions.entry((topic.name.clone(), index)).or_default();
-            (entry.committed, entry.metadata) = (Some(committed.offset), committed.metadata);
-        }
+    // Who may see the group may see what it has committed.
+    for (topic, index, committed) in access.committed_offsets(&group.name).unwrap_or_default() {
+        let entry = partitions.entry((topic, index)).or_default();
+        (entry.committed, entry.metadata) = (Some(committed.offset), committed.metadata);
     }
     let mut members = Vec::with_capacity(group.members.len());
     for member in &group.members {
@@ -283,7 +289,8 @@ fn report(broker: &Broker, group: &GroupDescription) -> GroupReport {
         });
     }
     let placed = |((topic, index), mut partition): ((String, i32), GroupPartition)| {
-        let head = broker.topic(&topic).and_then(|topic| topic.partition(index)).and_then(|id| broker.head(id).ok());
+        let found = access.topic::<right::Describe>(&topic).ok();
+        let head = found.and_then(|topic| access.head(&topic, topic.partition(index)?).ok());
         let (log_start, end) = head.map_or((0, 0), |head| (head.log_start, head.readable_end()));
         let lag = |committed: i64| u64::try_from(end.saturating_sub(committed.max(log_start))).unwrap_or(0);
         partition.lag = partition.committed.map(lag);

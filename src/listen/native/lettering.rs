@@ -1,21 +1,23 @@
 //! DeadLetters: what the dead-letter topic holds, put back or dropped.
 
 use super::requests::{Call, Failure, Told};
+use crate::broker::AdminError;
 use crate::broker::dead_letter::Settle;
 use crate::frame::{DeadLetters, ErrorCode, LetterAction};
 
 /// Serves DeadLetters.
 pub(super) async fn serve(call: Call, letters: DeadLetters) -> Told {
     let DeadLetters { action, first, last, .. } = letters;
-    let broker = &call.context.broker;
+    let access = &call.access;
     let told = match action {
-        LetterAction::List => broker.letters(first, last).await.map(|list| json(&list)),
-        LetterAction::Retry => broker.settle_letters(first, last, Settle::Retry).await.map(|done| json(&done)),
-        LetterAction::Drop => broker.settle_letters(first, last, Settle::Drop).await.map(|done| json(&done)),
+        LetterAction::List => access.letters(first, last).await.map(|list| json(&list)),
+        LetterAction::Retry => access.settle_letters(first, last, Settle::Retry).await.map(|done| json(&done)),
+        LetterAction::Drop => access.settle_letters(first, last, Settle::Drop).await.map(|done| json(&done)),
     };
     match told {
         Ok(text) => call.text(&text).await.map(Ok),
-        Err(why) => Ok(Err(Failure::new(ErrorCode::StoreFailed, why))),
+        Err(AdminError::Denied(denied)) => Ok(Err(denied.into())),
+        Err(AdminError::Failed(why)) => Ok(Err(Failure::new(ErrorCode::StoreFailed, why))),
     }
 }
 

@@ -34,7 +34,7 @@ use smol::net::unix::UnixStream;
 
 use super::accept::Acceptor;
 use super::budget::ByteBudget;
-use crate::broker::Broker;
+use crate::broker::{Broker, Caller, Listener, Lobby, Principal};
 use crate::frame::UplinkAction;
 
 /// Settings of the listener.
@@ -82,7 +82,7 @@ pub trait Administration: Send + Sync {
 
 /// What all sessions share.
 struct Context {
-    broker: Broker,
+    broker: Lobby,
     options: NativeOptions,
     /// Memory of large frames on their way in.
     frames: ByteBudget,
@@ -102,7 +102,7 @@ impl Native {
     pub fn new(broker: Broker, options: NativeOptions, administration: Arc<dyn Administration>) -> Self {
         let frames = ByteBudget::new(options.in_flight_bytes_max);
         let answers = ByteBudget::new(options.in_flight_bytes_max);
-        Self { context: Arc::new(Context { broker, options, frames, answers, administration }) }
+        Self { context: Arc::new(Context { broker: broker.lobby(), options, frames, answers, administration }) }
     }
 
     /// Serves clients that come by TCP, until shutdown.
@@ -111,7 +111,8 @@ impl Native {
         acceptor
             .run(listener, |stream, peer| {
                 let (context, shutdown) = (Arc::clone(&self.context), shutdown.clone());
-                session::run(context, Arc::clone(&executor), shutdown, stream, peer.to_string())
+                let caller = Caller::peer(Principal::anonymous(), Listener::Native, peer.ip());
+                session::run(context, Arc::clone(&executor), shutdown, stream, (caller, peer.to_string()))
             })
             .await;
     }
@@ -119,6 +120,6 @@ impl Native {
     /// Serves one client that came by the local socket.
     pub async fn serve_local(&self, acceptor: &Acceptor, stream: UnixStream, peer: String) {
         let (context, executor) = (Arc::clone(&self.context), Arc::clone(&acceptor.executor));
-        session::run(context, executor, acceptor.shutdown.clone(), stream, peer).await;
+        session::run(context, executor, acceptor.shutdown.clone(), stream, (Caller::local(), peer)).await;
     }
 }

@@ -14,7 +14,7 @@ use super::errors::{of_produce, of_topic};
 use super::outbox::{Gone, Outbox};
 use super::reading::End;
 use super::session::Greeted;
-use crate::broker::{Acks, DeviceSession, NewRecord, ProduceError, Published, Ticket, Topic};
+use crate::broker::{Acks, DeviceSession, Granted, NewRecord, ProduceError, Published, Ticket, right};
 use crate::frame::client_message::{Alias, Publish};
 use crate::frame::gateway_message::{AliasFailed, AliasOk};
 use crate::frame::{ALIASES_MAX, AckLevel, Base, ErrorCode, GatewayMessage, Record, sequence};
@@ -95,7 +95,7 @@ impl<'a> Publisher<'a> {
             return outbox.send(GatewayMessage::AliasFailed(failed)).await;
         }
         self.aliases.insert(alias.alias, alias.topic.to_owned());
-        match self.context.broker.topic_or_create(alias.topic).await {
+        match self.greeted.access.topic_or_create::<right::Describe>(alias.topic).await {
             Ok(topic) => {
                 let ok = AliasOk { alias: alias.alias, partitions: topic.partition_count() };
                 outbox.send(GatewayMessage::AliasOk(ok)).await
@@ -147,11 +147,11 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    async fn topic(&self, alias: u16) -> Result<Arc<Topic>, (ErrorCode, String)> {
+    async fn topic(&self, alias: u16) -> Result<Granted<right::Write>, (ErrorCode, String)> {
         let name = self.aliases.get(&alias).ok_or_else(|| {
             (ErrorCode::UnknownTopic, format!("alias {alias} was never given to a topic on this connection"))
         })?;
-        let topic = self.context.broker.topic_or_create(name).await;
+        let topic = self.greeted.access.topic_or_create(name).await;
         topic.map_err(|error| (of_topic(&error, name), error.to_string()))
     }
 
@@ -159,19 +159,19 @@ impl<'a> Publisher<'a> {
     async fn append(
         &self,
         session: &DeviceSession,
-        topic: &Topic,
+        topic: &Granted<right::Write>,
         first: u64,
         publish: &Publish<'_>,
     ) -> Result<(), End> {
         let base = Base { timestamp: self.greeted.base_timestamp, offset: 0 };
-        let now = self.context.broker.store().now();
+        let now = self.context.broker.now();
         let mut run = Vec::new();
         let mut next = first;
         for record in publish.records.iter(base) {
             let record = owned(&record);
             let time = record.timestamp_ms.unwrap_or(-1);
             let checked =
-                self.context.broker.check_size(topic, &record).and_then(|()| topic.check_times(time, time, now));
+                self.greeted.access.check_size(topic, &record).and_then(|()| topic.check_times(time, time, now));
             if let Err(error) = checked {
                 let before = run.len() as u64;
                 self.queue(session, topic, next, std::mem::take(&mut run), publish).await?;
@@ -189,7 +189,7 @@ impl<'a> Publisher<'a> {
     async fn queue(
         &self,
         session: &DeviceSession,
-        topic: &Topic,
+        topic: &Granted<right::Write>,
         first: u64,
         records: Vec<NewRecord>,
         publish: &Publish<'_>,
@@ -203,7 +203,7 @@ impl<'a> Publisher<'a> {
             AckLevel::Flash => Acks::Flash,
             AckLevel::Upstream => Acks::Upstream,
         };
-        let outcome = match self.context.broker.publish(session, topic, first, records, acks).await {
+        let outcome = match self.greeted.access.publish(session, topic, first, records, acks).await {
             Ok(ticket) => Outcome::Queued { ticket, level: publish.level, want_offset: publish.want_offset },
             Err(error) => self.not_queued(first, &error)?,
         };
@@ -219,7 +219,7 @@ impl<'a> Publisher<'a> {
         code: ErrorCode,
         text: String,
     ) -> Result<(), End> {
-        let outcome = match self.context.broker.skip(session, first, count).await {
+        let outcome = match self.greeted.access.skip(session, first, count).await {
             Ok(ticket) => Outcome::Refused { ticket, code, text },
             Err(error) => self.not_queued(first, &error)?,
         };

@@ -10,14 +10,16 @@ use std::sync::Arc;
 use smol::{Executor, Task};
 
 use super::consuming::{self, Credit};
-use super::errors::of_offset;
+use super::errors::{of_offset, of_topic};
 use super::outbox::{Gone, Outbox};
 use super::publishing::Aliases;
+use super::session::Greeted;
 use super::{Context, grouping, lettering, topics};
-use crate::broker::{CommittedOffset, Topic};
+use crate::broker::rights::{Denied, Operation, Resource};
+use crate::broker::{Access, CommittedOffset, Granted, Right, Topic, right};
 use crate::frame::client_message::{CommitOffset, ReadOffset, Subscribe, Uplink};
 use crate::frame::gateway_message::{Done, Pong, ReaderOffset, Text};
-use crate::frame::{ClientMessage, ErrorCode, GatewayMessage, TopicRef};
+use crate::frame::{ClientMessage, ErrorCode, GatewayMessage, TopicRef, UplinkAction};
 
 /// Most requests of a connection that are open.
 const OPEN_MAX: usize = 16;
@@ -38,6 +40,12 @@ impl Failure {
     }
 }
 
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Self {
+        Self::new(ErrorCode::NotAuthorized, denied)
+    }
+}
+
 /// What came of a request that could be told.
 pub(super) type Told = Result<Result<(), Failure>, Gone>;
 
@@ -46,6 +54,7 @@ pub(super) struct Requests {
     context: Arc<Context>,
     executor: Arc<Executor<'static>>,
     outbox: Outbox,
+    access: Access,
     peer_bytes_max: usize,
     /// The client's id, and where it comes from.
     client: (String, String),
@@ -58,6 +67,8 @@ pub(super) struct Requests {
 pub(super) struct Call {
     pub(super) context: Arc<Context>,
     pub(super) outbox: Outbox,
+    /// The broker, as the client may use it.
+    pub(super) access: Access,
     /// Largest frame body that the client takes, bytes.
     pub(super) peer_bytes_max: usize,
     /// Of the request.
@@ -69,15 +80,16 @@ impl Requests {
         context: &Arc<Context>,
         executor: &Arc<Executor<'static>>,
         outbox: &Outbox,
-        peer_bytes_max: usize,
-        client: (&str, &str),
+        greeted: &Greeted,
+        peer: &str,
     ) -> Self {
         Self {
-            client: (client.0.to_owned(), client.1.to_owned()),
+            client: (greeted.client_id.clone(), peer.to_owned()),
+            access: greeted.access.clone(),
             context: Arc::clone(context),
             executor: Arc::clone(executor),
             outbox: outbox.clone(),
-            peer_bytes_max,
+            peer_bytes_max: greeted.peer_bytes_max,
             open: Vec::new(),
             subscriptions: HashMap::new(),
         }
@@ -87,7 +99,7 @@ impl Requests {
     pub(super) async fn begin(&mut self, message: &ClientMessage<'_>, aliases: &Aliases) -> Result<(), Gone> {
         match message {
             ClientMessage::Ping(ping) => {
-                let now = self.context.broker.store().now();
+                let now = self.context.broker.now();
                 let pong = Pong { id: ping.id, time_ms: now.wall_ms, time_trusted: now.wall_trusted };
                 self.outbox.send(GatewayMessage::Pong(pong)).await
             }
@@ -116,7 +128,8 @@ impl Requests {
             let text = format!("at most {SUBSCRIPTIONS_MAX} subscriptions a connection, each with an id of its own");
             return self.outbox.fail(subscribe.id, ErrorCode::InvalidArgument, &text).await;
         }
-        let topic = match self.topic(subscribe.topic, aliases) {
+        let found = topic_name(subscribe.topic, aliases).and_then(|name| call.topic(name));
+        let topic = match found {
             Ok(topic) => topic,
             Err(failure) => return self.outbox.fail(subscribe.id, failure.code, &failure.text).await,
         };
@@ -134,7 +147,7 @@ impl Requests {
             let text = format!("{OPEN_MAX} requests of this connection are open; wait for an answer");
             return self.outbox.fail(id, ErrorCode::Overloaded, &text).await;
         }
-        let topic = match topic.map(|topic| self.topic(topic, aliases)).transpose() {
+        let topic = match topic.map(|topic| topic_name(topic, aliases).map(str::to_owned)).transpose() {
             Ok(topic) => topic,
             Err(failure) => return self.outbox.fail(id, failure.code, &failure.text).await,
         };
@@ -155,6 +168,9 @@ impl Requests {
                 self.executor.spawn(call.clone().run(read_offset(call, topic, read)))
             }
             (ClientMessage::Status(_), _) => self.executor.spawn(call.clone().run(async move {
+                if let Err(denied) = call.access.allow(Operation::Describe, Resource::CLUSTER) {
+                    return Ok(Err(denied.into()));
+                }
                 let text = call.context.administration.status_json();
                 call.text(&text).await.map(Ok)
             })),
@@ -189,21 +205,20 @@ impl Requests {
         Call {
             context: Arc::clone(&self.context),
             outbox: self.outbox.clone(),
+            access: self.access.clone(),
             peer_bytes_max: self.peer_bytes_max,
             id,
         }
     }
+}
 
-    fn topic(&self, topic: TopicRef<'_>, aliases: &Aliases) -> Result<Arc<Topic>, Failure> {
-        let name = match topic {
-            TopicRef::Name(name) => name,
-            TopicRef::Alias(alias) => aliases.get(&alias).ok_or_else(|| {
-                let text = format!("alias {alias} was never given to a topic on this connection");
-                Failure::new(ErrorCode::UnknownTopic, text)
-            })?,
-        };
-        let unknown = || Failure::new(ErrorCode::UnknownTopic, format!("there is no topic {name}"));
-        self.context.broker.topic(name).ok_or_else(unknown)
+fn topic_name<'a>(topic: TopicRef<'a>, aliases: &'a Aliases) -> Result<&'a str, Failure> {
+    match topic {
+        TopicRef::Name(name) => Ok(name),
+        TopicRef::Alias(alias) => aliases.get(&alias).map(String::as_str).ok_or_else(|| {
+            let text = format!("alias {alias} was never given to a topic on this connection");
+            Failure::new(ErrorCode::UnknownTopic, text)
+        }),
     }
 }
 
@@ -240,6 +255,11 @@ impl Call {
         }
     }
 
+    /// The topic of this name, to be used in a certain way.
+    pub(super) fn topic<R: Right>(&self, name: &str) -> Result<Granted<R>, Failure> {
+        self.access.topic(name).map_err(|error| Failure::new(of_topic(&error, name), error))
+    }
+
     pub(super) async fn done(&self) -> Result<(), Gone> {
         self.outbox.send(GatewayMessage::Done(Done { id: self.id })).await
     }
@@ -263,29 +283,40 @@ impl Call {
     }
 }
 
-fn commit_offset(call: Call, topic: Arc<Topic>, commit: &CommitOffset<'_>) -> impl Future<Output = Told> + use<> {
+fn commit_offset(call: Call, topic: String, commit: &CommitOffset<'_>) -> impl Future<Output = Told> + use<> {
     let (reader, partition) = (commit.reader.to_owned(), commit.partition as i32);
     let metadata = commit.metadata.to_owned();
     let committed = CommittedOffset { offset: commit.offset, leader_epoch: -1, metadata };
     async move {
+        let topic = match call.topic::<right::Read>(&topic) {
+            Ok(topic) => topic,
+            Err(failure) => return Ok(Err(failure)),
+        };
         if topic.partition(partition).is_none() {
             return Ok(Err(no_partition(&topic, partition)));
         }
         let offsets = vec![(topic.id, partition, committed)];
-        match call.context.broker.commit_offsets(&reader, offsets).await {
+        match call.access.commit_offsets(&reader, None, offsets).await {
             Ok(()) => call.done().await.map(Ok),
             Err(error) => Ok(Err(Failure::new(of_offset(&error), error))),
         }
     }
 }
 
-fn read_offset(call: Call, topic: Arc<Topic>, read: &ReadOffset<'_>) -> impl Future<Output = Told> + use<> {
+fn read_offset(call: Call, topic: String, read: &ReadOffset<'_>) -> impl Future<Output = Told> + use<> {
     let (reader, partition) = (read.reader.to_owned(), read.partition as i32);
     async move {
+        let topic = match call.topic::<right::Describe>(&topic) {
+            Ok(topic) => topic,
+            Err(failure) => return Ok(Err(failure)),
+        };
         if topic.partition(partition).is_none() {
             return Ok(Err(no_partition(&topic, partition)));
         }
-        let committed = call.context.broker.committed_offset(&reader, &topic, partition);
+        let committed = match call.access.committed_offset(&reader, &topic, partition) {
+            Ok(committed) => committed,
+            Err(denied) => return Ok(Err(denied.into())),
+        };
         let (offset, metadata) = committed.map_or((None, String::new()), |c| (Some(c.offset), c.metadata));
         let answer = ReaderOffset { id: call.id, offset, metadata: &metadata };
         call.outbox.send(GatewayMessage::ReaderOffset(answer)).await.map(Ok)
@@ -294,7 +325,14 @@ fn read_offset(call: Call, topic: Arc<Topic>, read: &ReadOffset<'_>) -> impl Fut
 
 fn steer_uplink(call: Call, uplink: &Uplink<'_>) -> impl Future<Output = Told> + use<> {
     let (action, name) = (uplink.action, uplink.name.to_owned());
+    let operation = match action {
+        UplinkAction::Status => Operation::Describe,
+        UplinkAction::Check | UplinkAction::Pause | UplinkAction::Resume => Operation::Alter,
+    };
     async move {
+        if let Err(denied) = call.access.allow(operation, Resource::CLUSTER) {
+            return Ok(Err(denied.into()));
+        }
         match call.context.administration.uplink(action, &name).await {
             Ok(text) => call.text(&text).await.map(Ok),
             Err(text) => Ok(Err(Failure::new(ErrorCode::InvalidArgument, text))),

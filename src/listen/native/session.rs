@@ -19,7 +19,7 @@ use super::outbox::Outbox;
 use super::publishing::{Flow, Publisher};
 use super::reading::{End, FrameReader, read_messages};
 use super::requests::Requests;
-use crate::broker::DeviceSession;
+use crate::broker::{Access, Caller, DeviceSession};
 use crate::frame::client_message::Hello;
 use crate::frame::gateway_message::Welcome;
 use crate::frame::{
@@ -39,14 +39,15 @@ pub(super) async fn run(
     executor: Arc<Executor<'static>>,
     shutdown: Shutdown,
     stream: impl Stream,
-    peer: String,
+    (caller, peer): (Caller, String),
 ) {
     let (outbox, frames) = Outbox::new();
     // Set when nothing can be written any more.
     let broken = Shutdown::default();
     let writing = write(stream.clone(), &frames, context.options.frame_time, &broken);
     let serving = async {
-        let served = Box::pin(serve(&context, &executor, (stream, &peer), &outbox, &shutdown, &broken));
+        let access = context.broker.admit(caller);
+        let served = Box::pin(serve(&context, &executor, access, (stream, &peer), &outbox, &shutdown, &broken));
         let end = shutdown_aware(&shutdown, &broken, served).await;
         tell(&outbox, &end).await;
         drop(outbox);
@@ -93,13 +94,14 @@ async fn tell(outbox: &Outbox, end: &End) {
 async fn serve(
     context: &Arc<Context>,
     executor: &Arc<Executor<'static>>,
+    access: Access,
     (stream, peer): (impl Stream, &str),
     outbox: &Outbox,
     shutdown: &Shutdown,
     broken: &Shutdown,
 ) -> End {
     let mut reader = FrameReader::new(stream, HANDSHAKE_BYTES_MAX, context);
-    let session = match shutdown.unless(Box::pin(greet(context, &mut reader, outbox))).await {
+    let session = match shutdown.unless(Box::pin(greet(context, access, &mut reader, outbox))).await {
         None => return End::Shutdown,
         Some(Err(end)) => return end,
         Some(Ok(session)) => session,
@@ -110,7 +112,7 @@ async fn serve(
     if let Some(session) = &session.device {
         upstream.want(session.last_durable_sequence(), session.wanted_upstream().to_vec());
     }
-    let requests = Requests::new(context, executor, outbox, session.peer_bytes_max, (&session.client_id, peer));
+    let requests = Requests::new(context, executor, outbox, &session, peer);
     let reading = async {
         let publisher = Publisher::new(context, &session, pendings.clone(), Arc::clone(&flow));
         let reading = Box::pin(read_messages(&mut reader, publisher, requests, outbox));
@@ -123,7 +125,7 @@ async fn serve(
         pendings.close();
         end
     };
-    let acking = acking::acknowledge(context, session.device.as_ref(), &outcomes, outbox, &flow, &upstream);
+    let acking = acking::acknowledge(&session, &outcomes, outbox, &flow, &upstream);
     let both = async { future::zip(Box::pin(reading), Box::pin(acking)).await.0 };
     let notices = async {
         upstream.notify(context, outbox).await;
@@ -137,6 +139,8 @@ async fn serve(
 pub(super) struct Greeted {
     /// Who the client is.
     pub(super) client_id: String,
+    /// The broker, as the client may use it.
+    pub(super) access: Access,
     /// The right to publish, if the client wants to.
     pub(super) device: Option<DeviceSession>,
     /// Largest frame body that the client takes, bytes.
@@ -147,7 +151,12 @@ pub(super) struct Greeted {
     pub(super) base_timestamp: i64,
 }
 
-async fn greet(context: &Context, reader: &mut FrameReader<impl Stream>, outbox: &Outbox) -> Result<Greeted, End> {
+async fn greet(
+    context: &Context,
+    access: Access,
+    reader: &mut FrameReader<impl Stream>,
+    outbox: &Outbox,
+) -> Result<Greeted, End> {
     let body = reader.first_frame().await?;
     let Ok(ClientMessage::Hello(hello)) = ClientMessage::decode(&body) else {
         let text = "the first message must be a Hello of the native protocol; Kafka clients use the other port";
@@ -160,10 +169,11 @@ async fn greet(context: &Context, reader: &mut FrameReader<impl Stream>, outbox:
         );
         return Err(End::Refused(ErrorCode::UnsupportedVersion, text));
     };
-    let device = open_session(context, &hello).await?;
-    let now = context.broker.store().now();
+    let device = open_session(&access, &hello).await?;
+    let now = context.broker.now();
     let greeted = Greeted {
         client_id: hello.client_id.to_owned(),
+        access,
         peer_bytes_max: hello.frame_bytes_max as usize,
         in_flight_max: hello.in_flight_max.min(IN_FLIGHT_MAX),
         base_timestamp: now.wall_ms,
@@ -189,12 +199,12 @@ async fn greet(context: &Context, reader: &mut FrameReader<impl Stream>, outbox:
 }
 
 /// A client that publishes gets the session of its id; one that does not, fences nobody.
-async fn open_session(context: &Context, hello: &Hello<'_>) -> Result<Option<DeviceSession>, End> {
+async fn open_session(access: &Access, hello: &Hello<'_>) -> Result<Option<DeviceSession>, End> {
     if hello.in_flight_max == 0 {
         return Ok(None);
     }
     let resume = (hello.epoch != 0).then_some(hello.epoch);
-    match context.broker.open_session(hello.client_id, resume, hello.next_sequence).await {
+    match access.open_session(hello.client_id, resume, hello.next_sequence).await {
         Ok(session) => Ok(Some(session)),
         Err(error) => Err(End::Refused(of_produce(&error), error.to_string())),
     }

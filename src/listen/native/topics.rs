@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use super::errors::of_topic;
 use super::requests::{Call, Failure, Told};
-use crate::broker::{NewTopic, Topic, TopicConfig, TopicError};
+use crate::broker::{NewTopic, SettingsChange, Topic, TopicConfig, TopicError, right};
 use crate::frame::client_message::{AlterTopic, Configs, CreateTopic};
 use crate::frame::gateway_message::Topic as TopicMessage;
 use crate::frame::{ClientMessage, GatewayMessage};
@@ -33,7 +33,7 @@ fn create_topic(call: Call, create: &CreateTopic<'_>) -> impl Future<Output = To
     };
     async move {
         let name = new.name.clone();
-        let created = call.context.broker.create_topic(new).await;
+        let created = call.access.create_topic(new).await;
         finish(&call, &name, created.map(drop)).await
     }
 }
@@ -46,17 +46,21 @@ fn alter_topic(call: Call, alter: &AlterTopic<'_>) -> impl Future<Output = Told>
         .map(|(key, value)| ((*key).to_owned(), (!value.is_empty()).then(|| (*value).to_owned())))
         .collect();
     async move {
-        let broker = &call.context.broker;
-        let mut altered = broker.alter_topic(&name, &changes).await.map(drop);
+        let access = &call.access;
+        let mut altered = Ok(());
+        // Who may add partitions need not be one who may change settings.
+        if !changes.is_empty() || partitions.is_none() {
+            altered = access.change_settings(&name, SettingsChange::Some(changes)).await.map(drop);
+        }
         if let (Ok(()), Some(partitions)) = (&altered, partitions) {
-            altered = broker.add_partitions(&name, partitions).await.map(drop);
+            altered = access.add_partitions(&name, partitions).await.map(drop);
         }
         finish(&call, &name, altered).await
     }
 }
 
 async fn list_topics(call: Call, after: String) -> Told {
-    let topics = call.context.broker.topics();
+    let topics = call.access.topics::<right::Describe>();
     for topic in topics.iter().filter(|topic| topic.name > after) {
         send(&call, topic, Configs::new()).await?;
     }
@@ -64,9 +68,9 @@ async fn list_topics(call: Call, after: String) -> Told {
 }
 
 async fn describe_topic(call: Call, name: String) -> Told {
-    let Some(topic) = call.context.broker.topic(&name) else {
-        let error = TopicError::Unknown(name.clone());
-        return Ok(Err(Failure::new(of_topic(&error, &name), error)));
+    let topic = match call.topic::<right::Describe>(&name) {
+        Ok(topic) => topic,
+        Err(failure) => return Ok(Err(failure)),
     };
     let values: Vec<_> = TopicConfig::KEYS.iter().filter_map(|key| Some((*key, topic.config.get(key)?))).collect();
     // There are fewer keys than a message holds.
@@ -76,7 +80,10 @@ async fn describe_topic(call: Call, name: String) -> Told {
 }
 
 async fn delete_topic(call: Call, name: String) -> Told {
-    let deleted = call.context.broker.delete_topic(&name).await;
+    let deleted = match call.access.topic(&name) {
+        Ok(topic) => call.access.delete_topic(&topic).await,
+        Err(error) => Err(error),
+    };
     finish(&call, &name, deleted).await
 }
 
