@@ -159,6 +159,7 @@ impl UplinkConfig {
             link: blank_link(),
             on_divergence: OnDivergence::ForwardAll,
             commit_every: Duration::ZERO,
+            transaction_timeout: Duration::ZERO,
             refuse_too_large: false,
             client_id: None,
         }

@@ -363,6 +363,8 @@ pub struct UplinkConfig {
     pub on_divergence: OnDivergence,
     /// Transactions are not begun more often than this, unless there is a lot to forward.
     pub commit_every: Duration,
+    /// The least `transaction.timeout.ms`.
+    pub transaction_timeout: Duration,
     /// Whether producers are refused what the topic at the centre is too small for.
     pub refuse_too_large: bool,
     /// Sent with every request. `None`: `brooklet-` and the gateway's id.

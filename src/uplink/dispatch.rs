@@ -62,9 +62,10 @@ impl Forwarder {
         let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         let (cluster, exactly) = (&self.cluster, &self.exactly);
         let leader = |lane: &LaneId| destination(cluster, exactly.as_ref(), lane);
-        let made =
-            self.producers.request(node, &leader, now, timeout_ms, |request| link.connection.send(version, request));
-        let (sent, reply) = match made {
+        let made = self
+            .producers
+            .request(node, &leader, now, timeout_ms, |request, bytes| (bytes, link.connection.send(version, request)));
+        let (sent, (bytes, reply)) = match made {
             Ok(Some(made)) => made,
             Ok(None) => return false,
             Err(Broken { lane, why }) => {
@@ -75,11 +76,13 @@ impl Forwarder {
         self.in_flight += 1;
         let sender = self.sender.clone();
         let awaited = async move {
+            let begun = Instant::now();
             let answer = match reply {
                 Ok(reply) => reply.frame().await,
                 Err(error) => Err(error),
             };
-            let _ = sender.send(Event::Answered { node, version, sent, answer }).await;
+            let took = (bytes, begun.elapsed());
+            let _ = sender.send(Event::Answered { node, version, sent, took, answer }).await;
         };
         self.executor.spawn(awaited).detach();
         !link.connection.is_closed()
@@ -97,9 +100,16 @@ impl Forwarder {
         }
     }
 
+    /// A Produce request of so many bytes has ended after that time, with an answer or without.
+    pub(super) fn sent(&mut self, (bytes, took): (usize, Duration), answered: bool) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if let Some(exactly) = self.exactly.as_mut().filter(|_| answered) {
+            exactly.produce_answered(bytes, took);
+        }
+    }
+
     /// The answer to a Produce request.
     pub(super) fn answered(&mut self, node: i32, version: i16, sent: &[Sent], answer: Result<Vec<u8>, LinkError>) {
-        self.in_flight = self.in_flight.saturating_sub(1);
         let decoded = answer.as_ref().map_err(ToString::to_string).and_then(|frame| {
             read_response::<ProduceResponse<'_>>(version, frame)
                 .map_err(|error| format!("broker {node}: the answer to Produce is not one: {error}"))

@@ -1,7 +1,7 @@
 //! What the loop of an uplink is made of: events, and what it knows of topics and brokers upstream and of its own reading.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 use super::exactly::Heard;
@@ -14,8 +14,8 @@ use crate::store::ScannedBatch;
 
 /// What happened beside the loop.
 pub(super) enum Event {
-    /// The answer to a Produce request, or why there is none.
-    Answered { node: i32, version: i16, sent: Vec<Sent>, answer: Result<Vec<u8>, LinkError> },
+    /// The answer to a Produce request, or why there is none; with the bytes of its batches, and how long it took.
+    Answered { node: i32, version: i16, sent: Vec<Sent>, took: (usize, Duration), answer: Result<Vec<u8>, LinkError> },
     /// A broker was dialled.
     Dialled { node: i32, link: Result<Link, LinkError> },
     /// The answer to a question about transactions.

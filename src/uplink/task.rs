@@ -296,7 +296,10 @@ impl Forwarder {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Answered { node, version, sent, answer } => self.answered(node, version, &sent, answer),
+            Event::Answered { node, version, sent, took, answer } => {
+                self.sent(took, answer.is_ok());
+                self.answered(node, version, &sent, answer);
+            }
             Event::Dialled { node, link } => self.dialled(node, link),
             Event::BudgetSaved(result) => self.budget_saved(result),
             Event::LimitsSaved(result) => self.door_saved(result),

@@ -198,6 +198,40 @@ fn a_cluster_without_transactions_is_refused_with_the_way_out() {
     block_on(uplink.stop());
 }
 
+/// A batch that takes longer than transactions may be open: that is learned, and no rival is seen where there is none. Brokers that
+/// allow less than what is asked for get less.
+#[test]
+fn a_transaction_that_takes_longer_than_it_may_be_open_is_given_more_time() {
+    for version in [1, 2] {
+        let fake = start(&[("t", 1)], version);
+        fake.state().coordinator.timeout_max_ms = Some(6_000);
+        let edge = Edge::start();
+        let topic = edge.topic("t", 1);
+        let config = |config: &mut UplinkConfig| {
+            exactly(config);
+            config.request_timeout = Duration::from_secs(10);
+            config.transaction_timeout = Duration::from_millis(400);
+        };
+        let uplink = edge.uplink(&fake, config);
+        wait_caught_up(&uplink);
+        let mut sent = vec![Vec::new()];
+        for at in 0..2 {
+            // Two in a row: the first of a stretch, and the cursors.
+            fake.fail_api(ApiKey::Produce, &[Fault::Slow(Duration::from_millis(1_100)); 4]);
+            sent[0].extend(edge.fill(&topic, at..at + 1).remove(0));
+            wait_caught_up(&uplink);
+        }
+        assert_exact(&fake, "t", 1, &sent, &format!("version {version}"));
+        let state = fake.state();
+        let expired = state.coordinator.expired;
+        assert!((1..=2).contains(&expired), "version {version}: {expired}");
+        let timeout = state.coordinator.transactions["brooklet.gw-1.centre"].timeout_ms;
+        assert!((2_000..=6_000).contains(&timeout), "{timeout}");
+        drop(state);
+        block_on(uplink.stop());
+    }
+}
+
 /// A broker that has just come back coordinates before the metadata that the uplink has knows of it.
 #[test]
 fn a_coordinator_that_metadata_does_not_know_is_asked_for_anew() {

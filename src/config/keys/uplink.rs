@@ -208,6 +208,12 @@ pub(in crate::config) static UPLINK: &[Key<UplinkConfig>] = &[
         "Exactly once: transactions are begun no more often than this, unless there is a lot to forward.",
     ),
     key(
+        "transaction_timeout",
+        "15s",
+        Kind::Duration { min: SECOND, max: MINUTES_15, set: |u, v| u.transaction_timeout = v },
+        "Exactly once: after that time the centre ends a transaction; raised where the link is measured slow.",
+    ),
+    key(
         "refuse_too_large",
         "true",
         Kind::Boolean(|u, v| u.refuse_too_large = v),
@@ -221,6 +227,8 @@ pub(in crate::config) static UPLINK: &[Key<UplinkConfig>] = &[
     ),
 ];
 
+/// Apache Kafka's default of `transaction.max.timeout.ms`.
+const MINUTES_15: Duration = Duration::from_secs(900);
 /// Slowest and fastest rate, bytes a second.
 const RATE_MIN: u64 = 128;
 const RATE_MAX: u64 = 1 << 40;

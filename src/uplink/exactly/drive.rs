@@ -111,6 +111,12 @@ impl Forwarder {
             if !lot && !urgent && exactly.not_before.is_some_and(|at| at > now) {
                 return;
             }
+            if exactly.patience.adapts(waiting) {
+                // Only a new epoch of the producer has another time-out.
+                exactly.course += 1;
+                exactly.machine.resume();
+                return;
+            }
             exactly.machine.begin(now);
             exactly.course += 1;
             exactly.sizing.begin(waiting);
@@ -282,6 +288,9 @@ impl Forwarder {
             exactly.sizing.delivered(took);
         }
         let happened = exactly.machine.heard(heard, now, fastrand::f64());
+        if happened == Happened::Committed {
+            exactly.patience.committed(took);
+        }
         self.follow_up(happened, took);
     }
 
@@ -317,6 +326,13 @@ impl Forwarder {
             Happened::TopicRefused { topic, why } => {
                 self.give_up_transaction(took);
                 self.stall_topic(&topic, &why);
+            }
+            Happened::TooPatient(why) => {
+                let shorter = self.exactly.as_mut().is_some_and(|exactly| exactly.patience.refused());
+                if !shorter {
+                    self.failed(why);
+                }
+                self.busy = true;
             }
             Happened::Refused(why) => {
                 self.give_up_transaction(took);
@@ -388,6 +404,9 @@ impl Forwarder {
         exactly.course += 1;
         exactly.tally = Tally::default();
         exactly.sizing.failed(took);
+        if exactly.patience.is_up(took) {
+            exactly.machine.was_overdue();
+        }
         self.producers.abandon_all();
         self.mirror.abort(Instant::now());
         self.reading.start_anew();

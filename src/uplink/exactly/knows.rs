@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::cursor::{self, CURSORS};
 use super::local::{self, Local, Place};
+use super::patience::Patience;
 use super::requests::Context;
 use super::sizing::Sizing;
 use super::transaction::Transactions;
@@ -15,14 +16,12 @@ use crate::store::PartitionId;
 use crate::uplink::options::UplinkOptions;
 use crate::uplink::sending::producer::{LaneId, Sent};
 
-/// `transaction.timeout.ms`: how long the brokers let a transaction stand whose producer is not heard of.
-const TIMEOUT: Duration = Duration::from_secs(15);
-
 /// What an uplink that forwards exactly once knows besides.
 #[derive(Debug)]
 pub(in crate::uplink) struct Exactly {
     pub(super) machine: Transactions,
     pub(super) sizing: Sizing,
+    pub(super) patience: Patience,
     /// The transactional id, and the group.
     pub(super) id: String,
     /// Where the last batch of cursors of the open transaction lies.
@@ -49,6 +48,7 @@ impl Exactly {
         Self {
             machine: Transactions::new(local, broker.store().epoch().id),
             sizing: Sizing::default(),
+            patience: Patience::new(options.config.transaction_timeout),
             id: cursor::id(&options.gateway, &options.name),
             place: None,
             positions: BTreeMap::new(),
@@ -137,6 +137,11 @@ impl Exactly {
         self.tally.batches += batch.batches;
     }
 
+    /// A Produce request of so many bytes was answered after that time.
+    pub(in crate::uplink) fn produce_answered(&mut self, bytes: usize, took: Duration) {
+        self.patience.answered(bytes, took);
+    }
+
     /// A broker is out of reach.
     pub(in crate::uplink) fn node_failed(&mut self, node: i32) {
         self.machine.node_failed(node);
@@ -169,7 +174,7 @@ impl Exactly {
             id: self.id.clone(),
             protocol: machine.protocol(),
             identity: machine.identity(),
-            timeout_ms: i32::try_from(TIMEOUT.as_millis()).unwrap_or(i32::MAX),
+            timeout_ms: self.patience.timeout_ms(),
             number: machine.number(),
             metadata: machine.witness_metadata(),
             partition: machine.partition(),

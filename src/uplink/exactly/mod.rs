@@ -11,6 +11,7 @@
 //! | `committed` | the records of a partition upstream that count (pure) |
 //! | `standing` | what follows from what was found (pure) |
 //! | `sizing` | how much a transaction may take (pure) |
+//! | `patience` | how long the brokers let one stand (pure) |
 //! | `requests` | the requests behind each question |
 //! | `knows`, `drive`, `settling` | join it with the forwarder's loop |
 //!
@@ -28,6 +29,7 @@ mod drive;
 mod knows;
 mod local;
 mod open;
+mod patience;
 mod question;
 mod requests;
 mod resuming;

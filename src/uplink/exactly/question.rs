@@ -92,6 +92,8 @@ pub(in crate::uplink) enum Happened {
     },
     /// All cursors were looked through, and wait in [`Transactions::looked`].
     Looked,
+    /// Upstream does not let a transaction stand that long.
+    TooPatient(String),
     /// Someone must change something upstream; tried again after a backoff.
     Refused(String),
     /// A rival has taken this uplink's place.

@@ -68,6 +68,8 @@ pub(super) struct Transactions {
     troubled: Option<(Instant, bool)>,
     /// When it last took its place back.
     taken_back: Option<Instant>,
+    /// The last transaction was open for longer than the coordinator lets it be.
+    overdue: bool,
 }
 
 impl Transactions {
@@ -88,6 +90,7 @@ impl Transactions {
             not_before: None,
             troubled: None,
             taken_back: None,
+            overdue: false,
         }
     }
 
@@ -150,6 +153,12 @@ impl Transactions {
     pub(super) fn set_back(&mut self, now: Instant, jitter: f64) {
         self.resume();
         self.not_before = Some(now + self.setbacks.fail(SETBACKS, jitter));
+    }
+
+    /// The transaction that came to nothing had been open for longer than the coordinator lets it be, which then ends it and, with
+    /// the first protocol, answers as if a rival were there.
+    pub(super) fn was_overdue(&mut self) {
+        self.overdue = true;
     }
 
     /// Fenced: looks whether the place is free again.
@@ -303,10 +312,12 @@ impl Transactions {
 
     /// Somebody else is in this uplink's place, and has committed nothing.
     fn take_back(&mut self, now: Instant) -> Happened {
-        if self.taken_back.is_some_and(|at| now.saturating_duration_since(at) < RIVAL_WITHIN) {
-            return self.fenced();
+        if !std::mem::take(&mut self.overdue) {
+            if self.taken_back.is_some_and(|at| now.saturating_duration_since(at) < RIVAL_WITHIN) {
+                return self.fenced();
+            }
+            self.taken_back = Some(now);
         }
-        self.taken_back = Some(now);
         self.take_over();
         Happened::Nothing
     }
@@ -382,6 +393,7 @@ impl Transactions {
         }
         self.identity = next.or(self.identity);
         self.state = State::Idle;
+        self.overdue = false;
         self.setbacks.succeed();
         self.settled();
         Happened::Committed
@@ -419,6 +431,10 @@ impl Transactions {
         if self.open().is_some() && !matches!(remedy, Remedy::Again | Remedy::Elsewhere | Remedy::Refused) {
             self.set_back(now, jitter);
             return Happened::Broken(text);
+        }
+        if remedy == Remedy::Shorter {
+            self.not_before = Some(now + self.waits.fail(WAITS, jitter));
+            return Happened::TooPatient(text);
         }
         if remedy == Remedy::Refused {
             if self.open().is_some() {

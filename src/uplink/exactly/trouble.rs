@@ -26,6 +26,8 @@ pub(super) enum Remedy {
     Forgotten,
     /// The transaction can't be saved.
     Lost,
+    /// With a shorter time-out.
+    Shorter,
     /// Someone must change something upstream first.
     Refused,
 }
@@ -51,6 +53,7 @@ impl Failure {
             | ErrorCode::TransactionCoordinatorFenced
             | ErrorCode::OperationNotAttempted
             | ErrorCode::OutOfOrderSequenceNumber => Remedy::Lost,
+            ErrorCode::InvalidTransactionTimeout => Remedy::Shorter,
             // Brokers give it for passing troubles of their own.
             ErrorCode::UnknownServerError => Remedy::Again,
             code if code.is_stale_coordinator() || code.is_stale_metadata() => Remedy::Elsewhere,
@@ -80,7 +83,9 @@ fn hint(code: i16) -> &'static str {
         Some(ErrorCode::TopicAuthorizationFailed) => {
             "the uplink's user needs READ, WRITE and DESCRIBE on the topic brooklet.cursors"
         }
-        Some(ErrorCode::InvalidTransactionTimeout) => "raise the brokers' transaction.max.timeout.ms",
+        Some(ErrorCode::InvalidTransactionTimeout) => {
+            "the brokers' transaction.max.timeout.ms is below what any link takes"
+        }
         _ => "",
     }
 }
@@ -105,6 +110,7 @@ mod tests {
             (48, Remedy::Lost),
             (59, Remedy::Lost),
             (120, Remedy::Lost),
+            (50, Remedy::Shorter),
             (53, Remedy::Refused),
             (30, Remedy::Refused),
             (9_999, Remedy::Refused),

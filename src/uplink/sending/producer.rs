@@ -121,7 +121,7 @@ impl Producers {
         self.lanes.iter().any(|(id, lane)| lane.is_ready(node, now, self.identity) && leader(id) == Some(node))
     }
 
-    /// Makes a request of the next batch of each lane that `node` leads, and hands it to `send`. What it held, and what `send`
+    /// Makes a request of the next batch of each lane that `node` leads, and hands it to `send`, with the bytes of its batches. What it held, and what `send`
     /// said; `None` if there is nothing to send.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ impl Producers {
         leader: &dyn Fn(&LaneId) -> Option<i32>,
         now: Instant,
         timeout_ms: i32,
-        send: impl FnOnce(&ProduceRequest<'_>) -> T,
+        send: impl FnOnce(&ProduceRequest<'_>, usize) -> T,
     ) -> Result<Option<(Vec<Sent>, T)>, Broken> {
         let transactional_id = self.transactional_id.as_deref();
         let mut request = ProduceRequest { transactional_id, acks: -1, timeout_ms, ..Default::default() };
@@ -158,7 +158,7 @@ impl Producers {
         if sent.is_empty() {
             return Ok(None);
         }
-        let said = send(&request);
+        let said = send(&request, bytes);
         Ok(Some((sent, said)))
     }
 

@@ -4,6 +4,7 @@
 //! 50 INVALID_TRANSACTION_TIMEOUT, 51 CONCURRENT_TRANSACTIONS, 90 PRODUCER_FENCED, 120 TRANSACTION_ABORTABLE.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use super::State;
 
@@ -12,7 +13,7 @@ pub type Place = (String, i32);
 
 /// The largest epoch that a producer is given: one above is left for fencing it.
 const EPOCH_LAST: i16 = i16::MAX - 1;
-/// `transaction.max.timeout.ms`.
+/// Kafka's default of `transaction.max.timeout.ms`.
 const TIMEOUT_MAX_MS: i32 = 900_000;
 
 /// INVALID_PRODUCER_ID_MAPPING.
@@ -44,6 +45,8 @@ pub struct Transaction {
     partitions: BTreeSet<Place>,
     groups: BTreeSet<String>,
     pub timeout_ms: i32,
+    /// When it began to be ongoing.
+    since: Instant,
     /// Requests to be told to wait before the markers are written.
     wait: u32,
 }
@@ -58,6 +61,10 @@ pub struct Coordinator {
     /// What the first epoch of a transactional id is, to come near its end.
     pub first_epoch: i16,
     pub ended: BTreeMap<bool, u32>,
+    /// `transaction.max.timeout.ms`, if it is not the default.
+    pub timeout_max_ms: Option<i32>,
+    /// Transactions whose time was up.
+    pub expired: u32,
     /// Last producer id given.
     pub last_id: i64,
 }
@@ -70,7 +77,7 @@ impl Coordinator {
 
     /// InitProducerId with a transactional id. `expected`: the id and epoch that the producer says it has (KIP-360).
     pub fn init(&mut self, name: &str, timeout_ms: i32, expected: Option<(i64, i16)>) -> Result<(i64, i16), i16> {
-        if !(1..=TIMEOUT_MAX_MS).contains(&timeout_ms) {
+        if !(1..=self.timeout_max_ms.unwrap_or(TIMEOUT_MAX_MS)).contains(&timeout_ms) {
             return Err(50);
         }
         if !self.transactions.contains_key(name) {
@@ -84,6 +91,7 @@ impl Coordinator {
                 partitions: BTreeSet::new(),
                 groups: BTreeSet::new(),
                 timeout_ms,
+                since: Instant::now(),
                 wait: 0,
             };
             self.transactions.insert(name.to_owned(), new);
@@ -135,7 +143,9 @@ impl Coordinator {
         if matches!(txn.phase, Phase::Prepared { .. }) {
             return Err(51);
         }
-        txn.phase = Phase::Ongoing;
+        if txn.phase != Phase::Ongoing {
+            (txn.phase, txn.since) = (Phase::Ongoing, Instant::now());
+        }
         txn.partitions.extend(places.iter().cloned());
         txn.groups.extend(group.map(str::to_owned));
         Ok(())
@@ -213,6 +223,18 @@ impl Coordinator {
         assert_eq!(txn.phase, Phase::Ongoing);
         txn.fence(version, wait, spare_id);
     }
+
+    /// Ends the transactions whose time is up.
+    fn expire_due(&mut self) {
+        let is_up =
+            |txn: &Transaction| txn.phase == Phase::Ongoing && txn.since.elapsed().as_millis() as i32 >= txn.timeout_ms;
+        let due: Vec<String> =
+            self.transactions.iter().filter(|(_, txn)| is_up(txn)).map(|(name, _)| name.clone()).collect();
+        for name in due {
+            self.expired += 1;
+            self.expire(&name);
+        }
+    }
 }
 
 impl Transaction {
@@ -236,6 +258,7 @@ impl Transaction {
 impl State {
     /// A request has come: decided transactions are a step nearer to their end.
     pub fn tick(&mut self) {
+        self.coordinator.expire_due();
         self.complete(|txn| {
             let is_due = txn.wait == 0;
             if txn.wait < u32::MAX {
