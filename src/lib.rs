@@ -9,8 +9,8 @@
 //! | 5 | [`listen`], [`uplink`]: sessions; [`source`]: the gateway's own telemetry; [`client`]: native client for programs with std |
 //! | 3 | [`broker`]: topics, partitions, produce, fetch, dedup; protocol-neutral |
 //! | 2 | [`store`]: the only code that names redb |
-//! | 1 | [`frame`], [`kafka`], [`mqtt`]: codecs; [`device`]: the no_std client |
-//! | 0 | [`record`], [`limits`], [`config`], [`calendar`], [`metrics`], [`json`], [`shutdown`] |
+//! | 1 | [`frame`], [`kafka`], [`mqtt`], [`sasl`]: codecs; [`device`]: the no_std client |
+//! | 0 | [`record`], [`limits`], [`config`], [`base64`], [`calendar`], [`metrics`], [`json`], [`secret`], [`shutdown`] |
 //!
 //! Without the feature `gateway` the crate is `no_std` without alloc, and holds [`frame`] and [`device`] only.
 #![cfg_attr(not(feature = "gateway"), no_std)]
@@ -21,6 +21,8 @@ extern crate alloc;
 pub mod device;
 pub mod frame;
 
+#[cfg(feature = "gateway")]
+pub mod base64;
 #[cfg(feature = "gateway")]
 pub mod broker;
 #[cfg(feature = "gateway")]
@@ -47,6 +49,10 @@ pub mod metrics;
 pub mod mqtt;
 #[cfg(feature = "gateway")]
 pub mod record;
+#[cfg(feature = "gateway")]
+pub mod sasl;
+#[cfg(feature = "gateway")]
+pub mod secret;
 #[cfg(feature = "gateway")]
 pub mod shutdown;
 #[cfg(feature = "gateway")]

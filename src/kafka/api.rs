@@ -80,6 +80,8 @@ apis! {
     DeleteGroups = 42, 0..=2, flexible 2;
     IncrementalAlterConfigs = 44, 0..=1, flexible 1;
     OffsetDelete = 47, 0..=0, flexible NEVER;
+    DescribeUserScramCredentials = 50, 0..=0, flexible 0;
+    AlterUserScramCredentials = 51, 0..=0, flexible 0;
     DescribeCluster = 60, 0..=2, flexible 0;
     DescribeTopicPartitions = 75, 0..=0, flexible 0;
 }

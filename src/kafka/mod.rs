@@ -48,6 +48,7 @@
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
 pub mod alter_configs;
+pub mod alter_user_scram_credentials;
 pub mod api;
 pub mod api_versions;
 pub mod consumer_protocol;
@@ -61,6 +62,7 @@ pub mod describe_configs;
 pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_topic_partitions;
+pub mod describe_user_scram_credentials;
 pub mod end_txn;
 pub mod error_code;
 pub mod fetch;

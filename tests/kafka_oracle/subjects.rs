@@ -86,6 +86,8 @@ pub(crate) fn subjects() -> Vec<Subject> {
         delete_groups: DeleteGroupsRequest, DeleteGroupsResponse;
         incremental_alter_configs: IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
         offset_delete: OffsetDeleteRequest, OffsetDeleteResponse;
+        describe_user_scram_credentials: DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse;
+        alter_user_scram_credentials: AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse;
         describe_cluster: DescribeClusterRequest, DescribeClusterResponse;
         describe_topic_partitions: DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
     };
