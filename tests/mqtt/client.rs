@@ -133,6 +133,11 @@ impl Client {
         Self { stream, protocol, buffer: Vec::new() }
     }
 
+    /// The connection, for a thread that writes while this one reads.
+    pub(crate) fn writer(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
+    }
+
     pub(crate) fn send(&mut self, packet: &Packet<'_>) {
         let mut bytes = Vec::new();
         packet.encode(&mut bytes, self.protocol).unwrap();

@@ -1,6 +1,10 @@
 //! Clients that break the rules: their own connection ends, with the reason where 5.0 has words for it, and nobody else's.
 
-use brooklet::mqtt::{Connect, Packet, Properties, Protocol, Publish, Qos, ReasonCode};
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use brooklet::mqtt::{Connect, Packet, PacketId, Properties, Protocol, Publish, Qos, ReasonCode};
 
 use super::client::{Client, Server};
 
@@ -89,4 +93,40 @@ fn what_can_not_be_stored_is_refused_in_each_versions_words() {
     let mut client = server.client("three");
     client.publish_with(refused, 5);
     assert!(client.is_closed());
+}
+
+/// Many times what the kernel keeps for both ends of a connection.
+const FLOOD: u16 = 60_000;
+const FLOOD_PAYLOAD: [u8; 600] = [b'x'; 600];
+
+#[test]
+fn who_sends_without_a_pause_is_answered_meanwhile() {
+    let server = Server::start();
+    let mut client = server.client("flood");
+    let mut writer = client.writer();
+    let answered = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let sent = scope.spawn(|| {
+            (1..=FLOOD)
+                .take_while(|_| !answered.load(Ordering::Relaxed))
+                .map(|id| {
+                    let packet_id = PacketId::new(id);
+                    let publish = Publish {
+                        topic: "f",
+                        payload: &FLOOD_PAYLOAD,
+                        qos: Qos::AtLeastOnce,
+                        packet_id,
+                        ..Publish::default()
+                    };
+                    let mut bytes = Vec::new();
+                    Packet::Publish(publish).encode(&mut bytes, Protocol::V3).unwrap();
+                    writer.write_all(&bytes).unwrap();
+                })
+                .count()
+        });
+        client.next(|packet| assert!(matches!(packet, Packet::PubAck(_)), "{packet:?}"));
+        answered.store(true, Ordering::Relaxed);
+        let sent = sent.join().unwrap();
+        assert!(sent < usize::from(FLOOD), "no answer before the last of {sent} messages was sent");
+    });
 }
