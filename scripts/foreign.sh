@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Runs test suites that others wrote for their Kafka clients against a gateway: librdkafka's, and that of franz-go's kgo.
+# Runs test suites that others wrote for their clients against a gateway: for Kafka librdkafka's, and that of franz-go's kgo;
+# for MQTT those of scripts/lib/foreign-mqtt.sh.
 #
-#   scripts/foreign.sh [--binary FILE] [--quick] [--only REGEX] [--list] [librdkafka] [franz-go]
+#   scripts/foreign.sh [--binary FILE] [--quick] [--only REGEX] [--list] [librdkafka] [franz-go] [mqtt]
 #
 #   --binary FILE   the brooklet to test, default target/debug/brooklet (built if it isn't named)
 #   --quick         only tests marked ci in the list, and a tenth of the records for franz-go's
@@ -11,8 +12,8 @@
 # tests/foreign/SUITE.txt names every test of a suite that talks to a broker, and what is expected of it: pass, or fail or
 # skip with the reason. A test that does anything else than its line says makes this fail, also one that passes unexpectedly.
 #
-# The sources come from the registries of npm and of Go, in a fixed version, and are built below .scratch/foreign. Logs are left
-# there, a file a test.
+# The sources come from package registries, in a fixed version, and are built below .scratch/foreign. Logs are left there, a file
+# a test.
 #
 # Exit codes: 0 all as listed, 1 not so, 2 usage, 3 a tool is missing (named on a line that begins with SKIP). With
 # BROOKLET_REQUIRE_PEERS=1 a missing tool is a failure.
@@ -32,7 +33,7 @@ BROKER_VERSION=4.1.0
 ALONE=0033 AT_ONCE=4 TEST_SECONDS=900
 KGO=github.com/twmb/franz-go/pkg/kgo
 
-usage() { sed -n '2,21s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,22s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 wrong() { echo "foreign.sh: $*" >&2; exit 2; }
 
 given='' quick='' only=. print='' suites=()
@@ -45,11 +46,11 @@ while [ $# -gt 0 ]; do
       [ $# -ge 2 ] || wrong "$1 needs a value"
       case $1 in --binary) given=$2 ;; --only) only=$2 ;; esac
       shift 2 ;;
-    librdkafka | franz-go) suites+=("$1"); shift ;;
+    librdkafka | franz-go | mqtt) suites+=("$1"); shift ;;
     *) usage >&2; wrong "$1: not an option and no suite" ;;
   esac
 done
-[ ${#suites[@]} -gt 0 ] || suites=(librdkafka franz-go)
+[ ${#suites[@]} -gt 0 ] || suites=(librdkafka franz-go mqtt)
 
 # listed SUITE: the lines that count: NAME RESULT RUN REASON.
 listed() {
@@ -221,6 +222,9 @@ suite_franz-go() {
   awk -v log_file="$logs/log" 'NR == FNR { ran[$1]; next } !($1 in ran) { print $1, "fail", log_file }' \
     "$logs/ran" <(listed franz-go) >>"$logs/outcomes"
 }
+
+# shellcheck source=scripts/lib/foreign-mqtt.sh
+. scripts/lib/foreign-mqtt.sh
 
 # --- what was expected, and what was not ------------------------------------------------------------------------------
 
