@@ -93,6 +93,8 @@ pub const RESERVE_PERCENT_MAX: u64 = 70;
 pub const fn reserve_sum_max(max_bytes: u64) -> u64 {
     max_bytes / 100 * RESERVE_PERCENT_MAX
 }
+/// TLS sessions of clients that a listener remembers, so that these come back with a short handshake.
+pub const TLS_SESSIONS_MAX: usize = 1_024;
 /// Most rows of the store's boot-epoch table.
 pub const EPOCHS_MAX: usize = 256;
 

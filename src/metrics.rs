@@ -26,6 +26,12 @@ impl Counter {
 pub struct Gauge(AtomicI64);
 
 impl Gauge {
+    /// A figure at 0.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicI64::new(0))
+    }
+
     /// Adds `n`, which may be negative.
     pub fn add(&self, n: i64) {
         self.0.fetch_add(n, Ordering::Relaxed);
@@ -93,6 +99,15 @@ metrics! {
     gauge connections_mqtt "Open connections of MQTT clients.";
     counter connections_accepted "Connections accepted on all listeners.";
     counter connections_refused "Connections refused because the limit was reached.";
+    counter connections_refused_per_address "Connections refused because their address had as many as it may have.";
+    gauge tls_handshaking "TLS handshakes under way, and those that wait for their turn.";
+    counter tls_handshakes "TLS handshakes done, resumed sessions included.";
+    counter tls_resumed "TLS handshakes that resumed an earlier session.";
+    counter tls_handshakes_failed "TLS handshakes that failed: no TLS, no way in common, a certificate refused.";
+    counter tls_handshakes_late "TLS handshakes that took longer than listen.handshake_timeout.";
+    counter tls_reloads "Certificates, keys, CAs and lists taken over because their files had changed.";
+    counter tls_reload_errors "Certificates, keys, CAs and lists that could not be used; what was read before stayed in use.";
+    gauge tls_expires_in_s "Seconds until the first certificate in use expires, negative when one has; 0 without TLS.";
     counter protocol_errors "Connections closed because of what the peer sent.";
     counter requests_native "Requests of native clients.";
     counter requests_kafka "Requests of Kafka clients.";

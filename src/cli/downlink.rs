@@ -13,6 +13,7 @@ use super::{
 use crate::{
     config::Config,
     frame::UplinkAction,
+    gateway,
     gateway::status::GatewayStatus,
     uplink::{DownlinkOptions, DownlinkState, DownlinkStatus, check_downlink},
 };
@@ -211,7 +212,8 @@ async fn check_from_here(args: &CheckArgs) -> Result<String, CliError> {
         let gateway = config.gateway.id.clone().unwrap_or_else(|| "brooklet".to_owned());
         text.push_str(&format!("{name}:\n"));
         let labels = config.gateway.labels.clone();
-        for finding in check_downlink(&DownlinkOptions { name, gateway, labels, config: downlink }).await {
+        let tls = gateway::link_tls(&format!("downlink.{name}"), &downlink.tls, config.clock.trust);
+        for finding in check_downlink(&DownlinkOptions { name, gateway, labels, config: downlink, tls }).await {
             text.push_str(&format!("{finding}\n"));
         }
     }

@@ -25,6 +25,8 @@ pub mod term;
 pub mod when;
 
 mod bench;
+mod cert;
+mod certificates;
 mod client_name;
 mod consume;
 mod dead_letter;
@@ -50,6 +52,7 @@ mod uplink;
 
 use std::{ffi::OsString, process::ExitCode};
 
+use crate::tls::issue::Purpose;
 pub use error::CliError;
 use parse::Parsed;
 use spec::Spec;
@@ -92,6 +95,17 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &status::SPEC, run: |args| status::run(&status::StatusArgs::parse(args)?) },
     Command { spec: &losses::SPEC, run: |args| losses::run(&losses::LossesArgs::parse(args)?) },
     Command { spec: &check::SPEC, run: |args| check::run(&check::CheckArgs::parse(args)?) },
+    Command { spec: &cert::CA, run: |args| cert::ca(&cert::CaArgs::parse(args)?) },
+    Command {
+        spec: &cert::GATEWAY,
+        run: |args| cert::issue(&cert::NamedArgs::parse(args, Some(Purpose::Gateway))?, Purpose::Gateway),
+    },
+    Command {
+        spec: &cert::DEVICE,
+        run: |args| cert::issue(&cert::NamedArgs::parse(args, Some(Purpose::Client))?, Purpose::Client),
+    },
+    Command { spec: &cert::REVOKE, run: |args| cert::revoke(&cert::NamedArgs::parse(args, None)?) },
+    Command { spec: &cert::SHOW, run: |args| cert::show(&cert::ShowArgs::parse(args)?) },
     Command { spec: &fsck::SPEC, run: |args| fsck::run(&fsck::FsckArgs::parse(args)?) },
     Command { spec: &export::SPEC, run: |args| export::run(&export::ExportArgs::parse(args)?) },
     Command { spec: &bench::STORE, run: |args| bench::run_store(&bench::StoreArgs::parse(args)?) },

@@ -91,7 +91,12 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
         refused.errors.iter().for_each(|error| log::error!("{error}"));
     }
     // Before the start: a signal that comes while the store recovers is not to be lost.
-    let stop = signals::watch(|| {})?;
+    let (hang_up, hung_up) = async_channel::bounded(1);
+    // One that waits will do for several.
+    let reload = move || {
+        let _ = hang_up.try_send(());
+    };
+    let stop = signals::watch_and_reload(|| {}, reload)?;
     let gateway = Gateway::start(config).map_err(CliError::Failed)?;
     introduce(&gateway, &start.loaded);
     if start.refused.is_none()
@@ -100,6 +105,11 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
         log::warn!("cannot keep this configuration as the last one that worked: {error}");
     }
     log::info!("ready");
+    while let Some(Ok(())) = block_on(stop.unless(hung_up.recv())) {
+        log::info!("SIGHUP: certificates, keys and CAs are read again; the configuration takes a restart");
+        gateway.reload();
+    }
+    // The signals end with the process; else there are none.
     block_on(stop.wait());
     gateway.stop();
     log::info!("ended; everything acknowledged is kept");
@@ -149,6 +159,11 @@ fn introduce(gateway: &Gateway, loaded: &Loaded) {
     match gateway.mqtt_addr() {
         Some(address) => log::info!("MQTT clients connect to {address}"),
         None => log::info!("no MQTT listener (listen.mqtt.enabled)"),
+    }
+    for (name, address) in gateway.tls_addrs() {
+        if let Some(address) = address {
+            log::info!("{name} clients connect to {address} by TLS");
+        }
     }
     for (name, uplink) in config.uplinks.iter().filter(|(_, uplink)| uplink.enabled) {
         let to: Vec<String> = uplink.bootstrap.iter().map(ToString::to_string).collect();

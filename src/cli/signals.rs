@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends the process at once.
+//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends the process at once. SIGHUP asks to read files again.
 
 use std::thread;
 
@@ -15,19 +15,44 @@ use crate::shutdown::Shutdown;
 /// # Errors
 /// When signals cannot be received.
 pub(super) fn watch(at_once: impl FnOnce() + Send + 'static) -> Result<Shutdown, CliError> {
+    listen(&[Signal::Term, Signal::Int], at_once, || {})
+}
+
+/// As [`watch`]; SIGHUP, which would end the process otherwise, calls `reload`.
+///
+/// # Errors
+/// When signals cannot be received.
+pub(super) fn watch_and_reload(
+    at_once: impl FnOnce() + Send + 'static,
+    reload: impl Fn() + Send + 'static,
+) -> Result<Shutdown, CliError> {
+    listen(&[Signal::Term, Signal::Int, Signal::Hup], at_once, reload)
+}
+
+fn listen(
+    signals: &[Signal],
+    at_once: impl FnOnce() + Send + 'static,
+    reload: impl Fn() + Send + 'static,
+) -> Result<Shutdown, CliError> {
     let failed = |error| CliError::failed("cannot receive signals", error);
-    let mut signals = Signals::new([Signal::Term, Signal::Int]).map_err(failed)?;
+    let mut signals = Signals::new(signals).map_err(failed)?;
     let stop = Shutdown::default();
     let begin = stop.clone();
     let watch = move || {
-        if let Some(Ok(signal)) = block_on(signals.next()) {
-            log::info!("{}: ending; a second signal ends at once", name(signal));
-            begin.begin();
-        }
-        if block_on(signals.next()).is_some() {
-            at_once();
-            term::note("brooklet: ended at once, by a second signal");
-            std::process::exit(1);
+        let mut at_once = Some(at_once);
+        while let Some(signal) = block_on(signals.next()) {
+            match signal {
+                Ok(Signal::Hup) => reload(),
+                Ok(signal) if !begin.has_begun() => {
+                    log::info!("{}: ending; a second signal ends at once", name(signal));
+                    begin.begin();
+                }
+                _ => {
+                    at_once.take().into_iter().for_each(|at_once| at_once());
+                    term::note("brooklet: ended at once, by a second signal");
+                    std::process::exit(1);
+                }
+            }
         }
     };
     thread::Builder::new().name("brooklet-signal".to_owned()).spawn(watch).map_err(failed)?;

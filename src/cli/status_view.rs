@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    downlink,
+    certificates, downlink,
     table::Table,
     term::{human_bytes, human_count, human_duration},
     topic::followers,
@@ -59,6 +59,7 @@ fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
     let address = |address: &Option<String>| address.clone().unwrap_or_else(|| "off".to_owned());
     let [native, kafka, mqtt] = [&status.native, &status.kafka, &status.mqtt].map(address);
     out.push_str(&format!("listens      native {native}, Kafka {kafka}, MQTT {mqtt}\n"));
+    out.push_str(&certificates::lines(status));
     let (used, most) = (human_bytes(store.disk_bytes), human_bytes(store.max_bytes));
     let segments = format!("{} of {}", counted(store.segments, "segment"), human_bytes(store.segment_bytes));
     out.push_str(&format!("disk         {} {used} of {most}, {segments}\n", bar(store.disk_bytes, store.max_bytes)));
@@ -177,6 +178,7 @@ fn problems(status: &GatewayStatus) -> Vec<String> {
     if flash.pre_eol.is_some_and(|level| level > 1) || flash.life_used_percent.iter().any(|used| *used >= 100) {
         problems.push(format!("{} says that its life is nearly used up: replace it", flash.device));
     }
+    problems.extend(certificates::problems(status));
     status.uplinks.iter().for_each(|uplink| problems.extend(stalls(uplink)));
     status.downlinks.iter().for_each(|downlink| problems.extend(downlink::stalls(downlink)));
     // What comes down is not meant to go up.

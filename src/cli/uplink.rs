@@ -16,6 +16,7 @@ use crate::{
     client::Connection,
     config::{Config, Layers},
     frame::UplinkAction,
+    gateway,
     json::{self, JsonObject},
     uplink::{self, UplinkOptions, UplinkStatus},
 };
@@ -232,7 +233,8 @@ async fn check_from_here(args: &CheckArgs) -> Result<String, CliError> {
     {
         let gateway = config.gateway.id.clone().unwrap_or_else(|| "brooklet".to_owned());
         let labels = config.gateway.labels.clone();
-        let options = UplinkOptions { name: name.clone(), gateway, labels, config: uplink.clone() };
+        let tls = gateway::link_tls(&format!("uplink.{name}"), &uplink.tls, config.clock.trust);
+        let options = UplinkOptions { name: name.clone(), gateway, labels, config: uplink.clone(), tls };
         text.push_str(&format!("{name}:\n"));
         for finding in uplink::check(&options, &[], when::now_ms()).await {
             text.push_str(&format!("{finding}\n"));

@@ -10,7 +10,7 @@ use std::{
 
 use log::LevelFilter;
 
-use super::{keys, labels::Labels, link::*, pattern::TopicTemplate, resolve::read_defaults, types::*};
+use super::{keys, labels::Labels, link::*, pattern::TopicTemplate, resolve::read_defaults, tls::*, types::*};
 
 impl Default for Config {
     /// What holds without any file, variable or flag.
@@ -41,7 +41,15 @@ impl Config {
                 on_full: OnFull::EvictOldest,
                 preallocate: false,
             },
-            listen: ListenConfig { native: blank_native(), kafka: blank_kafka(), mqtt: blank_mqtt() },
+            listen: ListenConfig {
+                max_connections: None,
+                max_connections_per_address: None,
+                max_handshakes: 0,
+                handshake_timeout: Duration::ZERO,
+                native: blank_native(),
+                kafka: blank_kafka(),
+                mqtt: blank_mqtt(),
+            },
             topics: TopicsConfig { auto_create: false, defaults: blank_topic(), by_name: BTreeMap::new() },
             group: GroupConfig { offsets_retention: Duration::ZERO, initial_rebalance_delay: Duration::ZERO },
             source: SourceConfig {
@@ -63,6 +71,7 @@ fn blank_native() -> NativeListenConfig {
     NativeListenConfig {
         enabled: false,
         addr: nowhere(),
+        tls: ListenTlsConfig::default(),
         max_connections: 0,
         max_frame_bytes: 0,
         device_header: true,
@@ -76,7 +85,9 @@ fn blank_kafka() -> KafkaListenConfig {
     KafkaListenConfig {
         enabled: false,
         addr: nowhere(),
+        tls: ListenTlsConfig::default(),
         advertised: None,
+        tls_advertised: None,
         acks_1: AcksOne::Flash,
         max_connections: 0,
         max_request_bytes: 0,
@@ -91,6 +102,7 @@ fn blank_mqtt() -> MqttListenConfig {
     MqttListenConfig {
         enabled: false,
         addr: nowhere(),
+        tls: ListenTlsConfig::default(),
         max_connections: 0,
         max_packet_bytes: 0,
         max_inflight_bytes: 0,
@@ -157,6 +169,7 @@ impl UplinkConfig {
             backoff_max: Duration::ZERO,
             delivery: Delivery::AtLeastOnce,
             link: blank_link(),
+            tls: LinkTlsConfig::default(),
             on_divergence: OnDivergence::ForwardAll,
             commit_every: Duration::ZERO,
             transaction_timeout: Duration::ZERO,

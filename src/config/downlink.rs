@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use super::{keys, pattern::TopicTemplate, resolve::read_defaults, types::HostPort, value::words};
+use super::{keys, pattern::TopicTemplate, resolve::read_defaults, tls::LinkTlsConfig, types::HostPort, value::words};
 use crate::calendar::{format_time, parse_rfc3339};
 
 /// One `[downlink.NAME]`: brings topics of a Kafka cluster into local ones.
@@ -33,6 +33,7 @@ pub struct DownlinkConfig {
     pub proxy: Option<HostPort>,
     /// A file with `user:password` for the proxy.
     pub proxy_auth: Option<PathBuf>,
+    pub tls: LinkTlsConfig,
     /// Sent with every request. `None`: `brooklet-` and the gateway's id.
     pub client_id: Option<String>,
 }
@@ -122,6 +123,7 @@ impl DownlinkConfig {
             backoff_max: Duration::ZERO,
             proxy: None,
             proxy_auth: None,
+            tls: LinkTlsConfig::default(),
             client_id: None,
         }
     }

@@ -6,7 +6,7 @@
 //! | `value`, `units`, `pattern` | one value: text to checked type, canonical spelling |
 //! | `layers`, `file` | files, variables and flags to a list of assignments with their origin |
 //! | `resolve`, `relations` | assignments to [`Config`]: unknown keys, ranges, contradictions between keys |
-//! | `types`, `link`, `downlink`, `labels`, `blank` | the final types |
+//! | `types`, `link`, `downlink`, `labels`, `tls`, `blank` | the final types |
 //! | `report` | what holds and where it came from; the reference |
 //! | `last_good` | the configuration to fall back to |
 //!
@@ -28,6 +28,7 @@ mod report;
 mod resolve;
 mod rules;
 mod suggest;
+mod tls;
 mod types;
 mod units;
 mod value;
@@ -47,6 +48,7 @@ pub use pattern::{TopicPattern, TopicTemplate, is_name_char};
 pub use report::{reference, report_text};
 pub use resolve::Effective;
 pub use suggest::nearest;
+pub use tls::{ClientAuth, LinkTlsConfig, ListenTlsConfig};
 pub use types::*;
 pub use units::{format_duration, format_size, parse_duration, parse_size};
 pub use value::host_port;

@@ -1,10 +1,13 @@
 //! Relations between keys: what no key can check alone.
 
+use std::net::SocketAddr;
+
 use super::{
     downlink::DownlinkConfig,
     error::{ConfigError, Origin},
     pattern::{TopicTemplate, is_name_char},
     resolve::Effective,
+    tls::{ClientAuth, LinkTlsConfig, ListenTlsConfig},
     types::{Config, DiskBudget, UplinkConfig},
     units::format_size,
     value::quoted,
@@ -73,17 +76,7 @@ impl Relations<'_> {
 
     fn listeners(&mut self, config: &Config) {
         let (native, kafka) = (&config.listen.native, &config.listen.kafka);
-        if native.enabled && kafka.enabled && native.addr == kafka.addr && native.addr.port() != 0 {
-            self.refuse("listen.kafka.addr", "must differ from listen.native.addr");
-        }
-        let mqtt = &config.listen.mqtt;
-        for (other, enabled, addr) in
-            [("listen.native.addr", native.enabled, native.addr), ("listen.kafka.addr", kafka.enabled, kafka.addr)]
-        {
-            if mqtt.enabled && enabled && mqtt.addr == addr && addr.port() != 0 {
-                self.refuse("listen.mqtt.addr", format!("must differ from {other}"));
-            }
-        }
+        self.addresses(config);
         let largest =
             config.topics.by_name.values().chain([&config.topics.defaults]).map(|t| t.max_message_bytes).max();
         let needed = largest.unwrap_or(0) + AROUND_A_BATCH_BYTES;
@@ -100,6 +93,71 @@ impl Relations<'_> {
         }
     }
 
+    /// No two listeners at one address, in the clear or not; and TLS that is whole.
+    fn addresses(&mut self, config: &Config) {
+        let of = &config.listen;
+        let listeners = [
+            ("listen.native", of.native.enabled, of.native.addr, &of.native.tls),
+            ("listen.kafka", of.kafka.enabled, of.kafka.addr, &of.kafka.tls),
+            ("listen.mqtt", of.mqtt.enabled, of.mqtt.addr, &of.mqtt.tls),
+        ];
+        let mut taken: Vec<(String, SocketAddr)> = Vec::new();
+        for (name, enabled, addr, tls) in listeners {
+            self.listener_tls(name, tls);
+            let of_tls = tls.addr.filter(|_| tls.is_on()).map(|addr| (format!("{name}.tls.addr"), addr));
+            let own = std::iter::once((format!("{name}.addr"), addr));
+            for (key, addr) in own.chain(of_tls).filter(|(_, addr)| enabled && addr.port() != 0) {
+                match taken.iter().find(|(_, other)| *other == addr).map(|(other, _)| other.clone()) {
+                    Some(other) => self.refuse(&key, format!("must differ from {other}")),
+                    None => taken.push((key, addr)),
+                }
+            }
+        }
+    }
+
+    fn listener_tls(&mut self, name: &str, tls: &ListenTlsConfig) {
+        let key = |key: &str| format!("{name}.tls.{key}");
+        if tls.cert.is_none() && tls.key.is_some() {
+            self.refuse(&key("key"), "needs a cert, whose key it is");
+        }
+        if tls.cert.is_some() && tls.key.is_none() {
+            self.refuse(&key("cert"), "needs its key");
+        }
+        if tls.cert.is_none() {
+            for (set, what) in [(tls.addr.is_some(), "addr"), (tls.client_ca.is_some(), "client_ca")] {
+                if set {
+                    self.refuse(&key(what), "needs a cert and a key: without them the listener does not speak TLS");
+                }
+            }
+        }
+        if tls.client_ca.is_none() && matches!(tls.client_auth, ClientAuth::Optional | ClientAuth::Required) {
+            self.refuse(&key("client_auth"), "needs a client_ca, which says whose certificates count");
+        }
+        if tls.crl.is_some() && !tls.asks_clients() {
+            self.refuse(&key("crl"), "needs a client_ca, whose certificates it revokes");
+        }
+    }
+
+    fn link_tls(&mut self, prefix: &str, tls: &LinkTlsConfig) {
+        let key = |key: &str| format!("{prefix}.tls.{key}");
+        let set = [
+            (tls.ca.is_some(), "ca"),
+            (tls.cert.is_some(), "cert"),
+            (tls.key.is_some(), "key"),
+            (tls.crl.is_some(), "crl"),
+            (tls.server_name.is_some(), "server_name"),
+        ];
+        if !tls.enabled
+            && let Some((_, what)) = set.iter().find(|(set, _)| *set)
+        {
+            self.refuse(&key(what), "needs tls.enabled = true: without it nothing is encrypted");
+        }
+        if tls.cert.is_some() != tls.key.is_some() {
+            let (there, missing) = if tls.cert.is_some() { ("cert", "key") } else { ("key", "cert") };
+            self.refuse(&key(there), format!("needs {missing} too"));
+        }
+    }
+
     fn uplink(&mut self, name: &str, uplink: &UplinkConfig) {
         if uplink.batch_min_bytes > uplink.batch_max_bytes {
             self.refuse(&format!("uplink.{name}.batch.min_bytes"), "must be at most batch.max_bytes");
@@ -110,6 +168,7 @@ impl Relations<'_> {
         if uplink.link.proxy_auth.is_some() && uplink.link.proxy.is_none() {
             self.refuse(&format!("uplink.{name}.proxy_auth"), "needs a proxy to show it to");
         }
+        self.link_tls(&format!("uplink.{name}"), &uplink.tls);
         if uplink.topics.is_empty() {
             self.refuse(&format!("uplink.{name}.topics"), "must name at least one topic or pattern");
         }
@@ -144,6 +203,7 @@ impl Relations<'_> {
         if downlink.proxy_auth.is_some() && downlink.proxy.is_none() {
             self.refuse(&key("proxy_auth"), "needs a proxy to show it to");
         }
+        self.link_tls(&format!("downlink.{name}"), &downlink.tls);
         if downlink.topics.iter().any(|topic| !topic.merges_topics()) {
             self.refuse(
                 &key("topics"),

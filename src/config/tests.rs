@@ -243,13 +243,38 @@ fn all_errors_at_once() {
 
 #[test]
 fn what_comes_later_is_refused_not_ignored() {
-    assert!(
-        one_error("[listen.kafka.tls]\ncert = \"x\"\nkey = \"y\"").contains("TLS is not available in this version")
-    );
-    assert!(one_error("[tls]").contains("not available"));
+    assert!(one_error("[tls]").contains("TLS is not available in this version"));
     let sasl = one_error("[uplink.c]\nbootstrap = [\"k:1\"]\nsasl.password = \"hunter2\"");
     assert!(sasl.contains("authentication is not available") && !sasl.contains("hunter2"));
     assert!(one_error("topic.compression.type = \"none\"").contains("uncompressed"));
+}
+
+#[test]
+fn tls_is_whole_or_refused() {
+    for (text, expected) in [
+        ("listen.kafka.tls.cert = \"c\"", "listen.kafka.tls.cert = \"c\": needs its key"),
+        ("listen.kafka.tls.key = \"k\"", "needs a cert"),
+        ("listen.mqtt.tls.addr = \"0.0.0.0:8883\"", "needs a cert and a key"),
+        ("listen.mqtt.tls.client_ca = \"a\"", "needs a cert and a key"),
+        ("listen.mqtt.tls = { cert = \"c\", key = \"k\", client_auth = \"required\" }", "needs a client_ca"),
+        ("listen.mqtt.tls = { cert = \"c\", key = \"k\", crl = \"l\" }", "needs a client_ca"),
+        (
+            "listen.mqtt.tls = { cert = \"c\", key = \"k\", addr = \"127.0.0.1:9092\" }",
+            "must differ from listen.kafka.addr",
+        ),
+        ("listen.mqtt.tls.addr = \"gateway.lan:8883\"", "must be \"same\" or an address and a port"),
+        ("[uplink.c]\nbootstrap = [\"k:1\"]\ntls.ca = \"a\"", "uplink.c.tls.ca = \"a\": needs tls.enabled = true"),
+        ("[uplink.c]\nbootstrap = [\"k:1\"]\ntls = { enabled = true, key = \"k\" }", "needs cert too"),
+    ] {
+        let error = one_error(text);
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+    let config = load_text("listen.kafka.tls = { cert = \"c\", key = \"k\", client_ca = \"a\" }").unwrap().config;
+    let tls = &config.listen.kafka.tls;
+    assert!(tls.is_on() && tls.takes_listener() && tls.asks_clients() && !config.listen.mqtt.tls.is_on());
+    let beside = "listen.kafka.tls = { cert = \"c\", key = \"k\", addr = \"localhost:9093\" }";
+    let tls = load_text(beside).unwrap().config.listen.kafka.tls;
+    assert!(tls.is_on() && !tls.takes_listener() && !tls.asks_clients());
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::{
     labels::Labels,
     link::LinkConfig,
     pattern::{TopicPattern, TopicTemplate},
+    tls::{LinkTlsConfig, ListenTlsConfig},
     value::words,
 };
 
@@ -110,6 +111,14 @@ words! {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenConfig {
+    /// Connections of all listeners together. `None`: as many as each may have.
+    pub max_connections: Option<usize>,
+    /// Connections of one listener from one address. `None`: half of what it may have; from this machine all.
+    pub max_connections_per_address: Option<usize>,
+    /// TLS handshakes at once, on all listeners.
+    pub max_handshakes: usize,
+    /// For a handshake, waiting for its turn included.
+    pub handshake_timeout: Duration,
     pub native: NativeListenConfig,
     pub kafka: KafkaListenConfig,
     pub mqtt: MqttListenConfig,
@@ -119,6 +128,7 @@ pub struct ListenConfig {
 pub struct NativeListenConfig {
     pub enabled: bool,
     pub addr: SocketAddr,
+    pub tls: ListenTlsConfig,
     pub max_connections: usize,
     /// Largest frame accepted.
     pub max_frame_bytes: usize,
@@ -136,8 +146,11 @@ pub struct NativeListenConfig {
 pub struct KafkaListenConfig {
     pub enabled: bool,
     pub addr: SocketAddr,
+    pub tls: ListenTlsConfig,
     /// What Metadata answers. `None`: the address that the connection came in on.
     pub advertised: Option<HostPort>,
+    /// The same, over TLS.
+    pub tls_advertised: Option<HostPort>,
     pub acks_1: AcksOne,
     pub max_connections: usize,
     /// Largest request accepted.
@@ -156,6 +169,7 @@ pub struct KafkaListenConfig {
 pub struct MqttListenConfig {
     pub enabled: bool,
     pub addr: SocketAddr,
+    pub tls: ListenTlsConfig,
     pub max_connections: usize,
     /// Largest packet accepted.
     pub max_packet_bytes: usize,
@@ -360,6 +374,7 @@ pub struct UplinkConfig {
     pub delivery: Delivery,
     /// How gentle it is on its link.
     pub link: LinkConfig,
+    pub tls: LinkTlsConfig,
     pub on_divergence: OnDivergence,
     /// Transactions are not begun more often than this, unless there is a lot to forward.
     pub commit_every: Duration,

@@ -105,6 +105,19 @@ pub(super) enum Kind<T: 'static> {
     },
 }
 
+/// Words, numbers and functions without state: copied whatever `T` is.
+macro_rules! copies {
+    ($($name:ident),+) => {$(
+        impl<T> Copy for $name<T> {}
+        impl<T> Clone for $name<T> {
+            fn clone(&self) -> Self {
+                *self
+            }
+        }
+    )+};
+}
+copies!(Kind, Special, Choice);
+
 /// A text whose type reads it.
 pub(super) struct Special<T: 'static> {
     /// What may stand there, for people.
@@ -414,7 +427,7 @@ fn or_word<V>(raw: &Raw, word: &str, read: impl FnOnce() -> Read<V>) -> Read<Opt
 }
 
 /// An address to listen on: no name to resolve, save `localhost`.
-fn address(text: &str) -> Option<SocketAddr> {
+pub(super) fn address(text: &str) -> Option<SocketAddr> {
     let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     local.as_deref().unwrap_or(text).parse().ok()
 }

@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::certificates::Certificates;
+use super::doors::Addresses;
 use super::downlinks::Downlinks;
 use super::status::{
     Amount, DeletedTopicFigures, FlashFigures, Follower, GatewayStatus, Loss, MqttFigures, PartitionFigures,
@@ -28,6 +30,7 @@ pub(super) struct GatewayAdministration {
     uplinks: Arc<Uplinks>,
     downlinks: Arc<Downlinks>,
     listeners: Listeners,
+    certificates: Certificates,
     mqtt: Mqtt,
     started: Instant,
 }
@@ -35,9 +38,9 @@ pub(super) struct GatewayAdministration {
 /// Where clients connect, if they may.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listeners {
-    pub(super) native: Option<SocketAddr>,
-    pub(super) kafka: Option<SocketAddr>,
-    pub(super) mqtt: Option<SocketAddr>,
+    pub(super) native: Addresses,
+    pub(super) kafka: Addresses,
+    pub(super) mqtt: Addresses,
 }
 
 impl GatewayAdministration {
@@ -45,11 +48,11 @@ impl GatewayAdministration {
         (id, labels): (&str, &Labels),
         broker: Broker,
         (uplinks, downlinks): (Arc<Uplinks>, Arc<Downlinks>),
-        listeners: Listeners,
+        (listeners, certificates): (Listeners, Certificates),
         mqtt: Mqtt,
     ) -> Self {
         let (id, labels) = (id.to_owned(), labels.clone());
-        Self { id, labels, broker, uplinks, downlinks, listeners, mqtt, started: Instant::now() }
+        Self { id, labels, broker, uplinks, downlinks, listeners, certificates, mqtt, started: Instant::now() }
     }
 }
 
@@ -57,8 +60,9 @@ impl Administration for GatewayAdministration {
     fn status_json(&self) -> String {
         let store = self.broker.store();
         let now = store.now();
-        // First: it brings the metrics of the medium up to date.
+        // First: they bring the metrics of the medium and of certificates up to date.
         let figures = store_figures(store);
+        let certificates = self.certificates.figures();
         let metrics = METRICS.readings();
         let losses = store.losses();
         let status = GatewayStatus {
@@ -68,9 +72,13 @@ impl Administration for GatewayAdministration {
             uptime_s: self.started.elapsed().as_secs(),
             time_ms: now.wall_ms,
             time_trusted: now.wall_trusted,
-            native: self.listeners.native.map(|address| address.to_string()),
-            kafka: self.listeners.kafka.map(|address| address.to_string()),
-            mqtt: self.listeners.mqtt.map(|address| address.to_string()),
+            native: text(self.listeners.native.plain),
+            native_tls: text(self.listeners.native.tls),
+            kafka: text(self.listeners.kafka.plain),
+            kafka_tls: text(self.listeners.kafka.tls),
+            mqtt: text(self.listeners.mqtt.plain),
+            mqtt_tls: text(self.listeners.mqtt.tls),
+            certificates,
             mqtt_clients: MqttFigures::from(self.mqtt.counts()),
             store: figures,
             topics: self.broker.topics().iter().map(|topic| self.topic(topic, &losses)).collect(),
@@ -187,6 +195,10 @@ fn flash_figures(flash: &FlashStatus) -> FlashFigures {
         life_used_percent: life.used_percent.into_iter().flatten().collect(),
         pre_eol: life.pre_eol,
     }
+}
+
+fn text(address: Option<SocketAddr>) -> Option<String> {
+    address.map(|address| address.to_string())
 }
 
 fn add(sum: &mut Amount, what: Removed) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use smol::Executor;
 
+use super::certificates::Certificates;
 use crate::broker::Broker;
 use crate::config::{Config, DownlinkConfig};
 use crate::frame::UplinkAction;
@@ -15,12 +16,19 @@ pub(super) struct Downlinks(Vec<Downlink>);
 
 impl Downlinks {
     /// Starts those of `config`, for the gateway `id`.
-    pub(super) fn start(executor: &Arc<Executor<'static>>, config: &Config, id: &str, broker: &Broker) -> Self {
+    pub(super) fn start(
+        executor: &Arc<Executor<'static>>,
+        config: &Config,
+        id: &str,
+        broker: &Broker,
+        certificates: &Certificates,
+    ) -> Self {
         let enabled = config.downlinks.iter().filter(|(_, downlink)| downlink.enabled);
         let labels = &config.gateway.labels;
         let start = |(name, config): (&String, &DownlinkConfig)| {
+            let tls = certificates.of_link(&format!("downlink.{name}"), &config.tls);
             let (name, gateway) = (name.clone(), id.to_owned());
-            let options = DownlinkOptions { name, gateway, labels: labels.clone(), config: config.clone() };
+            let options = DownlinkOptions { name, gateway, labels: labels.clone(), config: config.clone(), tls };
             Downlink::spawn(executor, broker.clone(), options)
         };
         Self(enabled.map(start).collect())

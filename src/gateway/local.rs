@@ -13,6 +13,8 @@ use smol::net::unix::{UnixListener, UnixStream};
 
 use crate::listen::accept::Acceptor;
 use crate::listen::native::Native;
+use crate::listen::places::{Places, Total};
+use crate::metrics::METRICS;
 
 /// Name of the socket within the data directory.
 pub const SOCKET_NAME: &str = "brooklet.sock";
@@ -46,14 +48,16 @@ pub(super) fn bind(data_dir: &Path) -> Result<(PathBuf, Option<UnixListener>), S
 /// Serves local clients until shutdown.
 pub(super) async fn serve(listener: Option<UnixListener>, native: Native, acceptor: Acceptor) {
     let Some(listener) = listener else { return };
-    let accepting = Acceptor { connections_max: CONNECTIONS_MAX, ..acceptor.clone() };
+    // Administration is to work when strangers have taken all other places.
+    let places = Places::new(CONNECTIONS_MAX, None, Total::default(), &METRICS.connections_native);
+    let accepting = Acceptor { places, ..acceptor.clone() };
     accepting
         .run_local(listener, |stream| {
             let (native, acceptor) = (native.clone(), acceptor.clone());
             async move {
                 match peer_uid(&stream) {
                     Ok(uid) if uid == 0 || uid == geteuid().as_raw() => {
-                        native.serve_local(&acceptor, stream, format!("local user {uid}")).await;
+                        native.serve_local(&acceptor, stream, uid).await;
                     }
                     Ok(uid) => log::warn!("local administration refused to user {uid}"),
                     Err(error) => log::warn!("local administration refused: {error}"),

@@ -4,6 +4,8 @@
 //! their positions; the store commits what waits, and closes. Everything acknowledged is kept.
 
 mod administration;
+mod certificates;
+mod doors;
 mod downlinks;
 mod local;
 mod settings;
@@ -18,25 +20,29 @@ use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use futures_lite::FutureExt;
-use smol::net::TcpListener;
 use smol::{Executor, future};
 
 use crate::broker::Broker;
-use crate::config::Config;
-use crate::listen::accept::{self, Acceptor};
-use crate::listen::kafka;
+use crate::config::{Config, ListenConfig};
+use crate::listen::accept::Acceptor;
+use crate::listen::handshake::Handshakes;
+use crate::listen::kafka::Kafka;
 use crate::listen::mqtt::Mqtt;
 use crate::listen::native::Native;
-use crate::metrics::METRICS;
+use crate::listen::places::{Places, Total};
+use crate::metrics::{Gauge, METRICS};
 use crate::shutdown::Shutdown;
 use crate::source::publish_host;
 use crate::store::clock::RealClock;
 use crate::store::disk::{Disk, RealDisk};
 use crate::store::{EngineHandle, Store};
 
+use certificates::Certificates;
+use doors::AllDoors;
 use downlinks::Downlinks;
 use uplinks::Uplinks;
 
+pub use certificates::link_tls;
 pub use local::SOCKET_NAME;
 pub use settings::STORE_DIR;
 
@@ -57,9 +63,8 @@ pub struct Gateway {
     shutdown: Shutdown,
     /// Closed when the last listener, session and uplink has ended.
     ended: Receiver<()>,
-    native: Option<SocketAddr>,
-    kafka: Option<SocketAddr>,
-    mqtt: Option<SocketAddr>,
+    listeners: administration::Listeners,
+    certificates: Certificates,
     socket: PathBuf,
 }
 
@@ -96,10 +101,12 @@ impl Gateway {
         let (alive, ended) = async_channel::bounded::<()>(1);
         let shutdown = Shutdown::default();
         let mut parts = Parts { executor: &executor, shutdown: &shutdown, alive };
-        let uplinks = Arc::new(Uplinks::start(&executor, config, &id, &broker));
-        let downlinks = Arc::new(Downlinks::start(&executor, config, &id, &broker));
+        let certificates = Certificates::new(store);
+        let uplinks = Arc::new(Uplinks::start(&executor, config, &id, &broker, &certificates));
+        let downlinks = Arc::new(Downlinks::start(&executor, config, &id, &broker, &certificates));
         let links = (Arc::clone(&uplinks), Arc::clone(&downlinks));
-        let bound = future::block_on(parts.listen(config, &id, &broker, links))?;
+        let bound = future::block_on(parts.listen(config, &id, &broker, links, &certificates))?;
+        parts.spawn(certificates.clone().keep(shutdown.clone()));
         parts.spawn({
             let shutdown = shutdown.clone();
             async move {
@@ -140,9 +147,8 @@ impl Gateway {
             running,
             shutdown,
             ended,
-            native: bound.native,
-            kafka: bound.kafka,
-            mqtt: bound.mqtt,
+            listeners: bound.listeners,
+            certificates,
             socket: bound.socket,
         })
     }
@@ -159,17 +165,28 @@ impl Gateway {
 
     /// Where native clients connect, if they may.
     pub fn native_addr(&self) -> Option<SocketAddr> {
-        self.native
+        self.listeners.native.any()
     }
 
     /// Where Kafka clients connect, if they may.
     pub fn kafka_addr(&self) -> Option<SocketAddr> {
-        self.kafka
+        self.listeners.kafka.any()
     }
 
     /// Where MQTT clients connect, if they may.
     pub fn mqtt_addr(&self) -> Option<SocketAddr> {
-        self.mqtt
+        self.listeners.mqtt.any()
+    }
+
+    /// Where listeners are reached by TLS: native, Kafka, MQTT.
+    pub fn tls_addrs(&self) -> [(&'static str, Option<SocketAddr>); 3] {
+        let of = &self.listeners;
+        [("native", of.native.tls), ("Kafka", of.kafka.tls), ("MQTT", of.mqtt.tls)]
+    }
+
+    /// Reads certificates, keys and CAs again. Connections go on as they are.
+    pub fn reload(&self) {
+        self.certificates.reload();
     }
 
     /// Drains and ends everything.
@@ -203,9 +220,7 @@ impl Gateway {
 
 /// Where it listens.
 struct Bound {
-    native: Option<SocketAddr>,
-    kafka: Option<SocketAddr>,
-    mqtt: Option<SocketAddr>,
+    listeners: administration::Listeners,
     socket: PathBuf,
 }
 
@@ -234,64 +249,83 @@ impl Parts<'_> {
         id: &str,
         broker: &Broker,
         (uplinks, downlinks): (Arc<Uplinks>, Arc<Downlinks>),
+        certificates: &Certificates,
     ) -> Result<Bound, String> {
-        let native = &config.listen.native;
-        let native_listener = bind(native.enabled, native.addr, "listen.native.addr").await?;
-        let kafka = &config.listen.kafka;
-        let kafka_listener = bind(kafka.enabled, kafka.addr, "listen.kafka.addr").await?;
-        let mqtt = &config.listen.mqtt;
-        let mqtt_listener = bind(mqtt.enabled, mqtt.addr, "listen.mqtt.addr").await?;
+        let doors = AllDoors::bind(&config.listen, certificates).await?;
         let (socket, local_listener) = local::bind(&config.data_dir)?;
-        let bound = Bound {
-            native: address(&native_listener)?,
-            kafka: address(&kafka_listener)?,
-            mqtt: address(&mqtt_listener)?,
-            socket,
+        let listeners = administration::Listeners {
+            native: doors.native.addresses,
+            kafka: doors.kafka.addresses,
+            mqtt: doors.mqtt.addresses,
         };
+        let bound = Bound { listeners, socket };
+        let (native, kafka, mqtt) = (&config.listen.native, &config.listen.kafka, &config.listen.mqtt);
         let mqtt_serving = Mqtt::new(broker.clone(), settings::mqtt(mqtt)?);
-
         let administration = Arc::new(administration::GatewayAdministration::new(
             (id, &config.gateway.labels),
             broker.clone(),
             (uplinks, downlinks),
-            administration::Listeners { native: bound.native, kafka: bound.kafka, mqtt: bound.mqtt },
+            (listeners, certificates.clone()),
             mqtt_serving.clone(),
         ));
+        let acceptors = Acceptors::new(self, &config.listen);
         let serving = Native::new(broker.clone(), settings::native(native, id), administration);
-        let native_acceptor = self.acceptor(native.max_connections, &METRICS.connections_native);
-        self.spawn(local::serve(local_listener, serving.clone(), native_acceptor.clone()));
-        if let Some(listener) = native_listener {
-            self.spawn(async move { serving.serve_tcp(listener, native_acceptor).await });
+        let acceptor = acceptors.with(native.max_connections, &METRICS.connections_native);
+        self.spawn(local::serve(local_listener, serving.clone(), acceptor.clone()));
+        for door in doors.native.all {
+            let (serving, acceptor) = (serving.clone(), acceptor.clone());
+            self.spawn(async move { serving.serve_tcp(door, acceptor).await });
         }
-        if let Some(listener) = kafka_listener {
-            let acceptor = self.acceptor(kafka.max_connections, &METRICS.connections_kafka);
-            self.spawn(kafka::serve(listener, acceptor, broker.clone(), settings::kafka(kafka)));
+        let serving = Kafka::new(broker.clone(), settings::kafka(kafka));
+        let acceptor = acceptors.with(kafka.max_connections, &METRICS.connections_kafka);
+        for door in doors.kafka.all {
+            let (serving, acceptor) = (serving.clone(), acceptor.clone());
+            self.spawn(async move { serving.serve_tcp(door, acceptor).await });
         }
-        if let Some(listener) = mqtt_listener {
-            let acceptor = self.acceptor(mqtt.max_connections, &METRICS.connections_mqtt);
-            self.spawn(async move { mqtt_serving.serve_tcp(listener, acceptor).await });
+        let acceptor = acceptors.with(mqtt.max_connections, &METRICS.connections_mqtt);
+        for door in doors.mqtt.all {
+            let (serving, acceptor) = (mqtt_serving.clone(), acceptor.clone());
+            self.spawn(async move { serving.serve_tcp(door, acceptor).await });
+        }
+        if mqtt.enabled {
+            let shutdown = self.shutdown.clone();
+            self.spawn(async move { mqtt_serving.keep(&shutdown).await });
         }
         Ok(bound)
     }
+}
 
-    fn acceptor(&self, connections_max: usize, gauge: &'static crate::metrics::Gauge) -> Acceptor {
-        Acceptor {
-            executor: Arc::clone(self.executor),
-            shutdown: self.shutdown.clone(),
-            alive: self.alive.clone(),
-            connections_max,
-            gauge,
+/// What the acceptors of all listeners share.
+struct Acceptors {
+    executor: Arc<Executor<'static>>,
+    shutdown: Shutdown,
+    alive: Sender<()>,
+    total: Total,
+    per_address: Option<usize>,
+    handshakes: Handshakes,
+}
+
+impl Acceptors {
+    fn new(parts: &Parts<'_>, config: &ListenConfig) -> Self {
+        Self {
+            executor: Arc::clone(parts.executor),
+            shutdown: parts.shutdown.clone(),
+            alive: parts.alive.clone(),
+            total: Total::new(config.max_connections),
+            per_address: config.max_connections_per_address,
+            handshakes: Handshakes::new(config.max_handshakes, config.handshake_timeout),
         }
     }
-}
 
-async fn bind(enabled: bool, addr: SocketAddr, key: &str) -> Result<Option<TcpListener>, String> {
-    if enabled { accept::bind(addr, key).await.map(Some) } else { Ok(None) }
-}
-
-fn address(listener: &Option<TcpListener>) -> Result<Option<SocketAddr>, String> {
-    let address = listener.as_ref().map(TcpListener::local_addr).transpose();
-    address.map_err(|error| format!("a listener has no address: {error}"))
+    fn with(&self, connections_max: usize, gauge: &'static Gauge) -> Acceptor {
+        Acceptor {
+            executor: Arc::clone(&self.executor),
+            shutdown: self.shutdown.clone(),
+            alive: self.alive.clone(),
+            places: Places::new(connections_max, self.per_address, self.total.clone(), gauge),
+            handshakes: self.handshakes.clone(),
+        }
+    }
 }
 
 fn spawn_threads(executor: &Arc<Executor<'static>>, stop: &Receiver<()>) -> Result<Vec<JoinHandle<()>>, String> {

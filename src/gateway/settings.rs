@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::broker::{Acks, BrokerOptions, Defaults, KeyDefault, TimestampType, TopicConfig};
 use crate::config::{
-    self, AcksOne, ClockTrust, Config, DefaultKey, DiskBudget, Forward, KafkaListenConfig, MqttListenConfig,
+    self, AcksOne, ClockTrust, Config, DefaultKey, DiskBudget, Forward, HostPort, KafkaListenConfig, MqttListenConfig,
     NativeListenConfig, OnFull, StoreMedium, TimestampType as ConfigTimestampType, TopicCompression, TopicSettings,
     Unforwarded,
 };
@@ -158,9 +158,18 @@ pub(super) fn mqtt(config: &MqttListenConfig) -> Result<MqttOptions, String> {
     })
 }
 
+fn address(of: &Option<HostPort>) -> Option<(String, u16)> {
+    of.as_ref().map(|at| (at.host.clone(), at.port))
+}
+
 pub(super) fn kafka(config: &KafkaListenConfig) -> KafkaOptions {
     KafkaOptions {
-        advertised: config.advertised.as_ref().map(|at| (at.host.clone(), at.port)),
+        advertised: address(&config.advertised),
+        tls_advertised: address(if config.tls.takes_listener() && config.tls_advertised.is_none() {
+            &config.advertised
+        } else {
+            &config.tls_advertised
+        }),
         acks_1: match config.acks_1 {
             AcksOne::Flash => Acks::Flash,
             AcksOne::Memory => Acks::Memory,

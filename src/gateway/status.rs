@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::calendar::MS_PER_DAY;
 use crate::listen::mqtt::MqttCounts;
+use crate::tls::Report;
 use crate::uplink::{DownlinkStatus, UplinkStatus};
 
 /// A gateway as of now.
@@ -25,12 +27,17 @@ pub struct GatewayStatus {
     pub time_ms: i64,
     /// Whether it believes its clock.
     pub time_trusted: bool,
-    /// Where native clients connect, if they may.
+    /// Where native clients connect, if they may: in the clear, and by TLS.
     pub native: Option<String>,
+    pub native_tls: Option<String>,
     /// Where Kafka clients connect, if they may.
     pub kafka: Option<String>,
+    pub kafka_tls: Option<String>,
     /// Where MQTT clients connect, if they may.
     pub mqtt: Option<String>,
+    pub mqtt_tls: Option<String>,
+    /// What TLS stands on, of listeners, uplinks and downlinks.
+    pub certificates: Vec<CertificateFigures>,
     pub mqtt_clients: MqttFigures,
     pub store: StoreFigures,
     /// By name.
@@ -45,6 +52,57 @@ pub struct GatewayStatus {
     pub deleted_topics: Vec<DeletedTopicFigures>,
     /// Everything counted, by name (see [`crate::metrics`]).
     pub metrics: BTreeMap<String, i64>,
+}
+
+/// What one listener, uplink or downlink has for TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CertificateFigures {
+    /// Whose it is: `listen.kafka.tls`, `uplink.centre.tls`.
+    pub of: String,
+    /// The certificate that is shown to the other side; empty if none is.
+    pub subject: String,
+    pub issuer: String,
+    /// In hexadecimal.
+    pub serial: String,
+    /// The names that it is for.
+    pub names: Vec<String>,
+    pub not_before_ms: Option<i64>,
+    pub not_after_ms: Option<i64>,
+    /// Until it expires; negative when it has. By what is certain of the time, if the clock isn't trusted.
+    pub days_left: Option<i64>,
+    pub expired: bool,
+    /// It expires within 30 days.
+    pub expires_soon: bool,
+    /// Why the files can't be used as they are; what was read before stays in use.
+    pub failure: Option<String>,
+    /// How often changed files were taken over.
+    pub reloads: u64,
+}
+
+impl CertificateFigures {
+    /// What is told of `report` at `now_ms` (Unix ms).
+    #[must_use]
+    pub fn new(report: Report, now_ms: i64) -> Self {
+        let mut figures = Self {
+            of: report.what,
+            expired: report.expired,
+            expires_soon: report.expires_soon,
+            failure: report.failure,
+            reloads: report.reloads,
+            ..Self::default()
+        };
+        if let Some(certificate) = report.certificate {
+            figures.not_before_ms = Some(certificate.not_before_ms);
+            figures.not_after_ms = Some(certificate.not_after_ms);
+            figures.days_left = Some((certificate.not_after_ms - now_ms).div_euclid(MS_PER_DAY));
+            (figures.issuer, figures.serial) = (certificate.issuer, certificate.serial);
+            let names = certificate.names;
+            figures.names = names.dns.into_iter().chain(names.addresses).collect();
+            figures.subject = names.subject;
+        }
+        figures
+    }
 }
 
 /// MQTT clients, and what is kept for them.

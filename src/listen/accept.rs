@@ -1,9 +1,8 @@
 //! Accepting connections: bounded in number, each a task of its own, none able to stop the accepting.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_channel::Sender;
@@ -11,8 +10,13 @@ use smol::Executor;
 use smol::net::unix::{UnixListener, UnixStream};
 use smol::net::{TcpListener, TcpStream};
 
-use crate::metrics::{Gauge, METRICS};
+use super::arrival::Arrival;
+use super::handshake::Handshakes;
+use super::places::Places;
+use super::stream::Socket;
+use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
+use crate::tls::ServerTls;
 
 /// Pause after the kernel could not give a connection (out of files, mostly): the next try would fail as well.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -26,26 +30,50 @@ pub struct Acceptor {
     pub shutdown: Shutdown,
     /// Held by every session: whoever has the other end sees when the last one is over.
     pub alive: Sender<()>,
-    /// Most connections at a time.
-    pub connections_max: usize,
-    /// Counts the connections of this listener.
-    pub gauge: &'static Gauge,
+    /// Bounds the connections of this listener.
+    pub places: Places,
+    /// Bounds the handshakes of all listeners.
+    pub handshakes: Handshakes,
+}
+
+/// A socket that is listened on, and what is spoken on it.
+pub struct Door {
+    /// Where connections come in.
+    pub listener: TcpListener,
+    /// TLS; `None`: in the clear.
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 impl Acceptor {
-    /// Accepts by TCP until shutdown; `session` serves one connection and returns when it is over.
-    pub async fn run<F>(self, listener: TcpListener, session: impl Fn(TcpStream, SocketAddr) -> F)
+    /// Accepts at a door until shutdown; `session` serves one connection, whose client has shaken hands, and returns when it is over.
+    pub async fn run<F>(self, door: &Door, session: impl Fn(Socket, Arrival) -> F + Send + Sync + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let session = |(stream, peer): (TcpStream, SocketAddr)| {
+        let session = Arc::new(session);
+        let serve = |(stream, peer): (TcpStream, SocketAddr)| {
             // Answers are small and awaited: they must not wait for more to fill a segment.
             if let Err(error) = stream.set_nodelay(true) {
                 log::debug!("{peer}: {error}");
             }
-            session(stream, peer)
+            let (session, tls, handshakes) = (Arc::clone(&session), door.tls.clone(), self.handshakes.clone());
+            async move {
+                let mut arrival = Arrival::by_network(peer, stream.local_addr().ok());
+                let socket = match tls {
+                    None => Socket::Tcp(stream),
+                    Some(tls) => {
+                        // Boxed: it is over soon, and the room for it would be held as long as the session.
+                        let shaken = Box::pin(async move { handshakes.shake(&tls, stream, &peer.to_string()).await });
+                        let Some(stream) = shaken.await else { return };
+                        arrival = arrival.with_tls(stream.peer_certificate());
+                        Socket::Tls(stream)
+                    }
+                };
+                session(socket, arrival).await;
+            }
         };
-        self.accept(|| listener.accept(), session).await;
+        let address = |(_, peer): &(TcpStream, SocketAddr)| Some(peer.ip());
+        self.accept(|| door.listener.accept(), address, serve).await;
     }
 
     /// Accepts by a Unix socket until shutdown.
@@ -53,15 +81,18 @@ impl Acceptor {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.accept(|| listener.accept(), |(stream, _)| session(stream)).await;
+        self.accept(|| listener.accept(), |_| None, |(stream, _)| session(stream)).await;
     }
 
-    async fn accept<C, A, F>(self, accept: impl Fn() -> A, session: impl Fn(C) -> F)
-    where
+    async fn accept<C, A, F>(
+        &self,
+        accept: impl Fn() -> A,
+        address: impl Fn(&C) -> Option<IpAddr>,
+        serve: impl Fn(C) -> F,
+    ) where
         A: Future<Output = io::Result<C>>,
         F: Future<Output = ()> + Send + 'static,
     {
-        let open = Arc::new(AtomicUsize::new(0));
         while let Some(accepted) = self.shutdown.unless(accept()).await {
             let connection = match accepted {
                 Ok(connection) => connection,
@@ -71,41 +102,19 @@ impl Acceptor {
                     continue;
                 }
             };
-            let Some(place) = Place::take(&open, self.connections_max, self.gauge) else {
-                METRICS.connections_refused.add(1);
-                log::debug!("a connection is refused: all {} are taken", self.connections_max);
+            let from = address(&connection);
+            let Some(place) = self.places.take(from) else {
+                log::debug!("a connection from {from:?} is refused: all places are taken");
                 continue;
             };
             METRICS.connections_accepted.add(1);
-            let (session, alive) = (session(connection), self.alive.clone());
+            let (session, alive) = (serve(connection), self.alive.clone());
             let task = async move {
                 session.await;
                 drop((place, alive));
             };
             self.executor.spawn(task).detach();
         }
-    }
-}
-
-/// One of the places for connections.
-struct Place {
-    open: Arc<AtomicUsize>,
-    gauge: &'static Gauge,
-}
-
-impl Place {
-    fn take(open: &Arc<AtomicUsize>, max: usize, gauge: &'static Gauge) -> Option<Self> {
-        let one_more = |n: usize| (n < max).then_some(n + 1);
-        open.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
-        gauge.add(1);
-        Some(Self { open: Arc::clone(open), gauge })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::AcqRel);
-        self.gauge.add(-1);
     }
 }
 

@@ -129,9 +129,15 @@ pub(super) async fn reach(bootstrap: &[HostPort], dialer: &Dialer, findings: &mu
         let shown: Vec<String> = candidates.iter().map(|candidate| candidate.ip().to_string()).collect();
         findings.add(Severity::Ok, "dns", format_args!("{} is {}", address.host, shown.join(", ")));
         match dialer.knock(address).await {
-            Ok(_) => {
-                reached = true;
+            Ok(()) => {
                 findings.add(Severity::Ok, "connect", format_args!("{address} accepts connections"));
+                match dialer.shake(address).await {
+                    Ok(with) => {
+                        reached = true;
+                        with.into_iter().for_each(|with| findings.add(Severity::Ok, "tls", with));
+                    }
+                    Err(error) => findings.add(Severity::Fail, "tls", error),
+                }
             }
             Err(error) => {
                 findings.add(Severity::Fail, "connect", format_args!("{error}: check port, firewall and route"));

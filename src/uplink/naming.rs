@@ -33,7 +33,13 @@ mod tests {
     fn options(template: &str) -> UplinkOptions {
         let mut config = UplinkConfig::to(vec![HostPort { host: "k".into(), port: 1 }]);
         config.topic = TopicTemplate::parse(template).unwrap();
-        UplinkOptions { name: "c".into(), gateway: "gw-1".into(), labels: Labels::of([("site", "s1")]), config }
+        UplinkOptions {
+            name: "c".into(),
+            gateway: "gw-1".into(),
+            labels: Labels::of([("site", "s1")]),
+            config,
+            tls: None,
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What an uplink is told, and the bounds it works within.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::batches::provenance::Provenance;
 use crate::config::{self, Labels, UplinkConfig};
 use crate::record::Compression;
+use crate::tls::ClientTls;
 
 /// Most bytes of batches that wait for the cluster's acknowledgement, whatever the backlog. One batch larger than that is
 /// taken too, alone.
@@ -46,6 +48,8 @@ pub struct UplinkOptions {
     pub labels: Labels,
     /// `[uplink.NAME]`.
     pub config: UplinkConfig,
+    /// What TLS stands on; `None` without.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 impl UplinkOptions {

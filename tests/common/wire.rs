@@ -15,9 +15,13 @@ const HEADER_BYTES: usize = 61;
 /// UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER: the brokers don't agree yet.
 const ELSEWHERE: [i16; 3] = [3, 5, 6];
 
+/// What a connection runs over.
+pub trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
+
 /// One connection.
 pub struct Wire {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     correlation: i32,
 }
 
@@ -29,7 +33,12 @@ impl Wire {
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
-        Ok(Wire { stream, correlation: 0 })
+        Ok(Wire::over(stream))
+    }
+
+    /// Over a stream that is connected already.
+    pub fn over(stream: impl Stream + 'static) -> Wire {
+        Wire { stream: Box::new(stream), correlation: 0 }
     }
 
     /// The first of a bootstrap list that takes the connection.

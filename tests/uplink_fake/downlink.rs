@@ -24,7 +24,7 @@ fn options(fake: &Fake, change: impl FnOnce(&mut DownlinkConfig)) -> DownlinkOpt
     config.backoff_min = Duration::from_millis(10);
     config.backoff_max = Duration::from_millis(100);
     change(&mut config);
-    DownlinkOptions { name: "centre-down".into(), gateway: "gw-1".into(), labels: Labels::default(), config }
+    DownlinkOptions { name: "centre-down".into(), gateway: "gw-1".into(), labels: Labels::default(), config, tls: None }
 }
 
 fn downlink(edge: &Edge, fake: &Fake, change: impl FnOnce(&mut DownlinkConfig)) -> Downlink {

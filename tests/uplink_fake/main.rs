@@ -133,7 +133,7 @@ fn options(fake: &Fake, change: impl FnOnce(&mut UplinkConfig)) -> UplinkOptions
     config.backoff_min = Duration::from_millis(20);
     config.backoff_max = Duration::from_millis(200);
     change(&mut config);
-    UplinkOptions { name: "centre".into(), gateway: "gw-1".into(), labels: Labels::default(), config }
+    UplinkOptions { name: "centre".into(), gateway: "gw-1".into(), labels: Labels::default(), config, tls: None }
 }
 
 fn wait_until(uplink: &Uplink, what: impl Fn(&UplinkStatus) -> bool) -> UplinkStatus {

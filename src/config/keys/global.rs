@@ -6,7 +6,7 @@ use super::super::{
     types::{AcksOne, ClockTrust, Compression, Config, OnFull, StoreMedium},
     value::{Choice, Kind},
 };
-use super::{DAY, GIB, HOUR, KIB, Key, MIB, MINUTE, MS_10, SECOND, TIB, YEARS_100, key};
+use super::{DAY, GIB, HOUR, KIB, Key, MIB, MINUTE, MS_10, SECOND, TIB, YEARS_100, count, joined, key, tls};
 use crate::limits::{CLIENT_ID_BYTES_MAX, TOPIC_NAME_BYTES_MAX};
 
 /// Longest time between two commits that may be set.
@@ -16,7 +16,10 @@ const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(10);
 const SEGMENT_BYTES_MIN: u64 = MIB;
 
 /// Keys of the file itself.
-pub(in crate::config) static GLOBAL: &[Key<Config>] = &[
+pub(in crate::config) static GLOBAL: &[Key<Config>] = &joined::<_, { count(PARTS) }>(PARTS);
+const PARTS: &[&[Key<Config>]] = &[OWN, tls::NATIVE, tls::KAFKA, tls::MQTT];
+
+const OWN: &[Key<Config>] = &[
     key("data_dir", "./brooklet-data", Kind::Path(|c, v| c.data_dir = v), "Directory of everything Brooklet keeps."),
     key(
         "gateway.id",
@@ -102,6 +105,40 @@ pub(in crate::config) static GLOBAL: &[Key<Config>] = &[
         "Claim the whole of max_bytes from the filesystem beforehand.",
     ),
     key(
+        "listen.max_connections",
+        "unlimited",
+        Kind::CountOr {
+            word: "unlimited",
+            min: 1,
+            max: 1 << 20,
+            set: |c, v| c.listen.max_connections = v.map(|v| v as usize),
+        },
+        "Most connections at once on all listeners together.",
+    ),
+    key(
+        "listen.max_connections_per_address",
+        "auto",
+        Kind::CountOr {
+            word: "auto",
+            min: 1,
+            max: 1 << 20,
+            set: |c, v| c.listen.max_connections_per_address = v.map(|v| v as usize),
+        },
+        "Most connections at once from one address to one listener; auto: half of it, and all from this machine.",
+    ),
+    key(
+        "listen.max_handshakes",
+        "32",
+        Kind::Count { min: 1, max: 4_096, set: |c, v| c.listen.max_handshakes = v as usize },
+        "Most TLS handshakes at once; further ones wait for their turn.",
+    ),
+    key(
+        "listen.handshake_timeout",
+        "10s",
+        Kind::Duration { min: SECOND, max: HOUR, set: |c, v| c.listen.handshake_timeout = v },
+        "Within this a client must have shaken hands, its turn included.",
+    ),
+    key(
         "listen.native.enabled",
         "true",
         Kind::Boolean(|c, v| c.listen.native.enabled = v),
@@ -111,7 +148,7 @@ pub(in crate::config) static GLOBAL: &[Key<Config>] = &[
         "listen.native.addr",
         "127.0.0.1:9790",
         Kind::Address(|c, v| c.listen.native.addr = v),
-        "Where the native protocol listens; 0.0.0.0:9790 for all interfaces. There is no authentication yet.",
+        "Where the native protocol listens; 0.0.0.0:9790 for all interfaces.",
     ),
     key(
         "listen.native.max_connections",
@@ -159,7 +196,7 @@ pub(in crate::config) static GLOBAL: &[Key<Config>] = &[
         "listen.kafka.addr",
         "127.0.0.1:9092",
         Kind::Address(|c, v| c.listen.kafka.addr = v),
-        "Where the Kafka protocol listens; 0.0.0.0:9092 for all interfaces. There is no authentication yet.",
+        "Where the Kafka protocol listens; 0.0.0.0:9092 for all interfaces.",
     ),
     key(
         "listen.kafka.advertised",
@@ -219,7 +256,7 @@ pub(in crate::config) static GLOBAL: &[Key<Config>] = &[
         "listen.mqtt.addr",
         "127.0.0.1:1883",
         Kind::Address(|c, v| c.listen.mqtt.addr = v),
-        "Where MQTT listens; 0.0.0.0:1883 for all interfaces. There is no authentication yet.",
+        "Where MQTT listens; 0.0.0.0:1883 for all interfaces.",
     ),
     key(
         "listen.mqtt.map",

@@ -4,7 +4,7 @@
 //! Four scopes: the file itself, `[topic]` with `[topic.NAME]`, `[uplink.NAME]`, `[downlink.NAME]`. Defaults are written as a user
 //! would write them and take the same way as a user's values. Every change takes effect at the next start.
 //!
-//! A file a scope: `global`, `topic`, `uplink`, `downlink`.
+//! A file a scope: `global`, `topic`, `uplink`, `downlink`; what several have is in `tls`.
 
 /// A choice whose words are the enum's own.
 macro_rules! choice {
@@ -22,6 +22,7 @@ macro_rules! choice {
 
 mod downlink;
 mod global;
+mod tls;
 mod topic;
 mod uplink;
 
@@ -44,6 +45,40 @@ pub(in crate::config) struct Key<T: 'static> {
     pub secret: bool,
     /// One line for the reference.
     pub doc: &'static str,
+}
+
+impl<T> Copy for Key<T> {}
+impl<T> Clone for Key<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+/// How many keys there are in all of `parts`.
+#[expect(clippy::indexing_slicing, reason = "at compile time: beyond the end it does not build")]
+const fn count<T>(parts: &[&[Key<T>]]) -> usize {
+    let (mut keys, mut part) = (0, 0);
+    while part < parts.len() {
+        keys += parts[part].len();
+        part += 1;
+    }
+    keys
+}
+
+/// The `N` keys of all of `parts`, one behind the other.
+#[expect(clippy::indexing_slicing, reason = "at compile time: beyond the end it does not build")]
+const fn joined<T, const N: usize>(parts: &[&[Key<T>]]) -> [Key<T>; N] {
+    let mut all = [parts[0][0]; N];
+    let (mut at, mut part) = (0, 0);
+    while part < parts.len() {
+        let mut index = 0;
+        while index < parts[part].len() {
+            all[at] = parts[part][index];
+            (at, index) = (at + 1, index + 1);
+        }
+        part += 1;
+    }
+    all
 }
 
 /// A key with a default, which is no secret.
@@ -70,15 +105,12 @@ pub(super) static RESERVED: &[(&[&str], &str)] = &[
     (&["user"], "authentication"),
     (&["acl"], "authorisation"),
     (&["quota"], "quotas"),
-    (&["listen", "*", "tls"], "TLS"),
     (&["listen", "*", "auth"], "authentication"),
     (&["listen", "*", "sasl"], "authentication"),
     (&["listen", "http"], "the HTTP listener"),
     (&["listen", "serial"], "the serial listener"),
-    (&["uplink", "*", "tls"], "TLS"),
     (&["uplink", "*", "auth"], "authentication"),
     (&["uplink", "*", "sasl"], "authentication"),
-    (&["downlink", "*", "tls"], "TLS"),
     (&["downlink", "*", "auth"], "authentication"),
     (&["downlink", "*", "sasl"], "authentication"),
     (&["streams"], "stream processing"),

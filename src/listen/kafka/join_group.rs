@@ -39,7 +39,7 @@ fn wanted(request: &Request, body: &JoinGroupRequest<'_>) -> groups::JoinGroup {
     groups::JoinGroup {
         claim: Claim { member_id: body.member_id.to_owned(), instance_id: body.group_instance_id.map(str::to_owned) },
         client_id: request.client_id.clone(),
-        client_host: format!("/{}", request.peer.ip().to_canonical()),
+        client_host: request.arrival.address().map_or_else(String::new, |address| format!("/{address}")),
         session_ms: ms(body.session_timeout_ms),
         rebalance_ms: ms(rebalance_ms),
         protocol_type: body.protocol_type.to_owned(),

@@ -39,13 +39,11 @@ mod sync_group;
 
 use std::collections::HashSet;
 use std::hash::Hash;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smol::net::TcpListener;
-
-use super::accept::Acceptor;
+use super::accept::{Acceptor, Door};
+use super::arrival::Arrival;
 use super::budget::ByteBudget;
 use crate::broker::{Acks, Broker, Lobby};
 use crate::kafka::error_code::ErrorCode;
@@ -58,6 +56,8 @@ const NODE_ID: i32 = 1;
 pub struct KafkaOptions {
     /// Host and port that Metadata names; the address that the connection came in on when `None`.
     pub advertised: Option<(String, u16)>,
+    /// The same, for who comes by TLS.
+    pub tls_advertised: Option<(String, u16)>,
     /// What `acks=1` means.
     pub acks_1: Acks,
     /// Largest request, bytes.
@@ -76,6 +76,7 @@ impl Default for KafkaOptions {
     fn default() -> Self {
         Self {
             advertised: None,
+            tls_advertised: None,
             acks_1: Acks::Flash,
             request_bytes_max: 2 * 1024 * 1024,
             in_flight_max: 16,
@@ -101,9 +102,13 @@ struct Context {
 impl Context {
     /// Where clients find this broker: host and port.
     fn address(&self, request: &request::Request) -> (String, u16) {
-        match &self.options.advertised {
-            Some((host, port)) => (host.clone(), *port),
-            None => (request.local.ip().to_canonical().to_string(), request.local.port()),
+        let arrival = &request.arrival;
+        let advertised = if arrival.is_tls { &self.options.tls_advertised } else { &self.options.advertised };
+        match (advertised, arrival.at) {
+            (Some((host, port)), _) => (host.clone(), *port),
+            (None, Some(at)) => (at.ip().to_canonical().to_string(), at.port()),
+            // Only the local socket has no address, and it isn't for Kafka clients.
+            (None, None) => ("localhost".to_owned(), 0),
         }
     }
 }
@@ -128,18 +133,28 @@ fn repeated<K: Copy + Eq + Hash>(keys: impl Iterator<Item = K>) -> HashSet<K> {
     keys.filter(|key| !seen.insert(*key)).collect()
 }
 
-/// Serves Kafka clients until shutdown.
-pub async fn serve(listener: TcpListener, acceptor: Acceptor, broker: Broker, options: KafkaOptions) {
-    let cluster_id = base64url(&broker.store().incarnation());
-    let requests = ByteBudget::new(options.in_flight_bytes_max);
-    let answers = ByteBudget::new(options.in_flight_bytes_max);
-    let context = Arc::new(Context { broker: broker.lobby(), options, requests, answers, cluster_id });
-    let shutdown = acceptor.shutdown.clone();
-    acceptor
-        .run(listener, move |stream, peer: SocketAddr| {
-            session::run(Arc::clone(&context), shutdown.clone(), stream, peer)
-        })
-        .await;
+/// The Kafka listener.
+#[derive(Clone)]
+pub struct Kafka {
+    context: Arc<Context>,
+}
+
+impl Kafka {
+    /// A listener that serves `broker`.
+    pub fn new(broker: Broker, options: KafkaOptions) -> Self {
+        let cluster_id = base64url(&broker.store().incarnation());
+        let requests = ByteBudget::new(options.in_flight_bytes_max);
+        let answers = ByteBudget::new(options.in_flight_bytes_max);
+        Self { context: Arc::new(Context { broker: broker.lobby(), options, requests, answers, cluster_id }) }
+    }
+
+    /// Serves clients until shutdown.
+    pub async fn serve_tcp(&self, door: Door, acceptor: Acceptor) {
+        let (context, shutdown) = (Arc::clone(&self.context), acceptor.shutdown.clone());
+        let session =
+            move |socket, arrival: Arrival| session::run(Arc::clone(&context), shutdown.clone(), socket, arrival);
+        acceptor.run(&door, session).await;
+    }
 }
 
 /// A UUID as Kafka writes cluster ids: base64url without padding (RFC 4648, section 5).

@@ -1,7 +1,6 @@
 //! One request in memory, and the answer to come.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use crate::broker::Access;
 use crate::kafka::header::{self, RequestHeader};
 use crate::kafka::message::{Message, Response};
 use crate::kafka::wire::{DecodeError, EncodeError, Reader};
+use crate::listen::arrival::Arrival;
 use crate::listen::budget::Permit;
 use crate::record::SharedBytes;
 
@@ -20,12 +20,10 @@ pub(super) struct Request {
     pub(super) correlation_id: i32,
     /// What the client calls itself; "" if it doesn't.
     pub(super) client_id: String,
-    /// The address that the connection came in on.
-    pub(super) local: SocketAddr,
+    /// How its connection came.
+    pub(super) arrival: Arc<Arrival>,
     /// The broker, as whoever sent this may use it.
     pub(super) access: Access,
-    /// The address of the client.
-    pub(super) peer: SocketAddr,
     /// With the permit for its memory, if it needed one.
     frame: SharedBytes,
     body_at: usize,
@@ -36,7 +34,7 @@ impl Request {
     /// Reads the header of a frame.
     pub(super) fn new(
         frame: Vec<u8>,
-        (local, peer): (SocketAddr, SocketAddr),
+        arrival: Arc<Arrival>,
         access: Access,
         permit: Option<Permit>,
     ) -> Result<Self, DecodeError> {
@@ -50,7 +48,7 @@ impl Request {
             Some(permit) => SharedBytes::guarded(frame, permit),
             None => frame.into(),
         };
-        Ok(Self { api_key, version, correlation_id, client_id, local, access, peer, frame, body_at, has_permit })
+        Ok(Self { api_key, version, correlation_id, client_id, arrival, access, frame, body_at, has_permit })
     }
 
     /// The body. What comes behind it is passed over, as Kafka's brokers do: librdkafka 2 leaves three bytes too many

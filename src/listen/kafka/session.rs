@@ -4,20 +4,20 @@
 //! `frame_time` for the rest; at most `in_flight_max` requests wait for their answers, then reading stops.
 
 use std::io;
-use std::net::{Shutdown as Half, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt, future};
-use smol::net::TcpStream;
 
 use super::Context;
 use super::request::{Failed, Later, Request};
 use super::routes::ROUTES;
-use crate::broker::{Caller, Listener, Principal};
+use crate::broker::Listener;
 use crate::kafka::api::{ApiKey, Unrouted};
 use crate::kafka::frame::{self, FrameError, SIZE_BYTES};
+use crate::listen::arrival::Arrival;
+use crate::listen::stream::Socket;
 use crate::listen::watch::Watch;
 use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
@@ -31,14 +31,15 @@ const FRAME_BYTES_FIRST: usize = 64 * 1024;
 const GATHER_BYTES: usize = 4 * 1024;
 
 /// Serves a connection until it ends.
-pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown, stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown, stream: Socket, arrival: Arrival) {
+    let arrival = Arc::new(arrival);
     let (sender, receiver) = async_channel::bounded(context.options.in_flight_max);
     // Set when no more is read. What is under way then is still answered, but not for as long as some of it may take: a
     // client that has gone while its group rebalances would keep its connection for minutes.
     let over = Shutdown::default();
     let frame_time = context.options.frame_time;
     let reading = async {
-        let end = read_requests(&context, &shutdown, stream.clone(), peer, &sender).await;
+        let end = read_requests(&context, &shutdown, stream.clone(), &arrival, &sender).await;
         sender.close();
         over.begin();
         end
@@ -52,16 +53,16 @@ pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown, stream: TcpSt
         let end = write_answers(stream.clone(), &receiver, frame_time).or(late).await;
         receiver.close();
         // Wakes the reading side, which has nobody to read for.
-        let _ = stream.shutdown(Half::Both);
+        stream.cut();
         end
     };
     let (read, written) = future::zip(reading, writing).await;
     match read.and(written) {
         Err(End::Peer(why)) => {
             METRICS.protocol_errors.add(1);
-            log::warn!("kafka: {peer}: connection closed: {why}");
+            log::warn!("kafka: {arrival}: connection closed: {why}");
         }
-        Err(End::Io(error)) => log::debug!("kafka: {peer}: {error}"),
+        Err(End::Io(error)) => log::debug!("kafka: {arrival}: {error}"),
         Ok(()) => {}
     }
 }
@@ -95,12 +96,11 @@ impl From<Failed> for End {
 async fn read_requests(
     context: &Arc<Context>,
     shutdown: &Shutdown,
-    mut stream: TcpStream,
-    peer: SocketAddr,
+    mut stream: Socket,
+    arrival: &Arc<Arrival>,
     answers: &Sender<Later>,
 ) -> Result<(), End> {
-    let local = stream.local_addr()?;
-    let access = context.broker.admit(Caller::peer(Principal::anonymous(), Listener::Kafka, peer.ip()));
+    let access = context.broker.admit(arrival.caller(Listener::Kafka));
     let mut watch = Watch::new();
     loop {
         let mut prefix = [0; SIZE_BYTES];
@@ -119,7 +119,7 @@ async fn read_requests(
         };
         let frame = watch.within(Some(context.options.frame_time), read_frame(&mut stream, size)).await?;
         METRICS.requests_kafka.add(1);
-        let request = Request::new(frame, (local, peer), access.clone(), permit).map_err(Failed::from)?;
+        let request = Request::new(frame, Arc::clone(arrival), access.clone(), permit).map_err(Failed::from)?;
         let later = begin(context, request).await?;
         if answers.send(later).await.is_err() {
             return Ok(());
@@ -128,7 +128,7 @@ async fn read_requests(
 }
 
 /// Reads the size in front of a frame; `false` at the regular end of the connection.
-async fn read_start(stream: &mut TcpStream, prefix: &mut [u8; SIZE_BYTES]) -> io::Result<bool> {
+async fn read_start(stream: &mut Socket, prefix: &mut [u8; SIZE_BYTES]) -> io::Result<bool> {
     let begun = stream.read(prefix).await?;
     if begun == 0 {
         return Ok(false);
@@ -138,7 +138,7 @@ async fn read_start(stream: &mut TcpStream, prefix: &mut [u8; SIZE_BYTES]) -> io
 }
 
 /// Reads a frame; what is allocated follows what has come, not what was claimed.
-async fn read_frame(stream: &mut TcpStream, size: usize) -> io::Result<Vec<u8>> {
+async fn read_frame(stream: &mut Socket, size: usize) -> io::Result<Vec<u8>> {
     let mut frame = Vec::new();
     while frame.len() < size {
         let come = frame.len();
@@ -163,7 +163,7 @@ async fn begin(context: &Arc<Context>, request: Request) -> Result<Later, Failed
 }
 
 /// Sends answers in their order; small ones that are there at the same time go together.
-async fn write_answers(mut stream: TcpStream, answers: &Receiver<Later>, time: Duration) -> Result<(), End> {
+async fn write_answers(mut stream: Socket, answers: &Receiver<Later>, time: Duration) -> Result<(), End> {
     let mut watch = Watch::new();
     let mut next = None;
     loop {

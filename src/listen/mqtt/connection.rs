@@ -26,8 +26,9 @@ use super::session::Session;
 use super::shares::Shared;
 use super::taking::read;
 use super::{Context, sharing};
-use crate::broker::{Access, Caller, CommitError, GuardedChange};
-use crate::listen::stream::{Stream, write};
+use crate::broker::{Access, CommitError, GuardedChange, Listener};
+use crate::listen::arrival::Arrival;
+use crate::listen::stream::{Socket, Stream, write};
 use crate::metrics::METRICS;
 use crate::mqtt::{ConnAck, Packet, PropertiesBuilder, Property, Protocol, Reason, ReasonCode};
 use crate::shutdown::Shutdown;
@@ -64,8 +65,8 @@ pub(super) async fn run(
     context: Arc<Context>,
     executor: Arc<Executor<'static>>,
     shutdown: Shutdown,
-    stream: impl Stream,
-    (caller, peer): (Caller, String),
+    stream: Socket,
+    peer: Arrival,
 ) {
     let (outbox, frames) = async_channel::bounded(FRAMES_MAX);
     // Set when nothing can be written any more.
@@ -73,7 +74,7 @@ pub(super) async fn run(
     let packet_time = context.options.packet_time;
     let writing = write(stream.clone(), &frames, packet_time, &broken);
     let serving = async {
-        let access = context.broker.admit(caller);
+        let access = context.broker.admit(peer.caller(Listener::Mqtt));
         let end = serve(&context, &executor, access, stream, outbox, &shutdown, &broken).await;
         frames.close();
         end

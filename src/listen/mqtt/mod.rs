@@ -43,11 +43,11 @@ mod taking;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smol::net::TcpListener;
-
-use super::accept::Acceptor;
+use super::accept::{Acceptor, Door};
+use super::arrival::Arrival;
 use super::budget::ByteBudget;
-use crate::broker::{Access, Broker, Caller, Listener, Lobby, Principal};
+use crate::broker::{Access, Broker, Caller, Lobby};
+use crate::shutdown::Shutdown;
 use hub::Hub;
 use mapping::Rules;
 use retained::Retained;
@@ -130,19 +130,23 @@ impl Mqtt {
         Self { context: Arc::new(context) }
     }
 
-    /// Serves clients until shutdown.
-    pub async fn serve_tcp(&self, listener: TcpListener, acceptor: Acceptor) {
+    /// Serves clients that come by TCP, until shutdown.
+    pub async fn serve_tcp(&self, door: Door, acceptor: Acceptor) {
         let (executor, shutdown) = (Arc::clone(&acceptor.executor), acceptor.shutdown.clone());
-        let keeping = shutdown.unless(async {
+        let context = Arc::clone(&self.context);
+        let session = move |socket, arrival: Arrival| {
+            connection::run(Arc::clone(&context), Arc::clone(&executor), shutdown.clone(), socket, arrival)
+        };
+        acceptor.run(&door, session).await;
+    }
+
+    /// Ends what is over of sessions and wills, until shutdown.
+    pub async fn keep(&self, shutdown: &Shutdown) {
+        let keeping = async {
             self.context.shares.sweep(&self.context.broker).await;
             Hub::keep(&self.context).await;
-        });
-        let serving = acceptor.run(listener, |stream, peer| {
-            let (context, executor) = (Arc::clone(&self.context), Arc::clone(&executor));
-            let caller = Caller::peer(Principal::anonymous(), Listener::Mqtt, peer.ip());
-            connection::run(context, executor, shutdown.clone(), stream, (caller, peer.to_string()))
-        });
-        futures_lite::future::zip(serving, keeping).await;
+        };
+        shutdown.unless(keeping).await;
     }
 
     /// How many there are of each.

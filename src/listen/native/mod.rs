@@ -29,12 +29,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smol::net::TcpListener;
 use smol::net::unix::UnixStream;
 
-use super::accept::Acceptor;
+use super::accept::{Acceptor, Door};
+use super::arrival::Arrival;
 use super::budget::ByteBudget;
-use crate::broker::{Broker, Caller, Listener, Lobby, Principal};
+use super::stream::Socket;
+use crate::broker::{Broker, Lobby};
 use crate::frame::UplinkAction;
 
 /// Settings of the listener.
@@ -106,20 +107,19 @@ impl Native {
     }
 
     /// Serves clients that come by TCP, until shutdown.
-    pub async fn serve_tcp(&self, listener: TcpListener, acceptor: Acceptor) {
+    pub async fn serve_tcp(&self, door: Door, acceptor: Acceptor) {
         let (executor, shutdown) = (Arc::clone(&acceptor.executor), acceptor.shutdown.clone());
-        acceptor
-            .run(listener, |stream, peer| {
-                let (context, shutdown) = (Arc::clone(&self.context), shutdown.clone());
-                let caller = Caller::peer(Principal::anonymous(), Listener::Native, peer.ip());
-                session::run(context, Arc::clone(&executor), shutdown, stream, (caller, peer.to_string()))
-            })
-            .await;
+        let context = Arc::clone(&self.context);
+        let session = move |socket, arrival: Arrival| {
+            session::run(Arc::clone(&context), Arc::clone(&executor), shutdown.clone(), socket, arrival)
+        };
+        acceptor.run(&door, session).await;
     }
 
     /// Serves one client that came by the local socket.
-    pub async fn serve_local(&self, acceptor: &Acceptor, stream: UnixStream, peer: String) {
+    pub async fn serve_local(&self, acceptor: &Acceptor, stream: UnixStream, user: u32) {
         let (context, executor) = (Arc::clone(&self.context), Arc::clone(&acceptor.executor));
-        session::run(context, executor, acceptor.shutdown.clone(), stream, (Caller::local(), peer)).await;
+        let (socket, arrival) = (Socket::Unix(stream), Arrival::of_local_user(user));
+        session::run(context, executor, acceptor.shutdown.clone(), socket, arrival).await;
     }
 }

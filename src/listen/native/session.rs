@@ -19,14 +19,15 @@ use super::outbox::Outbox;
 use super::publishing::{Flow, Publisher};
 use super::reading::{End, FrameReader, read_messages};
 use super::requests::Requests;
-use crate::broker::{Access, Caller, DeviceSession};
+use crate::broker::{Access, DeviceSession, Listener};
 use crate::frame::client_message::Hello;
 use crate::frame::gateway_message::Welcome;
 use crate::frame::{
     ClientMessage, ErrorCode, GatewayMessage, HANDSHAKE_BYTES_MAX, IN_FLIGHT_MAX, VERSION_MAX, VERSION_MIN,
     common_version,
 };
-use crate::listen::stream::{Stream, write};
+use crate::listen::arrival::Arrival;
+use crate::listen::stream::{Socket, Stream, write};
 use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
 
@@ -38,16 +39,17 @@ pub(super) async fn run(
     context: Arc<Context>,
     executor: Arc<Executor<'static>>,
     shutdown: Shutdown,
-    stream: impl Stream,
-    (caller, peer): (Caller, String),
+    stream: Socket,
+    peer: Arrival,
 ) {
     let (outbox, frames) = Outbox::new();
+    let host = peer.from.to_string();
     // Set when nothing can be written any more.
     let broken = Shutdown::default();
     let writing = write(stream.clone(), &frames, context.options.frame_time, &broken);
     let serving = async {
-        let access = context.broker.admit(caller);
-        let served = Box::pin(serve(&context, &executor, access, (stream, &peer), &outbox, &shutdown, &broken));
+        let access = context.broker.admit(peer.caller(Listener::Native));
+        let served = Box::pin(serve(&context, &executor, access, (stream, &host), &outbox, &shutdown, &broken));
         let end = shutdown_aware(&shutdown, &broken, served).await;
         tell(&outbox, &end).await;
         drop(outbox);

@@ -34,11 +34,12 @@ use smol::{Executor, Task};
 pub use check::check_downlink;
 pub use status::{DownlinkCounts, DownlinkPartition, DownlinkState, DownlinkStatus};
 
-use super::link::dial::Calling;
+use super::link::dial::{Calling, Secure};
 use super::status::Control;
 use crate::broker::{Broker, validate_name};
 use crate::config::{DownlinkConfig, Labels};
 use crate::limits::is_internal_topic;
+use crate::tls::ClientTls;
 use status::Report;
 
 /// What one downlink is told. The gateway fills it from the configuration.
@@ -52,6 +53,8 @@ pub struct DownlinkOptions {
     pub labels: Labels,
     /// `[downlink.NAME]`.
     pub config: DownlinkConfig,
+    /// What TLS stands on; `None` without.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 impl DownlinkOptions {
@@ -87,6 +90,7 @@ impl DownlinkOptions {
             request_timeout: config.request_timeout + wait,
             proxy: config.proxy.clone(),
             proxy_auth: config.proxy_auth.clone(),
+            tls: Secure::of(&config.tls, &self.tls),
         }
     }
 }

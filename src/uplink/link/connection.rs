@@ -22,7 +22,7 @@ use crate::kafka::frame;
 use crate::kafka::header::write_request;
 use crate::kafka::message::Request;
 
-/// What a connection runs over. Plain TCP now; TLS takes its place in `dial.rs`, nothing here changes.
+/// What a connection runs over: TCP, in the clear or with TLS (`dial.rs`).
 pub(in crate::uplink) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
@@ -271,9 +271,9 @@ fn foreign(start: [u8; frame::SIZE_BYTES]) -> Option<&'static str> {
             "answers in HTTP: a captive portal or a web server stands in its place; log in there, or correct host and port",
         ),
         b"SSH-" => Some("answers as an SSH server: correct host and port"),
-        [0x15, 3, _, _] => {
-            Some("answers in TLS, which this uplink does not speak to it: use the broker's plain listener")
-        }
+        [0x15, 3, _, _] => Some(
+            "answers in TLS, which is not spoken to it: set tls.enabled = true, or use the broker's plain listener",
+        ),
         _ => None,
     }
 }

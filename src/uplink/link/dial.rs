@@ -1,8 +1,10 @@
-//! From an address to a [`Connection`] whose versions are negotiated. The place where TLS and SASL come in: above what is metered.
+//! From an address to a [`Connection`] whose versions are negotiated. The place where TLS comes in, and SASL: above what is metered.
 //!
 //! A name that can't be resolved at the moment is taken for what it was last: resolvers fail more often than brokers move.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,11 +18,13 @@ use super::connection::{Connection, LinkError, Transport};
 use super::meter::{Meter, Metered};
 use super::proxy;
 use super::versions::Versions;
-use crate::config::HostPort;
+use crate::calendar::format_time;
+use crate::config::{HostPort, LinkTlsConfig};
 use crate::kafka::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::kafka::error_code::{ErrorCode, Shown};
 use crate::kafka::header::read_response;
 use crate::metrics::METRICS;
+use crate::tls::{self, ClientTls, TlsStream};
 
 /// Names whose addresses are remembered.
 const NAMES_MAX: usize = 256;
@@ -38,6 +42,7 @@ pub(in crate::uplink) struct Dialer {
     meter: Arc<Meter>,
     proxy: Option<HostPort>,
     proxy_auth: Option<PathBuf>,
+    tls: Option<Secure>,
     /// What names were last.
     known: Arc<Mutex<HashMap<HostPort, Vec<SocketAddr>>>>,
 }
@@ -52,6 +57,23 @@ pub(in crate::uplink) struct Calling {
     pub(in crate::uplink) request_timeout: Duration,
     pub(in crate::uplink) proxy: Option<HostPort>,
     pub(in crate::uplink) proxy_auth: Option<PathBuf>,
+    pub(in crate::uplink) tls: Option<Secure>,
+}
+
+/// How brokers are called by TLS.
+#[derive(Clone, Debug)]
+pub(in crate::uplink) struct Secure {
+    pub(in crate::uplink) held: Arc<ClientTls>,
+    /// The name that certificates must be for. `None`: the host that is called.
+    pub(in crate::uplink) server_name: Option<String>,
+}
+
+impl Secure {
+    /// What `config` says, as it is held in `held`; `None` without TLS.
+    pub(in crate::uplink) fn of(config: &LinkTlsConfig, held: &Option<Arc<ClientTls>>) -> Option<Self> {
+        let held = Arc::clone(held.as_ref()?);
+        Some(Self { held, server_name: config.server_name.clone() })
+    }
 }
 
 impl Dialer {
@@ -68,13 +90,14 @@ impl Dialer {
             request_timeout: config.request_timeout,
             proxy: config.link.proxy.clone(),
             proxy_auth: config.link.proxy_auth.clone(),
+            tls: Secure::of(&config.tls, &options.tls),
         };
         Self::calling(executor, calling, meter)
     }
 
     /// As [`Dialer::new`], for whoever is no uplink.
     pub(in crate::uplink) fn calling(executor: &Arc<Executor<'static>>, calling: Calling, meter: &Arc<Meter>) -> Self {
-        let Calling { client_id, connect_timeout, request_timeout, proxy, proxy_auth } = calling;
+        let Calling { client_id, connect_timeout, request_timeout, proxy, proxy_auth, tls } = calling;
         Self {
             executor: Arc::clone(executor),
             client_id,
@@ -83,6 +106,7 @@ impl Dialer {
             meter: Arc::clone(meter),
             proxy,
             proxy_auth,
+            tls,
             known: Arc::default(),
         }
     }
@@ -115,7 +139,27 @@ impl Dialer {
     /// # Errors
     /// [`LinkError`], which says how far it came.
     pub(in crate::uplink) async fn knock(&self, address: &HostPort) -> Result<(), LinkError> {
-        let attempt = async { self.open(address).await.map(drop) };
+        let attempt = async { self.reach(address).await.map(drop) };
+        attempt.or(self.expired(address)).await
+    }
+
+    /// Connects and shakes hands; tells with whom. `None` without TLS.
+    ///
+    /// # Errors
+    /// [`LinkError`]: what is wrong, and what to do.
+    pub(in crate::uplink) async fn shake(&self, address: &HostPort) -> Result<Option<String>, LinkError> {
+        let Some(secure) = &self.tls else { return Ok(None) };
+        let attempt = async {
+            let stream = encrypt(secure, self.reach(address).await?, address).await?;
+            let shown = stream.peer_certificate().map_or_else(
+                || "a certificate that can't be read".to_owned(),
+                |shown| {
+                    let until = format_time(shown.not_after_ms);
+                    format!("{}, issued by {}, valid until {until}", shown.names.subject, shown.issuer)
+                },
+            );
+            Ok(Some(format!("{address} is {shown}")))
+        };
         attempt.or(self.expired(address)).await
     }
 
@@ -124,14 +168,23 @@ impl Dialer {
         Err(LinkError::new(format_args!("{address}: no connection within {:?}", self.connect_timeout)))
     }
 
-    /// A stream to the broker, through the proxy if there is one.
+    /// What is spoken over with the broker.
     async fn open(&self, address: &HostPort) -> Result<Box<dyn Transport>, LinkError> {
+        let stream = self.reach(address).await?;
+        match &self.tls {
+            None => Ok(Box::new(stream)),
+            Some(secure) => Ok(Box::new(encrypt(secure, stream, address).await?)),
+        }
+    }
+
+    /// A stream to the broker, through the proxy if there is one.
+    async fn reach(&self, address: &HostPort) -> Result<Metered<TcpStream>, LinkError> {
         let door = self.proxy.as_ref().unwrap_or(address);
         let candidates = self.addresses(door).await?;
         let stream = self.connect(door, &candidates).await?;
-        let mut stream = Box::new(Metered::new(stream, Arc::clone(&self.meter)));
+        let mut stream = Metered::new(stream, Arc::clone(&self.meter));
         if let Some(proxy) = &self.proxy {
-            proxy::tunnel(&mut *stream, proxy, self.proxy_auth.as_deref(), address).await?;
+            proxy::tunnel(&mut stream, proxy, self.proxy_auth.as_deref(), address).await?;
         }
         Ok(stream)
     }
@@ -182,6 +235,23 @@ impl Dialer {
     fn known(&self) -> MutexGuard<'_, HashMap<HostPort, Vec<SocketAddr>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Shakes hands with a broker.
+async fn encrypt(
+    secure: &Secure,
+    stream: Metered<TcpStream>,
+    address: &HostPort,
+) -> Result<TlsStream<Metered<TcpStream>>, LinkError> {
+    let error = |what: &dyn fmt::Display| LinkError::new(format_args!("{address}: TLS: {what}"));
+    let name = secure.server_name.as_deref().unwrap_or(&address.host);
+    let connection = tls::connection(&secure.held, name).map_err(|why| error(&why))?;
+    TlsStream::handshake(connection, stream).await.map_err(|why| match why.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+            error(&"it closed the connection in the middle of the handshake: is this port one with TLS?")
+        }
+        _ => error(&why),
+    })
 }
 
 /// The addresses of a broker.

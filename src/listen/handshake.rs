@@ -1,0 +1,205 @@
+//! TLS handshakes of clients that connect: few at once, each within its time.
+//!
+//! A handshake costs more than anything else that a stranger can ask for. So only some run at once. Who stalls in the middle must not
+//! keep the others out: when all turns are taken, the oldest handshake ends that has had its share of the time.
+//!
+//! Invariants: at most `max` handshakes are under way; one that is within a quarter of its time is never ended for another.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use event_listener::Event;
+use futures_lite::{AsyncRead, AsyncWrite, FutureExt};
+
+use super::stream::within;
+use crate::metrics::METRICS;
+use crate::shutdown::Shutdown;
+use crate::tls::{self, ServerTls, TlsStream};
+
+/// A failed handshake is told no more often than this; the others are counted.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// The turns of all listeners. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Handshakes {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    max: usize,
+    time: Duration,
+    state: Mutex<State>,
+    freed: Event,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next_id: u64,
+    /// Oldest first.
+    under_way: VecDeque<UnderWay>,
+    told: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    id: u64,
+    since: Instant,
+    displaced: Shutdown,
+}
+
+impl Handshakes {
+    /// `max` at once; each has `time`, in which it waits for its turn too.
+    #[must_use]
+    pub fn new(max: usize, time: Duration) -> Self {
+        Self { inner: Arc::new(Inner { max, time, state: Mutex::default(), freed: Event::new() }) }
+    }
+
+    /// Shakes hands with a client; `None` if that fails, which is counted and told.
+    pub(super) async fn shake<S>(&self, tls: &ServerTls, socket: S, peer: &str) -> Option<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        METRICS.tls_handshaking.add(1);
+        let shaken = within(self.inner.time, self.in_turn(tls, socket)).await;
+        METRICS.tls_handshaking.add(-1);
+        match shaken {
+            Ok(stream) => {
+                METRICS.tls_handshakes.add(1);
+                METRICS.tls_resumed.add(u64::from(stream.is_resumed()));
+                Some(stream)
+            }
+            Err(error) => {
+                let is_late = error.kind() == io::ErrorKind::TimedOut;
+                if is_late {
+                    METRICS.tls_handshakes_late.add(1)
+                } else {
+                    METRICS.tls_handshakes_failed.add(1)
+                }
+                self.tell(peer, &error);
+                None
+            }
+        }
+    }
+
+    async fn in_turn<S>(&self, held: &ServerTls, socket: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let turn = self.turn().await;
+        let displaced = async {
+            turn.displaced.wait().await;
+            Err(io::ErrorKind::TimedOut.into())
+        };
+        tls::accept(held, socket).or(displaced).await
+    }
+
+    async fn turn(&self) -> Turn {
+        let grace = self.inner.time / 4;
+        loop {
+            let freed = self.inner.freed.listen();
+            let wait = {
+                let mut state = self.inner.state();
+                let oldest = state.under_way.front().map(|oldest| oldest.since.elapsed());
+                match oldest.filter(|_| state.under_way.len() >= self.inner.max) {
+                    None => return self.begin(&mut state),
+                    Some(age) if age >= grace => {
+                        if let Some(oldest) = state.under_way.pop_front() {
+                            oldest.displaced.begin();
+                        }
+                        return self.begin(&mut state);
+                    }
+                    Some(age) => grace.saturating_sub(age),
+                }
+            };
+            let later = async {
+                smol::Timer::after(wait).await;
+            };
+            freed.or(later).await;
+        }
+    }
+
+    fn begin(&self, state: &mut State) -> Turn {
+        let (id, displaced) = (state.next_id, Shutdown::default());
+        state.next_id += 1;
+        state.under_way.push_back(UnderWay { id, since: Instant::now(), displaced: displaced.clone() });
+        Turn { inner: Arc::clone(&self.inner), id, displaced }
+    }
+
+    fn tell(&self, peer: &str, error: &io::Error) {
+        let mut state = self.inner.state();
+        let silent = state.told.is_some_and(|told| told.elapsed() < TELL_EVERY);
+        if !silent {
+            state.told = Some(Instant::now());
+        }
+        drop(state);
+        let level = if silent { log::Level::Debug } else { log::Level::Warn };
+        log::log!(level, "{peer}: no TLS: {}", in_words(error));
+    }
+}
+
+fn in_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::TimedOut => "the handshake took too long (listen.handshake_timeout)".to_owned(),
+        io::ErrorKind::UnexpectedEof => "it left in the middle of the handshake".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+impl Inner {
+    /// A panic elsewhere can't leave it half changed.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One of the turns, until dropped.
+struct Turn {
+    inner: Arc<Inner>,
+    id: u64,
+    /// The turn is another's now.
+    displaced: Shutdown,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.inner.state().under_way.retain(|under_way| under_way.id != self.id);
+        self.inner.freed.notify(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+
+    #[test]
+    fn turns_are_few_and_come_back() {
+        block_on(async {
+            let handshakes = Handshakes::new(2, Duration::from_secs(3_600));
+            let (one, two) = (handshakes.turn().await, handshakes.turn().await);
+            let mut third = pin!(handshakes.turn());
+            assert!(poll_once(&mut third).await.is_none());
+            assert!(!one.displaced.has_begun() && !two.displaced.has_begun());
+            drop(two);
+            assert!(poll_once(&mut third).await.is_some());
+        });
+    }
+
+    #[test]
+    fn who_stalls_makes_room_once_it_has_had_its_share() {
+        block_on(async {
+            let handshakes = Handshakes::new(1, Duration::from_millis(40));
+            let stalled = handshakes.turn().await;
+            let next = handshakes.turn().await;
+            assert!(stalled.displaced.has_begun() && !next.displaced.has_begun());
+            drop(stalled);
+            assert_eq!(handshakes.inner.state().under_way.len(), 1, "the other's turn is its own");
+        });
+    }
+}

@@ -1,0 +1,76 @@
+//! TLS as uplinks, downlinks and the native client speak it: whom they trust, and the certificate that they show.
+
+use std::sync::Arc;
+
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, Connection};
+
+use super::certificate::Certificate;
+use super::clock::CertClock;
+use super::held::{Fresh, Held};
+use super::verify::Verifier;
+use super::{files, provider};
+use crate::config::LinkTlsConfig;
+
+/// A client's side of TLS.
+pub type ClientTls = Held<ClientConfig>;
+
+/// Brokers whose sessions are remembered.
+const SESSIONS: usize = 32;
+
+/// What `what` trusts and shows; its files are read at the first use.
+pub fn client(what: &str, config: &LinkTlsConfig, clock: &CertClock) -> ClientTls {
+    let files = [&config.ca, &config.cert, &config.key, &config.crl];
+    let mut files: Vec<_> = files.into_iter().flatten().cloned().collect();
+    if config.ca.is_none() {
+        files.extend(files::system_bundle());
+    }
+    let (load_config, load_clock) = (config.clone(), clock.clone());
+    Held::new(what.to_owned(), files, clock.clone(), Box::new(move || load(&load_config, &load_clock)))
+}
+
+fn load(config: &LinkTlsConfig, clock: &CertClock) -> Result<Fresh<ClientConfig>, String> {
+    let roots = match &config.ca {
+        Some(ca) => files::authorities(ca)?,
+        None => files::bundle(&files::system_bundle()?)?,
+    };
+    let mut webpki = WebPkiServerVerifier::builder_with_provider(roots, provider());
+    if let Some(crl) = &config.crl {
+        webpki = webpki.with_crls(files::revocations(crl)?).only_check_end_entity_revocation();
+    }
+    let webpki: Arc<dyn ServerCertVerifier> = webpki.build().map_err(|error| error.to_string())?;
+    let verifier = Arc::new(Verifier::<dyn ServerCertVerifier>::new(webpki, clock.clone()));
+    let builder = ClientConfig::builder_with_details(provider(), Arc::new(clock.clone()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let mut certificate = None;
+    let mut client = match (&config.cert, &config.key) {
+        (Some(cert), Some(key)) => {
+            let chain = files::chain(cert)?;
+            certificate = chain.first().and_then(|der| Certificate::parse(der));
+            builder.with_client_auth_cert(chain, files::key(key)?).map_err(|error| match error {
+                rustls::Error::InconsistentKeys(_) => {
+                    format!("{} is not the key of {}: they belong to different pairs", key.display(), cert.display())
+                }
+                other => format!("{}, {}: {other}", cert.display(), key.display()),
+            })?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    client.resumption = Resumption::in_memory_sessions(SESSIONS);
+    Ok(Fresh { config: Arc::new(client), certificate })
+}
+
+/// A connection to `host`, whose certificate must be for it: a name or an address.
+///
+/// # Errors
+/// A text that says what is wrong and what to do.
+pub fn connection(tls: &ClientTls, host: &str) -> Result<Connection, String> {
+    tls.look(false);
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| format!("{host:?} is no name that a certificate can be for: set tls.server_name"))?;
+    let connection = ClientConnection::new(tls.config()?, name).map_err(|error| error.to_string())?;
+    Ok(Connection::Client(connection))
+}
