@@ -15,7 +15,7 @@ use crate::shutdown::Shutdown;
 use crate::tls::TlsStream;
 
 /// Both directions of a connection.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Clone + Unpin + Send + 'static {}
+pub trait Stream: AsyncRead + AsyncWrite + Clone + Unpin + Send + 'static {}
 impl<S: AsyncRead + AsyncWrite + Clone + Unpin + Send + 'static> Stream for S {}
 
 /// A connection of any kind that clients come by. Clones are the same connection.

@@ -28,7 +28,7 @@ use super::taking::read;
 use super::{Context, sharing};
 use crate::broker::{Access, CommitError, GuardedChange, Listener};
 use crate::listen::arrival::Arrival;
-use crate::listen::stream::{Socket, Stream, write};
+use crate::listen::stream::{Stream, write};
 use crate::metrics::METRICS;
 use crate::mqtt::{ConnAck, Packet, PropertiesBuilder, Property, Protocol, Reason, ReasonCode};
 use crate::shutdown::Shutdown;
@@ -65,7 +65,7 @@ pub(super) async fn run(
     context: Arc<Context>,
     executor: Arc<Executor<'static>>,
     shutdown: Shutdown,
-    stream: Socket,
+    stream: impl Stream,
     peer: Arrival,
 ) {
     let (outbox, frames) = async_channel::bounded(FRAMES_MAX);
@@ -272,6 +272,17 @@ impl Sides {
     /// to `within` for another commit to ride with.
     pub(super) async fn store(&self, within: Duration, left: &[Arc<Shared>]) -> Result<(), CommitError> {
         let _one_at_a_time = self.storing.lock().await;
+        self.store_now(within, left).await
+    }
+
+    /// Stores what is not stored. Once this has returned, nothing of an earlier attempt is under way any more.
+    async fn store_rest(&self) -> Result<(), CommitError> {
+        let _one_at_a_time = self.storing.lock().await;
+        if self.session().is_dirty { self.store_now(Duration::ZERO, &[]).await } else { Ok(()) }
+    }
+
+    async fn store_now(&self, within: Duration, left: &[Arc<Shared>]) -> Result<(), CommitError> {
+        let mut attempt = Attempt { sides: self, succeeded: false };
         let rows = {
             let mut session = self.session();
             let mut rows: Vec<GuardedChange> =
@@ -282,15 +293,11 @@ impl Sides {
             }
             rows
         };
-        if rows.is_empty() {
-            return Ok(());
+        if !rows.is_empty() {
+            self.context.broker.change_rows_guarded(rows, within).await?;
         }
-        let stored = self.context.broker.change_rows_guarded(rows, within).await;
-        if stored.is_err() {
-            self.session().is_dirty = true;
-            self.shares().iter().for_each(|share| share.with(|share| share.is_dirty = true));
-        }
-        stored
+        attempt.succeeded = true;
+        Ok(())
     }
 
     /// A message is done; if a share gave it, that is done with it too. To be called under the lock of the session.
@@ -330,15 +337,28 @@ impl Sides {
     }
 }
 
+/// An attempt to store a session: if it fails, or nobody waits for its end, the session counts as not stored.
+struct Attempt<'a> {
+    sides: &'a Sides,
+    succeeded: bool,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.succeeded {
+            self.sides.session().is_dirty = true;
+            self.sides.shares().iter().for_each(|share| share.with(|share| share.is_dirty = true));
+        }
+    }
+}
+
 /// Leaves the session as it is to be found, and the will where it is due.
 async fn leave(sides: &Sides, place: Place, end: &End, will: Option<(u32, Will)>) {
     let expiry_s = sides.session().expiry_s;
     let back = sharing::leave(sides);
     if expiry_s == 0 {
         super::hub::forget(&sides.context, &sides.terms.client).await;
-    } else if sides.session().is_dirty
-        && let Err(error) = sides.store(Duration::ZERO, &[]).await
-    {
+    } else if let Err(error) = sides.store_rest().await {
         log::warn!("mqtt: the session of {:?} could not be stored: {error}", sides.terms.client);
     }
     back.hand_on(sides);

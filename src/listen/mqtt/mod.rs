@@ -43,9 +43,12 @@ mod taking;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smol::Executor;
+
 use super::accept::{Acceptor, Door};
 use super::arrival::Arrival;
 use super::budget::ByteBudget;
+use super::stream::Stream;
 use crate::broker::{Access, Broker, Caller, Lobby};
 use crate::shutdown::Shutdown;
 use hub::Hub;
@@ -133,10 +136,8 @@ impl Mqtt {
     /// Serves clients that come by TCP, until shutdown.
     pub async fn serve_tcp(&self, door: Door, acceptor: Acceptor) {
         let (executor, shutdown) = (Arc::clone(&acceptor.executor), acceptor.shutdown.clone());
-        let context = Arc::clone(&self.context);
-        let session = move |socket, arrival: Arrival| {
-            connection::run(Arc::clone(&context), Arc::clone(&executor), shutdown.clone(), socket, arrival)
-        };
+        let mqtt = self.clone();
+        let session = move |socket, arrival| mqtt.serve(Arc::clone(&executor), shutdown.clone(), socket, arrival);
         acceptor.run(&door, session).await;
     }
 
@@ -147,6 +148,17 @@ impl Mqtt {
             Hub::keep(&self.context).await;
         };
         shutdown.unless(keeping).await;
+    }
+
+    /// Serves one client until its connection ends, whatever carries its bytes.
+    pub fn serve<S: Stream>(
+        &self,
+        executor: Arc<Executor<'static>>,
+        shutdown: Shutdown,
+        stream: S,
+        arrival: Arrival,
+    ) -> impl Future<Output = ()> + Send + use<S> {
+        connection::run(Arc::clone(&self.context), executor, shutdown, stream, arrival)
     }
 
     /// How many there are of each.
