@@ -41,6 +41,8 @@ pub const CLIENT_ID_BYTES_MAX: usize = 128;
 pub const PRINCIPAL_BYTES_MAX: usize = 255;
 /// Most intervals a reader's position may consist of.
 pub const POSITION_INTERVALS_MAX: usize = 64;
+/// Most users that may authenticate by a password; each takes some 300 bytes of the store's state.
+pub const USERS_MAX: usize = 2_000;
 /// Most native clients whose sequences are remembered; the longest unseen are forgotten first.
 pub const DEVICES_MAX: usize = 20_000;
 /// How long an unseen native client's sequences are remembered, ms (by a trusted clock only).

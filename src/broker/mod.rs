@@ -36,6 +36,7 @@ pub mod rights;
 mod settings;
 mod ticket;
 mod topic;
+pub mod users;
 mod waiters;
 
 use std::collections::BTreeMap;
@@ -45,7 +46,7 @@ use std::time::Duration;
 use event_listener::{Event, EventListener};
 use smol::lock::Semaphore;
 
-pub use access::{Access, AdminError, Granted, Lobby, Right, right};
+pub use access::{Access, AdminError, Granted, Lobby, Right, UsersError, right};
 pub use admin::NewTopic;
 pub use alter::SettingsChange;
 pub use caller::{Caller, Listener, Principal};
@@ -131,6 +132,7 @@ struct Shared {
     producer_ids: producer_ids::ProducerIds,
     groups: Arc<groups::Groups>,
     rights: rights::Rights,
+    users: users::Users,
     waiters: Arc<waiters::Waiters>,
     topics_changed: Event,
     /// Reads of the disk at a time: each takes a thread while it lasts.
@@ -156,6 +158,7 @@ impl Broker {
             door: door::Door::default(),
             producer_ids: producer_ids::ProducerIds::default(),
             rights: rights::Rights::default(),
+            users: users::Users::load(&store),
             waiters: Arc::default(),
             topics_changed: Event::new(),
             disk_reads: Semaphore::new(DISK_READS_MAX),

@@ -28,6 +28,7 @@ impl Reopened for Rebuild {
             }
         }
         shared.groups.rebuild(store);
+        shared.users.rebuild(store);
         Ok(())
     }
 

@@ -1,10 +1,9 @@
 //! The client's side: proving who one is to a server, and having it prove itself where the mechanism does that.
 
-use super::hash::{ScramHash, xor};
 use super::scram::{GS2_HEADER, ServerFirst, escaped, nonce, read_server_final};
-use super::{ITERATIONS_MAX, ITERATIONS_MIN, MESSAGE_BYTES_MAX, NONCE_BYTES_MAX, SaslError};
+use super::{MESSAGE_BYTES_MAX, NONCE_BYTES_MAX, SaslError};
 use crate::base64;
-use crate::secret::{Secret, same};
+use crate::secret::{ITERATIONS_MAX, ITERATIONS_MIN, ScramHash, Secret, same, xor};
 
 /// What separates the parts of an OAUTHBEARER message.
 const SEPARATOR: u8 = 1;

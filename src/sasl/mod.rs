@@ -2,40 +2,30 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `hash`, [`Verifier`] | what a server keeps of a password: salted, one way |
 //! | `scram` | the messages of SCRAM (RFC 5802, with SHA-256 and SHA-512: RFC 7677) |
 //! | [`server`] | the server's side of SCRAM, and the message of PLAIN (RFC 4616) |
 //! | [`client`] | the client's side of SCRAM, PLAIN and OAUTHBEARER (RFC 7628) |
 //!
 //! Invariants: no I/O, no clock, no randomness (nonces are given); no input panics; a message longer than [`MESSAGE_BYTES_MAX`] is not
-//! looked at; a peer that asks for more than [`ITERATIONS_MAX`] rounds, or is content with fewer than [`ITERATIONS_MIN`], is refused
-//! before any is done; secrets are compared in constant time.
+//! looked at; a peer that asks for more rounds than are allowed, or is content with fewer, is refused
+//! before any is done.
 //!
 //! As Kafka does, names and passwords are taken as they are in UTF-8, without SASLprep (RFC 4013), and channels are not bound.
 
 pub mod client;
-mod hash;
 mod scram;
 pub mod server;
 #[cfg(test)]
 mod tests;
-mod verifier;
 
 use std::fmt;
 
-pub use hash::ScramHash;
-pub use verifier::Verifier;
+use crate::secret::ScramHash;
 
 /// Longest message of any mechanism, bytes. Tokens of OAuth are the longest.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Longest nonce of one side, bytes.
 pub const NONCE_BYTES_MAX: usize = 256;
-/// Longest salt, bytes.
-pub const SALT_BYTES_MAX: usize = 256;
-/// Fewest rounds that a password is salted with (RFC 7677, section 4).
-pub const ITERATIONS_MIN: u32 = 4_096;
-/// Most rounds: four times what Kafka's brokers take, and about a second of the slowest gateway.
-pub const ITERATIONS_MAX: u32 = 65_536;
 /// Longest password, bytes.
 pub const PASSWORD_BYTES_MAX: usize = 512;
 

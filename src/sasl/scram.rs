@@ -2,8 +2,9 @@
 //!
 //! Invariant: nothing is read twice with two results: the parts that are signed are kept as they came.
 
-use super::{MESSAGE_BYTES_MAX, NONCE_BYTES_MAX, SALT_BYTES_MAX, SaslError};
+use super::{MESSAGE_BYTES_MAX, NONCE_BYTES_MAX, SaslError};
 use crate::base64;
+use crate::secret::SALT_BYTES_MAX;
 
 /// The header of a client that neither binds the channel nor acts for somebody else.
 pub(super) const GS2_HEADER: &str = "n,,";

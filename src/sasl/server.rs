@@ -1,11 +1,9 @@
 //! The server's side: who the client claims to be, and whether it is.
 
-use super::hash::ScramHash;
 use super::scram::{ClientFinal, ClientFirst, nonce};
-use super::verifier::Verifier;
 use super::{MESSAGE_BYTES_MAX, NONCE_BYTES_MAX, SaslError};
 use crate::base64;
-use crate::secret::Secret;
+use crate::secret::{ScramHash, Secret, Verifier};
 
 /// An exchange by SCRAM that has begun: the client has said who it is.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::client::{Credentials, Exchange, Step};
 use super::server::{ScramBegun, read_plain};
 use super::*;
-use crate::secret::Secret;
+use crate::secret::{ITERATIONS_MAX, ITERATIONS_MIN, ScramHash, Secret, Verifier};
 
 fn scram(hash: ScramHash, user: &str, password: &str) -> Credentials {
     Credentials::Scram { hash, user: user.to_owned(), password: Secret::new(password) }

@@ -11,6 +11,7 @@ mod granted;
 mod groups;
 mod records;
 mod topics;
+mod users;
 
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use event_listener::EventListener;
 
 pub use admin::AdminError;
 pub use granted::{Granted, Right, right};
+pub use users::UsersError;
 
 use super::caller::Caller;
 use super::fetch::Seen;

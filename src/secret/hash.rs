@@ -1,4 +1,4 @@
-//! The hash functions of SCRAM, and what is made with them.
+//! The hash functions of SCRAM (RFC 5802, section 2.2), and what is made with them.
 
 use std::num::NonZeroU32;
 
@@ -35,7 +35,8 @@ impl ScramHash {
     }
 
     /// `H(data)`.
-    pub(super) fn digest(self, data: &[u8]) -> Vec<u8> {
+    #[must_use]
+    pub fn digest(self, data: &[u8]) -> Vec<u8> {
         let algorithm = match self {
             Self::Sha256 => &digest::SHA256,
             Self::Sha512 => &digest::SHA512,
@@ -44,7 +45,8 @@ impl ScramHash {
     }
 
     /// `HMAC(key, data)`.
-    pub(super) fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
+    #[must_use]
+    pub fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
         let algorithm = match self {
             Self::Sha256 => hmac::HMAC_SHA256,
             Self::Sha512 => hmac::HMAC_SHA512,
@@ -53,7 +55,8 @@ impl ScramHash {
     }
 
     /// `Hi(password, salt, iterations)`: as slow as there are iterations. None counts as one.
-    pub(super) fn salted(self, password: &[u8], salt: &[u8], iterations: u32) -> Zeroizing<Vec<u8>> {
+    #[must_use]
+    pub fn salted(self, password: &[u8], salt: &[u8], iterations: u32) -> Zeroizing<Vec<u8>> {
         let algorithm = match self {
             Self::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
             Self::Sha512 => pbkdf2::PBKDF2_HMAC_SHA512,
@@ -65,17 +68,20 @@ impl ScramHash {
     }
 
     /// `ClientKey`, by what the password was salted to.
-    pub(super) fn client_key(self, salted: &[u8]) -> Zeroizing<Vec<u8>> {
+    #[must_use]
+    pub fn client_key(self, salted: &[u8]) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(self.hmac(salted, b"Client Key"))
     }
 
     /// `ServerKey`, by what the password was salted to.
-    pub(super) fn server_key(self, salted: &[u8]) -> Vec<u8> {
+    #[must_use]
+    pub fn server_key(self, salted: &[u8]) -> Vec<u8> {
         self.hmac(salted, b"Server Key")
     }
 }
 
 /// `a XOR b`, as long as the shorter one.
-pub(super) fn xor(a: &[u8], b: &[u8]) -> Zeroizing<Vec<u8>> {
+#[must_use]
+pub fn xor(a: &[u8], b: &[u8]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(a.iter().zip(b).map(|(a, b)| a ^ b).collect())
 }

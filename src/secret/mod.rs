@@ -1,11 +1,24 @@
-//! What must not be seen: passwords, tokens, and what stands for them.
+//! What must not be seen: passwords, tokens, and what stands for them ([`Verifier`]).
 //!
-//! Invariants: no formatting shows what a [`Secret`] holds; its memory is wiped when it goes.
+//! Invariants: no formatting shows what a [`Secret`] holds, and its memory is wiped when it goes; secrets are compared in constant time.
+
+mod hash;
+mod verifier;
 
 use std::fmt;
 
+pub use hash::{ScramHash, xor};
+pub use verifier::Verifier;
+
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
+
+/// Longest salt, bytes.
+pub const SALT_BYTES_MAX: usize = 256;
+/// Fewest rounds that a password is salted with (RFC 7677, section 4), and as many as it is where nobody says.
+pub const ITERATIONS_MIN: u32 = 4_096;
+/// Most rounds: four times what Kafka's brokers take, and about a second of the slowest gateway.
+pub const ITERATIONS_MAX: u32 = 65_536;
 
 /// Bytes that are shown nowhere. Whoever needs them says so: [`Secret::expose`].
 #[derive(Clone, Default)]

@@ -3,8 +3,7 @@
 use std::fmt;
 
 use super::hash::{ScramHash, xor};
-use super::{ITERATIONS_MAX, ITERATIONS_MIN, SALT_BYTES_MAX};
-use crate::secret::same;
+use super::{ITERATIONS_MAX, ITERATIONS_MIN, SALT_BYTES_MAX, same};
 
 /// Fewest bytes of a salt.
 const SALT_BYTES_MIN: usize = 8;
@@ -79,13 +78,15 @@ impl Verifier {
     }
 
     /// Whether a client's proof shows the knowledge of the password.
-    pub(super) fn proves(&self, auth_message: &[u8], proof: &[u8]) -> bool {
+    #[must_use]
+    pub fn proves(&self, auth_message: &[u8], proof: &[u8]) -> bool {
         let signature = self.hash.hmac(&self.stored_key, auth_message);
         proof.len() == signature.len() && same(&self.hash.digest(&xor(proof, &signature)), &self.stored_key)
     }
 
     /// What shows to the client that this server knows the password.
-    pub(super) fn server_signature(&self, auth_message: &[u8]) -> Vec<u8> {
+    #[must_use]
+    pub fn server_signature(&self, auth_message: &[u8]) -> Vec<u8> {
         self.hash.hmac(&self.server_key, auth_message)
     }
 
