@@ -108,6 +108,10 @@ metrics! {
     counter tls_reloads "Certificates, keys, CAs and lists taken over because their files had changed.";
     counter tls_reload_errors "Certificates, keys, CAs and lists that could not be used; what was read before stayed in use.";
     gauge tls_expires_in_s "Seconds until the first certificate in use expires, negative when one has; 0 without TLS.";
+    counter authenticated "Clients that have authenticated by a password.";
+    counter authentication_failures "Attempts to authenticate that failed.";
+    counter authentication_throttled "Attempts to authenticate that were refused because of earlier failures from their address.";
+    counter connections_unauthenticated "Connections closed because they had not authenticated, in time or before they asked for something.";
     counter protocol_errors "Connections closed because of what the peer sent.";
     counter requests_native "Requests of native clients.";
     counter requests_kafka "Requests of Kafka clients.";

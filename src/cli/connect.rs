@@ -10,9 +10,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{error::CliError, parse::Parsed, spec::Opt};
+use super::{error::CliError, parse::Parsed, password, spec::Opt};
 use crate::{
-    client::{Address, ClientError, Connection},
+    client::{Address, ClientError, Connection, Login},
     config::{Config, HostPort, Layers, host_port, nearest},
     frame::ErrorCode,
     gateway::{SOCKET_NAME, status::GatewayStatus},
@@ -27,6 +27,14 @@ const NAMED_MAX: usize = 8;
 pub const OPTIONS: &[Opt] = &[
     Opt::value("broker", "ADDR", "Gateway to speak to, HOST:PORT of its native listener").short('b'),
     Opt::value("data", "DIR", "Data directory of a gateway on this machine, to speak to by its socket").short('d'),
+    Opt::value("user", "NAME", "User to be, where the gateway asks; the password is asked for, or in --password-file"),
+    Opt::value("password-file", "FILE", "File whose first line is that user's password, which only its owner may read"),
+];
+
+/// The same without a user: for commands that are for the local socket.
+pub const PLACE: &[Opt] = &[
+    Opt::value("broker", "ADDR", "Gateway to speak to, HOST:PORT of its native listener").short('b'),
+    Opt::value("data", "DIR", "Data directory of a gateway on this machine, to speak to by its socket").short('d'),
 ];
 
 /// What those options said.
@@ -34,13 +42,29 @@ pub const OPTIONS: &[Opt] = &[
 pub struct Target {
     pub broker: Option<HostPort>,
     pub data: Option<PathBuf>,
+    /// Who to be there.
+    pub user: Option<String>,
+    /// Where that user's password is; `None`: it is asked for.
+    pub password: Option<PathBuf>,
 }
 
 impl Target {
     /// # Errors
-    /// [`CliError::Usage`]: not an address, or both options.
+    /// [`CliError::Usage`]: not an address, both options, or a password of nobody.
     pub fn parse(args: &mut Parsed) -> Result<Target, CliError> {
-        let target = Target { broker: args.read("broker", host_port)?, data: args.path("data") };
+        let (user, password) = (args.text("user")?, args.path("password-file"));
+        if user.is_none() && password.is_some() {
+            return Err(args.usage("--password-file is of a --user"));
+        }
+        Ok(Target { user, password, ..Self::parse_place(args)? })
+    }
+
+    /// What [`PLACE`] says.
+    ///
+    /// # Errors
+    /// [`CliError::Usage`]: not an address, or both options.
+    pub fn parse_place(args: &mut Parsed) -> Result<Target, CliError> {
+        let target = Target { broker: args.read("broker", host_port)?, data: args.path("data"), ..Target::default() };
         if target.broker.is_some() && target.data.is_some() {
             return Err(args.usage("--broker and --data name two gateways; give one of them"));
         }
@@ -50,8 +74,15 @@ impl Target {
     /// Where to connect, given what is on this machine now.
     ///
     /// # Errors
-    /// `--data` names a directory in which no gateway runs.
+    /// `--data` names a directory in which no gateway runs; or there is no password.
     pub fn address(&self) -> Result<Address, CliError> {
+        let place = self.place()?;
+        let Some(user) = &self.user else { return Ok(place) };
+        let password = password::read(user, self.password.as_deref(), false)?;
+        Ok(Address::As(Box::new(place), Login { user: user.clone(), password }))
+    }
+
+    fn place(&self) -> Result<Address, CliError> {
         if let Some(address) = &self.broker {
             return Ok(Address::Tcp(address.to_string()));
         }
@@ -151,11 +182,11 @@ mod tests {
     #[test]
     fn the_socket_is_preferred_where_data_names_a_running_gateway() {
         let dir = tempfile::tempdir().unwrap();
-        let target = Target { broker: None, data: Some(dir.path().to_owned()) };
+        let target = Target { data: Some(dir.path().to_owned()), ..Target::default() };
         assert!(matches!(target.address(), Err(CliError::Failed(_))));
         std::fs::write(dir.path().join(SOCKET_NAME), "").unwrap();
         assert_eq!(target.address().unwrap(), Address::Unix(dir.path().join(SOCKET_NAME)));
-        let named = Target { broker: host_port("g:1").ok(), data: None };
+        let named = Target { broker: host_port("g:1").ok(), ..Target::default() };
         assert_eq!(named.address().unwrap().to_string(), "g:1");
     }
 

@@ -7,6 +7,7 @@
 //! | `connect` | which gateway a command speaks to |
 //! | `term`, `table`, `when`, `format` | progress, figures and tables for people, times, records |
 //! | `logging` | the log on standard error |
+//! | `password` | passwords from files, standard input, the terminal |
 //! | `signals`, `scratch` | SIGTERM and SIGINT; directories for a while |
 //! | the rest | one command each: its declaration, its arguments as a struct, and what it does |
 //!
@@ -39,6 +40,7 @@ mod help;
 mod lines;
 mod losses;
 mod nodes;
+mod password;
 mod process;
 mod produce;
 mod publishing;
@@ -49,6 +51,7 @@ mod status;
 mod status_view;
 mod topic;
 mod uplink;
+mod user;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -92,6 +95,10 @@ pub(crate) static COMMANDS: &[Command] = &[
         spec: &dead_letter::DROP,
         run: |args| dead_letter::drop_letters(&dead_letter::LetterArgs::parse(args, true)?),
     },
+    Command { spec: &user::ADD, run: |args| user::add(&user::SetArgs::parse(args)?) },
+    Command { spec: &user::LIST, run: |args| user::list(&user::ListArgs::parse(args)?) },
+    Command { spec: &user::PASSWD, run: |args| user::passwd(&user::SetArgs::parse(args)?) },
+    Command { spec: &user::REMOVE, run: |args| user::remove(&user::RemoveArgs::parse(args)?) },
     Command { spec: &status::SPEC, run: |args| status::run(&status::StatusArgs::parse(args)?) },
     Command { spec: &losses::SPEC, run: |args| losses::run(&losses::LossesArgs::parse(args)?) },
     Command { spec: &check::SPEC, run: |args| check::run(&check::CheckArgs::parse(args)?) },

@@ -13,6 +13,7 @@ use smol::net::TcpStream;
 use smol::net::unix::UnixStream;
 
 use super::ClientError;
+use crate::secret::Secret;
 
 /// How long making a connection may take.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -24,6 +25,17 @@ pub enum Address {
     Tcp(String),
     /// `unix:PATH`, or anything with a slash.
     Unix(PathBuf),
+    /// The same, as a user of it.
+    As(Box<Address>, Login),
+}
+
+/// A user and a password, for a gateway that asks for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The user's name.
+    pub user: String,
+    /// The password. It goes over the connection as it is.
+    pub password: Secret,
 }
 
 impl FromStr for Address {
@@ -45,15 +57,27 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp(address) => f.write_str(address),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::As(address, _) => address.fmt(f),
         }
     }
 }
 
 impl Address {
+    /// The token that its gateway is shown: a message of PLAIN.
+    pub(super) fn token(&self) -> Option<Secret> {
+        match self {
+            Self::As(_, Login { user, password }) => {
+                Some(Secret::new([b"\0", user.as_bytes(), b"\0", password.expose()].concat()))
+            }
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
+
     /// Connects, in ten seconds at most.
     pub(super) async fn connect(&self) -> Result<Stream, ClientError> {
+        let place = if let Self::As(place, _) = self { place } else { self };
         let connected = async {
-            match self {
+            match place {
                 Self::Tcp(address) => {
                     let stream = TcpStream::connect(address.as_str()).await?;
                     // Acknowledgements are small and awaited.
@@ -61,6 +85,8 @@ impl Address {
                     Ok(Stream::Tcp(stream))
                 }
                 Self::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
+                // No login has a login.
+                Self::As(..) => Err(std::io::ErrorKind::InvalidInput.into()),
             }
         };
         let too_late = async {

@@ -10,6 +10,7 @@ use smol::Timer;
 
 use super::address::Stream;
 use super::{Address, ClientError};
+use crate::secret::Secret;
 use crate::frame::{
     ClientMessage, Decoder, FRAME_BYTES_MAX, GatewayMessage, HANDSHAKE_BYTES_MAX, Hello, MAGIC, Next, Ping,
     VERSION_MAX, VERSION_MIN,
@@ -66,6 +67,7 @@ impl Connection {
             next_id: 1,
             pushed: VecDeque::new(),
         };
+        let token = address.token();
         let hello = Hello {
             magic: MAGIC,
             version_min: VERSION_MIN,
@@ -75,7 +77,7 @@ impl Connection {
             next_sequence: 0,
             frame_bytes_max: FRAME_BYTES_MAX as u32,
             in_flight_max: 0,
-            token: None,
+            token: token.as_ref().map(Secret::expose),
         };
         connection.send(&ClientMessage::Hello(hello)).await?;
         let body = connection.body_within(ANSWER_MAX).await.map_err(|error| match error {

@@ -19,7 +19,7 @@ mod membership;
 mod publisher;
 mod requests;
 
-pub use address::Address;
+pub use address::{Address, Login};
 pub use connection::{Connection, Gateway};
 pub use consumer::{ConsumeOptions, Consumer, OwnedRecord};
 pub use error::ClientError;

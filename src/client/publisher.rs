@@ -18,6 +18,7 @@ use smol::{Task, Timer};
 use super::address::Stream;
 use super::{Address, ClientError};
 use crate::device::{Buffers, Event, Identity, PublishError, Reading, Ring, Session, SessionError};
+use crate::secret::Secret;
 use crate::frame::{AckLevel, Decoder, ErrorCode, FRAME_BYTES_MAX, IN_FLIGHT_MAX, Next};
 
 /// The first pause before connecting again; it doubles up to [`RETRY_MAX`].
@@ -112,6 +113,7 @@ struct State {
 #[derive(Debug)]
 struct Named {
     client_id: String,
+    token: Option<Secret>,
     topics: Vec<String>,
     in_flight_max: u16,
 }
@@ -125,6 +127,10 @@ impl Identity for Named {
         self.topics.get(usize::from(topic)).map(String::as_str)
     }
 
+    fn token(&self) -> Option<&[u8]> {
+        self.token.as_ref().map(Secret::expose)
+    }
+
     fn in_flight_max(&self) -> u16 {
         self.in_flight_max.clamp(1, IN_FLIGHT_MAX)
     }
@@ -136,7 +142,12 @@ impl Publisher {
         // Zeroed memory of its own each: pages that nothing was written to take no room.
         let frame = || vec![0; options.record_bytes_max + 64];
         let session = Session::new(
-            Named { client_id: options.client_id, topics: Vec::new(), in_flight_max: options.in_flight_max },
+            Named {
+                client_id: options.client_id,
+                token: address.token(),
+                topics: Vec::new(),
+                in_flight_max: options.in_flight_max,
+            },
             Ring::over(vec![0; options.waiting_bytes_max]),
             Buffers::new(frame(), frame()),
         );

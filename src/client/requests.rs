@@ -6,7 +6,7 @@ use super::consumer::OwnedRecord;
 use super::{ClientError, Connection};
 use crate::frame::{
     AlterTopic, ClientMessage, CommitOffset, Configs, CreateTopic, DeadLetters, DeleteTopic, DescribeTopic, Fetch,
-    GatewayMessage, GroupAction, Groups, LetterAction, ListOffsets, ListTopics, Position, ReadOffset, Status, TopicRef,
+    GatewayMessage, GroupAction, Groups, LetterAction, ListOffsets, ListTopics, Position, ReadOffset, Status, TopicRef, UserAction, Users,
     Uplink, UplinkAction,
 };
 
@@ -227,6 +227,13 @@ impl Connection {
         self.send(&ClientMessage::DeadLetters(DeadLetters { id, action, first, last })).await?;
         // Many commits, on a slow disk.
         self.text(id, Duration::from_secs(600)).await
+    }
+
+    /// Looks at users: JSON, as [`crate::broker::users::UserInfo`]s; or changes one.
+    pub async fn users(&mut self, action: UserAction, name: &str, verifiers: &[u8]) -> Result<String, ClientError> {
+        let id = self.new_id();
+        self.send(&ClientMessage::Users(Users { id, action, name, verifiers })).await?;
+        self.text(id, Duration::ZERO).await
     }
 
     async fn text(&mut self, id: u32, wait: Duration) -> Result<String, ClientError> {

@@ -10,7 +10,7 @@ use std::{
 
 use log::LevelFilter;
 
-use super::{keys, labels::Labels, link::*, pattern::TopicTemplate, resolve::read_defaults, tls::*, types::*};
+use super::{auth::*, keys, labels::Labels, link::*, pattern::TopicTemplate, resolve::read_defaults, tls::*, types::*};
 
 impl Default for Config {
     /// What holds without any file, variable or flag.
@@ -46,6 +46,7 @@ impl Config {
                 max_connections_per_address: None,
                 max_handshakes: 0,
                 handshake_timeout: Duration::ZERO,
+                certificate_names: Vec::new(),
                 native: blank_native(),
                 kafka: blank_kafka(),
                 mqtt: blank_mqtt(),
@@ -72,6 +73,7 @@ fn blank_native() -> NativeListenConfig {
         enabled: false,
         addr: nowhere(),
         tls: ListenTlsConfig::default(),
+        auth: ListenAuthConfig::default(),
         max_connections: 0,
         max_frame_bytes: 0,
         device_header: true,
@@ -86,6 +88,7 @@ fn blank_kafka() -> KafkaListenConfig {
         enabled: false,
         addr: nowhere(),
         tls: ListenTlsConfig::default(),
+        auth: ListenAuthConfig::default(),
         advertised: None,
         tls_advertised: None,
         acks_1: AcksOne::Flash,
@@ -103,6 +106,7 @@ fn blank_mqtt() -> MqttListenConfig {
         enabled: false,
         addr: nowhere(),
         tls: ListenTlsConfig::default(),
+        auth: ListenAuthConfig::default(),
         max_connections: 0,
         max_packet_bytes: 0,
         max_inflight_bytes: 0,

@@ -13,6 +13,7 @@
 //! Invariants: nothing outside the table is accepted; all errors are found in one go; a secret never appears in an
 //! error, a report or Debug; nothing below this room parses configuration text.
 
+mod auth;
 mod blank;
 mod downlink;
 mod error;
@@ -48,6 +49,7 @@ pub use pattern::{TopicPattern, TopicTemplate, is_name_char};
 pub use report::{reference, report_text};
 pub use resolve::Effective;
 pub use suggest::nearest;
+pub use auth::{AuthMethod, CertificateName, ListenAuthConfig, NameSource};
 pub use tls::{ClientAuth, LinkTlsConfig, ListenTlsConfig};
 pub use types::*;
 pub use units::{format_duration, format_size, parse_duration, parse_size};

@@ -7,6 +7,7 @@ use super::{
     error::{ConfigError, Origin},
     pattern::{TopicTemplate, is_name_char},
     resolve::Effective,
+    auth::{AuthMethod, ListenAuthConfig},
     tls::{ClientAuth, LinkTlsConfig, ListenTlsConfig},
     types::{Config, DiskBudget, UplinkConfig},
     units::format_size,
@@ -97,13 +98,14 @@ impl Relations<'_> {
     fn addresses(&mut self, config: &Config) {
         let of = &config.listen;
         let listeners = [
-            ("listen.native", of.native.enabled, of.native.addr, &of.native.tls),
-            ("listen.kafka", of.kafka.enabled, of.kafka.addr, &of.kafka.tls),
-            ("listen.mqtt", of.mqtt.enabled, of.mqtt.addr, &of.mqtt.tls),
+            ("listen.native", of.native.enabled, of.native.addr, &of.native.tls, &of.native.auth),
+            ("listen.kafka", of.kafka.enabled, of.kafka.addr, &of.kafka.tls, &of.kafka.auth),
+            ("listen.mqtt", of.mqtt.enabled, of.mqtt.addr, &of.mqtt.tls, &of.mqtt.auth),
         ];
         let mut taken: Vec<(String, SocketAddr)> = Vec::new();
-        for (name, enabled, addr, tls) in listeners {
+        for (name, enabled, addr, tls, auth) in listeners {
             self.listener_tls(name, tls);
+            self.listener_auth(name, tls, auth);
             let of_tls = tls.addr.filter(|_| tls.is_on()).map(|addr| (format!("{name}.tls.addr"), addr));
             let own = std::iter::once((format!("{name}.addr"), addr));
             for (key, addr) in own.chain(of_tls).filter(|(_, addr)| enabled && addr.port() != 0) {
@@ -135,6 +137,19 @@ impl Relations<'_> {
         }
         if tls.crl.is_some() && !tls.asks_clients() {
             self.refuse(&key("crl"), "needs a client_ca, whose certificates it revokes");
+        }
+    }
+
+    fn listener_auth(&mut self, name: &str, tls: &ListenTlsConfig, auth: &ListenAuthConfig) {
+        let key = format!("{name}.auth");
+        if auth.methods.contains(&AuthMethod::Certificate) && !tls.asks_clients() {
+            self.refuse(&key, format!("\"certificate\" needs {name}.tls.client_ca, which says whose certificates count"));
+        }
+        if name == "listen.native" && auth.methods.contains(&AuthMethod::Scram) {
+            self.refuse(&key, "\"scram\" is not spoken there: take \"password\", over TLS where others can read it");
+        }
+        if auth.clear_passwords && !auth.methods.contains(&AuthMethod::Password) {
+            self.refuse(&format!("{name}.clear_passwords"), format!("needs \"password\" in {name}.auth"));
         }
     }
 

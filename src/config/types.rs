@@ -12,6 +12,7 @@ use super::{
     labels::Labels,
     link::LinkConfig,
     pattern::{TopicPattern, TopicTemplate},
+    auth::{CertificateName, ListenAuthConfig},
     tls::{LinkTlsConfig, ListenTlsConfig},
     value::words,
 };
@@ -119,6 +120,8 @@ pub struct ListenConfig {
     pub max_handshakes: usize,
     /// For a handshake, waiting for its turn included.
     pub handshake_timeout: Duration,
+    /// `security.names`: where the names in clients' certificates stand.
+    pub certificate_names: Vec<CertificateName>,
     pub native: NativeListenConfig,
     pub kafka: KafkaListenConfig,
     pub mqtt: MqttListenConfig,
@@ -129,6 +132,7 @@ pub struct NativeListenConfig {
     pub enabled: bool,
     pub addr: SocketAddr,
     pub tls: ListenTlsConfig,
+    pub auth: ListenAuthConfig,
     pub max_connections: usize,
     /// Largest frame accepted.
     pub max_frame_bytes: usize,
@@ -147,6 +151,7 @@ pub struct KafkaListenConfig {
     pub enabled: bool,
     pub addr: SocketAddr,
     pub tls: ListenTlsConfig,
+    pub auth: ListenAuthConfig,
     /// What Metadata answers. `None`: the address that the connection came in on.
     pub advertised: Option<HostPort>,
     /// The same, over TLS.
@@ -170,6 +175,7 @@ pub struct MqttListenConfig {
     pub enabled: bool,
     pub addr: SocketAddr,
     pub tls: ListenTlsConfig,
+    pub auth: ListenAuthConfig,
     pub max_connections: usize,
     /// Largest packet accepted.
     pub max_packet_bytes: usize,

@@ -98,7 +98,9 @@ pub(super) enum Kind<T: 'static> {
     MqttRules(fn(&mut T, Vec<MqttRule>)),
     /// A text with a grammar of its own.
     Special(Special<T>),
-    /// A list of such texts; empty for `word`.
+    /// A list of texts with a grammar of their own.
+    SpecialList(SpecialList<T>),
+    /// A list of times; empty for `word`.
     Windows {
         word: &'static str,
         set: fn(&mut T, Vec<WeekWindow>),
@@ -116,7 +118,7 @@ macro_rules! copies {
         }
     )+};
 }
-copies!(Kind, Special, Choice);
+copies!(Kind, Special, SpecialList, Choice);
 
 /// A text whose type reads it.
 pub(super) struct Special<T: 'static> {
@@ -124,6 +126,14 @@ pub(super) struct Special<T: 'static> {
     pub allowed: &'static str,
     /// Puts the value into its place and gives back its canonical spelling; `None` if it is not allowed.
     pub set: fn(&mut T, &str) -> Option<String>,
+}
+
+/// A list of texts whose type reads them.
+pub(super) struct SpecialList<T: 'static> {
+    /// What may stand there, for people.
+    pub allowed: &'static str,
+    /// Puts the values into their place and gives back their canonical spelling; `None` if one is not allowed.
+    pub set: fn(&mut T, &[&str]) -> Option<Vec<String>>,
 }
 
 /// One of some words.
@@ -173,6 +183,11 @@ impl<T> Kind<T> {
             Kind::Special(special) => {
                 (special.set)(into, self.text(raw)?).map(|shown| quoted(&shown)).ok_or_else(|| self.must())
             }
+            Kind::SpecialList(list) => {
+                let items = self.items(raw)?;
+                let shown = (list.set)(into, &items).ok_or_else(|| self.must())?;
+                Ok(in_brackets(shown.iter().map(String::as_str)))
+            }
             Kind::Windows { word, set } => put(*set, into, self.windows(raw, word)),
             Kind::MqttRules(set) => put(*set, into, rules::read(raw).ok_or_else(|| self.must())),
         }
@@ -216,6 +231,7 @@ impl<T> Kind<T> {
             Kind::Template(_) => "a topic name in which {topic}, {gateway} and {label.NAME} are replaced".to_owned(),
             Kind::Templates(_) => "a list of topic names, such as [\"commands\", \"config-{gateway}\"]".to_owned(),
             Kind::Special(special) => special.allowed.to_owned(),
+            Kind::SpecialList(list) => list.allowed.to_owned(),
             Kind::Windows { word, .. } => {
                 format!("\"{word}\" or a list of times, such as [\"Mon-Fri 22:00-06:00\", \"Sat Sun\"]")
             }
@@ -340,17 +356,22 @@ impl<T> Kind<T> {
         required: bool,
         read: impl Fn(&str) -> Result<V, String>,
     ) -> Read<Vec<V>> {
-        let items: Vec<&str> = match raw {
-            Raw::Text(text) => text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect(),
-            Raw::List(items) => items.iter().map(|item| self.text(item)).collect::<Result<_, _>>()?,
-            _ => return Err(self.must()),
-        };
+        let items = self.items(raw)?;
         if required && items.is_empty() {
             return Err(self.must());
         }
         let values = items.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        let shown = values.iter().map(|value| quoted(&value.to_string())).collect::<Vec<_>>().join(", ");
-        Ok((values, format!("[{shown}]")))
+        let shown: Vec<String> = values.iter().map(ToString::to_string).collect();
+        Ok((values, in_brackets(shown.iter().map(String::as_str))))
+    }
+
+    /// What a list holds; from a variable or flag, separated by commas.
+    fn items<'a>(&self, raw: &'a Raw) -> Result<Vec<&'a str>, String> {
+        match raw {
+            Raw::Text(text) => Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()),
+            Raw::List(items) => items.iter().map(|item| self.text(item)).collect(),
+            _ => Err(self.must()),
+        }
     }
 
     fn budget(&self, raw: &Raw, min: u64, max: u64) -> Read<DiskBudget> {
@@ -424,6 +445,11 @@ fn or_word<V>(raw: &Raw, word: &str, read: impl FnOnce() -> Read<V>) -> Read<Opt
         return Ok((None, quoted(word)));
     }
     read().map(|(value, shown)| (Some(value), shown))
+}
+
+/// A list as TOML.
+fn in_brackets<'a>(items: impl Iterator<Item = &'a str>) -> String {
+    format!("[{}]", items.map(quoted).collect::<Vec<_>>().join(", "))
 }
 
 /// An address to listen on: no name to resolve, save `localhost`.

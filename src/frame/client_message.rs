@@ -5,12 +5,14 @@
 //! `id` is the client's own choice and comes back with the answer; it should be unique among the requests and
 //! subscriptions that are open, and not 0.
 
+use core::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{AckLevel, CLIENT_ID_BYTES_MAX, DecodeError, MAGIC, Records, TOKEN_BYTES_MAX};
 
 /// The first message of a connection. Its layout is the same in every version of the protocol.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello<'a> {
     /// [`MAGIC`]: so that another protocol at this port is told apart at once.
     pub magic: [u8; 4],
@@ -30,8 +32,22 @@ pub struct Hello<'a> {
     pub frame_bytes_max: u32,
     /// Most unacknowledged records that the client will have on the way; 0: it won't publish, and fences nobody.
     pub in_flight_max: u16,
-    /// Reserved for authentication: at most [`TOKEN_BYTES_MAX`] bytes.
+    /// Who it is, where the gateway asks: a message of PLAIN (RFC 4616: NUL, user, NUL, password), at most [`TOKEN_BYTES_MAX`] bytes.
     pub token: Option<&'a [u8]>,
+}
+
+impl fmt::Debug for Hello<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hello")
+            .field("versions", &(self.version_min..=self.version_max))
+            .field("client_id", &self.client_id)
+            .field("epoch", &self.epoch)
+            .field("next_sequence", &self.next_sequence)
+            .field("frame_bytes_max", &self.frame_bytes_max)
+            .field("in_flight_max", &self.in_flight_max)
+            .field("has_token", &self.token.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Hello<'_> {

@@ -18,6 +18,7 @@ use super::{
     },
     group_message::{GroupBeat, GroupCommit, GroupJoin, GroupJoined, GroupLeave, Groups},
     letter_message::DeadLetters,
+    user_message::Users,
     wire::{NoRoom, Reader, Writer},
 };
 
@@ -48,7 +49,7 @@ postcard_content! {
     ListOffsets<'a>, CreateTopic<'a>, ListTopics<'a>, DescribeTopic<'a>, AlterTopic<'a>, DeleteTopic<'a>, Status,
     Uplink<'a>, Welcome<'a>, Pong, Failed<'a>, AliasOk, AliasFailed<'a>, AckAt, Upstream, PublishError<'a>, Offsets,
     Done, ReaderOffset<'a>, Topic<'a>, Text<'a>, GroupJoin<'a>, GroupBeat<'a>, GroupLeave<'a>, GroupCommit<'a>,
-    Groups<'a>, GroupJoined<'a>, DeadLetters,
+    Groups<'a>, GroupJoined<'a>, DeadLetters, Users<'a>,
 }
 
 fn decode_postcard<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
@@ -232,6 +233,8 @@ messages! {
         0x17 Groups(Groups<'a>),
         /// Look at letters, or settle them.
         0x18 DeadLetters(DeadLetters),
+        /// Look at users, or change one.
+        0x1a Users(Users<'a>),
     }
 }
 

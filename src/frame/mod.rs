@@ -39,6 +39,7 @@ pub mod record;
 pub mod sequence;
 pub mod serial;
 pub mod stream;
+mod user_message;
 pub mod wire;
 
 use core::fmt;
@@ -59,6 +60,7 @@ pub use group_message::{
 pub use letter_message::{DeadLetters, LetterAction};
 pub use message::{ClientMessage, GatewayMessage};
 pub use record::{Base, Headers, Record, RecordIter, Records, RecordsWriter};
+pub use user_message::{UserAction, Users};
 pub use stream::{Decoder, LENGTH_BYTES_MAX, Next, PublishHead, PublishWriter, Split, split};
 pub use wire::NoRoom;
 

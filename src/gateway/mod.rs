@@ -22,9 +22,10 @@ use async_channel::{Receiver, Sender};
 use futures_lite::FutureExt;
 use smol::{Executor, future};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Listener};
 use crate::config::{Config, ListenConfig};
 use crate::listen::accept::Acceptor;
+use crate::listen::auth::Authentication;
 use crate::listen::handshake::Handshakes;
 use crate::listen::kafka::Kafka;
 use crate::listen::mqtt::Mqtt;
@@ -260,7 +261,9 @@ impl Parts<'_> {
         };
         let bound = Bound { listeners, socket };
         let (native, kafka, mqtt) = (&config.listen.native, &config.listen.kafka, &config.listen.mqtt);
-        let mqtt_serving = Mqtt::new(broker.clone(), settings::mqtt(mqtt)?);
+        let who = Authentication::new(broker.lobby(), config.listen.certificate_names.clone());
+        let guard = who.guard(Listener::Mqtt, &mqtt.auth.with(&mqtt.tls));
+        let mqtt_serving = Mqtt::new(broker.clone(), guard, settings::mqtt(mqtt)?);
         let administration = Arc::new(administration::GatewayAdministration::new(
             (id, &config.gateway.labels),
             broker.clone(),
@@ -269,14 +272,19 @@ impl Parts<'_> {
             mqtt_serving.clone(),
         ));
         let acceptors = Acceptors::new(self, &config.listen);
-        let serving = Native::new(broker.clone(), settings::native(native, id), administration);
+        let serving = Native::new(
+            broker.clone(),
+            who.guard(Listener::Native, &native.auth.with(&native.tls)),
+            settings::native(native, id),
+            administration,
+        );
         let acceptor = acceptors.with(native.max_connections, &METRICS.connections_native);
         self.spawn(local::serve(local_listener, serving.clone(), acceptor.clone()));
         for door in doors.native.all {
             let (serving, acceptor) = (serving.clone(), acceptor.clone());
             self.spawn(async move { serving.serve_tcp(door, acceptor).await });
         }
-        let serving = Kafka::new(broker.clone(), settings::kafka(kafka));
+        let serving = Kafka::new(broker.clone(), who.guard(Listener::Kafka, &kafka.auth.with(&kafka.tls)), settings::kafka(kafka));
         let acceptor = acceptors.with(kafka.max_connections, &METRICS.connections_kafka);
         for door in doors.kafka.all {
             let (serving, acceptor) = (serving.clone(), acceptor.clone());

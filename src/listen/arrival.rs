@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::broker::{Caller, Listener, Principal};
 use crate::tls::Certificate;
 
 /// See the module.
@@ -47,21 +46,6 @@ impl Arrival {
     #[must_use]
     pub fn of_local_user(user: u32) -> Self {
         Self { from: Origin::LocalUser(user), at: None, is_private: true, is_tls: false, certificate: None }
-    }
-
-    /// Who it is to the broker, at `listener`: the name in its certificate; nobody in particular if it has shown none.
-    #[must_use]
-    pub fn caller(&self, listener: Listener) -> Caller {
-        let Some(address) = self.address() else { return Caller::local() };
-        let name = self.certificate.as_ref().map(|certificate| {
-            let names = &certificate.names;
-            names.common_name.as_deref().unwrap_or(&names.subject)
-        });
-        let principal = name.map(Principal::new).transpose().unwrap_or_else(|why| {
-            log::warn!("{self}: the name in its certificate can't be used, so it is nobody: {why}");
-            None
-        });
-        Caller::peer(principal.unwrap_or_else(Principal::anonymous), listener, address)
     }
 
     /// The address of the client, if it came by the network.

@@ -7,6 +7,7 @@
 
 pub mod accept;
 pub mod arrival;
+pub mod auth;
 pub mod budget;
 pub mod handshake;
 pub mod kafka;

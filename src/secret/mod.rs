@@ -2,11 +2,13 @@
 //!
 //! Invariants: no formatting shows what a [`Secret`] holds, and its memory is wiped when it goes; secrets are compared in constant time.
 
+mod file;
 mod hash;
 mod verifier;
 
 use std::fmt;
 
+pub use file::{first_line, read_file};
 pub use hash::{ScramHash, xor};
 pub use verifier::Verifier;
 

@@ -16,6 +16,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 pub use change::{Changed, UserChange, UserError};
 
+use serde::{Deserialize, Serialize};
+
 use crate::secret::{ITERATIONS_MIN, ScramHash, Verifier};
 use crate::store::{Space, Store};
 
@@ -65,6 +67,31 @@ impl User {
             user.put(Verifier::decode(&mut value)?);
         }
         Some(user)
+    }
+}
+
+/// A user as administrators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserInfo {
+    pub name: String,
+    pub mechanisms: Vec<KeptFor>,
+}
+
+/// For which mechanism something is kept, and how well it is salted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptFor {
+    pub mechanism: String,
+    pub iterations: u32,
+}
+
+impl UserInfo {
+    /// What may be told of a user.
+    pub fn new(name: String, user: &User) -> Self {
+        let kept = user.verifiers.iter().map(|verifier| KeptFor {
+            mechanism: verifier.hash().mechanism().to_owned(),
+            iterations: verifier.iterations(),
+        });
+        Self { name, mechanisms: kept.collect() }
     }
 }
 

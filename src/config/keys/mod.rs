@@ -4,7 +4,7 @@
 //! Four scopes: the file itself, `[topic]` with `[topic.NAME]`, `[uplink.NAME]`, `[downlink.NAME]`. Defaults are written as a user
 //! would write them and take the same way as a user's values. Every change takes effect at the next start.
 //!
-//! A file a scope: `global`, `topic`, `uplink`, `downlink`; what several have is in `tls`.
+//! A file a scope: `global`, `topic`, `uplink`, `downlink`; what several have is in `tls` and `auth`.
 
 /// A choice whose words are the enum's own.
 macro_rules! choice {
@@ -20,6 +20,7 @@ macro_rules! choice {
     };
 }
 
+mod auth;
 mod downlink;
 mod global;
 mod tls;
@@ -105,7 +106,6 @@ pub(super) static RESERVED: &[(&[&str], &str)] = &[
     (&["user"], "authentication"),
     (&["acl"], "authorisation"),
     (&["quota"], "quotas"),
-    (&["listen", "*", "auth"], "authentication"),
     (&["listen", "*", "sasl"], "authentication"),
     (&["listen", "http"], "the HTTP listener"),
     (&["listen", "serial"], "the serial listener"),

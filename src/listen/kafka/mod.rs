@@ -19,6 +19,7 @@ mod describe_topic_partitions;
 mod errors;
 mod fetch;
 mod find_coordinator;
+mod gate;
 mod heartbeat;
 mod init_producer_id;
 mod join_group;
@@ -36,6 +37,7 @@ mod request;
 mod routes;
 mod session;
 mod sync_group;
+mod user_credentials;
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -44,6 +46,7 @@ use std::time::Duration;
 
 use super::accept::{Acceptor, Door};
 use super::arrival::Arrival;
+use super::auth::Guard;
 use super::budget::ByteBudget;
 use crate::broker::{Acks, Broker, Lobby};
 use crate::kafka::error_code::ErrorCode;
@@ -90,6 +93,7 @@ impl Default for KafkaOptions {
 /// What all sessions share.
 struct Context {
     broker: Lobby,
+    guard: Guard,
     options: KafkaOptions,
     /// Memory of requests, until they are answered.
     requests: ByteBudget,
@@ -140,12 +144,12 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// A listener that serves `broker`.
-    pub fn new(broker: Broker, options: KafkaOptions) -> Self {
+    /// A listener that serves `broker` to whom `guard` lets in.
+    pub fn new(broker: Broker, guard: Guard, options: KafkaOptions) -> Self {
         let cluster_id = base64url(&broker.store().incarnation());
         let requests = ByteBudget::new(options.in_flight_bytes_max);
         let answers = ByteBudget::new(options.in_flight_bytes_max);
-        Self { context: Arc::new(Context { broker: broker.lobby(), options, requests, answers, cluster_id }) }
+        Self { context: Arc::new(Context { broker: broker.lobby(), guard, options, requests, answers, cluster_id }) }
     }
 
     /// Serves clients until shutdown.

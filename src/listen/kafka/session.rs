@@ -1,7 +1,8 @@
 //! One connection: requests are read and begun in their order, answered in their order, many in progress.
 //!
 //! Invariants: a frame's memory is taken from the budget before it is allocated; a peer that sends half a frame has
-//! `frame_time` for the rest; at most `in_flight_max` requests wait for their answers, then reading stops.
+//! `frame_time` for the rest; at most `in_flight_max` requests wait for their answers, then reading stops; nothing is begun that the
+//! [`Gate`] has not let through.
 
 use std::io;
 use std::sync::Arc;
@@ -11,9 +12,9 @@ use async_channel::{Receiver, Sender};
 use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt, future};
 
 use super::Context;
-use super::request::{Failed, Later, Request};
+use super::gate::{Gate, Passed};
+use super::request::{Failed, Later, Request, ready};
 use super::routes::ROUTES;
-use crate::broker::Listener;
 use crate::kafka::api::{ApiKey, Unrouted};
 use crate::kafka::frame::{self, FrameError, SIZE_BYTES};
 use crate::listen::arrival::Arrival;
@@ -62,6 +63,7 @@ pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown, stream: Socke
             METRICS.protocol_errors.add(1);
             log::warn!("kafka: {arrival}: connection closed: {why}");
         }
+        Err(End::Refused(why)) => log::debug!("kafka: {arrival}: {why}"),
         Err(End::Io(error)) => log::debug!("kafka: {arrival}: {error}"),
         Ok(()) => {}
     }
@@ -71,6 +73,8 @@ pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown, stream: Socke
 enum End {
     /// The peer sent something that has no answer.
     Peer(String),
+    /// The peer did not get in, which is told already.
+    Refused(String),
     /// The network failed, or the peer was too slow.
     Io(io::Error),
 }
@@ -100,27 +104,40 @@ async fn read_requests(
     arrival: &Arc<Arrival>,
     answers: &Sender<Later>,
 ) -> Result<(), End> {
-    let access = context.broker.admit(arrival.caller(Listener::Kafka));
+    let mut gate = Gate::new(&context.guard, arrival);
     let mut watch = Watch::new();
     loop {
         let mut prefix = [0; SIZE_BYTES];
-        let begun = watch.within(context.options.idle, read_start(&mut stream, &mut prefix));
+        let begun = watch.within(gate.within(context.options.idle), read_start(&mut stream, &mut prefix));
         match shutdown.unless(begun).await {
             None => return Ok(()),
+            Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut && gate.is_late() => {
+                return Err(End::Refused("it did not authenticate in time".to_owned()));
+            }
             Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => return Ok(()),
             Some(Err(error)) => return Err(error.into()),
             Some(Ok(false)) => return Ok(()),
             Some(Ok(true)) => {}
         }
-        let size = frame::size(prefix, context.options.request_bytes_max)?;
+        let size = frame::size(prefix, gate.frame_bytes_max(context.options.request_bytes_max))?;
         let permit = match size {
             ..=FREE_BYTES => None,
             large => Some(context.requests.take(large).await),
         };
-        let frame = watch.within(Some(context.options.frame_time), read_frame(&mut stream, size)).await?;
+        let frame = watch.within(gate.within(Some(context.options.frame_time)), read_frame(&mut stream, size)).await?;
         METRICS.requests_kafka.add(1);
-        let request = Request::new(frame, Arc::clone(arrival), access.clone(), permit).map_err(Failed::from)?;
-        let later = begin(context, request).await?;
+        let later = match gate.pass(&frame).await? {
+            Passed::On(access) => {
+                let request = Request::new(frame, Arc::clone(arrival), access, permit).map_err(Failed::from)?;
+                begin(context, request).await?
+            }
+            Passed::Answered(answer) => ready(answer),
+            Passed::Ended(answer, why) => {
+                // If nobody takes it, the connection has ended by itself.
+                let _ = answers.send(ready(answer)).await;
+                return Err(End::Refused(why));
+            }
+        };
         if answers.send(later).await.is_err() {
             return Ok(());
         }

@@ -26,7 +26,7 @@ use super::session::Session;
 use super::shares::Shared;
 use super::taking::read;
 use super::{Context, sharing};
-use crate::broker::{Access, CommitError, GuardedChange, Listener};
+use crate::broker::{CommitError, GuardedChange};
 use crate::listen::arrival::Arrival;
 use crate::listen::stream::{Stream, write};
 use crate::metrics::METRICS;
@@ -74,8 +74,7 @@ pub(super) async fn run(
     let packet_time = context.options.packet_time;
     let writing = write(stream.clone(), &frames, packet_time, &broken);
     let serving = async {
-        let access = context.broker.admit(peer.caller(Listener::Mqtt));
-        let end = serve(&context, &executor, access, stream, outbox, &shutdown, &broken).await;
+        let end = serve(&context, &executor, &peer, stream, outbox, &shutdown, &broken).await;
         frames.close();
         end
     };
@@ -94,14 +93,14 @@ pub(super) async fn run(
 async fn serve(
     context: &Arc<Context>,
     executor: &Arc<Executor<'static>>,
-    access: Access,
+    arrival: &Arrival,
     stream: impl Stream,
     outbox: Sender<Vec<u8>>,
     shutdown: &Shutdown,
     broken: &Shutdown,
 ) -> End {
     let mut reader = PacketReader::new(stream, context);
-    let greeting = async { Box::pin(greet(context, access, &mut reader, &outbox)).await };
+    let greeting = async { Box::pin(greet(context, arrival, &mut reader, &outbox)).await };
     let greeted = match shutdown.unless(greeting).await {
         None => return End::Shutdown,
         Some(Err(end)) => return end,
@@ -130,7 +129,7 @@ async fn serve(
 /// The first packet must be CONNECT, and come soon.
 async fn greet(
     context: &Arc<Context>,
-    access: Access,
+    arrival: &Arrival,
     reader: &mut PacketReader<impl Stream>,
     outbox: &Sender<Vec<u8>>,
 ) -> Result<Greeted, End> {
@@ -144,7 +143,7 @@ async fn greet(
             return Err(error.into());
         }
     };
-    match greeting::greet(context, access, &connect).await {
+    match greeting::greet(context, arrival, &connect).await {
         Ok(greeted) => {
             let frame = encoded(&Packet::ConnAck(greeting::welcome(&greeted)), connect.protocol);
             // If the client has gone, reading finds out.

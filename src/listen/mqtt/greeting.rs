@@ -11,6 +11,9 @@ use super::message::Message;
 use super::publishing::Will;
 use super::session::Session;
 use crate::broker::Access;
+use crate::listen::arrival::Arrival;
+use crate::listen::auth::Refused;
+use crate::secret::Secret;
 use crate::limits::{MQTT_CLIENT_ID_BYTES_MAX, MQTT_TOPIC_BYTES_MAX};
 use crate::mqtt::{ConnAck, Connect, PropertiesBuilder, Property, Protocol, Publish, ReasonCode};
 
@@ -60,12 +63,17 @@ impl Refusal {
 }
 
 /// Lets a client in. An older connection under its id has ended when this returns.
-pub(super) async fn greet(context: &Arc<Context>, access: Access, connect: &Connect<'_>) -> Result<Greeted, Refusal> {
+pub(super) async fn greet(
+    context: &Arc<Context>,
+    arrival: &Arrival,
+    connect: &Connect<'_>,
+) -> Result<Greeted, Refusal> {
     let mut told = PropertiesBuilder::default();
-    let client = client_id(connect, &mut told)?;
     if connect.properties.find(|p| matches!(p, Property::AuthMethod(_)).then_some(())).is_some() {
         return Err(Refusal::new(ReasonCode::BAD_AUTHENTICATION_METHOD, "extended authentication is not offered"));
     }
+    let access = let_in(context, arrival, connect).await?;
+    let client = client_id(connect, &mut told)?;
     if connect.will.is_some_and(|will| will.topic.len() > MQTT_TOPIC_BYTES_MAX || will.topic.starts_with('$')) {
         return Err(Refusal::new(ReasonCode::TOPIC_NAME_INVALID, "the will's topic is too long, or begins with $"));
     }
@@ -107,6 +115,21 @@ pub(super) async fn greet(context: &Arc<Context>, access: Access, connect: &Conn
         session,
         session_present,
         told,
+    })
+}
+
+/// The broker, as who is there may use it (section 3.1.3.5).
+async fn let_in(context: &Context, arrival: &Arrival, connect: &Connect<'_>) -> Result<Access, Refusal> {
+    let credentials = match (connect.user, connect.password) {
+        (Some(user), Some(password)) => Some((user.to_owned(), Secret::new(password))),
+        _ => None,
+    };
+    context.guard.let_in(arrival, credentials).await.map_err(|refused| {
+        let reason = match refused {
+            Refused::Wrong | Refused::Sasl(_) => ReasonCode::BAD_USER_NAME_OR_PASSWORD,
+            Refused::Throttled | Refused::InTheClear | Refused::Method | Refused::Nobody => ReasonCode::NOT_AUTHORIZED,
+        };
+        Refusal::new(reason, refused.to_string())
     })
 }
 

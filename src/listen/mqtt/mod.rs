@@ -47,6 +47,7 @@ use smol::Executor;
 
 use super::accept::{Acceptor, Door};
 use super::arrival::Arrival;
+use super::auth::Guard;
 use super::budget::ByteBudget;
 use super::stream::Stream;
 use crate::broker::{Access, Broker, Caller, Lobby};
@@ -84,6 +85,7 @@ pub struct MqttOptions {
 #[derive(Debug)]
 struct Context {
     broker: Lobby,
+    guard: Guard,
     /// The broker for the listener itself: what goes to a member of a share is held against the member's rights when it is given.
     own: Access,
     options: MqttOptions,
@@ -115,8 +117,8 @@ pub struct MqttCounts {
 }
 
 impl Mqtt {
-    /// A listener that serves `broker`.
-    pub fn new(broker: Broker, options: MqttOptions) -> Self {
+    /// A listener that serves `broker` to whom `guard` lets in.
+    pub fn new(broker: Broker, guard: Guard, options: MqttOptions) -> Self {
         let broker = broker.lobby();
         let retained = Retained::load(&broker, options.retained_max, options.retained_bytes_max);
         let sessions = hub::stored_sessions(&broker);
@@ -128,6 +130,7 @@ impl Mqtt {
             deliveries: ByteBudget::new(options.in_flight_bytes_max),
             own: broker.admit(Caller::gateway()),
             broker,
+            guard,
             options,
         };
         Self { context: Arc::new(context) }

@@ -23,6 +23,7 @@ mod reading;
 mod requests;
 mod session;
 mod topics;
+mod users;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -33,6 +34,7 @@ use smol::net::unix::UnixStream;
 
 use super::accept::{Acceptor, Door};
 use super::arrival::Arrival;
+use super::auth::Guard;
 use super::budget::ByteBudget;
 use super::stream::Socket;
 use crate::broker::{Broker, Lobby};
@@ -84,6 +86,7 @@ pub trait Administration: Send + Sync {
 /// What all sessions share.
 struct Context {
     broker: Lobby,
+    guard: Guard,
     options: NativeOptions,
     /// Memory of large frames on their way in.
     frames: ByteBudget,
@@ -99,11 +102,16 @@ pub struct Native {
 }
 
 impl Native {
-    /// A listener that serves `broker`.
-    pub fn new(broker: Broker, options: NativeOptions, administration: Arc<dyn Administration>) -> Self {
+    /// A listener that serves `broker` to whom `guard` lets in.
+    pub fn new(
+        broker: Broker,
+        guard: Guard,
+        options: NativeOptions,
+        administration: Arc<dyn Administration>,
+    ) -> Self {
         let frames = ByteBudget::new(options.in_flight_bytes_max);
         let answers = ByteBudget::new(options.in_flight_bytes_max);
-        Self { context: Arc::new(Context { broker: broker.lobby(), options, frames, answers, administration }) }
+        Self { context: Arc::new(Context { broker: broker.lobby(), guard, options, frames, answers, administration }) }
     }
 
     /// Serves clients that come by TCP, until shutdown.

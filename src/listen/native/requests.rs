@@ -14,7 +14,7 @@ use super::errors::{of_offset, of_topic};
 use super::outbox::{Gone, Outbox};
 use super::publishing::Aliases;
 use super::session::Greeted;
-use super::{Context, grouping, lettering, topics};
+use super::{Context, grouping, lettering, topics, users};
 use crate::broker::rights::{Denied, Operation, Resource};
 use crate::broker::{Access, CommittedOffset, Granted, Right, Topic, right};
 use crate::frame::client_message::{CommitOffset, ReadOffset, Subscribe, Uplink};
@@ -191,6 +191,9 @@ impl Requests {
             (ClientMessage::DeadLetters(letters), _) => {
                 self.executor.spawn(call.clone().run(lettering::serve(call, *letters)))
             }
+            (ClientMessage::Users(asked), _) => {
+                self.executor.spawn(call.clone().run(users::serve(call, users::Asked::new(asked))))
+            }
             (ClientMessage::Uplink(uplink), _) => self.executor.spawn(call.clone().run(steer_uplink(call, uplink))),
             (administration, _) => match topics::serve(call.clone(), administration) {
                 Some(serving) => self.executor.spawn(call.run(serving)),
@@ -242,6 +245,7 @@ fn request_of<'a>(message: &ClientMessage<'a>) -> Option<(u32, Option<TopicRef<'
         ClientMessage::GroupCommit(m) => (m.id, Some(m.topic)),
         ClientMessage::Groups(m) => (m.id, None),
         ClientMessage::DeadLetters(m) => (m.id, None),
+        ClientMessage::Users(m) => (m.id, None),
         _ => return None,
     })
 }

@@ -19,7 +19,7 @@ use super::outbox::Outbox;
 use super::publishing::{Flow, Publisher};
 use super::reading::{End, FrameReader, read_messages};
 use super::requests::Requests;
-use crate::broker::{Access, DeviceSession, Listener};
+use crate::broker::{Access, DeviceSession};
 use crate::frame::client_message::Hello;
 use crate::frame::gateway_message::Welcome;
 use crate::frame::{
@@ -27,8 +27,10 @@ use crate::frame::{
     common_version,
 };
 use crate::listen::arrival::Arrival;
+use crate::listen::auth::Refused;
 use crate::listen::stream::{Socket, Stream, write};
 use crate::metrics::METRICS;
+use crate::sasl::server::read_plain;
 use crate::shutdown::Shutdown;
 
 /// How long the end of a connection may take: acknowledging and writing what is on its way.
@@ -48,8 +50,7 @@ pub(super) async fn run(
     let broken = Shutdown::default();
     let writing = write(stream.clone(), &frames, context.options.frame_time, &broken);
     let serving = async {
-        let access = context.broker.admit(peer.caller(Listener::Native));
-        let served = Box::pin(serve(&context, &executor, access, (stream, &host), &outbox, &shutdown, &broken));
+        let served = Box::pin(serve(&context, &executor, &peer, (stream, &host), &outbox, &shutdown, &broken));
         let end = shutdown_aware(&shutdown, &broken, served).await;
         tell(&outbox, &end).await;
         drop(outbox);
@@ -96,14 +97,14 @@ async fn tell(outbox: &Outbox, end: &End) {
 async fn serve(
     context: &Arc<Context>,
     executor: &Arc<Executor<'static>>,
-    access: Access,
+    arrival: &Arrival,
     (stream, peer): (impl Stream, &str),
     outbox: &Outbox,
     shutdown: &Shutdown,
     broken: &Shutdown,
 ) -> End {
     let mut reader = FrameReader::new(stream, HANDSHAKE_BYTES_MAX, context);
-    let session = match shutdown.unless(Box::pin(greet(context, access, &mut reader, outbox))).await {
+    let session = match shutdown.unless(Box::pin(greet(context, arrival, &mut reader, outbox))).await {
         None => return End::Shutdown,
         Some(Err(end)) => return end,
         Some(Ok(session)) => session,
@@ -155,7 +156,7 @@ pub(super) struct Greeted {
 
 async fn greet(
     context: &Context,
-    access: Access,
+    arrival: &Arrival,
     reader: &mut FrameReader<impl Stream>,
     outbox: &Outbox,
 ) -> Result<Greeted, End> {
@@ -171,6 +172,7 @@ async fn greet(
         );
         return Err(End::Refused(ErrorCode::UnsupportedVersion, text));
     };
+    let access = let_in(context, arrival, &hello).await?;
     let device = open_session(&access, &hello).await?;
     let now = context.broker.now();
     let greeted = Greeted {
@@ -198,6 +200,16 @@ async fn greet(
     outbox.send(GatewayMessage::Welcome(welcome)).await.map_err(|_| End::Closed)?;
     reader.set_limit(context.options.frame_bytes_max);
     Ok(greeted)
+}
+
+/// The broker, as who is there may use it. What a token holds is a message of PLAIN.
+async fn let_in(context: &Context, arrival: &Arrival, hello: &Hello<'_>) -> Result<Access, End> {
+    let credentials = hello.token.map(read_plain).transpose();
+    let let_in = async {
+        let credentials = credentials.map_err(Refused::Sasl)?;
+        context.guard.let_in(arrival, credentials).await
+    };
+    let_in.await.map_err(|refused| End::Refused(ErrorCode::NotAuthorized, refused.to_string()))
 }
 
 /// A client that publishes gets the session of its id; one that does not, fences nobody.

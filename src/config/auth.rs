@@ -1,0 +1,152 @@
+//! Who clients are: what a listener asks of them, and what certificates are called.
+
+use std::{fmt, time::Duration};
+
+use super::{
+    tls::{ClientAuth, ListenTlsConfig},
+    value::words,
+};
+
+/// `listen.X.auth` and what belongs to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListenAuthConfig {
+    /// The ways in which a client may show who it is; one of them suffices. Empty: as its TLS says.
+    pub methods: Vec<AuthMethod>,
+    /// Whether passwords are taken where others on the network can read them.
+    pub clear_passwords: bool,
+    /// How long who has authenticated stays so. `None`: as long as the connection lasts.
+    pub lifetime: Option<Duration>,
+}
+
+impl ListenAuthConfig {
+    /// The same with its methods, where they follow from what TLS asks of clients: who must show a certificate is known by it.
+    #[must_use]
+    pub fn with(&self, tls: &ListenTlsConfig) -> Self {
+        let methods = match (self.methods.as_slice(), tls.asks_clients(), tls.client_auth) {
+            ([], true, ClientAuth::Optional) => vec![AuthMethod::Certificate, AuthMethod::None],
+            ([], true, _) => vec![AuthMethod::Certificate],
+            ([], false, _) => vec![AuthMethod::None],
+            (methods, ..) => methods.to_vec(),
+        };
+        Self { methods, ..self.clone() }
+    }
+
+    /// Whether everybody may come in without showing anything; of what [`ListenAuthConfig::with`] gives.
+    #[must_use]
+    pub fn allows_anonymous(&self) -> bool {
+        self.methods.contains(&AuthMethod::None)
+    }
+}
+
+words! {
+    /// A way to show who one is.
+    pub enum AuthMethod {
+        /// None: whoever shows nothing is ANONYMOUS.
+        None = "none",
+        /// A certificate, by TLS.
+        Certificate = "certificate",
+        /// A user's password: as it is (over TLS, or on this machine), or by SCRAM.
+        Password = "password",
+        /// A user's password, by SCRAM only.
+        Scram = "scram",
+    }
+}
+
+words! {
+    /// Where the name in a certificate stands.
+    pub enum NameSource {
+        Subject = "subject",
+        CommonName = "cn",
+        Dns = "dns",
+        Email = "email",
+        Uri = "uri",
+    }
+}
+
+/// One rule of `security.names`: which part of a certificate is a client's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateName {
+    pub source: NameSource,
+    /// What stands before and behind the name. `None`: the name is all of it.
+    around: Option<(String, String)>,
+}
+
+impl CertificateName {
+    /// The common name.
+    #[must_use]
+    pub fn common_name() -> Self {
+        Self { source: NameSource::CommonName, around: None }
+    }
+
+    /// Reads `cn`, `dns` or `dns:*.devices.example`: a source, and what must stand there, with one star for the name.
+    ///
+    /// # Errors
+    /// What is allowed, for people.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            let words = NameSource::WORDS.join(", ");
+            format!("must be one of {words}, or one of them with a pattern of one star, such as \"dns:*.devices.example\"")
+        };
+        let (source, pattern) = match text.split_once(':') {
+            None => (text, None),
+            Some((source, pattern)) => (source, Some(pattern)),
+        };
+        let source = NameSource::from_word(source).ok_or_else(wrong)?;
+        let around = match pattern {
+            None => None,
+            Some(pattern) => {
+                let (before, behind) = pattern.split_once('*').ok_or_else(wrong)?;
+                if behind.contains('*') {
+                    return Err(wrong());
+                }
+                Some((before.to_owned(), behind.to_owned()))
+            }
+        };
+        Ok(Self { source, around })
+    }
+
+    /// The name in a text of that source; `None` if it isn't as the rule wants it.
+    #[must_use]
+    pub fn name_in(&self, text: &str) -> Option<String> {
+        let name = match &self.around {
+            None => text,
+            Some((before, behind)) => text.strip_prefix(before.as_str())?.strip_suffix(behind.as_str())?,
+        };
+        (!name.is_empty()).then(|| name.to_owned())
+    }
+}
+
+impl fmt::Display for CertificateName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.around {
+            None => self.source.fmt(f),
+            Some((before, behind)) => write!(f, "{}:{before}*{behind}", self.source),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_where_the_rule_says() {
+        for (rule, text, name) in [
+            ("cn", "pump-7", Some("pump-7")),
+            ("dns:*.devices.example", "pump-7.devices.example", Some("pump-7")),
+            ("dns:*.devices.example", ".devices.example", None),
+            ("subject:CN=*,O=plant", "CN=pump-7,O=plant", Some("pump-7")),
+            ("subject:CN=*,O=plant", "CN=pump-7,O=other", None),
+            ("cn:gw-*", "pump-7", None),
+            ("cn:gw-*", "gw-", None),
+            ("cn", "", None),
+        ] {
+            let read = CertificateName::parse(rule).unwrap();
+            assert_eq!(read.to_string(), rule);
+            assert_eq!(read.name_in(text).as_deref(), name, "{rule} {text}");
+        }
+        for wrong in ["", "name", "cn:", "cn:abc", "cn:**", "dns:*.*"] {
+            assert!(CertificateName::parse(wrong).unwrap_err().contains("one star"), "{wrong}");
+        }
+    }
+}

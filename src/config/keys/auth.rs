@@ -1,0 +1,76 @@
+//! Keys of authentication: the same for every listener.
+
+use super::super::{
+    auth::{AuthMethod, CertificateName},
+    types::Config,
+    value::{Kind, SpecialList},
+};
+use super::{DAY, Key, MINUTE, key};
+
+const METHODS: &str = "a list of \"certificate\", \"password\" (in the clear or by SCRAM), \"scram\" and \"none\"; or \"auto\"";
+
+/// Reads `auto` as no methods.
+fn methods(texts: &[&str], set: impl FnOnce(Vec<AuthMethod>)) -> Option<Vec<String>> {
+    if texts == ["auto"] {
+        set(Vec::new());
+        return Some(vec!["auto".to_owned()]);
+    }
+    let methods: Vec<AuthMethod> = texts.iter().map(|text| AuthMethod::from_word(text)).collect::<Option<_>>()?;
+    let shown = methods.iter().map(ToString::to_string).collect();
+    (!methods.is_empty()).then(|| set(methods))?;
+    Some(shown)
+}
+
+macro_rules! listener {
+    ($listener:ident, $prefix:literal $(, $more:expr)*) => {
+        &[
+            key(
+                concat!($prefix, ".auth"),
+                "auto",
+                Kind::SpecialList(SpecialList {
+                    allowed: METHODS,
+                    set: |c, texts| methods(texts, |v| c.listen.$listener.auth.methods = v),
+                }),
+                "How clients show who they are: any of the list; auto: certificate where they must show one, else none.",
+            ),
+            key(
+                concat!($prefix, ".clear_passwords"),
+                "false",
+                Kind::Boolean(|c, v| c.listen.$listener.auth.clear_passwords = v),
+                "Whether passwords are taken where the network can read them: without TLS, from other machines.",
+            ),
+            $($more,)*
+        ]
+    };
+}
+
+/// Keys of the native listener's authentication.
+pub(super) const NATIVE: &[Key<Config>] = listener!(native, "listen.native");
+/// Keys of the Kafka listener's authentication.
+pub(super) const KAFKA: &[Key<Config>] = listener!(
+    kafka,
+    "listen.kafka",
+    key(
+        "listen.kafka.auth_lifetime",
+        "unlimited",
+        Kind::DurationOr { word: "unlimited", min: MINUTE, max: DAY, set: |c, v| c.listen.kafka.auth.lifetime = v },
+        "After this long a Kafka client must authenticate again (KIP-368), which clients do by themselves.",
+    )
+);
+/// Keys of the MQTT listener's authentication.
+pub(super) const MQTT: &[Key<Config>] = listener!(mqtt, "listen.mqtt");
+/// Keys that hold for all listeners.
+pub(super) const NAMES: &[Key<Config>] = &[key(
+    "security.names",
+    "cn,subject",
+    Kind::SpecialList(SpecialList {
+        allowed: "a list of cn, dns, email, uri, subject, each with a pattern if need be: [\"dns:*.devices.example\", \"cn\"]",
+        set: |c, texts| {
+            let rules: Vec<_> = texts.iter().map(|text| CertificateName::parse(text).ok()).collect::<Option<_>>()?;
+            let shown = rules.iter().map(ToString::to_string).collect();
+            (!rules.is_empty()).then(|| c.listen.certificate_names = rules)?;
+            Some(shown)
+        },
+    }),
+    "Where the name in a client's certificate stands: cn, dns, email, uri or subject; or \"dns:*.devices.example\".",
+)];
