@@ -9,20 +9,21 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use super::error::CliError;
 use crate::secret::{Secret, first_line, read_file};
 
-/// A password for `who`: the first line of `file`, of standard input if that is no terminal, or what is typed there, without being shown;
-/// a new one (`twice`) must be typed twice.
+/// A password for `who`: the first line of `file`, or what is typed at the terminal, without being shown. A new one (`is_new`) must be typed
+/// twice, and may come by standard input if that is no terminal: other commands read something else there.
 ///
 /// # Errors
 /// There is none, or the file is open to others.
-pub(super) fn read(who: &str, file: Option<&Path>, twice: bool) -> Result<Secret, CliError> {
+pub(super) fn read(who: &str, file: Option<&Path>, is_new: bool) -> Result<Secret, CliError> {
     if let Some(path) = file {
         return read_file(path).map_err(CliError::Failed);
     }
     if !io::stdin().is_terminal() {
-        return line();
+        let none = || CliError::Failed(format!("no terminal to ask for the password of {who}: give --password-file"));
+        return if is_new { line() } else { Err(none()) };
     }
     let password = ask(&format!("Password of {who}: "))?;
-    if twice && ask("The same again: ")? != password {
+    if is_new && ask("The same again: ")? != password {
         return Err(CliError::Failed("the two passwords differ".to_owned()));
     }
     Ok(password)

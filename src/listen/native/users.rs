@@ -40,7 +40,7 @@ async fn answer(call: &Call, asked: Asked) -> Result<String, Failure> {
     let Asked { action, name, verifiers } = asked;
     let users = call.access.users()?;
     let is_there = users.iter().any(|(known, _)| *known == name);
-    let bad = |text: String| Failure::new(ErrorCode::InvalidRequest, text);
+    let bad = |text: String| Failure::new(ErrorCode::InvalidArgument, text);
     let changes = match action {
         UserAction::List => {
             let infos: Vec<UserInfo> = users.into_iter().map(|(name, user)| UserInfo::new(name, &user)).collect();
