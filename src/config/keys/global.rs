@@ -17,7 +17,8 @@ const SEGMENT_BYTES_MIN: u64 = MIB;
 
 /// Keys of the file itself.
 pub(in crate::config) static GLOBAL: &[Key<Config>] = &joined::<_, { count(PARTS) }>(PARTS);
-const PARTS: &[&[Key<Config>]] = &[OWN, tls::NATIVE, tls::KAFKA, tls::MQTT, auth::NATIVE, auth::KAFKA, auth::MQTT, auth::NAMES];
+const PARTS: &[&[Key<Config>]] =
+    &[OWN, tls::NATIVE, tls::KAFKA, tls::MQTT, auth::NATIVE, auth::KAFKA, auth::MQTT, auth::NAMES];
 
 const OWN: &[Key<Config>] = &[
     key("data_dir", "./brooklet-data", Kind::Path(|c, v| c.data_dir = v), "Directory of everything Brooklet keeps."),
