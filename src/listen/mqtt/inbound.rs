@@ -62,8 +62,9 @@ impl Inbound {
         Self { open_max: usize::from(open_max), storing: 0, exactly_once }
     }
 
-    /// A PUBLISH has come.
-    pub(super) fn publish(&mut self, qos: Qos, id: Option<PacketId>) -> Publishing {
+    /// A PUBLISH has come. One that is sent again (`dup`) may be beyond what may be open: there are clients that send again whatever
+    /// they have, all at once, when they are back, and a client that is sent away for it would never get rid of it.
+    pub(super) fn publish(&mut self, qos: Qos, dup: bool, id: Option<PacketId>) -> Publishing {
         let Some(id) = id.filter(|_| qos != Qos::AtMostOnce) else { return Publishing::Store };
         if qos == Qos::ExactlyOnce {
             match self.exactly_once.get(&id) {
@@ -74,7 +75,7 @@ impl Inbound {
                 None => {}
             }
         }
-        if self.open() >= self.open_max {
+        if self.open() >= self.open_max && !dup {
             return Publishing::End(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
         }
         match qos {
@@ -137,21 +138,21 @@ mod tests {
     #[test]
     fn a_message_of_qos_2_is_stored_once_however_often_it_comes() {
         let mut inbound = Inbound::new(10, []);
-        assert_eq!(inbound.publish(ONCE, Some(A)), Publishing::Store);
-        assert_eq!(inbound.publish(ONCE, Some(A)), Publishing::Wait);
+        assert_eq!(inbound.publish(ONCE, false, Some(A)), Publishing::Store);
+        assert_eq!(inbound.publish(ONCE, false, Some(A)), Publishing::Wait);
         inbound.stored(ONCE, A);
-        assert_eq!(inbound.publish(ONCE, Some(A)), Publishing::Stored);
+        assert_eq!(inbound.publish(ONCE, false, Some(A)), Publishing::Stored);
         assert_eq!(inbound.release(A), Releasing::Release);
         assert_eq!(inbound.release(A), Releasing::Wait);
-        assert_eq!(inbound.publish(ONCE, Some(A)), Publishing::End(ReasonCode::PACKET_IDENTIFIER_IN_USE));
+        assert_eq!(inbound.publish(ONCE, false, Some(A)), Publishing::End(ReasonCode::PACKET_IDENTIFIER_IN_USE));
         inbound.released(A);
-        assert_eq!(inbound.publish(ONCE, Some(A)), Publishing::Store, "the id is free: another message");
+        assert_eq!(inbound.publish(ONCE, false, Some(A)), Publishing::Store, "the id is free: another message");
     }
 
     #[test]
     fn what_an_earlier_connection_has_brought_is_known() {
         let mut inbound = Inbound::new(10, [A]);
-        assert_eq!(inbound.publish(ONCE, Some(A)), Publishing::Stored);
+        assert_eq!(inbound.publish(ONCE, false, Some(A)), Publishing::Stored);
         assert_eq!(inbound.release(A), Releasing::Release);
         assert_eq!(inbound.release(B), Releasing::Unknown(ReasonCode::PACKET_IDENTIFIER_NOT_FOUND));
     }
@@ -159,13 +160,15 @@ mod tests {
     #[test]
     fn no_more_is_open_than_the_client_was_told() {
         let mut inbound = Inbound::new(2, []);
-        assert_eq!(inbound.publish(TWICE, Some(A)), Publishing::Store);
-        assert_eq!(inbound.publish(ONCE, Some(B)), Publishing::Store);
-        assert_eq!(inbound.publish(Qos::AtMostOnce, None), Publishing::Store, "those are not counted");
-        assert_eq!(inbound.publish(TWICE, Some(C)), Publishing::End(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED));
-        assert_eq!(inbound.publish(ONCE, Some(B)), Publishing::Wait, "the same one");
+        assert_eq!(inbound.publish(TWICE, false, Some(A)), Publishing::Store);
+        assert_eq!(inbound.publish(ONCE, false, Some(B)), Publishing::Store);
+        assert_eq!(inbound.publish(Qos::AtMostOnce, false, None), Publishing::Store, "those are not counted");
+        assert_eq!(inbound.publish(TWICE, false, Some(C)), Publishing::End(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED));
+        assert_eq!(inbound.publish(ONCE, false, Some(B)), Publishing::Wait, "the same one");
+        assert_eq!(inbound.publish(TWICE, true, Some(C)), Publishing::Store, "sent again");
+        inbound.stored(TWICE, C);
         inbound.stored(TWICE, A);
-        assert_eq!(inbound.publish(TWICE, Some(C)), Publishing::Store);
+        assert_eq!(inbound.publish(TWICE, false, Some(C)), Publishing::Store);
         inbound.refused(ONCE, B);
         assert_eq!(inbound.open(), 1);
     }

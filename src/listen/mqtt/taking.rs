@@ -96,7 +96,7 @@ impl Sides {
     async fn publish(&self, publish: &Publish<'_>, aliases: &mut Aliases, answers: &Sender<Answer>) -> Result<(), End> {
         let topic = resolve(publish, aliases)?;
         let Publish { qos, packet_id, .. } = *publish;
-        let verdict = self.inbound().publish(qos, packet_id);
+        let verdict = self.inbound().publish(qos, publish.dup, packet_id);
         match (verdict, packet_id) {
             (Publishing::End(reason), _) => return Err(End::Refused(reason, format!("PUBLISH to {topic}"))),
             (Publishing::Wait, _) => return Ok(()),

@@ -1,0 +1,74 @@
+"""paho-mqtt, with its own network thread. The verbs stand in tests/clients/mqtt/matrix.py."""
+
+import sys
+import threading
+from importlib.metadata import version
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+FOREVER = 0xFFFFFFFF
+
+
+def client_of(level, name, keep):
+    if level == "5":
+        return mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, name, protocol=mqtt.MQTTv5)
+    return mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, name, protocol=mqtt.MQTTv311, clean_session=not keep)
+
+
+def connect(client, address, level, keep):
+    host, port = address.split(":")
+    more = {}
+    if level == "5":
+        properties = Properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = FOREVER if keep else 0
+        more = {"clean_start": not keep, "properties": properties}
+    client.reconnect_delay_set(1, 1)
+    client.connect(host, int(port), **more)
+    client.loop_start()
+
+
+def publish(address, level, name, topic, qos, first, end, retain=""):
+    # Kept, so that what is under way when the gateway dies is sent again.
+    client = client_of(level, name, keep=True)
+    connect(client, address, level, keep=True)
+    sent = [client.publish(topic, f"m{number}", int(qos), retain == "retain") for number in range(int(first), int(end))]
+    for message in sent:
+        message.wait_for_publish()
+    client.disconnect()
+    client.loop_stop()
+
+
+def subscribe(address, level, name, pattern, qos, count, keep=""):
+    done = threading.Event()
+    left = [int(count)]
+    client = client_of(level, name, keep == "keep")
+
+    def on_message(_client, _userdata, message):
+        print(message.topic, message.payload.decode(), message.qos, int(message.retain), flush=True)
+        left[0] -= 1
+        if left[0] == 0:
+            done.set()
+
+    client.on_connect = lambda client, *_: client.subscribe(pattern, int(qos))
+    client.on_subscribe = lambda *_: print("ready", flush=True)
+    client.on_message = on_message
+    connect(client, address, level, keep == "keep")
+    done.wait()
+    client.disconnect()
+    client.loop_stop()
+
+
+def will(address, level, name, topic, payload):
+    client = client_of(level, name, keep=False)
+    client.will_set(topic, payload, 1)
+    client.on_connect = lambda *_: print("ready", flush=True)
+    connect(client, address, level, keep=False)
+    threading.Event().wait()
+
+
+if sys.argv[1] == "version":
+    print("paho-mqtt", version("paho-mqtt"))
+else:
+    {"publish": publish, "subscribe": subscribe, "will": will}[sys.argv[1]](*sys.argv[2:])
