@@ -3,7 +3,7 @@
 # does with a gateway, checked by what the gateway then holds.
 #
 # Everything is built below .scratch/clients; each client gets a launcher there: .scratch/clients/bin/NAME VERB BOOTSTRAP ...
-# (tests/clients/main.rs has the verbs).
+# (tests/clients/main.rs has the verbs). With `mqtt` first the MQTT clients are built, and play tests/clients/mqtt/matrix.py.
 #
 # Exit codes: 0 passed, 1 failed, 2 usage, 3 passed as far as it went, but a runtime is missing (named on a line that
 # begins with SKIP). With BROOKLET_REQUIRE_PEERS=1 a missing runtime is a failure.
@@ -16,12 +16,18 @@ cd "$root"
 
 usage() {
   cat <<'TEXT'
-  scripts/interop.sh clients [--binary FILE] [CLIENT...]
+  scripts/interop.sh clients|mqtt [--binary FILE] [CLIENT...]
 
   --binary FILE  the brooklet to test                                            (cargo builds one for the tests)
-  CLIENT         only these                                                      (all of tests/clients/list)
+  CLIENT         only these                                                      (all of tests/clients/list, list-mqtt)
 TEXT
 }
+
+list=$sources/list
+if [ "${1:-}" = mqtt ]; then
+  list=$sources/list-mqtt
+  shift
+fi
 
 names=()
 while [ $# -gt 0 ]; do
@@ -37,7 +43,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 
-listed() { grep -v '^#' "$sources/list"; }
+listed() { grep -v '^#' "$list"; }
 
 for name in ${names[@]+"${names[@]}"}; do
   listed | grep -q "^$name " || {
@@ -121,6 +127,15 @@ build_java() {
 
 launch_java() { echo "$(java_command) -cp '$built/java:$kafka_lib/jars/*' $1"; }
 
+build_mosquitto() {
+  command -v mosquitto_sub >/dev/null || skip "mosquitto_pub and mosquitto_sub aren't installed (Debian: mosquitto-clients)"
+}
+launch_mosquitto() { echo "exec $sources/mosquitto/$1"; }
+
+# With a lock file of its own: Brooklet's knows nothing of it.
+build_rust() { CARGO_TARGET_DIR=$built/rust cargo build --locked --quiet --manifest-path "$sources/rust/Cargo.toml" || return 2; }
+launch_rust() { echo "exec $built/rust/debug/$1"; }
+
 build_kcat() { return 0; }
 launch_kcat() { echo "exec $sources/kcat/$1"; }
 
@@ -157,6 +172,15 @@ if [ $missing = 1 ] && [ -n "${BROOKLET_REQUIRE_PEERS:-}" ]; then exit 1; fi
 
 BROOKLET_TEST_CLIENTS=${clients# } BROOKLET_TEST_CLIENTS_DIR=$built/bin
 export BROOKLET_TEST_CLIENTS BROOKLET_TEST_CLIENTS_DIR BROOKLET_TEST_KCAT=1
+if [ "$list" = "$sources/list-mqtt" ]; then
+  if [ -z "${BROOKLET_TEST_BINARY:-}" ]; then
+    cargo build --locked --quiet
+    export BROOKLET_TEST_BINARY=$root/target/debug/brooklet
+  fi
+  python3 "$sources/mqtt/matrix.py" || exit 1
+  [ $missing = 0 ] || exit 3
+  exit 0
+fi
 # What failed is in the table; where in the runner it was noticed says little.
 export RUST_BACKTRACE=0
 cargo test --locked --test clients -- --ignored --nocapture --test-threads=1 || exit 1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests with other people's programs (tests/interop): kcat, and a real Apache Kafka started for the occasion.
-# As `interop.sh clients` the matrix of client libraries (scripts/clients.sh).
+# As `interop.sh clients` the matrix of client libraries, as `interop.sh mqtt` that of MQTT clients (scripts/clients.sh).
 #
 # Exit codes: 0 passed, 1 failed, 2 usage, 3 passed as far as it went, but a program is missing (named on a line that
 # begins with SKIP). With BROOKLET_REQUIRE_PEERS=1 a missing program is a failure.
@@ -13,6 +13,7 @@ usage() {
   cat <<'TEXT'
   scripts/interop.sh [--binary FILE] [--nodes 1|3] [--port P] [NAME...]
   scripts/interop.sh clients [--binary FILE] [CLIENT...]
+  scripts/interop.sh mqtt [--binary FILE] [CLIENT...]
 
   --binary FILE  the brooklet to test                                            (cargo builds one for the tests)
   --nodes N      nodes of the Apache Kafka                                       (1)
@@ -21,10 +22,10 @@ usage() {
 TEXT
 }
 
-if [ "${1:-}" = clients ]; then
-  shift
-  exec scripts/clients.sh "$@"
-fi
+case ${1:-} in
+  clients) shift; exec scripts/clients.sh "$@" ;;
+  mqtt) exec scripts/clients.sh "$@" ;;
+esac
 
 nodes=1 port=29092
 names=()
