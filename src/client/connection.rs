@@ -10,11 +10,11 @@ use smol::Timer;
 
 use super::address::Stream;
 use super::{Address, ClientError};
-use crate::secret::Secret;
 use crate::frame::{
     ClientMessage, Decoder, FRAME_BYTES_MAX, GatewayMessage, HANDSHAKE_BYTES_MAX, Hello, MAGIC, Next, Ping,
     VERSION_MAX, VERSION_MIN,
 };
+use crate::secret::Secret;
 
 /// How long a gateway may take to answer, besides what a request allows it to wait.
 const ANSWER_MAX: Duration = Duration::from_secs(30);

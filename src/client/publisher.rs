@@ -18,8 +18,8 @@ use smol::{Task, Timer};
 use super::address::Stream;
 use super::{Address, ClientError};
 use crate::device::{Buffers, Event, Identity, PublishError, Reading, Ring, Session, SessionError};
-use crate::secret::Secret;
 use crate::frame::{AckLevel, Decoder, ErrorCode, FRAME_BYTES_MAX, IN_FLIGHT_MAX, Next};
+use crate::secret::Secret;
 
 /// The first pause before connecting again; it doubles up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(100);

@@ -6,8 +6,8 @@ use super::consumer::OwnedRecord;
 use super::{ClientError, Connection};
 use crate::frame::{
     AlterTopic, ClientMessage, CommitOffset, Configs, CreateTopic, DeadLetters, DeleteTopic, DescribeTopic, Fetch,
-    GatewayMessage, GroupAction, Groups, LetterAction, ListOffsets, ListTopics, Position, ReadOffset, Status, TopicRef, UserAction, Users,
-    Uplink, UplinkAction,
+    GatewayMessage, GroupAction, Groups, LetterAction, ListOffsets, ListTopics, Position, ReadOffset, Status, TopicRef,
+    Uplink, UplinkAction, UserAction, Users,
 };
 
 /// Most bytes that a gateway may answer in text.

@@ -85,7 +85,9 @@ impl CertificateName {
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
             let words = NameSource::WORDS.join(", ");
-            format!("must be one of {words}, or one of them with a pattern of one star, such as \"dns:*.devices.example\"")
+            format!(
+                "must be one of {words}, or one of them with a pattern of one star, such as \"dns:*.devices.example\""
+            )
         };
         let (source, pattern) = match text.split_once(':') {
             None => (text, None),

@@ -39,6 +39,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub use auth::{AuthMethod, CertificateName, ListenAuthConfig, NameSource};
 pub use downlink::{DownlinkConfig, DownlinkFrom, DownlinkPartitioning, OutOfRange};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use labels::Labels;
@@ -49,7 +50,6 @@ pub use pattern::{TopicPattern, TopicTemplate, is_name_char};
 pub use report::{reference, report_text};
 pub use resolve::Effective;
 pub use suggest::nearest;
-pub use auth::{AuthMethod, CertificateName, ListenAuthConfig, NameSource};
 pub use tls::{ClientAuth, LinkTlsConfig, ListenTlsConfig};
 pub use types::*;
 pub use units::{format_duration, format_size, parse_duration, parse_size};

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use super::{
+    auth::{AuthMethod, ListenAuthConfig},
     downlink::DownlinkConfig,
     error::{ConfigError, Origin},
     pattern::{TopicTemplate, is_name_char},
     resolve::Effective,
-    auth::{AuthMethod, ListenAuthConfig},
     tls::{ClientAuth, LinkTlsConfig, ListenTlsConfig},
     types::{Config, DiskBudget, UplinkConfig},
     units::format_size,
@@ -143,7 +143,10 @@ impl Relations<'_> {
     fn listener_auth(&mut self, name: &str, tls: &ListenTlsConfig, auth: &ListenAuthConfig) {
         let key = format!("{name}.auth");
         if auth.methods.contains(&AuthMethod::Certificate) && !tls.asks_clients() {
-            self.refuse(&key, format!("\"certificate\" needs {name}.tls.client_ca, which says whose certificates count"));
+            self.refuse(
+                &key,
+                format!("\"certificate\" needs {name}.tls.client_ca, which says whose certificates count"),
+            );
         }
         if name == "listen.native" && auth.methods.contains(&AuthMethod::Scram) {
             self.refuse(&key, "\"scram\" is not spoken there: take \"password\", over TLS where others can read it");

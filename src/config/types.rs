@@ -8,11 +8,11 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 use crate::limits::is_internal_topic;
 
 use super::{
+    auth::{CertificateName, ListenAuthConfig},
     downlink::DownlinkConfig,
     labels::Labels,
     link::LinkConfig,
     pattern::{TopicPattern, TopicTemplate},
-    auth::{CertificateName, ListenAuthConfig},
     tls::{LinkTlsConfig, ListenTlsConfig},
     value::words,
 };

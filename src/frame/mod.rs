@@ -60,8 +60,8 @@ pub use group_message::{
 pub use letter_message::{DeadLetters, LetterAction};
 pub use message::{ClientMessage, GatewayMessage};
 pub use record::{Base, Headers, Record, RecordIter, Records, RecordsWriter};
-pub use user_message::{UserAction, Users};
 pub use stream::{Decoder, LENGTH_BYTES_MAX, Next, PublishHead, PublishWriter, Split, split};
+pub use user_message::{UserAction, Users};
 pub use wire::NoRoom;
 
 /// What a Hello starts with.

@@ -284,7 +284,11 @@ impl Parts<'_> {
             let (serving, acceptor) = (serving.clone(), acceptor.clone());
             self.spawn(async move { serving.serve_tcp(door, acceptor).await });
         }
-        let serving = Kafka::new(broker.clone(), who.guard(Listener::Kafka, &kafka.auth.with(&kafka.tls)), settings::kafka(kafka));
+        let serving = Kafka::new(
+            broker.clone(),
+            who.guard(Listener::Kafka, &kafka.auth.with(&kafka.tls)),
+            settings::kafka(kafka),
+        );
         let acceptor = acceptors.with(kafka.max_connections, &METRICS.connections_kafka);
         for door in doors.kafka.all {
             let (serving, acceptor) = (serving.clone(), acceptor.clone());

@@ -4,6 +4,7 @@
 //! client say which leader epoch it believes in; 12 is flexible and reports a diverging epoch. From 13 on topics go
 //! by id, which is not spoken. `records` is a run of whole batches and may end within one.
 
+use crate::kafka::blob::Blob;
 use crate::kafka::message::messages;
 
 messages! {
@@ -88,7 +89,7 @@ messages! {
         /// The replica to fetch from instead; −1 for this one.
         preferred_read_replica: i32, in 11.., default -1;
         /// A run of batches; the last may be cut off.
-        records: Option<&'a [u8]>;
+        records: Option<Blob<'a>>;
     }
 
     /// The end of an epoch; −1 where unset.

@@ -51,6 +51,7 @@ pub mod alter_configs;
 pub mod alter_user_scram_credentials;
 pub mod api;
 pub mod api_versions;
+pub mod blob;
 pub mod consumer_protocol;
 pub mod create_partitions;
 pub mod create_topics;

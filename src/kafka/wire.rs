@@ -297,7 +297,7 @@ fn write_string_length(out: &mut Vec<u8>, length: usize, layout: Layout) -> Resu
 }
 
 /// Appends the length of a blob or the count of an array: i32, or a varint plus one.
-fn write_long_length(out: &mut Vec<u8>, length: usize, layout: Layout) -> Result<(), EncodeError> {
+pub(super) fn write_long_length(out: &mut Vec<u8>, length: usize, layout: Layout) -> Result<(), EncodeError> {
     if layout.flexible {
         return write_compact_length(out, length);
     }

@@ -89,7 +89,7 @@ impl StoreOptions {
             queue_ops_max: 4_096,
             queue_bytes_max: 8 * MIB as usize,
             tail_bytes_max: 4 * MIB as usize,
-            active_cache_bytes: 4 * MIB as usize,
+            active_cache_bytes: MIB as usize,
             sealed_cache_bytes: MIB as usize,
             rewrite_budget_bytes: None,
             state_bytes_max: None,

@@ -1,8 +1,8 @@
 //! The writer's queue: bounded in operations and bytes; a full queue is the back-pressure.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex};
-use std::time::Duration;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use event_listener::Event;
 
@@ -36,6 +36,15 @@ struct Inner {
     /// How many of `ops` are urgent.
     urgent: usize,
     closed: bool,
+    /// What the writer sleeps for; `None` while it is awake. It is woken once, when that is there, not for each arrival.
+    asleep_until: Option<Until>,
+}
+
+/// What ends a wait besides its time, an urgent operation and the queue's end: so much of either.
+#[derive(Clone, Copy, Debug)]
+struct Until {
+    ops: usize,
+    bytes: usize,
 }
 
 impl std::fmt::Debug for Inner {
@@ -52,7 +61,7 @@ impl Queue {
 
     /// Queues an operation if there is room now. An empty queue has room for anything.
     pub(super) fn try_push(&self, op: Box<dyn Operation>, rides_until_ms: Option<u64>) -> Result<(), TrySubmitError> {
-        let mut inner = lock(&self.inner);
+        let inner = lock(&self.inner);
         if inner.closed {
             return Err(TrySubmitError::Closed(op));
         }
@@ -61,10 +70,20 @@ impl Queue {
         if full && !inner.ops.is_empty() {
             return Err(TrySubmitError::Full(op));
         }
-        inner.push(Queued { op, rides_until_ms, bytes });
-        drop(inner);
-        self.arrived.notify_one();
+        self.enter(inner, Queued { op, rides_until_ms, bytes });
         Ok(())
+    }
+
+    fn enter(&self, mut inner: MutexGuard<'_, Inner>, queued: Queued) {
+        inner.push(queued);
+        let wakes = inner.asleep_until.is_some_and(|until| inner.has(until));
+        if wakes {
+            inner.asleep_until = None;
+        }
+        drop(inner);
+        if wakes {
+            self.arrived.notify_one();
+        }
     }
 
     /// Queues an operation; waits while the queue is full.
@@ -88,14 +107,12 @@ impl Queue {
 
     /// Queues one of the store's own operations, of which there are never many.
     pub(super) fn push_internal(&self, op: Box<dyn Operation>) -> Result<(), Closed> {
-        let mut inner = lock(&self.inner);
+        let inner = lock(&self.inner);
         if inner.closed {
             return Err(Closed);
         }
         let bytes = op.queued_bytes();
-        inner.push(Queued { op, rides_until_ms: None, bytes });
-        drop(inner);
-        self.arrived.notify_one();
+        self.enter(inner, Queued { op, rides_until_ms: None, bytes });
         Ok(())
     }
 
@@ -116,33 +133,37 @@ impl Queue {
     /// half full, or it holds the bytes that the open commit is still short of: they are taken in when the commit is due,
     /// all at once.
     pub(super) fn wait(&self, time: Option<Duration>, open: Option<usize>) {
-        let inner = lock(&self.inner);
-        let quiet = |inner: &mut Inner| {
-            let busy = match open {
-                None => !inner.ops.is_empty(),
-                Some(short) => {
-                    let bytes = short.min(self.bytes_max / 2).max(1);
-                    inner.ops.len() > self.ops_max / 2 || inner.urgent > 0 || inner.bytes >= bytes
-                }
-            };
-            !inner.closed && !busy
+        let until = match open {
+            None => Until { ops: 1, bytes: usize::MAX },
+            Some(short) => Until { ops: self.ops_max / 2 + 1, bytes: short.min(self.bytes_max / 2).max(1) },
         };
-        match time {
-            Some(time) => drop(self.arrived.wait_timeout_while(inner, time, quiet)),
-            None => drop(self.arrived.wait_while(inner, quiet)),
-        }
+        self.sleep(time, until);
     }
 
     /// Waits until so many operations or bytes are queued, one of them is urgent, the queue closes, or the time is over.
     /// Whether the operations are there.
     pub(super) fn wait_for(&self, ops: usize, bytes: usize, time: Duration) -> bool {
-        let quiet =
-            |inner: &mut Inner| !inner.closed && inner.ops.len() < ops && inner.bytes < bytes && inner.urgent == 0;
-        let (inner, waited) = match self.arrived.wait_timeout_while(lock(&self.inner), time, quiet) {
-            Ok(waited) => waited,
-            Err(poisoned) => poisoned.into_inner(),
-        };
-        !waited.timed_out() || inner.ops.len() >= ops
+        self.sleep(Some(time), Until { ops, bytes })
+    }
+
+    /// Waits; whether it ended before its time, or what is waited for is there all the same. Only the writer sleeps here.
+    fn sleep(&self, time: Option<Duration>, until: Until) -> bool {
+        let mut inner = lock(&self.inner);
+        let deadline = time.map(|time| Instant::now() + time);
+        while !inner.closed && !inner.has(until) {
+            inner.asleep_until = Some(until);
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            inner = match left {
+                Some(Duration::ZERO) => {
+                    inner.asleep_until = None;
+                    return inner.ops.len() >= until.ops;
+                }
+                Some(left) => self.arrived.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.arrived.wait(inner).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        inner.asleep_until = None;
+        true
     }
 
     /// Refuses what comes from now on; what is queued stays.
@@ -167,6 +188,11 @@ fn is_urgent(op: &dyn Operation) -> bool {
 }
 
 impl Inner {
+    /// Whether what ends a wait is there.
+    fn has(&self, until: Until) -> bool {
+        self.urgent > 0 || self.ops.len() >= until.ops || self.bytes >= until.bytes
+    }
+
     fn push(&mut self, queued: Queued) {
         self.bytes = self.bytes.saturating_add(queued.bytes);
         self.urgent += usize::from(is_urgent(&*queued.op));
@@ -245,6 +271,26 @@ mod tests {
         queue.try_push(Box::new(Op(50_000)), None).unwrap();
         queue.wait(Some(long), Some(50_000));
         assert!(begun.elapsed() < long, "enough for the commit to close early");
+    }
+
+    #[test]
+    fn who_sleeps_is_woken_once_when_all_of_it_is_there() {
+        let queue = Queue::new(100, 100_000);
+        let wakes = |queue: &Queue, op: Box<dyn Operation>| {
+            lock(&queue.inner).asleep_until = Some(Until { ops: 3, bytes: 1_000 });
+            queue.try_push(op, None).unwrap();
+            lock(&queue.inner).asleep_until.is_none()
+        };
+        assert_eq!([wakes(&queue, Box::new(Op(1))), wakes(&queue, Box::new(Op(1)))], [false, false]);
+        assert!(wakes(&queue, Box::new(Op(1))), "as many as it waits for");
+        while queue.pop().is_some() {}
+        assert!(wakes(&queue, Box::new(Op(1_000))), "as many bytes");
+        while queue.pop().is_some() {}
+        assert!(wakes(&queue, Box::new(Urgent)), "whatever is urgent");
+        while queue.pop().is_some() {}
+        assert!(!queue.wait_for(1, 1, Duration::from_millis(1)), "nothing came");
+        queue.try_push(Box::new(Op(1)), None).unwrap();
+        assert!(queue.wait_for(1, 10, Duration::from_secs(60)) && lock(&queue.inner).asleep_until.is_none());
     }
 
     #[test]

@@ -95,7 +95,8 @@ impl Client {
         };
         let (code, _) = self.handshake(mechanism.name()).ok_or("closed")?;
         assert_eq!(code, 0, "{mechanism:?}");
-        let (mut message, mut exchange) = Exchange::begin(credentials, "a fresh nonce".replace(' ', "-").as_str()).unwrap();
+        let (mut message, mut exchange) =
+            Exchange::begin(credentials, "a fresh nonce".replace(' ', "-").as_str()).unwrap();
         loop {
             let (code, (answer, lifetime), text) = self.token(&message).ok_or("closed")?;
             if code != 0 {
@@ -133,7 +134,13 @@ impl Client {
         described.collect()
     }
 
-    pub(crate) fn set_user(&mut self, name: &str, hash: ScramHash, password: &str, iterations: i32) -> (i16, Option<String>) {
+    pub(crate) fn set_user(
+        &mut self,
+        name: &str,
+        hash: ScramHash,
+        password: &str,
+        iterations: i32,
+    ) -> (i16, Option<String>) {
         let salt = b"a salt of enough bytes";
         let salted = hash.salted(password.as_bytes(), salt, iterations as u32);
         let mechanism = if hash == ScramHash::Sha256 { 1 } else { 2 };

@@ -165,7 +165,10 @@ fn nothing_passes_before_authentication_and_little_comes_in() {
     let mut early = Client::connect(gateway.kafka);
     assert!(!early.lists_topics());
     let mut unknown = Client::connect(gateway.kafka);
-    assert_eq!(unknown.handshake("GSSAPI").unwrap(), (33, vec!["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"].into_iter().map(str::to_owned).collect()));
+    assert_eq!(
+        unknown.handshake("GSSAPI").unwrap(),
+        (33, vec!["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"].into_iter().map(str::to_owned).collect())
+    );
     let mut bare = Client::connect(gateway.kafka);
     let (code, _, text) = bare.token(b"\0alice\0x").unwrap();
     assert_eq!((code, text.as_str()), (34, "SaslHandshake comes before SaslAuthenticate"));
@@ -218,7 +221,10 @@ fn kafkas_own_tools_manage_users() {
     assert_eq!(client.authenticate(SCRAM[1], "alice", PASSWORD), Ok(0));
     assert_eq!(client.users(&["alice"]), [("alice".to_owned(), 0, vec![(1, 4_096), (2, 4_096)])]);
     assert_eq!(client.set_user("carol", ScramHash::Sha512, "carol's", 8_192), (0, None));
-    assert_eq!(client.users(&["carol", "dave"]), [("carol".to_owned(), 0, vec![(2, 8_192)]), ("dave".to_owned(), 91, vec![])]);
+    assert_eq!(
+        client.users(&["carol", "dave"]),
+        [("carol".to_owned(), 0, vec![(2, 8_192)]), ("dave".to_owned(), 91, vec![])]
+    );
     assert_eq!(Client::connect(gateway.kafka).authenticate(SCRAM[1], "carol", "carol's"), Ok(0));
     assert!(Client::connect(gateway.kafka).authenticate(SCRAM[0], "carol", "carol's").is_err(), "not kept for it");
     assert_eq!(client.set_user("carol", ScramHash::Sha256, "carol's", 100).0, 93);

@@ -365,7 +365,7 @@ impl Hand {
                 let (_, told) = read_response::<FetchResponse<'_>>(11, frame).unwrap();
                 let told = &told.responses[0].partitions[0];
                 let aborted: Vec<_> = told.aborted_transactions.iter().flatten().map(|a| a.first_offset).collect();
-                let bytes = told.records.map_or(0, <[u8]>::len);
+                let bytes = told.records.map_or(0, |records| records.bytes().len());
                 let stable = told.last_stable_offset;
                 (
                     if stable == stable_at { 0 } else { 51 },

@@ -32,7 +32,7 @@ fn fetch<'a>(wanted: &[(i32, i64, i32)], max_bytes: i32, min_bytes: i32, max_wai
 fn shares(answer: &Answer) -> Vec<(i16, usize)> {
     let response = answer.read::<FetchResponse<'_>>();
     let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
-    partitions.map(|p| (p.error_code, p.records.unwrap_or_default().len())).collect()
+    partitions.map(|p| (p.error_code, p.records.unwrap_or_default().bytes().len())).collect()
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn only_offsets_outside_of_the_log_are_out_of_range() {
         let response = answer.read::<FetchResponse<'_>>();
         let partition = &response.responses[0].partitions[0];
         assert_eq!((partition.log_start_offset, partition.high_watermark), (2, 4));
-        let first = BatchView::parse(partition.records.unwrap()).map(|(view, _)| view.base_offset()).ok();
+        let first = BatchView::parse(partition.records.unwrap().bytes()).map(|(view, _)| view.base_offset()).ok();
         (partition.error_code, first)
     };
     let out_of_range = (ErrorCode::OffsetOutOfRange.code(), None);
@@ -221,7 +221,7 @@ fn a_topic_that_stamps_itself_serves_batches_that_say_so() {
     assert!((code, offset) == (0, 0) && time > 1_600_000_000_000);
     let answer = client.call(11, &fetch(&[(0, 0, 1_000)], 1_000, 0, 0));
     let response = answer.read::<FetchResponse<'_>>();
-    let (view, _) = BatchView::parse(response.responses[0].partitions[0].records.unwrap()).unwrap();
+    let (view, _) = BatchView::parse(response.responses[0].partitions[0].records.unwrap().bytes()).unwrap();
     assert_eq!((view.attributes().timestamp_type(), view.max_timestamp()), (TimestampType::LogAppendTime, time));
     verify(&view, &VerifyLimits::default()).unwrap();
     assert_eq!(list(&mut client, 8, 0, time), (0, 0, time));

@@ -182,7 +182,7 @@ async fn consume(address: SocketAddr, number: i32, begun: Instant, end: Instant)
                 next = data.high_watermark;
                 continue;
             }
-            let mut rest = data.records.unwrap_or_default();
+            let mut rest = data.records.unwrap_or_default().bytes();
             while let Ok((view, after)) = BatchView::parse(rest) {
                 arrivals(&view, next, begun, &mut latencies)?;
                 next = next.max(view.next_offset());

@@ -184,7 +184,7 @@ impl Broker {
         for transaction in data.aborted_transactions.iter().flatten() {
             aborted.note(transaction.producer_id, transaction.first_offset);
         }
-        let mut rest = data.records.unwrap_or_default();
+        let mut rest = data.records.unwrap_or_default().bytes();
         let mut read_to = next;
         // The last batch may be cut off; it comes whole with the next fetch.
         while let Ok((view, after)) = BatchView::parse(rest) {

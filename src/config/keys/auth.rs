@@ -7,7 +7,8 @@ use super::super::{
 };
 use super::{DAY, Key, MINUTE, key};
 
-const METHODS: &str = "a list of \"certificate\", \"password\" (in the clear or by SCRAM), \"scram\" and \"none\"; or \"auto\"";
+const METHODS: &str =
+    "a list of \"certificate\", \"password\" (in the clear or by SCRAM), \"scram\" and \"none\"; or \"auto\"";
 
 /// Reads `auto` as no methods.
 fn methods(texts: &[&str], set: impl FnOnce(Vec<AuthMethod>)) -> Option<Vec<String>> {

@@ -83,7 +83,7 @@ const OWN: &[Key<Config>] = &[
     ),
     key(
         "store.cache_bytes",
-        "4MiB",
+        "1MiB",
         Kind::Size { min: 512 * KIB, max: 4 * GIB, set: |c, v| c.store.cache_bytes = v },
         "Page cache of the store.",
     ),

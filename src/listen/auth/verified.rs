@@ -93,6 +93,8 @@ mod tests {
             verified.learn("u", &n.to_be_bytes(), &user);
         }
         assert_eq!((verified.order.len(), verified.users.len()), (VERIFIED_MAX, VERIFIED_MAX));
-        assert!(!verified.knows("u", &2_usize.to_be_bytes(), &user) && verified.knows("u", &3_usize.to_be_bytes(), &user));
+        assert!(
+            !verified.knows("u", &2_usize.to_be_bytes(), &user) && verified.knows("u", &3_usize.to_be_bytes(), &user)
+        );
     }
 }

@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use futures_lite::FutureExt;
@@ -13,6 +14,7 @@ use super::Context;
 use super::errors::{of_fetch, of_topic};
 use super::request::{Answer, Failed, Later, Reply, Request};
 use crate::broker::{Access, Granted, Seen, TopicError, right};
+use crate::kafka::blob::Blob;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::fetch::{
     EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
@@ -47,6 +49,8 @@ struct Share {
     head: Option<PartitionHead>,
     diverging: EpochEndOffset,
     records: Vec<u8>,
+    /// Where in the answer they belong.
+    place: AtomicUsize,
     /// From when on to wait for more.
     seen: Option<Seen>,
 }
@@ -77,21 +81,23 @@ async fn finish(context: Arc<Context>, request: Request) -> Answer {
         context.broker.wait_for_bytes(&seen, (enough - bytes) as u64, left).await;
     };
     let (shares, mut permit) = shares;
-    let mut shares = shares.iter();
+    let mut each = shares.iter();
     let responses = body
         .topics
         .iter()
         .map(|topic| FetchableTopicResponse {
             topic: topic.topic,
             // One share a partition, in the same order.
-            partitions: topic.partitions.iter().zip(&mut shares).map(|(p, share)| partition(p, share)).collect(),
+            partitions: topic.partitions.iter().zip(&mut each).map(|(p, share)| partition(p, share)).collect(),
         })
         .collect();
     let bytes = request.answer(&FetchResponse { responses, ..Default::default() })?;
+    let asides = shares.into_iter().filter(|share| !share.records.is_empty());
+    let reply = Reply::with_asides(bytes, asides.map(|share| (share.place.into_inner(), share.records)).collect())?;
     if let Some(permit) = &mut permit {
-        permit.keep(bytes.len());
+        permit.keep(reply.len());
     }
-    Ok(Some(Reply { bytes, _permit: permit }))
+    Ok(Some(reply.holding(permit)))
 }
 
 /// Memory for an answer, and how many bytes of records it may have. Where consumers that do not read hold all of it, an
@@ -187,7 +193,8 @@ fn partition<'a>(wanted: &FetchPartition, share: &'a Share) -> PartitionData<'a>
         diverging_epoch: share.diverging.clone(),
         // There are no transactions yet, so none was aborted.
         aborted_transactions: Some(Vec::new()),
-        records: Some(&share.records),
+        // Sent from where they lie: see `Reply`.
+        records: Some(Blob::aside(&share.records, &share.place)),
         ..Default::default()
     }
 }

@@ -103,11 +103,15 @@ impl Gate {
     fn access(&self) -> Result<Passed, Failed> {
         let Some(access) = &self.access else {
             METRICS.connections_unauthenticated.add(1);
-            return Err(Failed::Unserved("it has not authenticated, and must by SASL before it asks for anything".to_owned()));
+            return Err(Failed::Unserved(
+                "it has not authenticated, and must by SASL before it asks for anything".to_owned(),
+            ));
         };
         let until = self.session.as_ref().and_then(|(_, until)| *until);
         if until.is_some_and(|until| Instant::now() >= until) {
-            return Err(Failed::Unserved("its session is over (listen.kafka.auth_lifetime): it must authenticate again".to_owned()));
+            return Err(Failed::Unserved(
+                "its session is over (listen.kafka.auth_lifetime): it must authenticate again".to_owned(),
+            ));
         }
         Ok(Passed::On(access.clone()))
     }
@@ -142,7 +146,8 @@ impl Gate {
         };
         match stepped {
             Ok((bytes, lifetime)) => {
-                let session_lifetime_ms = lifetime.map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+                let session_lifetime_ms =
+                    lifetime.map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
                 let body = SaslAuthenticateResponse { auth_bytes: &bytes, session_lifetime_ms, ..Default::default() };
                 Ok(Passed::Answered(answer(header, &body)?))
             }

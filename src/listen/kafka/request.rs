@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Context;
 use crate::broker::Access;
+use crate::kafka::frame::SIZE_BYTES;
 use crate::kafka::header::{self, RequestHeader};
 use crate::kafka::message::{Message, Response};
 use crate::kafka::wire::{DecodeError, EncodeError, Reader};
@@ -114,15 +115,64 @@ impl std::fmt::Display for Failed {
     }
 }
 
-/// The bytes of an answer, and the memory they take until they are sent.
+/// The bytes of an answer, and the memory they take until they are sent. Records may stand aside: they go out in between,
+/// from where they lie.
 pub(super) struct Reply {
-    pub(super) bytes: Vec<u8>,
-    pub(super) _permit: Option<Permit>,
+    bytes: Vec<u8>,
+    /// Where in `bytes` each belongs, ascending.
+    asides: Vec<(usize, Vec<u8>)>,
+    _permit: Option<Permit>,
+}
+
+impl Reply {
+    /// A frame in which `asides` are left out, but for their lengths; its size becomes the whole one.
+    ///
+    /// # Errors
+    /// If that is larger than a frame can be.
+    pub(super) fn with_asides(mut bytes: Vec<u8>, asides: Vec<(usize, Vec<u8>)>) -> Result<Self, Failed> {
+        let aside: usize = asides.iter().map(|(_, aside)| aside.len()).sum();
+        if let Some((prefix, content)) = bytes.split_first_chunk_mut::<SIZE_BYTES>() {
+            let length = content.len() + aside;
+            *prefix = i32::try_from(length).map_err(|_| EncodeError::TooLong(length))?.to_be_bytes();
+        }
+        Ok(Self { bytes, asides, _permit: None })
+    }
+
+    /// With the permit for its memory.
+    pub(super) fn holding(self, permit: Option<Permit>) -> Self {
+        Self { _permit: permit, ..self }
+    }
+
+    /// Bytes in all.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() + self.asides.iter().map(|(_, aside)| aside.len()).sum::<usize>()
+    }
+
+    /// Adds another answer, if none of the two has anything aside; else gives it back.
+    pub(super) fn join(&mut self, other: Self) -> Option<Self> {
+        if !self.asides.is_empty() || !other.asides.is_empty() {
+            return Some(other);
+        }
+        self.bytes.extend_from_slice(&other.bytes);
+        None
+    }
+
+    /// What is to be sent, piece by piece.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let mut from = 0;
+        let pairs = self.asides.iter().flat_map(move |(at, aside)| {
+            let before = self.bytes.get(from..*at).unwrap_or_default();
+            from = *at;
+            [before, aside.as_slice()]
+        });
+        let last = self.asides.last().map_or(0, |(at, _)| *at);
+        pairs.chain([self.bytes.get(last..).unwrap_or_default()])
+    }
 }
 
 impl From<Vec<u8>> for Reply {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { bytes, _permit: None }
+        Self { bytes, asides: Vec::new(), _permit: None }
     }
 }
 
@@ -136,4 +186,22 @@ pub(super) type Handler = fn(Arc<Context>, Request) -> Pin<Box<dyn Future<Output
 /// A [`Later`] that is there already.
 pub(super) fn ready(answer: Vec<u8>) -> Later {
     Box::pin(async move { Ok(Some(answer.into())) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_aside_goes_out_in_its_place() {
+        let asides = vec![(6, vec![1; 3]), (6, vec![2]), (8, vec![3; 2])];
+        let reply = Reply::with_asides(vec![0, 0, 0, 4, 9, 9, 8, 8], asides).ok().unwrap();
+        let sent: Vec<u8> = reply.pieces().flatten().copied().collect();
+        assert_eq!(sent, [0, 0, 0, 10, 9, 9, 1, 1, 1, 2, 8, 8, 3, 3]);
+        assert_eq!(reply.len(), sent.len());
+        let mut small = Reply::from(vec![1]);
+        assert!(small.join(Reply::from(vec![2])).is_none());
+        assert_eq!(small.pieces().collect::<Vec<_>>(), [&[1, 2][..]]);
+        assert!(small.join(reply).is_some(), "it goes for itself");
+    }
 }

@@ -4,7 +4,7 @@
 //! `frame_time` for the rest; at most `in_flight_max` requests wait for their answers, then reading stops; nothing is begun that the
 //! [`Gate`] has not let through.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt, future};
 
 use super::Context;
 use super::gate::{Gate, Passed};
-use super::request::{Failed, Later, Request, ready};
+use super::request::{Failed, Later, Reply, Request, ready};
 use super::routes::ROUTES;
 use crate::kafka::api::{ApiKey, Unrouted};
 use crate::kafka::frame::{self, FrameError, SIZE_BYTES};
@@ -27,6 +27,9 @@ use crate::shutdown::Shutdown;
 const FREE_BYTES: usize = 4 * 1024;
 /// Bytes allocated for a frame at first; it grows as it comes.
 const FRAME_BYTES_FIRST: usize = 64 * 1024;
+
+/// Most pieces of an answer in one call; the kernel takes 1,024.
+const PIECES_AT_ONCE: usize = 64;
 
 /// Answers are gathered until they have this many bytes.
 const GATHER_BYTES: usize = 4 * 1024;
@@ -179,6 +182,21 @@ async fn begin(context: &Arc<Context>, request: Request) -> Result<Later, Failed
     }
 }
 
+/// Writes all pieces of an answer, many with one call.
+async fn write_pieces(stream: &mut Socket, answer: &Reply) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = answer.pieces().filter(|piece| !piece.is_empty()).map(IoSlice::new).collect();
+    let mut left = slices.as_mut_slice();
+    while !left.is_empty() {
+        let now = left.get(..PIECES_AT_ONCE).unwrap_or(left);
+        let written = stream.write_vectored(now).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        IoSlice::advance_slices(&mut left, written);
+    }
+    Ok(())
+}
+
 /// Sends answers in their order; small ones that are there at the same time go together.
 async fn write_answers(mut stream: Socket, answers: &Receiver<Later>, time: Duration) -> Result<(), End> {
     let mut watch = Watch::new();
@@ -193,17 +211,19 @@ async fn write_answers(mut stream: Socket, answers: &Receiver<Later>, time: Dura
         };
         let Some(mut answer) = later.await? else { continue };
         while next.is_none()
-            && answer.bytes.len() < GATHER_BYTES
+            && answer.len() < GATHER_BYTES
             && let Ok(mut later) = answers.try_recv()
         {
             match future::poll_once(&mut later).await {
                 Some(Ok(None)) => {}
-                Some(Ok(Some(more))) if more.bytes.len() < GATHER_BYTES => answer.bytes.extend_from_slice(&more.bytes),
+                Some(Ok(Some(more))) if more.len() < GATHER_BYTES => {
+                    next = answer.join(more).map(|more| -> Later { Box::pin(std::future::ready(Ok(Some(more)))) });
+                }
                 // What is large goes for itself, and an error is met after what came before it.
                 Some(other) => next = Some(Box::pin(std::future::ready(other))),
                 None => next = Some(later),
             }
         }
-        watch.within(Some(time), stream.write_all(&answer.bytes)).await?;
+        watch.within(Some(time), write_pieces(&mut stream, &answer)).await?;
     }
 }

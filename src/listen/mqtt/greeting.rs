@@ -11,11 +11,11 @@ use super::message::Message;
 use super::publishing::Will;
 use super::session::Session;
 use crate::broker::Access;
+use crate::limits::{MQTT_CLIENT_ID_BYTES_MAX, MQTT_TOPIC_BYTES_MAX};
 use crate::listen::arrival::Arrival;
 use crate::listen::auth::Refused;
-use crate::secret::Secret;
-use crate::limits::{MQTT_CLIENT_ID_BYTES_MAX, MQTT_TOPIC_BYTES_MAX};
 use crate::mqtt::{ConnAck, Connect, PropertiesBuilder, Property, Protocol, Publish, ReasonCode};
+use crate::secret::Secret;
 
 /// Topic aliases that a client may make.
 pub(super) const ALIASES_MAX: u16 = 64;

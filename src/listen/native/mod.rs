@@ -103,12 +103,7 @@ pub struct Native {
 
 impl Native {
     /// A listener that serves `broker` to whom `guard` lets in.
-    pub fn new(
-        broker: Broker,
-        guard: Guard,
-        options: NativeOptions,
-        administration: Arc<dyn Administration>,
-    ) -> Self {
+    pub fn new(broker: Broker, guard: Guard, options: NativeOptions, administration: Arc<dyn Administration>) -> Self {
         let frames = ByteBudget::new(options.in_flight_bytes_max);
         let answers = ByteBudget::new(options.in_flight_bytes_max);
         Self { context: Arc::new(Context { broker: broker.lobby(), guard, options, frames, answers, administration }) }

@@ -52,7 +52,8 @@ async fn answer(call: &Call, asked: Asked) -> Result<String, Failure> {
         UserAction::Remove => vec![UserChange::Remove(name)],
         UserAction::Add | UserAction::Change => {
             let verifiers = verifiers.filter(|verifiers| !verifiers.is_empty());
-            let verifiers = verifiers.ok_or_else(|| bad("what is to be kept of the password can't be read".to_owned()))?;
+            let verifiers =
+                verifiers.ok_or_else(|| bad("what is to be kept of the password can't be read".to_owned()))?;
             verifiers.into_iter().map(|verifier| UserChange::Set(name.clone(), verifier)).collect()
         }
     };

@@ -133,7 +133,8 @@ impl SegmentFile {
         out: &mut Vec<u8>,
     ) -> Result<(), SegmentError> {
         self.read(|txn| {
-            let mut entry = Vec::new();
+            // Entries are read where the batches shall lie; their headers are taken out behind the check.
+            out.reserve_exact(batches.iter().map(|batch| batch.location.bytes as usize).sum());
             let mut open = None;
             for batch in batches {
                 let place = batch.location;
@@ -148,19 +149,22 @@ impl SegmentFile {
                 };
                 let bytes = place.bytes as usize;
                 let mut skip = place.at as usize;
-                entry.clear();
+                let from = out.len();
                 for row in log.range((place.commit, place.chunk)..=(place.commit, u32::MAX)).map_err(fail)? {
                     let row = row.map_err(fail)?;
                     let chunk = row.1.value().get(std::mem::take(&mut skip)..).unwrap_or_default();
-                    entry.extend_from_slice(chunk.get(..bytes - entry.len()).unwrap_or(chunk));
-                    if entry.len() == bytes {
+                    let missing = bytes - (out.len() - from);
+                    out.extend_from_slice(chunk.get(..missing).unwrap_or(chunk));
+                    if out.len() - from == bytes {
                         break;
                     }
                 }
-                let found = format::parse_batch_entry(&entry, partition).map_err(|what| {
+                let entry = out.get(from..).unwrap_or_default();
+                let found = format::parse_batch_entry(entry, partition).map(<[u8]>::len).map_err(|what| {
                     SegmentError::damaged(format!("partition {partition}, offset {}: {what}", batch.base_offset))
-                })?;
-                out.extend_from_slice(found);
+                });
+                let header = found.inspect_err(|_| out.truncate(from)).map(|batch| bytes - batch)?;
+                out.drain(from..from + header);
             }
             Ok(())
         })

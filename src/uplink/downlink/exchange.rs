@@ -287,7 +287,7 @@ fn read_partition(data: &PartitionData<'_>, wanted: &Wanted, rules: &Rules) -> A
     let listed = data.aborted_transactions.iter().flatten();
     let aborted: Vec<(i64, i64)> = listed.map(|one| (one.producer_id, one.first_offset)).collect();
     let stable_end = (data.last_stable_offset >= 0).then_some(data.last_stable_offset);
-    let fetched = Fetched { batches: data.records.unwrap_or_default(), aborted: &aborted, stable_end };
+    let fetched = Fetched { batches: data.records.unwrap_or_default().bytes(), aborted: &aborted, stable_end };
     let digested = digest(fetched, wanted.at.next_offset, wanted.at.leader_epoch, rules);
     Answered::Digested { digested, end: data.high_watermark }
 }

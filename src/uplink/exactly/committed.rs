@@ -37,7 +37,7 @@ impl Committed {
             self.aborted.note(aborted.producer_id, aborted.first_offset);
         }
         let mut found = Vec::new();
-        let mut rest = answer.records.unwrap_or_default();
+        let mut rest = answer.records.unwrap_or_default().bytes();
         while whole(rest) {
             let (view, after) = BatchView::parse(rest)?;
             rest = after;
@@ -73,6 +73,7 @@ fn whole(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::blob::Blob;
     use crate::kafka::fetch::AbortedTransaction;
     use crate::record::{BatchBuilder, Compression, NO_HEADERS, Producer, header};
 
@@ -100,7 +101,7 @@ mod tests {
             first_offset: *first_offset,
         });
         let answer = PartitionData {
-            records: Some(&records),
+            records: Some(Blob::from(&records[..])),
             aborted_transactions: Some(aborted.collect()),
             ..Default::default()
         };

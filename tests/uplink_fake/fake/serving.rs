@@ -315,7 +315,7 @@ impl State {
                 match outcomes.next().unwrap() {
                     Ok((bytes, aborted, end, stable)) => {
                         (data.records, data.high_watermark, data.last_stable_offset) =
-                            (Some(bytes.as_slice()), *end, *stable);
+                            (Some(bytes.as_slice().into()), *end, *stable);
                         data.log_start_offset = 0;
                         data.aborted_transactions = aborted.clone();
                     }
