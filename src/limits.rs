@@ -51,6 +51,13 @@ pub const DEVICE_EXPIRY_MS: i64 = 30 * 24 * 3_600_000;
 pub const PRODUCERS_MAX: usize = 10_000;
 /// How long an unseen idempotent producer is remembered, ms (Kafka's `producer.id.expiration.ms`; a trusted clock only).
 pub const PRODUCER_EXPIRY_MS: i64 = 24 * 3_600_000;
+/// Boot epochs that a position upstream names: to find the last common point, two histories must have gone apart within these.
+pub const TIER_EPOCHS_MAX: usize = 5;
+/// Most cursors of gateways below that are kept, of all partitions there; the longest unmoved are forgotten first.
+pub const TIER_CURSORS_MAX: usize = 20_000;
+/// How long an unmoved cursor of a gateway below is kept, ms (by a trusted clock only). A gateway that comes back later goes on
+/// from its own positions.
+pub const TIER_CURSOR_EXPIRY_MS: i64 = 366 * 24 * 3_600_000;
 /// Longest name of a reader (group id) that commits offsets, bytes.
 pub const READER_NAME_BYTES_MAX: usize = 249;
 /// Longest metadata text of a committed offset, bytes (Kafka's `offset.metadata.max.bytes`).

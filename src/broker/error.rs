@@ -224,13 +224,15 @@ impl IsDraftFull for ProduceError {
     }
 }
 
-/// Why what a downlink brought was not taken in.
+/// Why what a downlink, or a gateway below, brought was not taken in.
 #[derive(Clone, Debug)]
 pub enum IntakeError {
     /// The position is not the one that the bringer knew: it must look it up again.
     Moved,
     /// The partition is not there (any more).
     UnknownPartition,
+    /// A batch is none that its topic takes.
+    Refused(ProduceError),
     /// The store did not take it; [`CommitError::is_transient`] says whether later helps.
     Store(CommitError),
 }
@@ -240,6 +242,7 @@ impl fmt::Display for IntakeError {
         match self {
             Self::Moved => f.write_str("the position has moved meanwhile"),
             Self::UnknownPartition => f.write_str("the topic has no such partition"),
+            Self::Refused(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
         }
     }

@@ -13,15 +13,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use async_channel::Sender;
 use serde::{Deserialize, Serialize};
 
 use super::Broker;
 use super::call::call;
 use super::error::{CommitError, IntakeError};
-use super::topic::TimestampType;
-use crate::record::header;
-use crate::store::{Committed, Draft, DraftError, Operation, PartitionId, Refused, Space, StoreError};
+use super::take_in::{Brought, Moves, Standing, stamps};
+use crate::store::{Draft, DraftError, PartitionId, Space};
 
 /// The first byte of every value.
 const FORMAT: u8 = 1;
@@ -119,114 +117,53 @@ impl Broker {
         intakes: Vec<Intake>,
         within: Option<Duration>,
     ) -> Result<(), IntakeError> {
-        let topic_of = |intake: &Intake| self.topic_of(intake.partition).map(|(topic, _)| topic);
-        let topics: Vec<_> = intakes.iter().filter_map(topic_of).collect();
-        let stamped = |intake: &Intake| {
-            topic_of(intake).is_some_and(|topic| topic.config.timestamp_type == TimestampType::LogAppendTime)
-        };
-        let stamps = intakes.iter().map(stamped).collect();
-        let bytes = intakes.iter().flat_map(|intake| &intake.batches).map(Vec::len).sum();
-        let (reply, answer) = async_channel::bounded(1);
-        let operation = Box::new(TakeIn {
-            downlink: downlink.to_owned(),
-            intakes,
-            stamps,
-            bytes,
-            urgent: topics.iter().any(|topic| topic.config.urgent),
-            result: None,
-            reply,
+        let mut batches = Vec::new();
+        let mut urgent = false;
+        let moves = intakes.iter().map(|intake| Moved {
+            key: key(downlink, &intake.upstream.0, Some(intake.upstream.1)),
+            from: intake.from,
+            to: intake.to,
+            partition: intake.partition,
         });
-        let store = &self.shared.store;
-        let queued = match within {
-            Some(within) => store.submit_lazy(operation, within).await,
-            None => store.submit(operation).await,
-        };
-        queued.map_err(CommitError::Store)?;
-        answer.recv().await.unwrap_or(Err(CommitError::Store(StoreError::Closed).into()))
-    }
-}
-
-struct TakeIn {
-    downlink: String,
-    intakes: Vec<Intake>,
-    /// Whether an intake's records get the gateway's time, as their topic says.
-    stamps: Vec<bool>,
-    bytes: usize,
-    urgent: bool,
-    result: Option<Result<(), IntakeError>>,
-    reply: Sender<Result<(), IntakeError>>,
-}
-
-impl Operation for TakeIn {
-    /// Whatever fails once something is changed is told as a full draft: then the store undoes all of it, and a position
-    /// never moves without what lies before it.
-    fn apply(&mut self, draft: &mut Draft<'_>) -> Result<(), Refused> {
-        if let Err(error) = self.check(draft) {
-            self.result = Some(Err(error));
-            return Ok(());
+        let moves = Positions(moves.collect());
+        for intake in intakes {
+            let topic = self.topic_of(intake.partition).map(|(topic, _)| topic);
+            let stamp = topic.as_ref().is_some_and(|topic| stamps(topic));
+            urgent |= topic.is_some_and(|topic| topic.config.urgent);
+            let partition = intake.partition;
+            batches.extend(intake.batches.into_iter().map(|bytes| Brought { partition, bytes: bytes.into(), stamp }));
         }
-        let appended = self.append(draft);
-        let refused = appended.is_err();
-        self.result = Some(appended.map_err(|error| CommitError::Draft(error).into()));
-        if refused { Err(Refused) } else { Ok(()) }
-    }
-
-    fn done(self: Box<Self>, outcome: Result<&Committed, &StoreError>) {
-        let answer = match (outcome, self.result) {
-            // Refused twice: by what, it knows better than the store.
-            (_, Some(Err(error))) => Err(error),
-            (Ok(_), Some(Ok(()))) => Ok(()),
-            // The store applies an operation before it reports on it.
-            (Ok(_), None) => Err(CommitError::Store(StoreError::Closed).into()),
-            (Err(error), _) => Err(CommitError::Store(error.clone()).into()),
-        };
-        // Nobody waits any more when the receiver is gone: what was brought stands all the same.
-        let _ = self.reply.try_send(answer);
-    }
-
-    fn commits_at_once(&self) -> bool {
-        self.urgent
-    }
-
-    fn queued_bytes(&self) -> usize {
-        self.bytes + 256
+        self.submit_intake(moves, batches, urgent, within).await?.wait().await
     }
 }
 
-impl TakeIn {
-    /// Whether each position is the one that its bringer knows, and has somewhere to put its batches. Changes nothing.
-    fn check(&self, draft: &Draft<'_>) -> Result<(), IntakeError> {
-        for intake in &self.intakes {
-            let known = draft.get(Space::Cursor, &self.key(intake)).and_then(decode::<UpstreamPosition>);
-            if known != intake.from {
+/// A position that is to be moved.
+struct Moved {
+    key: Vec<u8>,
+    from: Option<UpstreamPosition>,
+    to: UpstreamPosition,
+    /// Where what lies before it goes.
+    partition: PartitionId,
+}
+
+struct Positions(Vec<Moved>);
+
+impl Moves for Positions {
+    fn check(&self, draft: &Draft<'_>) -> Result<Standing, IntakeError> {
+        for moved in &self.0 {
+            let known = draft.get(Space::Cursor, &moved.key).and_then(decode::<UpstreamPosition>);
+            if known != moved.from {
                 return Err(IntakeError::Moved);
             }
-            if draft.head(intake.partition).is_none() {
+            if draft.head(moved.partition).is_none() {
                 return Err(IntakeError::UnknownPartition);
             }
         }
-        Ok(())
+        Ok(Standing::New)
     }
 
-    fn append(&mut self, draft: &mut Draft<'_>) -> Result<(), DraftError> {
-        let now_ms = draft.now().wall_ms;
-        for (at, stamp) in self.stamps.iter().enumerate() {
-            let Some(intake) = self.intakes.get_mut(at) else { continue };
-            for batch in &mut intake.batches {
-                if *stamp {
-                    header::set_log_append_time(batch, now_ms);
-                }
-                draft.append_batch(intake.partition, batch)?;
-            }
-        }
-        for intake in &self.intakes {
-            draft.put(Space::Cursor, &self.key(intake), &encode(&intake.to))?;
-        }
-        Ok(())
-    }
-
-    fn key(&self, intake: &Intake) -> Vec<u8> {
-        key(&self.downlink, &intake.upstream.0, Some(intake.upstream.1))
+    fn put(&self, draft: &mut Draft<'_>) -> Result<(), DraftError> {
+        self.0.iter().try_for_each(|moved| draft.put(Space::Cursor, &moved.key, &encode(&moved.to)))
     }
 }
 

@@ -1,11 +1,11 @@
-//! Forgets native clients and idempotent producers that are too many or too long gone, so that state stays bounded.
+//! Forgets native clients, idempotent producers and gateways below that are too many or too long gone, so that state stays bounded.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Broker;
 use super::call::call_lazily;
-use super::{devices, producers};
+use super::{devices, producers, tiers};
 use crate::limits;
 use crate::store::Space;
 
@@ -29,6 +29,9 @@ impl Broker {
             let producers = store.entries(Space::Producer, &[]);
             let expired = producers::expired(&producers, now_ms);
             self.forget(Space::Producer, producers, expired).await;
+            let cursors = store.entries(Space::Cursor, tiers::PREFIX);
+            let expired = tiers::expired(&cursors, now_ms);
+            self.forget(Space::Cursor, cursors, expired).await;
         }
     }
 

@@ -52,7 +52,7 @@ impl Broker {
     ) -> Result<Ticket<Appended>, ProduceError> {
         let partition = topic.partition(index).ok_or(ProduceError::UnknownPartition)?;
         let refused = |_: &ProduceError| METRICS.batches_refused.add(1);
-        let (batch, largest_record) = self.check_batch(topic, batch.into()).inspect_err(refused)?;
+        let (batch, largest_record) = self.check_batch(topic, batch.into(), true).inspect_err(refused)?;
         let batch = self.recompress(topic, batch).await.inspect_err(refused)?;
         self.shared.check_at_door(topic, &batch, largest_record).await.inspect_err(refused)?;
         let (answer, ticket) = Answer::new(acks);
@@ -64,8 +64,14 @@ impl Broker {
         Ok(ticket)
     }
 
-    /// Every check that would otherwise fail only at the centre, weeks later. With the batch comes the size of its largest record.
-    fn check_batch(&self, topic: &Topic, mut batch: SharedBytes) -> Result<(SharedBytes, u64), ProduceError> {
+    /// Every check that would otherwise fail only at the centre, weeks later. `times`: its timestamps are judged too. With the
+    /// batch comes the size of its largest record.
+    pub(super) fn check_batch(
+        &self,
+        topic: &Topic,
+        mut batch: SharedBytes,
+        times: bool,
+    ) -> Result<(SharedBytes, u64), ProduceError> {
         let max = topic.config.max_message_bytes;
         if batch.len() > max {
             return Err(ProduceError::TooLarge { bytes: batch.len(), max });
@@ -92,8 +98,8 @@ impl Broker {
             return Err(malformed("it has a producer id, but no epoch or no sequence"));
         }
         let now = self.shared.store.now();
-        topic
-            .check_times(facts.min_timestamp, facts.max_timestamp, now)
+        let judged = if times { topic.check_times(facts.min_timestamp, facts.max_timestamp, now) } else { Ok(()) };
+        judged
             .map_err(|error| with_records(error, &view, &bounds, |time| topic.check_times(time, time, now).is_err()))?;
         // Some producers leave it out (−1); lookups by time rely on it, here and at the centre.
         let is_wrong = facts.max_timestamp != view.max_timestamp();
@@ -107,7 +113,7 @@ impl Broker {
 
     /// Puts a checked batch into the codec that its topic is kept in, if that is another. One batch at a time, and where
     /// waiting for it holds nobody else: what it decompresses to is in memory meanwhile.
-    async fn recompress(&self, topic: &Topic, batch: SharedBytes) -> Result<SharedBytes, ProduceError> {
+    pub(super) async fn recompress(&self, topic: &Topic, batch: SharedBytes) -> Result<SharedBytes, ProduceError> {
         let Some(codec) = topic.config.compression else { return Ok(batch) };
         let is_so = |(view, _): (BatchView<'_>, _)| view.attributes().compression() == Ok(codec);
         if BatchView::parse(&batch).is_ok_and(is_so) {

@@ -101,6 +101,11 @@ impl Node {
         Address::Tcp(self.native.to_string())
     }
 
+    /// The same.
+    pub(super) fn native_addr(&self) -> SocketAddr {
+        self.native
+    }
+
     /// Where Kafka clients connect.
     pub(super) fn kafka(&self) -> SocketAddr {
         self.kafka

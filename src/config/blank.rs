@@ -153,6 +153,7 @@ impl UplinkConfig {
     pub(super) fn blank() -> UplinkConfig {
         UplinkConfig {
             enabled: false,
+            protocol: UplinkProtocol::Kafka,
             bootstrap: Vec::new(),
             topics: Vec::new(),
             exclude: Vec::new(),

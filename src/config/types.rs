@@ -345,7 +345,8 @@ pub struct HostSourceConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub struct UplinkConfig {
     pub enabled: bool,
-    /// Brokers to ask first; at least one.
+    pub protocol: UplinkProtocol,
+    /// Brokers to ask first, or addresses of the gateway upstream; at least one.
     pub bootstrap: Vec<HostPort>,
     /// Topics followed. Internal topics (`__…`, `brooklet.losses`, `brooklet.dead-letter`) only where a pattern begins with `__` or `brooklet.`.
     pub topics: Vec<TopicPattern>,
@@ -440,6 +441,16 @@ words! {
         Snappy = "snappy",
         Lz4 = "lz4",
         Zstd = "zstd",
+    }
+}
+
+words! {
+    /// What an uplink forwards to.
+    pub enum UplinkProtocol {
+        /// A cluster that speaks Kafka.
+        Kafka = "kafka",
+        /// Another Brooklet, by its native protocol.
+        Brooklet = "brooklet",
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
     },
     group_message::{GroupBeat, GroupCommit, GroupJoin, GroupJoined, GroupLeave, Groups},
     letter_message::DeadLetters,
+    tier_message::{TierCursor, TierCursors, TierKnown, TierStretch},
     user_message::Users,
     wire::{NoRoom, Reader, Writer},
 };
@@ -49,7 +50,7 @@ postcard_content! {
     ListOffsets<'a>, CreateTopic<'a>, ListTopics<'a>, DescribeTopic<'a>, AlterTopic<'a>, DeleteTopic<'a>, Status,
     Uplink<'a>, Welcome<'a>, Pong, Failed<'a>, AliasOk, AliasFailed<'a>, AckAt, Upstream, PublishError<'a>, Offsets,
     Done, ReaderOffset<'a>, Topic<'a>, Text<'a>, GroupJoin<'a>, GroupBeat<'a>, GroupLeave<'a>, GroupCommit<'a>,
-    Groups<'a>, GroupJoined<'a>, DeadLetters, Users<'a>,
+    Groups<'a>, GroupJoined<'a>, DeadLetters, Users<'a>, TierCursors<'a>, TierCursor, TierKnown,
 }
 
 fn decode_postcard<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
@@ -144,6 +145,16 @@ impl<'a> Content<'a> for RecordSet<'a> {
     }
 }
 
+impl<'a> Content<'a> for TierStretch<'a> {
+    fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        Self::read(bytes)
+    }
+
+    fn encode(&self, writer: &mut Writer<'_>) -> Result<(), NoRoom> {
+        self.write(writer)
+    }
+}
+
 macro_rules! messages {
     ($(#[$meta:meta])* $set:ident { $($(#[doc = $doc:literal])+ $value:literal $name:ident($content:ty),)* }) => {
         $(#[$meta])*
@@ -181,6 +192,9 @@ macro_rules! messages {
 
 /// The type byte of [`ClientMessage::Publish`], which is also written in place.
 pub(super) const PUBLISH: u8 = 0x04;
+/// The type byte of [`ClientMessage::TierStretch`], which is also written in place.
+#[cfg(feature = "gateway")]
+pub(super) const TIER_STRETCH: u8 = 0x1c;
 
 messages! {
     /// A message from a client to a gateway.
@@ -235,6 +249,10 @@ messages! {
         0x18 DeadLetters(DeadLetters),
         /// Look at users, or change one.
         0x1a Users(Users<'a>),
+        /// What of a gateway below is here.
+        0x1b TierCursors(TierCursors<'a>),
+        /// Batches of a gateway below.
+        0x1c TierStretch(TierStretch<'a>),
     }
 }
 
@@ -276,5 +294,9 @@ messages! {
         0x90 Text(Text<'a>),
         /// A share of a group.
         0x91 GroupJoined(GroupJoined<'a>),
+        /// How far a partition below is forwarded.
+        0x92 TierCursor(TierCursor),
+        /// Ends the cursors.
+        0x93 TierKnown(TierKnown),
     }
 }

@@ -7,7 +7,7 @@
 //! | a frame on TCP or a Unix socket: varint length (1 to 4 bytes, of what follows), body | [`stream`] |
 //! | a frame on a serial link: COBS of body and CRC-32C, zero byte | [`serial`] |
 //! | a body: type byte, content | [`message`] |
-//! | contents: postcard; what holds records ends with a record list | [`client_message`], [`gateway_message`], [`group_message`] |
+//! | contents: postcard; what holds records ends with a record list | [`client_message`], [`gateway_message`], [`group_message`], `tier_message` |
 //! | a record list | [`record`] |
 //!
 //! How a connection goes:
@@ -39,6 +39,7 @@ pub mod record;
 pub mod sequence;
 pub mod serial;
 pub mod stream;
+mod tier_message;
 mod user_message;
 pub mod wire;
 
@@ -61,6 +62,12 @@ pub use letter_message::{DeadLetters, LetterAction};
 pub use message::{ClientMessage, GatewayMessage};
 pub use record::{Base, Headers, Record, RecordIter, Records, RecordsWriter};
 pub use stream::{Decoder, LENGTH_BYTES_MAX, Next, PublishHead, PublishWriter, Split, split};
+#[cfg(feature = "gateway")]
+pub use tier_message::tier_stretch_frame;
+pub use tier_message::{
+    Items, TIER_BATCHES_MAX, TIER_EPOCHS_MAX, TIER_MOVES_MAX, TierBatch, TierCursor, TierCursors, TierEpochs,
+    TierKnown, TierMove, TierPlace, TierStretch,
+};
 pub use user_message::{UserAction, Users};
 pub use wire::NoRoom;
 
@@ -90,6 +97,8 @@ const _: () = assert!(CLIENT_ID_BYTES_MAX + TOKEN_BYTES_MAX + 64 <= HANDSHAKE_BY
 const _: () = assert!(IN_FLIGHT_MAX < 1 << 15, "a sequence's low 16 bits tell it");
 #[cfg(feature = "gateway")]
 const _: () = assert!(CLIENT_ID_BYTES_MAX == crate::limits::CLIENT_ID_BYTES_MAX);
+#[cfg(feature = "gateway")]
+const _: () = assert!(TIER_EPOCHS_MAX == crate::limits::TIER_EPOCHS_MAX);
 
 /// The version both sides speak: the highest of both ranges.
 pub fn common_version(version_min: u8, version_max: u8) -> Option<u8> {

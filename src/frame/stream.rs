@@ -186,7 +186,7 @@ fn frame(buffer: &mut [u8], body: impl FnOnce(&mut Writer<'_>) -> Result<(), NoR
 }
 
 /// Sets the length right before a body that starts at [`LENGTH_BYTES_MAX`], and says where the frame stands.
-fn set_length(buffer: &mut [u8], body: usize) -> Result<Range<usize>, NoRoom> {
+pub(super) fn set_length(buffer: &mut [u8], body: usize) -> Result<Range<usize>, NoRoom> {
     let mut prefix = [0; LENGTH_BYTES_MAX];
     let mut writer = Writer::new(&mut prefix);
     writer.varint(body as u64)?;

@@ -13,9 +13,10 @@ use super::naming;
 use super::options::UplinkOptions;
 use super::rights;
 use super::sending::verdict::remedy;
+use super::tier;
 use super::upkeep::explain;
 use crate::broker::Topic;
-use crate::config::HostPort;
+use crate::config::{HostPort, UplinkProtocol};
 use crate::kafka::error_code::{ErrorCode, Shown};
 use crate::store::clock::WALL_FLOOR_MS;
 
@@ -64,6 +65,9 @@ impl Findings {
 /// Checks what `options` say, for these local topics (those it doesn't follow are passed over). `wall_ms` is the gateway's wall
 /// time (Unix ms). Ends at the first step that makes the following ones pointless.
 pub async fn check(options: &UplinkOptions, topics: &[Arc<Topic>], wall_ms: i64) -> Vec<Finding> {
+    if options.config.protocol == UplinkProtocol::Brooklet {
+        return tier::check(options, topics, wall_ms).await;
+    }
     let executor = Arc::new(Executor::new());
     executor.run(examine(&executor, options, topics, wall_ms)).await
 }
@@ -148,7 +152,7 @@ pub(super) async fn reach(bootstrap: &[HostPort], dialer: &Dialer, findings: &mu
 }
 
 /// Local topics that are followed, and their names upstream.
-fn names<'t>(
+pub(super) fn names<'t>(
     options: &UplinkOptions,
     topics: &'t [Arc<Topic>],
     findings: &mut Findings,
@@ -280,7 +284,7 @@ fn settings(local: &Topic, name: &str, limits: &TopicLimits, findings: &mut Find
 }
 
 /// Kafka has no request that tells a broker's time; so only what is impossible is found.
-fn clock(wall_ms: i64, findings: &mut Findings) {
+pub(super) fn clock(wall_ms: i64, findings: &mut Findings) {
     if wall_ms < WALL_FLOOR_MS {
         findings.add(
             Severity::Warn,

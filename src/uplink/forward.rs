@@ -10,6 +10,7 @@ use super::gentle::Open;
 use super::link::cluster::ClusterError;
 use super::scans::{Class, ScanStep};
 use super::task::Forwarder;
+use super::tier::Tier;
 use crate::broker::dead_letter::Letter;
 use crate::limits::is_internal_topic;
 use crate::metrics::METRICS;
@@ -22,6 +23,7 @@ const CLOCK_LOOK: Duration = Duration::from_secs(10);
 const CLOCK_WAIT: &str = "the gateway does not know the time yet: what it stamped waits for it, see clock_wait";
 
 /// A scanned batch and where it goes; an owned [`Item`].
+#[derive(Clone)]
 struct Planned {
     scanned: ScannedBatch,
     topic: Arc<str>,
@@ -39,6 +41,9 @@ impl Forwarder {
     /// # Errors
     /// [`ClusterError`], if the cluster as a whole is out of reach or of no use.
     pub(super) async fn forward(&mut self) -> Result<(), ClusterError> {
+        if self.tier.is_some() {
+            return self.forward_to_gateway().await;
+        }
         // Where nothing may be sent, what is under way is still acknowledged.
         let open = self.ask_gate();
         if open == Open::Nothing || open == Open::Urgent && !self.mirror.has_urgent() {
@@ -86,11 +91,12 @@ impl Forwarder {
     }
 
     /// Reads what fits into the window, and puts it on its lanes.
-    async fn read_on(&mut self) {
+    pub(super) async fn read_on(&mut self) {
         let lingering = self.is_lingering();
         let (window, scan_bytes) = (self.pacing.window(), self.pacing.scan_bytes());
-        let full = self.producers.bytes() + scan_bytes > window && !self.producers.is_empty();
-        let full = full || self.has_many_letters();
+        let waiting = self.producers.bytes() + self.tier.as_ref().map_or(0, Tier::bytes);
+        let full = waiting + scan_bytes > window && waiting > 0;
+        let full = full || self.has_many_letters() || self.tier.as_ref().is_some_and(Tier::is_full);
         let may = self.exactly.as_ref().is_none_or(|exactly| exactly.may_gather(Instant::now()));
         if full || !may || !self.has_more() {
             return;
@@ -136,10 +142,15 @@ impl Forwarder {
     async fn take_stashed(&mut self) {
         let waiting = self.producers.bytes();
         let mut room = self.exactly.as_ref().map_or(usize::MAX, |exactly| exactly.room(waiting));
+        if let Some(tier) = &self.tier {
+            room = tier.frame_room().min(self.pacing.scan_bytes());
+        }
+        let most = self.tier.as_ref().map_or(usize::MAX, Tier::batches_max);
         let mut batches = Vec::new();
         // A batch that is larger than any room goes alone.
         while let Some(first) = self.reading.stash.front()
             && (first.bytes.len() <= room || waiting == 0 && batches.is_empty())
+            && batches.len() < most
         {
             room = room.saturating_sub(first.bytes.len());
             batches.extend(self.reading.stash.pop_front());
@@ -160,9 +171,27 @@ impl Forwarder {
             for one in &mut planned {
                 one.takes = self.takes(&one.topic).unwrap_or(one.takes);
             }
-            gathered = self.gather(planned).await.1;
+            (planned, gathered) = self.gather(planned).await;
         }
-        self.take_gathered(gathered);
+        match self.tier {
+            Some(_) => self.take_in_parts(planned, gathered).await,
+            None => self.take_gathered(gathered),
+        }
+    }
+
+    /// Sends what was gathered to the gateway upstream, or halves of it: each must fit into one frame.
+    async fn take_in_parts(&mut self, planned: Vec<Planned>, gathered: Gathered) {
+        let mut parts = vec![(planned, gathered)];
+        while let Some((planned, gathered)) = parts.pop() {
+            match halves(&planned).filter(|_| !self.fits(&gathered)) {
+                Some((first, second)) => {
+                    let second = self.gather(second).await;
+                    let first = self.gather(first).await;
+                    parts.extend([second, first]);
+                }
+                None => self.send_stretches(gathered).await,
+            }
+        }
     }
 
     /// Unpacking and packing takes its time: not where sockets wait.
@@ -279,6 +308,23 @@ impl Forwarder {
         self.reading.stash.extend(batches);
         self.take_stashed().await;
     }
+}
+
+/// The first and the second half of some batches, or of one batch's records; `None` if it is a single record.
+fn halves(planned: &[Planned]) -> Option<(Vec<Planned>, Vec<Planned>)> {
+    if let [one] = planned {
+        let (first, last) = one.wanted.first().zip(one.wanted.last())?;
+        let middle = first.start + (last.end - first.start) / 2;
+        let part = |of: std::ops::Range<i64>| {
+            let cut = |range: &std::ops::Range<i64>| range.start.max(of.start)..range.end.min(of.end);
+            let wanted: Vec<_> = one.wanted.iter().map(cut).filter(|range| !range.is_empty()).collect();
+            (!wanted.is_empty()).then(|| vec![Planned { wanted, ..one.clone() }])
+        };
+        let (first, second) = (part(i64::MIN..middle), part(middle..i64::MAX));
+        return first.zip(second);
+    }
+    let (first, second) = planned.split_at_checked(planned.len() / 2).filter(|(first, _)| !first.is_empty())?;
+    Some((first.to_vec(), second.to_vec()))
 }
 
 /// The batches of a partition from `offset` on that lie in `commit`, or before it. Blocks.

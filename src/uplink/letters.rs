@@ -62,7 +62,11 @@ impl Forwarder {
     /// Asks what topics take. Whether any takes something else now.
     pub(super) async fn ask_limits(&mut self, topics: &[Arc<str>]) -> bool {
         // What was told before is the best that is known if the cluster can't be asked.
-        let Ok(limits) = self.cluster.limits(topics).await else { return false };
+        let limits = match self.tier {
+            Some(_) => self.limits_above(topics).await,
+            None => self.cluster.limits(topics).await,
+        };
+        let Ok(limits) = limits else { return false };
         let mut changed = false;
         for (name, limits) in topics.iter().zip(limits) {
             if let Some(upstream) = self.upstreams.get_mut(name) {

@@ -352,6 +352,11 @@ impl Mirror {
         self.letters.insert((letter.partition, letter.offset), letter);
     }
 
+    /// Whether a record's letter waits to be saved.
+    pub(super) fn is_condemned(&self, partition: PartitionId, offset: i64) -> bool {
+        self.letters.contains_key(&(partition, offset))
+    }
+
     /// The letters of a partition's offsets.
     pub(super) fn condemned(&self, partition: PartitionId, range: Range<i64>) -> Vec<Letter> {
         self.letters.range((partition, range.start)..(partition, range.end)).map(|(_, letter)| letter.clone()).collect()

@@ -1,4 +1,4 @@
-//! Store-and-forward to a Kafka cluster: each `[uplink.NAME]` is one [`Uplink`].
+//! Store-and-forward to a Kafka cluster, or to another gateway: each `[uplink.NAME]` is one [`Uplink`].
 //!
 //! | file | what it is |
 //! |---|---|
@@ -10,10 +10,11 @@
 //! | `backoff` | waits, and when to log (pure) |
 //! | `gentle/` | what of the link may be used, and when (pure) |
 //! | `link/` | the Kafka client |
+//! | `tier/` | another gateway as upstream, in place of a cluster |
 //! | `letters` | records that upstream refuses for what they are |
 //! | `door` | what topics upstream take, so that the broker refuses what is larger |
 //! | `task`, `parts`, `upkeep`, `forward`, `dispatch`, `pacing` | the loop that joins them |
-//! | `status`, `backlog`, `check`, `rights` | for people |
+//! | `status`, `state`, `backlog`, `check`, `rights` | for people |
 //!
 //! Invariants: nothing is forwarded that is not committed here; a position never includes what upstream has not acknowledged
 //! (with all replicas in sync); a damaged batch is never given a new checksum; whatever the backlog, memory is bounded by
@@ -41,8 +42,10 @@ mod parts;
 mod rights;
 mod scans;
 mod sending;
+mod state;
 mod status;
 mod task;
+mod tier;
 mod upkeep;
 
 use std::sync::Arc;

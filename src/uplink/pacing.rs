@@ -190,7 +190,11 @@ impl Forwarder {
     /// Asks idle connections something small. If there is none, metadata will open one: a link that is down is to be noticed.
     pub(super) fn keep_alive(&mut self) {
         let Some(every) = self.options.config.link.keepalive else { return };
-        if let Some(next) = self.cluster.keep_alive(every) {
+        let next = match self.tier {
+            Some(_) => self.keep_line_alive(every),
+            None => self.cluster.keep_alive(every),
+        };
+        if let Some(next) = next {
             self.pacing.keepalive = Some(next);
             return;
         }

@@ -9,6 +9,7 @@ use super::link::cluster::{Link, TopicLimits};
 use super::link::connection::LinkError;
 use super::mirror::Unsaved;
 use super::sending::producer::Sent;
+use super::tier;
 use crate::broker::CommitError;
 use crate::store::ScannedBatch;
 
@@ -16,6 +17,8 @@ use crate::store::ScannedBatch;
 pub(super) enum Event {
     /// The answer to a Produce request, or why there is none; with the bytes of its batches, and how long it took.
     Answered { node: i32, version: i16, sent: Vec<Sent>, took: (usize, Duration), answer: Result<Vec<u8>, LinkError> },
+    /// The gateway upstream has answered to a stretch, or not.
+    Above(tier::Heard),
     /// A broker was dialled.
     Dialled { node: i32, link: Result<Link, LinkError> },
     /// The answer to a question about transactions.

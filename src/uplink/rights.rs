@@ -84,7 +84,13 @@ pub(super) async fn transactions(cluster: &mut Cluster) -> Result<Found, Cluster
         return Ok((Severity::Ok, "the cluster offers transactions".to_owned()));
     }
     let missing = missing.join(", ");
-    Ok((Severity::Warn, format!("the cluster offers no transactions ({missing}): delivery is \"at-least-once\" there")))
+    Ok((
+        Severity::Warn,
+        format!(
+            "the cluster offers no transactions ({missing}): delivery is \"at-least-once\" there; if it is a Brooklet, \
+         protocol = \"brooklet\" and its native port (listen.native.addr) give exactly once"
+        ),
+    ))
 }
 
 #[cfg(test)]

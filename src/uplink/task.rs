@@ -29,8 +29,9 @@ use super::parts::{Event, Freshness, Node, Reading, Upstream};
 use super::scans::Class;
 use super::sending::producer::Producers;
 use super::status::{Control, Report, StallStatus, UplinkState, wall_ms};
+use super::tier::Tier;
 use crate::broker::{Broker, Registration};
-use crate::config::Delivery;
+use crate::config::{Delivery, UplinkProtocol};
 use crate::metrics::METRICS;
 use crate::store::PartitionId;
 
@@ -49,8 +50,10 @@ pub(super) struct Forwarder {
     pub(super) report: Arc<Report>,
     pub(super) cluster: Cluster,
     pub(super) producers: Producers,
-    /// `None`: at least once.
+    /// `None`: at least once, or to a gateway.
     pub(super) exactly: Option<Exactly>,
+    /// Another gateway, in place of a cluster.
+    pub(super) tier: Option<Tier>,
     pub(super) mirror: Mirror,
     pub(super) upstreams: BTreeMap<Arc<str>, Upstream>,
     pub(super) nodes: BTreeMap<i32, Node>,
@@ -74,7 +77,7 @@ pub(super) struct Forwarder {
     watch: Option<Registration>,
     /// Until then, batches whose time isn't known wait for it; `None` as long as none was met.
     pub(super) clock_until: Option<Instant>,
-    saving: bool,
+    pub(super) saving: bool,
     pub(super) save_not_before: Option<Instant>,
     pub(super) letters_told: LettersTold,
     pub(super) pacing: Pacing,
@@ -114,7 +117,10 @@ impl Forwarder {
         let provenance = Arc::new(options.provenance(broker.store().incarnation()));
         // Bounded by what is under way: a handful of requests, dials and one save.
         let (sender, events) = async_channel::unbounded();
-        let exactly = (options.config.delivery == Delivery::ExactlyOnce).then(|| Exactly::new(&broker, &options));
+        let to_gateway = options.config.protocol == UplinkProtocol::Brooklet;
+        let tier = to_gateway.then(|| Tier::new(&broker, &options, cluster.dialer().clone()));
+        let transactions = !to_gateway && options.config.delivery == Delivery::ExactlyOnce;
+        let exactly = transactions.then(|| Exactly::new(&broker, &options));
         let (producers, mirror) = match &exactly {
             Some(exactly) => (Producers::transactional(exactly.id().to_owned()), Mirror::transactional()),
             None => (Producers::default(), Mirror::default()),
@@ -129,6 +135,7 @@ impl Forwarder {
             cluster,
             producers,
             exactly,
+            tier,
             mirror,
             upstreams: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -163,10 +170,9 @@ impl Forwarder {
             if self.control.is_stopping() {
                 break;
             }
-            if self.control.take_resumed()
-                && let Some(exactly) = &mut self.exactly
-            {
-                exactly.let_go_on();
+            if self.control.take_resumed() {
+                self.exactly.iter_mut().for_each(Exactly::let_go_on);
+                self.tier.iter_mut().for_each(Tier::let_go_on);
             }
             self.follow_topics();
             while let Ok(event) = self.events.try_recv() {
@@ -197,7 +203,7 @@ impl Forwarder {
     }
 
     /// The whole cluster is out of reach, or of no use: everything waits.
-    fn link_failed(&mut self, error: &ClusterError) {
+    pub(super) fn link_failed(&mut self, error: &ClusterError) {
         let now = Instant::now();
         let bounds = self.bounds();
         let wait = self.link_backoff.fail(bounds, fastrand::f64());
@@ -300,6 +306,7 @@ impl Forwarder {
                 self.sent(took, answer.is_ok());
                 self.answered(node, version, &sent, answer);
             }
+            Event::Above(heard) => self.heard_above(heard),
             Event::Dialled { node, link } => self.dialled(node, link),
             Event::BudgetSaved(result) => self.budget_saved(result),
             Event::LimitsSaved(result) => self.door_saved(result),
@@ -399,7 +406,8 @@ impl Forwarder {
 
     /// Whether there is nothing to send, and what is known of the cluster will do until there is.
     pub(super) fn is_idle(&self) -> bool {
-        self.reading.at_end && self.producers.is_empty() && !self.metadata.stale && self.metadata.at.is_some()
+        let under_way = !self.producers.is_empty() || !self.tier.as_ref().is_none_or(Tier::is_at_rest);
+        self.reading.at_end && !under_way && !self.metadata.stale && self.metadata.at.is_some()
     }
 
     /// Tells the state to whoever asks for the status.
@@ -419,32 +427,9 @@ impl Forwarder {
         live.stalls = stalls;
         live.under_way_ms = self.mirror.oldest_timestamp();
         live.link = self.pacing.status(self.broker.store().now());
-        if let Some(versions) = self.cluster.versions() {
+        if let Some(versions) = self.tier.as_ref().map_or_else(|| self.cluster.versions(), Tier::versions) {
             live.versions = Some(versions);
         }
-    }
-
-    fn state(&self, stalls: &BTreeMap<PartitionId, StallStatus>, waits: bool) -> UplinkState {
-        if self.control.is_paused() {
-            return UplinkState::Paused;
-        }
-        if waits {
-            return UplinkState::Backoff;
-        }
-        if self.exactly.as_ref().is_some_and(Exactly::is_fenced) {
-            return UplinkState::Fenced;
-        }
-        if self.exactly.as_ref().is_some_and(Exactly::is_stopped) {
-            return UplinkState::Diverged;
-        }
-        if self.metadata.at.is_none() {
-            return UplinkState::Connecting;
-        }
-        let under_way = self.exactly.as_ref().is_some_and(|exactly| !exactly.is_at_rest());
-        if under_way || !self.producers.is_empty() || !self.reading.is_through() && stalls.is_empty() {
-            return UplinkState::Forwarding;
-        }
-        if stalls.is_empty() { UplinkState::CaughtUp } else { UplinkState::Stalled }
     }
 
     /// The end: what is in flight may still be acknowledged, then the positions are made durable.
@@ -490,7 +475,7 @@ impl Forwarder {
         self.report.live().set_state(UplinkState::Stopped);
     }
 
-    fn is_at_rest(&self) -> bool {
+    pub(super) fn is_at_rest(&self) -> bool {
         self.exactly.as_ref().is_none_or(Exactly::is_at_rest)
     }
 }

@@ -29,18 +29,27 @@ impl Forwarder {
         if self.metadata_due().is_some_and(|at| at > Instant::now()) || self.is_idle() {
             return Ok(());
         }
+        if self.tier.is_some() {
+            self.learn_topics().await?;
+            return Ok(());
+        }
         let names: BTreeSet<Arc<str>> =
             self.mirror.partitions().map(|(_, followed)| Arc::clone(&followed.names.upstream)).collect();
         let names: Vec<Arc<str>> = names.into_iter().collect();
         let cursors = self.exactly.is_some().then(exactly::cursors);
         self.cluster.refresh(&names.iter().cloned().chain(cursors).collect::<Vec<_>>()).await?;
         self.link_works();
+        self.refreshed();
+        self.create_missing(&names).await?;
+        self.learn(&names).await
+    }
+
+    /// Metadata is fresh. Should it not help, it is asked for again after a while.
+    pub(super) fn refreshed(&mut self) {
         let now = Instant::now();
         self.metadata.at = Some(now);
         self.metadata.stale = false;
         self.metadata.not_before = Some(now + self.metadata.backoff.fail(METADATA_BACKOFF, fastrand::f64()));
-        self.create_missing(&names).await?;
-        self.learn(&names).await
     }
 
     /// When metadata is asked for next; `None` is at once.
@@ -80,7 +89,7 @@ impl Forwarder {
 
     /// Whether any partition of the topic is to be forwarded now, or was not begun with: a refused creation is not repeated before
     /// its time.
-    fn has_started_or_due(&self, name: &str) -> bool {
+    pub(super) fn has_started_or_due(&self, name: &str) -> bool {
         let now = Instant::now();
         let mut of_topic = self.mirror.partitions().filter(|(_, followed)| *followed.names.upstream == *name);
         of_topic.any(|(_, followed)| followed.stall().is_none_or(|stall| stall.why.is_none() || stall.until <= now))
@@ -138,8 +147,7 @@ impl Forwarder {
         }
         // Topics that were refused are judged by fresh metadata.
         let stalled = |p: &PartitionId| self.mirror.get(*p).and_then(|f| f.stall()).is_some_and(|s| s.why.is_some());
-        let unknown =
-            |p: &PartitionId| self.mirror.get(*p).is_some_and(|f| self.cluster.topic(&f.names.upstream).is_none());
+        let unknown = |p: &PartitionId| self.mirror.get(*p).is_some_and(|f| !self.has_heard_of(&f.names.upstream));
         if due.iter().any(|p| stalled(p) || unknown(p)) {
             self.metadata.stale = true;
             self.refresh().await?;
@@ -165,16 +173,22 @@ impl Forwarder {
         Local { index, count }
     }
 
+    /// Whether upstream has told of a topic, if only that it isn't there.
+    fn has_heard_of(&self, upstream: &str) -> bool {
+        match self.tier {
+            Some(_) => self.upstreams.contains_key(upstream),
+            None => self.cluster.topic(upstream).is_some(),
+        }
+    }
+
     /// Whether a topic can be written to: not yet, if it is being created or still settles.
     ///
     /// # Errors
     /// Why it can't be.
     fn usable(&self, upstream: &str, local: Local) -> Result<bool, String> {
         self.refusal(upstream)?;
-        let (Some(TopicState::Known(_)), Some(known)) = (self.cluster.topic(upstream), self.upstreams.get(upstream))
-        else {
-            return Ok(false);
-        };
+        let is_there = self.tier.is_some() || matches!(self.cluster.topic(upstream), Some(TopicState::Known(_)));
+        let Some(known) = self.upstreams.get(upstream).filter(|_| is_there) else { return Ok(false) };
         let config = &self.options.config;
         partitioning::route(config.partitioning, &self.options.gateway, local, known.partitions)
             .map_err(|error| error.to_string())?;

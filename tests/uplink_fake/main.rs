@@ -18,6 +18,7 @@ mod faithful;
 mod fake;
 mod gentle;
 mod letters;
+mod tier;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -101,6 +102,15 @@ impl Edge {
         Uplink::spawn(&self.executor, self.broker.clone(), options)
     }
 
+    /// An uplink of the gateway of this name.
+    fn uplink_as(&self, gateway: &str, config: UplinkConfig) -> Uplink {
+        Uplink::spawn(&self.executor, self.broker.clone(), Self::options_as(gateway, config))
+    }
+
+    fn options_as(gateway: &str, config: UplinkConfig) -> UplinkOptions {
+        UplinkOptions { name: "centre".into(), gateway: gateway.into(), labels: Labels::default(), config, tls: None }
+    }
+
     /// Closes the store as a clean stop does, and opens it again.
     fn restart(mut self) -> Self {
         self.close();
@@ -133,7 +143,7 @@ fn options(fake: &Fake, change: impl FnOnce(&mut UplinkConfig)) -> UplinkOptions
     config.backoff_min = Duration::from_millis(20);
     config.backoff_max = Duration::from_millis(200);
     change(&mut config);
-    UplinkOptions { name: "centre".into(), gateway: "gw-1".into(), labels: Labels::default(), config, tls: None }
+    Edge::options_as("gw-1", config)
 }
 
 fn wait_until(uplink: &Uplink, what: impl Fn(&UplinkStatus) -> bool) -> UplinkStatus {

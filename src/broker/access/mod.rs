@@ -10,6 +10,7 @@ mod admin;
 mod granted;
 mod groups;
 mod records;
+mod tiers;
 mod topics;
 mod users;
 

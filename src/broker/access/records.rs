@@ -96,7 +96,7 @@ impl Access {
         Ok(self.broker().new_producer_id().await?)
     }
 
-    fn allow_idempotent_write(&self) -> Result<(), Denied> {
+    pub(super) fn allow_idempotent_write(&self) -> Result<(), Denied> {
         self.allow(Operation::IdempotentWrite, Resource::CLUSTER)
     }
 

@@ -36,7 +36,7 @@ const DURATION_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(4
 
 pub(super) static SPEC: Spec = Spec {
     name: "demo",
-    summary: "Show the main job in 30 seconds: devices, a cut link, a killed gateway, nothing lost",
+    summary: "Show the main job in 30 seconds: devices, a cut link, a killed gateway, nothing lost or repeated",
     positionals: &[],
     options: &[
         Opt::value("upstream", "ADDR", "Forward to this Kafka (HOST:PORT) in place of a second Brooklet"),
@@ -46,7 +46,7 @@ pub(super) static SPEC: Spec = Spec {
         Opt::switch("keep", "Leave everything running at the end until Ctrl-C, and print commands to try"),
     ],
     shared: &[],
-    details: "Uses free ports and a temporary directory on this machine only. Exits 1 if anything was lost.",
+    details: "Uses free ports and a temporary directory on this machine only. Exits 1 if anything was lost or repeated.",
 };
 
 /// Arguments of `demo`.

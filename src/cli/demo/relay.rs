@@ -1,4 +1,5 @@
-//! The link between gateway and centre, in a form that can be cut: a relay of Kafka connections inside this process.
+//! The link between gateway and centre, in a form that can be cut: a relay of connections inside this process. To another gateway
+//! it passes bytes as they are.
 //!
 //! A Kafka client asks any broker for the addresses of all, and connects to those: it would go around a plain relay.
 //! So the answers to Metadata are rewritten: each broker's address becomes that of a relay of its own.
@@ -40,6 +41,13 @@ struct State {
     relays: HashMap<HostPort, SocketAddr>,
 }
 
+/// What is at the other end of a relay.
+#[derive(Clone, Debug)]
+enum Kind {
+    Kafka(HostPort),
+    Plain(SocketAddr),
+}
+
 impl Link {
     /// Where to connect, on loopback, to reach this broker over the link.
     ///
@@ -55,9 +63,20 @@ impl Link {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let address = listener.local_addr()?;
             link.lock().relays.insert(broker.clone(), address);
-            smol::spawn(link.relay(listener, broker)).detach();
+            smol::spawn(link.relay(listener, Kind::Kafka(broker))).detach();
             Ok(address)
         })
+    }
+
+    /// Where to connect, on loopback, to reach a gateway's native port over the link.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub(super) async fn plain_relay_to(&self, gateway: SocketAddr) -> io::Result<SocketAddr> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        smol::spawn(self.clone().relay(listener, Kind::Plain(gateway))).detach();
+        Ok(address)
     }
 
     fn known(&self, broker: &HostPort) -> Option<SocketAddr> {
@@ -78,13 +97,16 @@ impl Link {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn relay(self, listener: TcpListener, broker: HostPort) {
+    async fn relay(self, listener: TcpListener, kind: Kind) {
         loop {
             let Ok((client, _)) = listener.accept().await else { return };
-            let (link, broker, cut) = (self.clone(), broker.clone(), self.lock().cut.clone());
+            let (link, kind, cut) = (self.clone(), kind.clone(), self.lock().cut.clone());
             let connection = async move {
                 // Whoever loses the connection notices and tries again: that is what is to be shown.
-                let _ = cut.unless(link.connection(client, &broker)).await;
+                let _ = match kind {
+                    Kind::Kafka(broker) => cut.unless(link.connection(client, &broker)).await,
+                    Kind::Plain(gateway) => cut.unless(pass(client, gateway)).await,
+                };
             };
             smol::spawn(connection).detach();
         }
@@ -132,6 +154,16 @@ impl Link {
         write_response(&mut out, version, correlation_id, &metadata).map_err(invalid)?;
         Ok(out)
     }
+}
+
+/// Passes bytes both ways.
+async fn pass(client: TcpStream, gateway: SocketAddr) -> io::Result<()> {
+    let server = TcpStream::connect(gateway).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let up = smol::io::copy(client.clone(), server.clone());
+    let down = smol::io::copy(server, client);
+    up.or(down).await.map(drop)
 }
 
 /// Which API a request is of, and its version.

@@ -8,7 +8,7 @@ use std::{
 
 use super::super::{
     link::{LinkBudget, UtcOffset},
-    types::{Compression, Delivery, OnDivergence, Partitioning, ProvenanceMode, UplinkConfig},
+    types::{Compression, Delivery, OnDivergence, Partitioning, ProvenanceMode, UplinkConfig, UplinkProtocol},
     units::{format_size, parse_size},
     value::{Kind, Special},
 };
@@ -21,12 +21,18 @@ const PARTS: &[&[Key<UplinkConfig>]] = &[OWN, tls::UPLINK];
 
 const OWN: &[Key<UplinkConfig>] = &[
     key("enabled", "true", Kind::Boolean(|u, v| u.enabled = v), "Whether this uplink forwards."),
+    key(
+        "protocol",
+        "kafka",
+        choice!(UplinkProtocol, |u| u.protocol),
+        "What the centre speaks; brooklet: another gateway's native port, forwarded to exactly once.",
+    ),
     Key {
         name: "bootstrap",
         default: None,
         kind: Kind::HostPorts(|u, v| u.bootstrap = v),
         secret: false,
-        doc: "Kafka brokers to ask first, as host:port; one suffices, more survive an outage of it.",
+        doc: "Kafka brokers to ask first, or the gateway upstream, as host:port; one suffices, more survive its outage.",
     },
     key(
         "topics",

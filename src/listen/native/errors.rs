@@ -1,7 +1,7 @@
 //! The broker's errors as the protocol's codes.
 
 use crate::broker::groups::GroupError;
-use crate::broker::{CommitError, FetchError, OffsetError, ProduceError, TopicError};
+use crate::broker::{CommitError, FetchError, IntakeError, OffsetError, ProduceError, TopicError};
 use crate::frame::ErrorCode;
 use crate::store::{DraftError, StoreError};
 
@@ -14,10 +14,19 @@ pub(super) fn of_produce(error: &ProduceError) -> ErrorCode {
         ProduceError::SessionFenced => ErrorCode::Fenced,
         ProduceError::SequenceGap { .. } => ErrorCode::SequenceGap,
         ProduceError::Store(error) => of_commit(error),
-        // Of batches, which native clients do not send.
-        ProduceError::Corrupt(_) | ProduceError::OutOfOrderSequence { .. } | ProduceError::ProducerFenced => {
-            ErrorCode::Internal
-        }
+        // Of batches, which only gateways below send.
+        ProduceError::Corrupt(_) => ErrorCode::InvalidArgument,
+        ProduceError::OutOfOrderSequence { .. } | ProduceError::ProducerFenced => ErrorCode::Internal,
+    }
+}
+
+/// For a stretch of a gateway below.
+pub(super) fn of_intake(error: &IntakeError) -> ErrorCode {
+    match error {
+        IntakeError::Moved => ErrorCode::SequenceGap,
+        IntakeError::UnknownPartition => ErrorCode::UnknownPartition,
+        IntakeError::Refused(error) => of_produce(error),
+        IntakeError::Store(error) => of_commit(error),
     }
 }
 

@@ -9,6 +9,7 @@
 //! | [`requests`] | everything that is asked with an id, each beside the others |
 //! | [`consuming`] | fetches and subscriptions |
 //! | [`grouping`] | consumer groups |
+//! | [`tiering`] | gateways below this one |
 //! | [`topics`] | topic administration |
 //! | [`outbox`] | frames out, from all sides |
 
@@ -22,6 +23,7 @@ mod publishing;
 mod reading;
 mod requests;
 mod session;
+mod tiering;
 mod topics;
 mod users;
 

@@ -14,12 +14,12 @@ use super::errors::{of_offset, of_topic};
 use super::outbox::{Gone, Outbox};
 use super::publishing::Aliases;
 use super::session::Greeted;
-use super::{Context, grouping, lettering, topics, users};
+use super::{Context, grouping, lettering, tiering, topics, users};
 use crate::broker::rights::{Denied, Operation, Resource};
-use crate::broker::{Access, CommittedOffset, Granted, Right, Topic, right};
+use crate::broker::{Access, CommittedOffset, Granted, Right, TierSource, Topic, right};
 use crate::frame::client_message::{CommitOffset, ReadOffset, Subscribe, Uplink};
 use crate::frame::gateway_message::{Done, Pong, ReaderOffset, Text};
-use crate::frame::{ClientMessage, ErrorCode, GatewayMessage, TopicRef, UplinkAction};
+use crate::frame::{ClientMessage, ErrorCode, GatewayMessage, TierCursors, TierStretch, TopicRef, UplinkAction};
 
 /// Most requests of a connection that are open.
 const OPEN_MAX: usize = 16;
@@ -60,6 +60,8 @@ pub(super) struct Requests {
     client: (String, String),
     open: Vec<Task<()>>,
     subscriptions: HashMap<u32, (Arc<Credit>, Task<()>)>,
+    /// Whose stretches come on this connection.
+    tier: Option<TierSource>,
 }
 
 /// What a request needs to be served.
@@ -92,6 +94,7 @@ impl Requests {
             peer_bytes_max: greeted.peer_bytes_max,
             open: Vec::new(),
             subscriptions: HashMap::new(),
+            tier: None,
         }
     }
 
@@ -117,6 +120,8 @@ impl Requests {
                 self.outbox.send(GatewayMessage::Done(Done { id: unsubscribe.id })).await
             }
             ClientMessage::Subscribe(subscribe) => self.subscribe(subscribe, aliases).await,
+            ClientMessage::TierCursors(asked) => self.tier_cursors(asked).await,
+            ClientMessage::TierStretch(stretch) => self.tier_stretch(stretch).await,
             other => self.begin_task(other, aliases).await,
         }
     }
@@ -140,12 +145,40 @@ impl Requests {
         Ok(())
     }
 
+    async fn tier_cursors(&mut self, asked: &TierCursors<'_>) -> Result<(), Gone> {
+        let call = self.call(asked.id);
+        match tiering::source(&call, &self.client.0, asked) {
+            Ok(source) => {
+                self.tier = Some(source.clone());
+                self.spawn(call.clone(), tiering::cursors(call, source, asked.topic)).await
+            }
+            Err(failure) => self.outbox.fail(asked.id, failure.code, &failure.text).await,
+        }
+    }
+
+    async fn tier_stretch(&mut self, stretch: &TierStretch<'_>) -> Result<(), Gone> {
+        let call = self.call(stretch.id);
+        match tiering::begin(&call, self.tier.as_ref(), stretch).await {
+            Ok(ticket) => self.spawn(call.clone(), tiering::finish(call, ticket)).await,
+            Err(failure) => self.outbox.fail(stretch.id, failure.code, &failure.text).await,
+        }
+    }
+
+    /// Lets a request be served beside the others, unless there are too many.
+    async fn spawn(&mut self, call: Call, serving: impl Future<Output = Told> + Send + 'static) -> Result<(), Gone> {
+        self.open.retain(|task| !task.is_finished());
+        if self.open.len() >= OPEN_MAX {
+            return call.overloaded().await;
+        }
+        self.open.push(self.executor.spawn(call.run(serving)));
+        Ok(())
+    }
+
     async fn begin_task(&mut self, message: &ClientMessage<'_>, aliases: &Aliases) -> Result<(), Gone> {
         let Some((id, topic)) = request_of(message) else { return Ok(()) };
         self.open.retain(|task| !task.is_finished());
         if self.open.len() >= OPEN_MAX {
-            let text = format!("{OPEN_MAX} requests of this connection are open; wait for an answer");
-            return self.outbox.fail(id, ErrorCode::Overloaded, &text).await;
+            return self.call(id).overloaded().await;
         }
         let topic = match topic.map(|topic| topic_name(topic, aliases).map(str::to_owned)).transpose() {
             Ok(topic) => topic,
@@ -257,6 +290,11 @@ impl Call {
             // Whoever has gone does not want to know.
             let _ = self.outbox.fail(self.id, failure.code, &failure.text).await;
         }
+    }
+
+    async fn overloaded(&self) -> Result<(), Gone> {
+        let text = format!("{OPEN_MAX} requests of this connection are open; wait for an answer");
+        self.outbox.fail(self.id, ErrorCode::Overloaded, &text).await
     }
 
     /// The topic of this name, to be used in a certain way.

@@ -29,8 +29,8 @@ use crate::broker::partition_for_key;
 pub(super) const CURSORS: &str = "brooklet.cursors";
 /// Its partitions, if this side creates it.
 pub(super) const CURSORS_PARTITIONS: u32 = 6;
-/// Boot epochs that a cursor names: to find the last common point, the two histories must have gone apart within these.
-pub(super) const EPOCHS_TOLD: usize = 5;
+/// Boot epochs that a cursor names.
+pub(super) const EPOCHS_TOLD: usize = crate::limits::TIER_EPOCHS_MAX;
 const VERSION: u8 = 1;
 
 /// The transactional id, and the group.
@@ -55,9 +55,9 @@ pub(super) struct Key {
 
 /// A boot epoch of a store, and the first offset of a partition that it wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Epoch {
-    pub(super) id: u64,
-    pub(super) first: i64,
+pub(in crate::uplink) struct Epoch {
+    pub(in crate::uplink) id: u64,
+    pub(in crate::uplink) first: i64,
 }
 
 /// The value of a cursor.

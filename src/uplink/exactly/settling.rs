@@ -78,7 +78,7 @@ impl Forwarder {
         looked
     }
 
-    fn tell_divergence(&self, divergence: &Divergence, stops: bool) {
+    pub(in crate::uplink) fn tell_divergence(&self, divergence: &Divergence, stops: bool) {
         let name = &self.options.name;
         let what = if divergence.another_store {
             "upstream knows this gateway from another store".to_owned()
@@ -116,20 +116,20 @@ impl Forwarder {
 }
 
 /// Which boot epochs wrote what, as far as the store remembers.
-pub(super) struct Histories<'a> {
+pub(in crate::uplink) struct Histories<'a> {
     store: &'a Store,
     /// By ordinal.
     ids: BTreeMap<u32, u64>,
 }
 
 impl<'a> Histories<'a> {
-    pub(super) fn of(store: &'a Store) -> Self {
+    pub(in crate::uplink) fn of(store: &'a Store) -> Self {
         let ids = store.epochs().into_iter().map(|row| (row.epoch.ordinal, row.epoch.id)).collect();
         Self { store, ids }
     }
 
     /// The epochs of a partition, the latest first, each with its end.
-    fn ends(&self, partition: PartitionId) -> Vec<(u64, i64)> {
+    pub(in crate::uplink) fn ends(&self, partition: PartitionId) -> Vec<(u64, i64)> {
         let mut ends = Vec::new();
         let mut below = Some(u32::MAX);
         while let Some((ordinal, end)) = below.and_then(|ordinal| self.store.epoch_end(partition, ordinal)) {
@@ -142,7 +142,7 @@ impl<'a> Histories<'a> {
     }
 
     /// What a cursor at `next` tells of them.
-    pub(super) fn told(&self, partition: PartitionId, next: i64) -> Vec<Epoch> {
+    pub(in crate::uplink) fn told(&self, partition: PartitionId, next: i64) -> Vec<Epoch> {
         let ends = self.ends(partition);
         let firsts = ends.iter().skip(1).map(|(_, end)| *end).chain([0]);
         let all = ends.iter().zip(firsts).map(|((id, _), first)| Epoch { id: *id, first });

@@ -78,11 +78,11 @@ pub(super) struct Standing {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::uplink) struct Divergence {
     /// By partition: the last common point, and where upstream had come to.
-    pub(super) partitions: Vec<(PartitionId, i64, i64)>,
+    pub(in crate::uplink) partitions: Vec<(PartitionId, i64, i64)>,
     /// Upstream knows this uplink from another store.
-    pub(super) another_store: bool,
-    /// Upstream has lost transactions that it had committed.
-    pub(super) upstream_lost: bool,
+    pub(in crate::uplink) another_store: bool,
+    /// Upstream has lost what it had committed.
+    pub(in crate::uplink) upstream_lost: bool,
 }
 
 /// Judges what was found by looking through all cursors.
@@ -94,7 +94,7 @@ pub(super) fn judge(local: &Local, looked: &Looked) -> Standing {
     // Of what upstream still knows, the own positions are no less true than the cursors.
     let lost = local.last.is_some_and(|last| looked.number < last.number);
     for (held, cursor) in &looked.cursors {
-        let common = common_point(cursor, &held.epochs);
+        let common = common_point(cursor.next, &cursor.epochs, &held.epochs);
         let position = if common < cursor.next {
             divergence.partitions.push((held.partition, common.max(held.position), cursor.next));
             // What is known to be forwarded was forwarded out of this very store.
@@ -114,19 +114,20 @@ pub(super) fn judge(local: &Local, looked: &Looked) -> Standing {
     standing
 }
 
-/// Up to where the history that a cursor belongs to and the own one are the same; at most the cursor's offset.
-fn common_point(cursor: &Value, own: &[(u64, i64)]) -> i64 {
-    let mut end = cursor.next;
+/// Up to where the history that a position upstream belongs to and the own one are the same; at most that position, `next`.
+/// `epochs` wrote what lies before it, the latest first; the `own` ones are told with their ends.
+pub(in crate::uplink) fn common_point(next: i64, epochs: &[Epoch], own: &[(u64, i64)]) -> i64 {
+    let mut end = next;
     if end == 0 {
         return 0;
     }
-    for Epoch { id, first } in &cursor.epochs {
+    for Epoch { id, first } in epochs {
         if let Some((_, own_end)) = own.iter().find(|(own, _)| own == id) {
             return end.min(*own_end);
         }
         end = *first;
     }
-    // Whatever they share lies further back than the cursor tells.
+    // Whatever they share lies further back than the position tells.
     0
 }
 

@@ -60,7 +60,8 @@ impl fmt::Display for ClusterError {
             Self::NoTransactions(error) => write!(
                 f,
                 "no transactions, which delivery = \"exactly-once\" takes: {error}; set delivery = \"at-least-once\" for this \
-                 uplink, which repeats the last records after a crash"
+                 uplink, which repeats the last records after a crash; or, if that is a Brooklet, protocol = \"brooklet\" and \
+                 its native port"
             ),
             Self::Refused { api, code, text } => {
                 write!(f, "{}: {}", api.name(), Shown(*code))?;
@@ -181,6 +182,11 @@ impl Cluster {
             topics: BTreeMap::new(),
             ids: BTreeMap::new(),
         }
+    }
+
+    /// What its brokers are called with.
+    pub(in crate::uplink) fn dialer(&self) -> &Dialer {
+        &self.dialer
     }
 
     /// What was last heard of a topic.

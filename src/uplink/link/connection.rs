@@ -265,7 +265,7 @@ async fn read_frame(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>
 }
 
 /// What answers instead of a Kafka broker, by the first bytes of an answer. As the size of a frame they would be absurd.
-fn foreign(start: [u8; frame::SIZE_BYTES]) -> Option<&'static str> {
+pub(in crate::uplink) fn foreign(start: [u8; frame::SIZE_BYTES]) -> Option<&'static str> {
     match &start {
         b"HTTP" | b"<!DO" | b"<!do" | b"<htm" | b"<HTM" => Some(
             "answers in HTTP: a captive portal or a web server stands in its place; log in there, or correct host and port",

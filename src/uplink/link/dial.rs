@@ -116,6 +116,16 @@ impl Dialer {
         &self.executor
     }
 
+    /// For the answer to each request.
+    pub(in crate::uplink) fn request_timeout(&self) -> Duration {
+        self.request_timeout
+    }
+
+    /// What counts the bytes.
+    pub(in crate::uplink) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
     /// Connects and asks for versions.
     ///
     /// # Errors
@@ -163,13 +173,14 @@ impl Dialer {
         attempt.or(self.expired(address)).await
     }
 
-    async fn expired<T>(&self, address: &HostPort) -> Result<T, LinkError> {
+    /// Fails when the time for connecting is up.
+    pub(in crate::uplink) async fn expired<T>(&self, address: &HostPort) -> Result<T, LinkError> {
         smol::Timer::after(self.connect_timeout).await;
         Err(LinkError::new(format_args!("{address}: no connection within {:?}", self.connect_timeout)))
     }
 
     /// What is spoken over with the broker.
-    async fn open(&self, address: &HostPort) -> Result<Box<dyn Transport>, LinkError> {
+    pub(in crate::uplink) async fn open(&self, address: &HostPort) -> Result<Box<dyn Transport>, LinkError> {
         let stream = self.reach(address).await?;
         match &self.tls {
             None => Ok(Box::new(stream)),

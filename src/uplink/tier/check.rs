@@ -1,0 +1,98 @@
+//! `uplink check` of an uplink to another gateway. Asks for topics, and writes nothing.
+
+use std::sync::Arc;
+
+use smol::Executor;
+
+use super::line::Line;
+use super::topics::{ask, described};
+use crate::broker::Topic;
+use crate::frame::ErrorCode;
+use crate::uplink::batches::partitioning::{self, Local};
+use crate::uplink::check::{Finding, Findings, Severity, clock, names, reach};
+use crate::uplink::link::dial::Dialer;
+use crate::uplink::options::UplinkOptions;
+
+/// See [`crate::uplink::check`].
+pub(in crate::uplink) async fn check(options: &UplinkOptions, topics: &[Arc<Topic>], wall_ms: i64) -> Vec<Finding> {
+    let executor = Arc::new(Executor::new());
+    executor.run(examine(&executor, options, topics, wall_ms)).await
+}
+
+async fn examine(
+    executor: &Arc<Executor<'static>>,
+    options: &UplinkOptions,
+    topics: &[Arc<Topic>],
+    wall_ms: i64,
+) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    let dialer = Dialer::new(executor, options, &Arc::default());
+    if !reach(&options.config.bootstrap, &dialer, &mut findings).await {
+        return findings.0;
+    }
+    let mut line = None;
+    for address in &options.config.bootstrap {
+        match Line::open(&dialer, address, &options.gateway).await {
+            Ok(opened) => {
+                let greeting = opened.greeting();
+                let (version, gateway) = (greeting.version, &greeting.gateway);
+                let own = *gateway == options.gateway;
+                let text = format!("{address} is gateway {gateway}, native protocol {version}");
+                findings.add(Severity::Ok, "versions", text);
+                if own {
+                    let text = format!("{gateway} is this gateway's id too: give each gateway.id its own value");
+                    findings.add(Severity::Fail, "gateway", text);
+                }
+                line = Some(opened);
+                break;
+            }
+            Err(error) => findings.add(Severity::Fail, "versions", error),
+        }
+    }
+    let Some(line) = line else { return findings.0 };
+    findings.add(Severity::Ok, "exactly", "exactly once, by what the gateway upstream keeps of each partition");
+    for (id, (topic, name)) in (1..).zip(self::names(options, topics, &mut findings)) {
+        self::topic(&line, id, options, topic, &name, &mut findings).await;
+    }
+    clock(wall_ms, &mut findings);
+    findings.0
+}
+
+async fn topic(line: &Line, id: u32, options: &UplinkOptions, local: &Topic, name: &str, findings: &mut Findings) {
+    let answer = match ask(line, id, name) {
+        Ok(reply) => described(reply).await,
+        Err(error) => Err(error),
+    };
+    let (partitions, limits) = match answer {
+        Ok(Ok(found)) => found,
+        Ok(Err((ErrorCode::UnknownTopic, _))) if options.config.create_topics => {
+            return findings.add(
+                Severity::Ok,
+                "topics",
+                format_args!("{name} is missing upstream and will be created"),
+            );
+        }
+        Ok(Err((ErrorCode::UnknownTopic, _))) => {
+            let text = format!("{name} is missing upstream: create it there, or set create_topics for this uplink");
+            return findings.add(Severity::Fail, "topics", text);
+        }
+        Ok(Err((code, text))) => return findings.add(Severity::Fail, "topics", format_args!("{name}: {code}: {text}")),
+        Err(error) => return findings.add(Severity::Fail, "topics", format_args!("{name}: {error}")),
+    };
+    let first = Local { index: 0, count: local.partition_count() };
+    match partitioning::route(options.config.partitioning, &options.gateway, first, partitions) {
+        Ok(_) => {
+            let text = format!("{} ({} partitions) goes to {name} ({partitions})", local.name, first.count);
+            findings.add(Severity::Ok, "topics", text);
+        }
+        Err(error) => findings.add(Severity::Fail, "topics", format_args!("{name}: {error}")),
+    }
+    let (ours, theirs) = (local.config.max_message_bytes, limits.max_message_bytes);
+    if ours > theirs {
+        let text = format!(
+            "{name}: max.message.bytes is {theirs} upstream and {ours} here: larger batches are cut, larger records become \
+             dead letters"
+        );
+        findings.add(Severity::Warn, "limits", text);
+    }
+}

@@ -1,0 +1,351 @@
+//! One connection to a gateway, in the native protocol: requests go out in their order, answers come in any.
+//!
+//! Invariants: what is received is bounded by what was asked; after an error, a time-out or an answer to nothing the line is
+//! closed, and everything under way on it fails, none of it silently. Requests are not bounded here: their sender keeps a window.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender};
+use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt};
+use smol::Task;
+
+use crate::config::HostPort;
+use crate::frame::{
+    ClientMessage, Decoder, FRAME_BYTES_MAX, GatewayMessage, HANDSHAKE_BYTES_MAX, Hello, MAGIC, Next, VERSION_MAX,
+    VERSION_MIN,
+};
+use crate::metrics::METRICS;
+use crate::uplink::link::connection::{LinkError, Transport, foreign};
+use crate::uplink::link::dial::Dialer;
+use crate::uplink::link::meter::Meter;
+use crate::uplink::options::{LINK_BYTES_PER_SECOND_MIN, RESPONSE_BYTES_MAX};
+
+/// The receive buffer starts with this and is cut back to it.
+const RECEIVE_BYTES: usize = 4 * 1024;
+/// What to do where no gateway answers.
+const PORT_HINT: &str = "protocol = \"brooklet\" takes the native port of the gateway upstream (listen.native.addr, 9790 by \
+                         default), not its Kafka port";
+
+/// What the gateway has told of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Greeting {
+    pub(super) gateway: String,
+    pub(super) version: u8,
+    /// Largest frame body it takes, bytes.
+    pub(super) frame_bytes_max: usize,
+}
+
+/// A line. Closed when dropped.
+#[derive(Debug)]
+pub(super) struct Line {
+    shared: Arc<Shared>,
+    greeting: Greeting,
+    outgoing: Sender<Vec<u8>>,
+    timeout: Duration,
+    meter: Arc<Meter>,
+    _driver: Task<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// `host:port`, for errors.
+    peer: String,
+    state: Mutex<State>,
+    /// Closed to close the line.
+    closer: Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The requests that are not answered, by their ids.
+    pending: BTreeMap<u32, Pending>,
+    unanswered_bytes: u64,
+    /// When something was last sent or received.
+    used: Option<Instant>,
+    /// Why it is closed, once it is.
+    closed: Option<LinkError>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    bytes: u64,
+    /// What has come of the answer.
+    bodies: Vec<Vec<u8>>,
+    received: usize,
+    reply: Sender<Vec<Vec<u8>>>,
+}
+
+/// An answer to come.
+#[derive(Debug)]
+pub(super) struct Reply {
+    shared: Arc<Shared>,
+    received: Receiver<Vec<Vec<u8>>>,
+    deadline: Instant,
+}
+
+impl Reply {
+    /// The bodies of the answer's messages; the last one ends it.
+    ///
+    /// # Errors
+    /// [`LinkError`], if the line failed first, or the time is up, which closes it.
+    pub(super) async fn bodies(self) -> Result<Vec<Vec<u8>>, LinkError> {
+        let expired = async {
+            smol::Timer::at(self.deadline).await;
+            let peer = &self.shared.peer;
+            self.shared.close(LinkError::new(format_args!("{peer} did not answer in time")));
+            Err(async_channel::RecvError)
+        };
+        self.received.recv().or(expired).await.map_err(|_| self.shared.reason())
+    }
+}
+
+impl Line {
+    /// Connects and says hello as `client_id`. It publishes nothing as a device, so it fences nobody.
+    ///
+    /// # Errors
+    /// [`LinkError`], which says how far it came.
+    pub(super) async fn open(dialer: &Dialer, address: &HostPort, client_id: &str) -> Result<Self, LinkError> {
+        let greeted = async {
+            let mut stream = dialer.open(address).await?;
+            let mut decoder = Decoder::growing(RECEIVE_BYTES, HANDSHAKE_BYTES_MAX);
+            let greeting = greet(&mut *stream, &mut decoder, address, client_id).await?;
+            Ok((stream, decoder, greeting))
+        };
+        let (stream, mut decoder, greeting) = greeted.or(dialer.expired(address)).await?;
+        METRICS.uplink_connects.add(1);
+        decoder.set_limit(FRAME_BYTES_MAX);
+        let (outgoing, to_write) = async_channel::unbounded();
+        let (closer, closing) = async_channel::bounded(1);
+        let state = Mutex::new(State { used: Some(Instant::now()), ..State::default() });
+        let shared = Arc::new(Shared { peer: address.to_string(), state, closer });
+        let driver = dialer.executor().spawn(drive(stream, decoder, Arc::clone(&shared), to_write, closing));
+        let (timeout, meter) = (dialer.request_timeout(), Arc::clone(dialer.meter()));
+        Ok(Self { shared, greeting, outgoing, timeout, meter, _driver: driver })
+    }
+
+    pub(super) fn greeting(&self) -> &Greeting {
+        &self.greeting
+    }
+
+    /// Puts a request on its way, whose id this is (none that is under way, nor 0).
+    ///
+    /// # Errors
+    /// [`LinkError`], if the line is closed or the request can't be encoded.
+    pub(super) fn ask(&self, id: u32, message: &ClientMessage<'_>) -> Result<Reply, LinkError> {
+        let mut frame = Vec::new();
+        message.append_to(&mut frame).map_err(|_| LinkError::new("the request is larger than a frame"))?;
+        self.send(id, frame)
+    }
+
+    /// As [`Line::ask`], for a frame.
+    ///
+    /// # Errors
+    /// [`LinkError`], if the line is closed.
+    pub(super) fn send(&self, id: u32, frame: Vec<u8>) -> Result<Reply, LinkError> {
+        let mut state = self.shared.state();
+        if let Some(error) = &state.closed {
+            return Err(error.clone());
+        }
+        let bytes = frame.len() as u64;
+        let (reply, received) = async_channel::bounded(1);
+        state.used = Some(Instant::now());
+        state.unanswered_bytes += bytes;
+        let under_way = state.unanswered_bytes;
+        // Before it can be answered.
+        state.pending.insert(id, Pending { bytes, bodies: Vec::new(), received: 0, reply });
+        if self.outgoing.try_send(frame).is_err() {
+            return Err(LinkError::new("the connection is closed"));
+        }
+        drop(state);
+        let slowest = self.meter.rate().map_or(LINK_BYTES_PER_SECOND_MIN, |rate| rate.min(LINK_BYTES_PER_SECOND_MIN));
+        let deadline = Instant::now() + self.timeout + Duration::from_secs(under_way / slowest);
+        Ok(Reply { shared: Arc::clone(&self.shared), received, deadline })
+    }
+
+    /// Why nothing can be sent any more, if so.
+    pub(super) fn closed(&self) -> Option<LinkError> {
+        self.shared.state().closed.clone()
+    }
+
+    /// Since when nothing is under way. `None` if something is.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let state = self.shared.state();
+        state.used.filter(|_| state.pending.is_empty())
+    }
+}
+
+impl Shared {
+    /// A panic elsewhere can't leave the state half changed: every change is whole before anything that could fail.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes the line, unless it is closed already; all that is under way fails with the first reason.
+    fn close(&self, error: LinkError) {
+        let mut state = self.state();
+        state.closed.get_or_insert(error);
+        state.pending.clear();
+        drop(state);
+        self.closer.close();
+    }
+
+    fn reason(&self) -> LinkError {
+        self.state().closed.clone().unwrap_or_else(|| LinkError::new("the connection was given up"))
+    }
+
+    /// Hands a body to whoever waits for it.
+    fn take(&self, body: &[u8]) -> io::Result<()> {
+        let message = GatewayMessage::decode(body).map_err(invalid)?;
+        let (id, last) = match &message {
+            GatewayMessage::Failed(failed) if failed.id == 0 => {
+                return Err(invalid(format_args!("{}: {}", failed.code, failed.text)));
+            }
+            GatewayMessage::Failed(failed) => (failed.id, true),
+            GatewayMessage::Done(done) => (done.id, true),
+            GatewayMessage::Pong(pong) => (pong.id, true),
+            GatewayMessage::TierKnown(known) => (known.id, true),
+            GatewayMessage::TierCursor(cursor) => (cursor.id, false),
+            GatewayMessage::Topic(topic) => (topic.id, false),
+            other => return Err(invalid(format_args!("an answer of type {:#04x} to nothing", other.kind()))),
+        };
+        let mut state = self.state();
+        state.used = Some(Instant::now());
+        let pending = state.pending.get_mut(&id).ok_or_else(|| invalid("an answer to nothing"))?;
+        pending.received += body.len();
+        if pending.received > RESPONSE_BYTES_MAX {
+            return Err(invalid("an answer that is larger than allowed"));
+        }
+        pending.bodies.push(body.to_vec());
+        if last && let Some(pending) = state.pending.remove(&id) {
+            state.unanswered_bytes = state.unanswered_bytes.saturating_sub(pending.bytes);
+            // Nobody waits any more: the request was given up.
+            let _ = pending.reply.try_send(pending.bodies);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.shared.close(LinkError::new("the connection was given up"));
+    }
+}
+
+/// Hello and Welcome.
+async fn greet(
+    stream: &mut dyn Transport,
+    decoder: &mut Decoder<Vec<u8>>,
+    address: &HostPort,
+    client_id: &str,
+) -> Result<Greeting, LinkError> {
+    let hello = Hello {
+        magic: MAGIC,
+        version_min: VERSION_MIN,
+        version_max: VERSION_MAX,
+        client_id,
+        epoch: 0,
+        next_sequence: 0,
+        frame_bytes_max: FRAME_BYTES_MAX as u32,
+        in_flight_max: 0,
+        token: None,
+    };
+    let mut frame = Vec::new();
+    let encoded = ClientMessage::Hello(hello).append_to(&mut frame);
+    encoded.map_err(|_| LinkError::new("the Hello is larger than a frame"))?;
+    let lost = |error: io::Error| match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+            LinkError::new(format_args!("{address} closed the connection before its welcome: {PORT_HINT}"))
+        }
+        _ => LinkError::new(format_args!("{address}: {error}")),
+    };
+    stream.write_all(&frame).await.map_err(lost)?;
+    stream.flush().await.map_err(lost)?;
+    let body = next_body(stream, decoder).await.map_err(lost)?;
+    match GatewayMessage::decode(&body) {
+        Ok(GatewayMessage::Welcome(welcome)) => Ok(Greeting {
+            gateway: welcome.gateway_id.to_owned(),
+            version: welcome.version,
+            frame_bytes_max: usize::try_from(welcome.frame_bytes_max).unwrap_or(usize::MAX).min(FRAME_BYTES_MAX),
+        }),
+        Ok(GatewayMessage::Failed(failed)) => {
+            Err(LinkError::new(format_args!("{address}: {}: {}", failed.code, failed.text)))
+        }
+        _ => match stranger(&body) {
+            Some(what) => Err(LinkError::new(format_args!("{address} {what}"))),
+            None => Err(LinkError::new(format_args!("{address} does not speak the native protocol: {PORT_HINT}"))),
+        },
+    }
+}
+
+/// What answers instead of a gateway, where the first byte of its answer was taken for the length of this body.
+fn stranger(body: &[u8]) -> Option<&'static str> {
+    let first = u8::try_from(body.len()).ok()?;
+    let next: &[u8; 3] = body.first_chunk()?;
+    foreign([first, next[0], next[1], next[2]])
+}
+
+/// The next frame's body.
+async fn next_body(
+    stream: &mut (impl AsyncReadExt + Unpin + ?Sized),
+    decoder: &mut Decoder<Vec<u8>>,
+) -> io::Result<Vec<u8>> {
+    loop {
+        match decoder.next() {
+            Ok(Next::Frame(body)) => {
+                let body = body.to_vec();
+                decoder.shrink_to(RECEIVE_BYTES);
+                return Ok(body);
+            }
+            Ok(Next::Need(_)) => {}
+            Err(error) => return Err(invalid(error)),
+        }
+        match stream.read(decoder.room()).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            length => decoder.received(length),
+        }
+    }
+}
+
+/// Moves bytes until the line ends, for whatever reason.
+async fn drive(
+    stream: Box<dyn Transport>,
+    mut decoder: Decoder<Vec<u8>>,
+    shared: Arc<Shared>,
+    to_write: Receiver<Vec<u8>>,
+    closing: Receiver<()>,
+) {
+    let (mut reader, mut writer) = smol::io::split(stream);
+    let write = async {
+        while let Ok(bytes) = to_write.recv().await {
+            writer.write_all(&bytes).await?;
+            writer.flush().await?;
+        }
+        Ok(())
+    };
+    let read = async {
+        loop {
+            let body = next_body(&mut reader, &mut decoder).await?;
+            shared.take(&body)?;
+        }
+    };
+    let closed = async {
+        let _ = closing.recv().await;
+        Ok(())
+    };
+    let ended: io::Result<()> = closed.or(read).or(write).await;
+    let peer = &shared.peer;
+    shared.close(match ended {
+        Ok(()) => LinkError::new("the connection was given up"),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            LinkError::new(format_args!("{peer} closed the connection"))
+        }
+        Err(error) => LinkError::new(format_args!("connection to {peer}: {error}")),
+    });
+}
+
+fn invalid(what: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_string())
+}
