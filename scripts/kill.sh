@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Kills the real gateway by SIGKILL under real producers, again and again, and counts what is there afterwards.
+# Kills the real gateway by SIGKILL under real producers, and under MQTT clients, again and again, and counts what is there afterwards.
 #
 #   scripts/kill.sh [--rounds N] [--binary FILE]     default 50 rounds, the binary that cargo builds for tests
 #
-# Exit code 0: everything acknowledged is there once and in order, and committed offsets are kept.
+# Exit code 0: everything acknowledged is there once and in order, and committed offsets are kept; MQTT subscribers got everything, with QoS 2
+# once.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-usage() { sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 rounds=50
 while [ $# -gt 0 ]; do
@@ -20,4 +21,4 @@ while [ $# -gt 0 ]; do
 done
 case $rounds in '' | *[!0-9]*) usage >&2; exit 2 ;; esac
 
-BROOKLET_KILL_ROUNDS=$rounds exec cargo test --test kill -- --nocapture
+BROOKLET_KILL_ROUNDS=$rounds exec cargo test --test kill --test mqtt_kill -- --nocapture

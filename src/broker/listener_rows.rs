@@ -37,13 +37,15 @@ impl From<RowChange> for GuardedChange {
 }
 
 /// A record together with what a listener notes about it.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct NotedRecord {
     pub record: NewRecord,
     /// Nothing of it is done if there is a row of this key.
     pub unless: Option<Vec<u8>>,
     /// Rows that are changed with it.
     pub rows: Vec<RowChange>,
+    /// Dropped when it is known whether all of it is durable or nothing, before that is answered.
+    pub held: Option<Box<dyn Send>>,
 }
 
 /// Where a record came to lie; `None` if it had been stored before.
@@ -134,7 +136,7 @@ struct Append {
 
 impl Append {
     fn append(&self, draft: &mut Draft<'_>) -> Result<Noted, ProduceError> {
-        let NotedRecord { record, unless, rows } = &self.noted;
+        let NotedRecord { record, unless, rows, .. } = &self.noted;
         if unless.as_ref().is_some_and(|key| draft.get(Space::Mqtt, key).is_some()) {
             return Ok(None);
         }
@@ -165,6 +167,7 @@ impl Operation for Append {
     }
 
     fn done(self: Box<Self>, outcome: Result<&Committed, &StoreError>) {
+        drop(self.noted.held);
         match self.answer.committed(outcome) {
             Some(Some(_)) => METRICS.records_in.add(1),
             Some(None) => METRICS.duplicates_dropped.add(1),

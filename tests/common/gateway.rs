@@ -25,6 +25,7 @@ pub const STOP: Duration = Duration::from_secs(8);
 pub struct Gateway {
     pub native: SocketAddr,
     pub kafka: SocketAddr,
+    pub mqtt: SocketAddr,
     home: TempDir,
     child: Option<Child>,
 }
@@ -38,7 +39,7 @@ impl Gateway {
     /// The same, the Kafka listener at an address known beforehand.
     pub fn start_on(kafka: SocketAddr, config: &str) -> Gateway {
         let home = tempfile::Builder::new().prefix("brooklet-test-").tempdir().unwrap();
-        let mut gateway = Gateway { native: free_addr(), kafka, home, child: None };
+        let mut gateway = Gateway { native: free_addr(), kafka, mqtt: free_addr(), home, child: None };
         gateway.configure(config);
         gateway.launch();
         gateway
@@ -73,7 +74,7 @@ impl Gateway {
             .args(["--config".as_ref(), self.home.path().join("brooklet.toml").as_os_str()])
             .args(["--data".as_ref(), self.data_dir().as_os_str()])
             .args(["--native", &self.native.to_string(), "--kafka", &self.kafka.to_string()])
-            .args(["--mqtt", "127.0.0.1:0"])
+            .args(["--mqtt", &self.mqtt.to_string()])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

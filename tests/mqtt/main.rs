@@ -5,6 +5,7 @@
 
 mod client;
 mod hostile;
+mod properties;
 mod shared;
 
 use brooklet::broker::Acks;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use brooklet::broker::{Broker, BrokerOptions};
+use brooklet::broker::{Broker, BrokerOptions, Listener};
+use brooklet::config::{AuthMethod, ListenAuthConfig};
 use brooklet::listen::arrival::Arrival;
+use brooklet::listen::auth::Authentication;
 use brooklet::listen::mqtt::{Mqtt, MqttOptions};
 use brooklet::shutdown::Shutdown;
 use brooklet::store::clock::ManualClock;
@@ -51,7 +53,9 @@ impl World {
             retained_bytes_max: 1 << 20,
             packet_time: Duration::from_secs(60),
         };
-        let mqtt = Mqtt::new(broker, options);
+        let anyone = ListenAuthConfig { methods: vec![AuthMethod::None], clear_passwords: true, lifetime: None };
+        let guard = Authentication::new(broker.lobby(), Vec::new()).guard(Listener::Mqtt, &anyone);
+        let mqtt = Mqtt::new(broker, guard, options);
         let lines = crew.peers.iter().map(|_| None).collect();
         Ok(Self { disk, crew, clock, engine, mqtt, lines, executor: Arc::default() })
     }

@@ -120,6 +120,11 @@ impl Peer {
         self.open.is_empty() && self.subscribed
     }
 
+    /// How many it has published with the QoS that it used more.
+    pub fn published(&self) -> u64 {
+        self.next.into_iter().max().unwrap_or(0)
+    }
+
     /// Publishes one more, if it may.
     pub fn publish<L: Link>(&mut self, line: &mut Line<L>, rng: &mut Rng) {
         if !line.greeted || self.open.len() >= OPEN_MAX {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_channel::Sender;
 use event_listener::Event;
-use futures_lite::{FutureExt, future};
+use futures_lite::{AsyncReadExt, FutureExt, future};
 use smol::Executor;
 
 use super::answering::answer;
@@ -28,7 +28,7 @@ use super::taking::read;
 use super::{Context, sharing};
 use crate::broker::{CommitError, GuardedChange};
 use crate::listen::arrival::Arrival;
-use crate::listen::stream::{Stream, write};
+use crate::listen::stream::{Stream, within, write};
 use crate::metrics::METRICS;
 use crate::mqtt::{ConnAck, Packet, PropertiesBuilder, Property, Protocol, Reason, ReasonCode};
 use crate::shutdown::Shutdown;
@@ -37,6 +37,9 @@ use crate::shutdown::Shutdown;
 const FRAMES_MAX: usize = 16;
 /// How long the end of a connection may take: storing and writing what is on its way.
 const DRAIN_TIME: Duration = Duration::from_secs(4);
+/// For how long, and how much, is still read of a client that was told the end of its connection.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
 
 /// What the sides of a connection share.
 pub(super) struct Sides {
@@ -72,6 +75,7 @@ pub(super) async fn run(
     // Set when nothing can be written any more.
     let broken = Shutdown::default();
     let packet_time = context.options.packet_time;
+    let rest = stream.clone();
     let writing = write(stream.clone(), &frames, packet_time, &broken);
     let serving = async {
         let end = serve(&context, &executor, &peer, stream, outbox, &shutdown, &broken).await;
@@ -79,6 +83,9 @@ pub(super) async fn run(
         end
     };
     let (end, ()) = future::zip(Box::pin(serving), writing).await;
+    if matches!(end, End::Refused(..)) {
+        shutdown.unless(linger(rest)).await;
+    }
     match end {
         End::Refused(reason, text) => {
             METRICS.protocol_errors.add(1);
@@ -88,6 +95,23 @@ pub(super) async fn run(
         End::TakenOver => log::info!("mqtt: {peer}: connection closed: another one uses its client id"),
         End::Disconnected { .. } | End::Shutdown => {}
     }
+}
+
+/// Reads what the client had sent before it was told that this is the end: a socket that is closed before that was read is
+/// reset, and what it was told is lost.
+async fn linger(mut stream: impl Stream) {
+    let reading = async {
+        let (mut left, mut bytes) = (LINGER_BYTES, [0; 1_024]);
+        while left > 0 {
+            left = match stream.read(&mut bytes).await {
+                Ok(read) if read > 0 => left.saturating_sub(read),
+                _ => 0,
+            };
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    // It is over either way.
+    let _ = within(LINGER_TIME, reading).await;
 }
 
 async fn serve(

@@ -284,7 +284,9 @@ impl Delivery<'_> {
         message: &Message,
         dup: bool,
     ) -> Result<(), Gone> {
-        let left_s = message.left_s(self.sides.context.broker.now().wall_ms);
+        let now = self.sides.context.broker.now();
+        // By a clock that nobody trusts no time has passed.
+        let left_s = if now.wall_trusted { message.left_s(now.wall_ms) } else { message.expiry_s };
         let mut properties = message.properties(left_s, &matched.ids);
         let topic = self.alias(&message.topic, &mut properties);
         let publish = Publish {

@@ -167,7 +167,7 @@ impl Mqtt {
     /// How many there are of each.
     pub fn counts(&self) -> MqttCounts {
         let (connected, waiting) = self.context.hub.counts();
-        let (retained, retained_bytes) = self.context.retained.counts();
+        let (retained, retained_bytes) = self.context.retained.counts(&self.context.broker);
         MqttCounts { connected, waiting, shares: self.context.shares.count(), retained, retained_bytes }
     }
 }

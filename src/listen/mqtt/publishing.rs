@@ -91,8 +91,10 @@ pub(super) async fn publish(
     let mapped = context.options.rules.map(&message.topic, client);
     let topic = access.topic_or_create(&mapped.topic).await?;
     let mut rows = Vec::new();
+    let mut held: Option<Box<dyn Send>> = None;
     if message.retain {
-        let row = context.retained.row(message);
+        let row = context.retained.row(&context.broker, message);
+        held = Some(Box::new(context.retained.counted(&message.topic)));
         let text =
             "no more messages are retained: their number or size would pass mqtt.retained_max or retained_bytes_max";
         rows.push(row.ok_or_else(|| NotTaken::new(ReasonCode::QUOTA_EXCEEDED, text))?);
@@ -100,7 +102,7 @@ pub(super) async fn publish(
     let unless = kept_id.map(|id| packet_row(client, id));
     rows.extend(unless.clone().map(|key| (key, Some(Vec::new()))));
     let acks = if message.qos() == Qos::AtMostOnce && !message.retain { Acks::Memory } else { Acks::Flash };
-    let noted = NotedRecord { record: message.to_record(mapped), unless, rows };
+    let noted = NotedRecord { record: message.to_record(mapped), unless, rows, held };
     Ok(access.publish_noted(&topic, noted, acks).await?)
 }
 

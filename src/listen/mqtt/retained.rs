@@ -2,10 +2,10 @@
 //! may be evicted; a row is written in the commit of its record.
 //!
 //! Invariant: bounded in number and in bytes; what would pass the bounds is refused before it is stored. The bounds are held against
-//! what was accepted, so publishes under way count.
+//! what was accepted, so publishes under way count; once it is known what became of one, its topic is counted anew, by what is stored.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::message::Message;
 use crate::broker::{Lobby, RowChange};
@@ -20,6 +20,8 @@ const FORMAT: u8 = 1;
 #[derive(Debug)]
 pub(super) struct Retained {
     sizes: Mutex<Sizes>,
+    /// Topics that are to be counted anew.
+    settled: Arc<Mutex<BTreeSet<String>>>,
     count_max: usize,
     bytes_max: usize,
 }
@@ -39,13 +41,13 @@ impl Retained {
                 sizes.set(topic, value.len());
             }
         }
-        Self { sizes: Mutex::new(sizes), count_max, bytes_max }
+        Self { sizes: Mutex::new(sizes), settled: Arc::default(), count_max, bytes_max }
     }
 
     /// The row that retains `message`, or (without payload) forgets what is retained for its topic; `None` if there is no room.
-    pub(super) fn row(&self, message: &Message) -> Option<RowChange> {
-        let key = [&[ROW], message.topic.as_bytes()].concat();
-        let mut sizes = self.sizes();
+    pub(super) fn row(&self, broker: &Lobby, message: &Message) -> Option<RowChange> {
+        let key = key(&message.topic);
+        let mut sizes = self.recounted(broker);
         if message.payload.is_empty() {
             sizes.remove(&message.topic);
             return Some((key, None));
@@ -75,19 +77,55 @@ impl Retained {
 
     /// What is retained for a topic.
     pub(super) fn get(&self, broker: &Lobby, topic: &str) -> Option<Message> {
-        decode(&broker.row(&[&[ROW], topic.as_bytes()].concat())?)
+        decode(&broker.row(&key(topic))?)
     }
 
     /// How many there are, and their bytes.
-    pub(super) fn counts(&self) -> (usize, usize) {
-        let sizes = self.sizes();
+    pub(super) fn counts(&self, broker: &Lobby) -> (usize, usize) {
+        let sizes = self.recounted(broker);
         (sizes.by_topic.len(), sizes.bytes)
+    }
+
+    /// What is dropped once it is known what became of a message for `topic`.
+    pub(super) fn counted(&self, topic: &str) -> Counted {
+        Counted { settled: Arc::clone(&self.settled), topic: topic.to_owned() }
+    }
+
+    /// The sizes, after topics whose messages are settled were counted anew.
+    fn recounted(&self, broker: &Lobby) -> MutexGuard<'_, Sizes> {
+        let settled = std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut sizes = self.sizes();
+        for topic in settled {
+            match broker.row(&key(&topic)) {
+                Some(value) => sizes.set(&topic, value.len()),
+                None => sizes.remove(&topic),
+            }
+        }
+        sizes
     }
 
     /// A panic elsewhere leaves at worst a count that is off.
     fn sizes(&self) -> MutexGuard<'_, Sizes> {
         self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Has its topic counted anew when it is dropped.
+#[derive(Debug)]
+pub(super) struct Counted {
+    settled: Arc<Mutex<BTreeSet<String>>>,
+    topic: String,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let topic = std::mem::take(&mut self.topic);
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).insert(topic);
+    }
+}
+
+fn key(topic: &str) -> Vec<u8> {
+    [&[ROW], topic.as_bytes()].concat()
 }
 
 fn decode(value: &[u8]) -> Option<Message> {
