@@ -374,7 +374,7 @@ pub struct UplinkConfig {
     pub create_replication: Option<u16>,
     /// For resolving, connecting and the first answer.
     pub connect_timeout: Duration,
-    /// For one request's answer.
+    /// How long nothing may move while an answer is awaited.
     pub request_timeout: Duration,
     pub backoff_min: Duration,
     pub backoff_max: Duration,

@@ -19,8 +19,8 @@ use crate::kafka::produce::ProduceResponse;
 use crate::metrics::METRICS;
 use crate::store::PartitionId;
 
-/// The longest a broker is asked to wait for its replicas.
-const REPLICAS_WITHIN: Duration = Duration::from_secs(30);
+/// The longest a broker is asked to wait for its replicas; less than what nothing may move for, by default.
+const REPLICAS_WITHIN: Duration = Duration::from_secs(20);
 /// The longest a broker's wish to be left alone is granted.
 const THROTTLE_MAX: Duration = Duration::from_secs(60);
 /// The highest version of Produce without transactions: from 12 on it takes part in those of the second protocol (KIP-890).

@@ -79,9 +79,9 @@ const OWN: &[Key<DownlinkConfig>] = &[
     ),
     key(
         "request_timeout",
-        "60s",
+        "30s",
         Kind::Duration { min: SECOND, max: HOUR, set: |d, v| d.request_timeout = v },
-        "For the answer to one request, besides fetch.wait; long, since links are slow.",
+        "While an answer is awaited and nothing has moved for so long besides fetch.wait, the connection is given up.",
     ),
     key(
         "backoff.min",

@@ -110,9 +110,9 @@ const OWN: &[Key<UplinkConfig>] = &[
     ),
     key(
         "request_timeout",
-        "60s",
+        "30s",
         Kind::Duration { min: SECOND, max: HOUR, set: |u, v| u.request_timeout = v },
-        "For the answer to one request; long, since links are slow.",
+        "While an answer is awaited and nothing has moved for so long, the connection is given up.",
     ),
     key(
         "backoff.min",

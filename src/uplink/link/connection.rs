@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use futures_lite::io::BufReader;
-use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt};
+use futures_lite::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt};
 use smol::{Executor, Task};
 
-use super::super::options::{LINK_BYTES_PER_SECOND_MIN, RESPONSE_BYTES_MAX};
+use super::super::options::RESPONSE_BYTES_MAX;
 use super::meter::Meter;
+use super::pulse::{self, Pulse};
 use crate::kafka::frame;
 use crate::kafka::header::write_request;
 use crate::kafka::message::Request;
@@ -51,8 +52,6 @@ pub(in crate::uplink) struct Connection {
     shared: Arc<Shared>,
     outgoing: Sender<Vec<u8>>,
     client_id: String,
-    timeout: Duration,
-    meter: Arc<Meter>,
     _driver: Task<()>,
 }
 
@@ -62,6 +61,10 @@ struct Shared {
     state: Mutex<State>,
     /// Bytes of the requests that are not answered.
     unanswered_bytes: AtomicU64,
+    /// How long nothing may move while an answer is awaited.
+    timeout: Duration,
+    meter: Arc<Meter>,
+    pulse: Pulse,
     /// Closed to close the connection.
     closer: Sender<()>,
 }
@@ -86,25 +89,27 @@ struct State {
 struct Pending {
     correlation_id: i32,
     bytes: u64,
+    begun: Instant,
     reply: Sender<Vec<u8>>,
 }
 
 impl Connection {
-    /// A connection over a stream that is connected to `peer`. `timeout` is for each request, plus what the slowest link takes
-    /// for the bytes under way.
-    pub(in crate::uplink) fn over(
+    /// A connection over a stream that is connected to `peer`. It is given up once nothing has moved for `timeout` while an answer is
+    /// awaited, and the slowest link of late would be through as well.
+    pub(super) fn over(
         executor: &Executor<'static>,
         stream: Box<dyn Transport>,
         peer: String,
         client_id: String,
         timeout: Duration,
-        meter: Arc<Meter>,
+        (meter, pulse): (Arc<Meter>, Pulse),
     ) -> Self {
         let (outgoing, to_write) = async_channel::unbounded();
         let (closer, closing) = async_channel::bounded(1);
-        let shared = Arc::new(Shared { peer, state: Mutex::default(), unanswered_bytes: AtomicU64::new(0), closer });
+        let (state, unanswered_bytes) = (Mutex::default(), AtomicU64::new(0));
+        let shared = Arc::new(Shared { peer, state, unanswered_bytes, timeout, meter, pulse, closer });
         let driver = executor.spawn(drive(stream, Arc::clone(&shared), to_write, closing));
-        Self { shared, outgoing, client_id, timeout, meter, _driver: driver }
+        Self { shared, outgoing, client_id, _driver: driver }
     }
 
     /// Puts a request on its way. The reply is awaited separately, so several can be under way.
@@ -122,18 +127,19 @@ impl Connection {
         state.next_correlation_id = correlation_id.wrapping_add(1);
         let size = bytes.len() as u64;
         let (reply, received) = async_channel::bounded(1);
-        state.used = Some(Instant::now());
-        state.pending.push_back(Pending { correlation_id, bytes: size, reply });
+        let begun = Instant::now();
+        state.used = Some(begun);
+        state.pending.push_back(Pending { correlation_id, bytes: size, begun, reply });
         // Before it can be answered, which takes it off again.
-        let under_way = self.shared.unanswered_bytes.fetch_add(size, Ordering::Relaxed) + size;
+        self.shared.unanswered_bytes.fetch_add(size, Ordering::Relaxed);
+        self.shared.pulse.queued(size);
+        self.shared.pulse.probe(true, self.shared.timeout);
         // Under the lock, so that requests are written in the order of their entries.
         if self.outgoing.try_send(bytes).is_err() {
             return Err(LinkError::new("the connection is closed"));
         }
         drop(state);
-        let slowest = self.meter.rate().map_or(LINK_BYTES_PER_SECOND_MIN, |rate| rate.min(LINK_BYTES_PER_SECOND_MIN));
-        let allowance = Duration::from_secs(under_way / slowest);
-        Ok(Reply { shared: Arc::clone(&self.shared), received, deadline: Instant::now() + self.timeout + allowance })
+        Ok(Reply { shared: Arc::clone(&self.shared), received, begun })
     }
 
     /// Whether it has failed: nothing can be sent any more.
@@ -158,7 +164,7 @@ impl Connection {
 pub(in crate::uplink) struct Reply {
     shared: Arc<Shared>,
     received: Receiver<Vec<u8>>,
-    deadline: Instant,
+    begun: Instant,
 }
 
 impl Reply {
@@ -169,7 +175,15 @@ impl Reply {
     /// responses stand behind this one.
     pub(in crate::uplink) async fn frame(self) -> Result<Vec<u8>, LinkError> {
         let expired = async {
-            smol::Timer::at(self.deadline).await;
+            loop {
+                let now = Instant::now();
+                let deadline = self.shared.deadline(now, self.begun);
+                if deadline <= now {
+                    break;
+                }
+                smol::Timer::at(deadline.min(now + pulse::look_after(self.shared.timeout))).await;
+            }
+            self.shared.meter.unanswered();
             let peer = &self.shared.peer;
             self.shared.close(LinkError::new(format_args!("{peer} did not answer in time")));
             Err(async_channel::RecvError)
@@ -193,6 +207,13 @@ impl Shared {
         self.closer.close();
     }
 
+    /// Until when an answer is awaited to a request of that time.
+    fn deadline(&self, now: Instant, begun: Instant) -> Instant {
+        let (moved, left) = self.pulse.look(now);
+        let gone = self.unanswered_bytes.load(Ordering::Relaxed).saturating_sub(left);
+        moved.max(begun) + self.timeout + Duration::from_secs(gone / self.meter.pace())
+    }
+
     fn reason(&self) -> LinkError {
         self.state().closed.clone().unwrap_or_else(|| LinkError::new("the connection was given up"))
     }
@@ -201,8 +222,13 @@ impl Shared {
     fn answer(&self, frame: Vec<u8>) -> io::Result<()> {
         let mut state = self.state();
         let pending = state.pending.pop_front().ok_or_else(|| invalid("a response to no request"))?;
-        state.used = Some(Instant::now());
+        let now = Instant::now();
+        state.used = Some(now);
+        if state.pending.is_empty() {
+            self.pulse.probe(false, self.timeout);
+        }
         drop(state);
+        self.meter.answered(pending.bytes, now.saturating_duration_since(pending.begun));
         self.unanswered_bytes.fetch_sub(pending.bytes, Ordering::Relaxed);
         if frame.first_chunk() != Some(&pending.correlation_id.to_be_bytes()) {
             return Err(invalid("a response out of order"));
@@ -225,14 +251,22 @@ async fn drive(stream: Box<dyn Transport>, shared: Arc<Shared>, to_write: Receiv
     let mut reader = BufReader::new(reader);
     let write = async {
         while let Ok(bytes) = to_write.recv().await {
-            writer.write_all(&bytes).await?;
+            let mut rest = bytes.as_slice();
+            while !rest.is_empty() {
+                let written = writer.write(rest).await?;
+                if written == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                shared.pulse.written(written);
+                rest = rest.get(written..).unwrap_or_default();
+            }
             writer.flush().await?;
         }
         Ok(())
     };
     let read = async {
         loop {
-            let frame = read_frame(&mut reader).await?;
+            let frame = read_frame(&mut reader, &shared.pulse).await?;
             shared.answer(frame)?;
         }
     };
@@ -251,7 +285,7 @@ async fn drive(stream: Box<dyn Transport>, shared: Arc<Shared>, to_write: Receiv
     });
 }
 
-async fn read_frame(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+async fn read_frame(reader: &mut (impl AsyncBufRead + Unpin), pulse: &Pulse) -> io::Result<Vec<u8>> {
     let mut prefix = [0; frame::SIZE_BYTES];
     reader.read_exact(&mut prefix).await?;
     if let Some(what) = foreign(prefix) {
@@ -260,8 +294,19 @@ async fn read_frame(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>
     let size = frame::size(prefix, RESPONSE_BYTES_MAX).map_err(invalid)?;
     let mut frame = Vec::new();
     // Grows as bytes arrive, not as they are claimed.
-    reader.take(size as u64).read_to_end(&mut frame).await?;
-    if frame.len() == size { Ok(frame) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    while frame.len() < size {
+        pulse.received();
+        let some = reader.fill_buf().await?;
+        let some = some.get(..size - frame.len()).unwrap_or(some);
+        if some.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        frame.extend_from_slice(some);
+        let taken = some.len();
+        reader.consume(taken);
+    }
+    pulse.received();
+    Ok(frame)
 }
 
 /// What answers instead of a Kafka broker, by the first bytes of an answer. As the size of a frame they would be absurd.
@@ -286,6 +331,7 @@ fn invalid(what: impl fmt::Display) -> io::Error {
 mod tests {
     use super::*;
     use crate::kafka::api_versions::ApiVersionsRequest;
+    use crate::kafka::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
     use futures_lite::future::block_on;
     use smol::net::{TcpListener, TcpStream};
 
@@ -294,11 +340,15 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (peer, _) = listener.accept().await.unwrap();
-        (Connection::over(executor, Box::new(stream), "peer:1".into(), "me".into(), timeout, Arc::default()), peer)
+        let meter = Arc::<Meter>::default();
+        let pulse = Pulse::of(Some(stream.clone()));
+        let stream = Box::new(super::super::meter::Metered::new(stream, Arc::clone(&meter)));
+        (Connection::over(executor, stream, "peer:1".into(), "me".into(), timeout, (meter, pulse)), peer)
     }
 
     async fn take_request(peer: &mut TcpStream) -> [u8; 4] {
-        let frame = read_frame(peer).await.unwrap();
+        // Not a byte more than the request.
+        let frame = read_frame(&mut BufReader::with_capacity(1, peer), &Pulse::of(None)).await.unwrap();
         frame[4..8].try_into().unwrap()
     }
 
@@ -333,6 +383,52 @@ mod tests {
             let error = one.frame().await.unwrap_err().to_string();
             assert!(error.contains("peer:1"), "{error}");
             assert!(connection.is_closed() && connection.send(0, &ApiVersionsRequest::default()).is_err());
+        }));
+    }
+
+    /// A request that leaves slowly and an answer that comes slowly, each over a longer time than nothing may move for.
+    #[test]
+    fn slow_is_not_dead() {
+        let executor = Executor::new();
+        block_on(executor.run(async {
+            let timeout = Duration::from_millis(250);
+            let (connection, mut peer) = pair(&executor, timeout).await;
+            connection.shared.meter.set_rate(Some(1_000));
+            let begin = Instant::now();
+            let requests: Vec<Reply> =
+                (0..30).map(|_| connection.send(0, &ApiVersionsRequest::default()).unwrap()).collect();
+            let mut ids = Vec::new();
+            let mut reader = BufReader::new(peer.clone());
+            for _ in &requests {
+                ids.push(read_frame(&mut reader, &Pulse::of(None)).await.unwrap()[4..8].to_vec());
+            }
+            for id in &ids {
+                for part in [&8_u32.to_be_bytes()[..], id, b"slow"] {
+                    smol::Timer::after(Duration::from_millis(10)).await;
+                    peer.write_all(part).await.unwrap();
+                }
+            }
+            for request in requests {
+                assert_eq!(request.frame().await.unwrap()[4..], *b"slow");
+            }
+            assert!(begin.elapsed() > 2 * timeout);
+        }));
+    }
+
+    /// Something in between takes all bytes in the broker's stead.
+    #[test]
+    fn what_has_left_is_awaited_for_a_while_only() {
+        let executor = Executor::new();
+        block_on(executor.run(async {
+            let (connection, peer) = pair(&executor, Duration::from_millis(200)).await;
+            let begin = Instant::now();
+            let batch = vec![7; 32 * 1_024];
+            let data = PartitionProduceData { index: 0, records: Some(&batch) };
+            let topic_data = vec![TopicProduceData { name: "t", partition_data: vec![data] }];
+            let reply = connection.send(7, &ProduceRequest { topic_data, ..Default::default() }).unwrap();
+            assert!(reply.frame().await.unwrap_err().to_string().contains("in time"));
+            assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+            drop(peer);
         }));
     }
 

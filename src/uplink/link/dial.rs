@@ -17,6 +17,7 @@ use super::super::options::UplinkOptions;
 use super::connection::{Connection, LinkError, Transport};
 use super::meter::{Meter, Metered};
 use super::proxy;
+use super::pulse::Pulse;
 use super::versions::Versions;
 use crate::calendar::format_time;
 use crate::config::{HostPort, LinkTlsConfig};
@@ -37,7 +38,7 @@ pub(in crate::uplink) struct Dialer {
     client_id: String,
     /// For resolving, connecting and the first answer together.
     connect_timeout: Duration,
-    /// For the answer to each request.
+    /// How long nothing may move while an answer is awaited.
     request_timeout: Duration,
     meter: Arc<Meter>,
     proxy: Option<HostPort>,
@@ -53,7 +54,7 @@ pub(in crate::uplink) struct Calling {
     pub(in crate::uplink) client_id: String,
     /// For resolving, connecting and the first answer together.
     pub(in crate::uplink) connect_timeout: Duration,
-    /// For the answer to each request.
+    /// How long nothing may move while an answer is awaited.
     pub(in crate::uplink) request_timeout: Duration,
     pub(in crate::uplink) proxy: Option<HostPort>,
     pub(in crate::uplink) proxy_auth: Option<PathBuf>,
@@ -132,10 +133,10 @@ impl Dialer {
     /// [`LinkError`], which says how far it came.
     pub(in crate::uplink) async fn dial(&self, address: &HostPort) -> Result<(Connection, Versions), LinkError> {
         let attempt = async {
-            let stream = self.open(address).await?;
+            let (stream, pulse) = self.open(address).await?;
             let (peer, client_id) = (address.to_string(), self.client_id.clone());
-            let meter = Arc::clone(&self.meter);
-            let connection = Connection::over(&self.executor, stream, peer, client_id, self.request_timeout, meter);
+            let moving = (Arc::clone(&self.meter), pulse);
+            let connection = Connection::over(&self.executor, stream, peer, client_id, self.request_timeout, moving);
             let versions = negotiate(&connection).await?;
             Ok((connection, versions))
         };
@@ -179,12 +180,13 @@ impl Dialer {
         Err(LinkError::new(format_args!("{address}: no connection within {:?}", self.connect_timeout)))
     }
 
-    /// What is spoken over with the broker.
-    pub(in crate::uplink) async fn open(&self, address: &HostPort) -> Result<Box<dyn Transport>, LinkError> {
+    /// What is spoken over with the broker; and what moves on it.
+    pub(in crate::uplink) async fn open(&self, address: &HostPort) -> Result<(Box<dyn Transport>, Pulse), LinkError> {
         let stream = self.reach(address).await?;
+        let pulse = Pulse::of(Some(stream.inner().clone()));
         match &self.tls {
-            None => Ok(Box::new(stream)),
-            Some(secure) => Ok(Box::new(encrypt(secure, stream, address).await?)),
+            None => Ok((Box::new(stream), pulse)),
+            Some(secure) => Ok((Box::new(encrypt(secure, stream, address).await?), pulse)),
         }
     }
 
@@ -283,7 +285,7 @@ fn prepare(stream: &TcpStream, silence_max: Duration) {
         use rustix::net::sockopt;
         // Unacknowledged for that long means dead, however slow the link is that acknowledges something.
         let _ = sockopt::set_tcp_user_timeout(stream, u32::try_from(silence_max.as_millis()).unwrap_or(u32::MAX));
-        // No keepalive of TCP's own: what is idle is asked something small now and then, or left alone.
+        // TCP's own keepalive is on only while an answer is awaited: what is idle is asked something small now and then, or left alone.
     }
     #[cfg(not(target_os = "linux"))]
     let _ = silence_max;

@@ -30,6 +30,15 @@ const PACED_PART: u64 = 20;
 const PACED_BYTES_MIN: u64 = 256;
 const PACED_BYTES_MAX: u64 = 64 * 1_024;
 
+/// What a link is believed to carry until it is measured, bytes a second; a faster one is not counted on either.
+const PACE_BELIEVED: u64 = 64 * 1_024;
+/// The slowest link that is served, bytes a second.
+const PACE_MIN: u64 = 1_024;
+/// After each request in vain the link is believed to be so many times slower.
+const PACE_STEP: u64 = 8;
+/// A request of less tells of round trips only.
+const TELLING_BYTES: u64 = 4 * 1_024;
+
 /// See the module.
 #[derive(Debug)]
 pub(in crate::uplink) struct Meter {
@@ -39,6 +48,8 @@ pub(in crate::uplink) struct Meter {
     headers: AtomicU64,
     /// Bytes a second; 0 is any.
     rate: AtomicU64,
+    /// How fast requests get through, bytes a second: the slowest of late.
+    pace: AtomicU64,
     bucket: Mutex<Bucket>,
     start: Instant,
 }
@@ -47,7 +58,8 @@ impl Default for Meter {
     fn default() -> Self {
         let zero = || AtomicU64::new(0);
         let (sent, received, headers, rate) = (zero(), zero(), zero(), zero());
-        Self { sent, received, headers, rate, bucket: Mutex::default(), start: Instant::now() }
+        let pace = AtomicU64::new(PACE_BELIEVED);
+        Self { sent, received, headers, rate, pace, bucket: Mutex::default(), start: Instant::now() }
     }
 }
 
@@ -74,6 +86,25 @@ impl Meter {
             self.rate.store(rate.unwrap_or(0), Ordering::Relaxed);
             self.bucket.lock().unwrap_or_else(PoisonError::into_inner).set_rate(rate);
         }
+    }
+
+    /// A request of so many bytes was answered after that time.
+    pub(super) fn answered(&self, bytes: u64, took: Duration) {
+        if bytes < TELLING_BYTES {
+            return;
+        }
+        let measured = (bytes as f64 / took.as_secs_f64().max(0.001)) as u64;
+        self.pace.store(measured.clamp(PACE_MIN, PACE_BELIEVED), Ordering::Relaxed);
+    }
+
+    /// A request was not answered in time: perhaps because what lies in between is slower than was believed.
+    pub(super) fn unanswered(&self) {
+        self.pace.store((self.pace() / PACE_STEP).max(PACE_MIN), Ordering::Relaxed);
+    }
+
+    /// Bytes a second that are waited for at least.
+    pub(super) fn pace(&self) -> u64 {
+        self.pace.load(Ordering::Relaxed)
     }
 
     /// A connection was opened.
@@ -112,6 +143,11 @@ impl<S> Metered<S> {
     pub(super) fn new(stream: S, meter: Arc<Meter>) -> Self {
         meter.connected();
         Self { stream, meter, granted: 0, wait: None }
+    }
+
+    /// What it runs over.
+    pub(super) fn inner(&self) -> &S {
+        &self.stream
     }
 }
 
@@ -186,6 +222,20 @@ mod tests {
         assert!(last > Duration::from_millis(500) && last < Duration::from_secs(1), "{last:?}");
         meter.set_rate(None);
         assert_eq!(meter.grant(9), (9, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_slow_link_is_believed_to_be_slow_until_it_is_fast() {
+        let meter = Meter::default();
+        let seconds = Duration::from_secs;
+        meter.answered(100, seconds(9));
+        assert_eq!(meter.pace(), PACE_BELIEVED);
+        meter.answered(20_000, seconds(10));
+        assert_eq!(meter.pace(), 2_000);
+        meter.answered(100_000, Duration::from_millis(10));
+        assert_eq!(meter.pace(), PACE_BELIEVED);
+        let after: Vec<u64> = (0..3).map(|_| (meter.unanswered(), meter.pace()).1).collect();
+        assert_eq!(after, [8_192, 1_024, 1_024]);
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Line {
     /// [`LinkError`], which says how far it came.
     pub(super) async fn open(dialer: &Dialer, address: &HostPort, client_id: &str) -> Result<Self, LinkError> {
         let greeted = async {
-            let mut stream = dialer.open(address).await?;
+            let (mut stream, _) = dialer.open(address).await?;
             let mut decoder = Decoder::growing(RECEIVE_BYTES, HANDSHAKE_BYTES_MAX);
             let greeting = greet(&mut *stream, &mut decoder, address, client_id).await?;
             Ok((stream, decoder, greeting))
