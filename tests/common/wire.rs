@@ -300,6 +300,11 @@ impl Batch {
 /// All batches of a topic by partition that a read_committed consumer gets, from the beginning to the last stable offset. Asks
 /// again while leaders change.
 pub fn batches(bootstrap: &str, topic: &str) -> Vec<Vec<Batch>> {
+    batches_and_markers(bootstrap, topic).into_iter().map(|(batches, _)| batches).collect()
+}
+
+/// As [`batches`], each partition's with the number of its markers: the ends of transactions.
+pub fn batches_and_markers(bootstrap: &str, topic: &str) -> Vec<(Vec<Batch>, u32)> {
     super::wait_for(&format!("a leader for every partition of {topic}"), TIMEOUT, || {
         let leaders = leaders(bootstrap, topic)?;
         let each = leaders.iter().enumerate();
@@ -307,10 +312,10 @@ pub fn batches(bootstrap: &str, topic: &str) -> Vec<Vec<Batch>> {
     })
 }
 
-fn partition_batches(leader: &str, topic: &str, partition: i32) -> io::Result<Vec<Batch>> {
+fn partition_batches(leader: &str, topic: &str, partition: i32) -> io::Result<(Vec<Batch>, u32)> {
     let mut wire = Wire::connect(leader)?;
     let (mut batches, mut aborted) = (Vec::new(), Vec::new());
-    let mut next = 0;
+    let (mut next, mut markers) = (0, 0);
     loop {
         let mut told = fetch_isolated(&mut wire, topic, partition, next, READ_COMMITTED)?;
         aborted.append(&mut told.aborted);
@@ -318,6 +323,7 @@ fn partition_batches(leader: &str, topic: &str, partition: i32) -> io::Result<Ve
         for batch in split(&told.bytes) {
             next = batch.next_offset();
             if batch.is_control() {
+                markers += 1;
                 // It ends the transaction of its producer.
                 aborted.retain(|(producer, first)| *producer != batch.producer_id() || *first >= next);
             } else if !aborted.iter().any(|(producer, first)| *producer == batch.producer_id() && *first < next) {
@@ -325,7 +331,7 @@ fn partition_batches(leader: &str, topic: &str, partition: i32) -> io::Result<Ve
             }
         }
         if next >= told.last_stable || next == before {
-            return Ok(batches);
+            return Ok((batches, markers));
         }
     }
 }

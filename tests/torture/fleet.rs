@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::centre;
 use crate::common::peers::kafka_nodes;
-use crate::common::wire::{batches, create_topic};
+use crate::common::wire::{batches_and_markers, create_topic};
 use crate::devices::{Fleet, Source};
 use crate::faults::Weather;
 use crate::options::Options;
@@ -136,9 +136,9 @@ fn tell_delays(committed: &HashMap<(i32, i64), Instant>, all: &HashMap<(i32, i64
 
 fn tell_control_records(brokers: &str, topic: &str) {
     let (mut control, mut data) = (0, 0);
-    for batch in batches(brokers, topic).iter().flatten() {
-        // Bit 5 of the attributes: control.
-        if batch.raw[22] & 0x20 != 0 { control += 1 } else { data += batch.record_count() }
+    for (batches, markers) in batches_and_markers(brokers, topic) {
+        control += markers;
+        data += batches.iter().map(|batch| batch.record_count()).sum::<i32>();
     }
     println!("{control} control records for {data} records: {:.3} each", f64::from(control) / f64::from(data));
 }

@@ -1,7 +1,7 @@
-//! The records of a partition that count: those of committed transactions, in order. Pure.
+//! The records of a partition whose transactions have ended, in order: committed, or aborted. Pure.
 //!
-//! Invariant: fed with the answers to read_committed fetches from one offset on, without gaps, it gives no record of an aborted
-//! transaction and all of committed ones.
+//! Invariant: fed with the answers to read_committed fetches from one offset on, without gaps, it gives all records with keys, and
+//! marks those of aborted transactions.
 
 use crate::kafka::fetch::PartitionData;
 use crate::record::{Aborted, BatchError, BatchView, VerifyLimits, decompress, records};
@@ -13,6 +13,8 @@ pub(super) struct Found {
     pub(super) key: Vec<u8>,
     /// `None`: a tombstone.
     pub(super) value: Option<Vec<u8>>,
+    /// It is as if it were not there, but for who wants to know what became of it.
+    pub(super) aborted: bool,
 }
 
 /// See the module.
@@ -48,7 +50,8 @@ impl Committed {
     }
 
     fn take_batch(&mut self, view: &BatchView<'_>, found: &mut Vec<Found>) -> Result<(), BatchError> {
-        if !self.aborted.counts(view) {
+        let aborted = !self.aborted.counts(view);
+        if view.attributes().is_control() {
             return Ok(());
         }
         let payload = decompress(view, &VerifyLimits::default())?;
@@ -56,7 +59,7 @@ impl Committed {
             let record = record?;
             if let Some(key) = record.key.filter(|_| record.offset >= self.next) {
                 let value = record.value.map(<[u8]>::to_vec);
-                found.push(Found { offset: record.offset, key: key.to_vec(), value });
+                found.push(Found { offset: record.offset, key: key.to_vec(), value, aborted });
             }
         }
         Ok(())
@@ -106,7 +109,8 @@ mod tests {
             ..Default::default()
         };
         let found = reader.take(&answer).unwrap();
-        found.into_iter().map(|found| String::from_utf8(found.value.unwrap()).unwrap()).collect()
+        let counts = found.into_iter().filter(|found| !found.aborted);
+        counts.map(|found| String::from_utf8(found.value.unwrap()).unwrap()).collect()
     }
 
     #[test]

@@ -30,9 +30,10 @@ pub(in crate::uplink) enum Ask {
     First {
         partition: i32,
     },
-    /// Records of it.
+    /// Records of it: as many as one answer takes, or one batch of them.
     Read {
         from: Place,
+        all: bool,
     },
     Partitions(Vec<LaneId>),
     Group,

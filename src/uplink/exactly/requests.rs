@@ -72,7 +72,7 @@ pub(super) async fn put(ask: Ask, link: Link, context: Context) -> Option<Heard>
         Ask::Producer { keep } => Heard::Producer(producer(&link, &context, keep).await),
         Ask::Witness => Heard::Witness(witness(&link, &context).await),
         Ask::First { partition } => Heard::First(first(&link, partition).await),
-        Ask::Read { from } => Heard::Read(read(&link, &context, from).await),
+        Ask::Read { from, all } => Heard::Read(read(&link, &context, from, all).await),
         Ask::Partitions(lanes) => {
             let result = add_partitions(&link, &context, &lanes).await;
             Heard::Partitions(lanes, result)
@@ -149,17 +149,19 @@ async fn first(link: &Link, partition: i32) -> Result<i64, Failure> {
     Ok(offset.max(0))
 }
 
-async fn read(link: &Link, context: &Context, from: Place) -> Result<Chunk, Failure> {
+async fn read(link: &Link, context: &Context, from: Place, all: bool) -> Result<Chunk, Failure> {
+    // One batch comes whole, however little is asked for (KIP-74).
+    let bytes_max = if all { READ_BYTES } else { 1 };
     let asked = FetchPartition {
         partition: from.partition,
         fetch_offset: from.offset,
-        partition_max_bytes: READ_BYTES,
+        partition_max_bytes: bytes_max,
         ..Default::default()
     };
     let request = FetchRequest {
         max_wait_ms: READ_WAIT_MS,
         min_bytes: 1,
-        max_bytes: READ_BYTES,
+        max_bytes: bytes_max,
         isolation_level: READ_COMMITTED,
         topics: vec![FetchTopic { topic: CURSORS, partitions: vec![asked] }],
         ..Default::default()

@@ -127,14 +127,17 @@ impl Resuming {
         if self.asked {
             return None;
         }
-        let read =
-            |reading: &Reading| Ask::Read { from: Place { partition: reading.partition, offset: reading.log.next } };
+        let read = |reading: &Reading, all| Ask::Read {
+            from: Place { partition: reading.partition, offset: reading.log.next },
+            all,
+        };
         let ask = match &self.at {
             At::Abort => Ask::End { commit: false },
             At::Producer => Ask::Producer { keep: self.keep },
             At::Peek | At::Witness => Ask::Witness,
             At::First => Ask::First { partition: self.partition },
-            At::Look(reading) | At::Through(reading) => read(reading),
+            At::Look(reading) => read(reading, false),
+            At::Through(reading) => read(reading, true),
             At::Looked => return None,
         };
         Some((ask, self.role()))
@@ -256,8 +259,8 @@ impl Resuming {
         if looks {
             return Ok(self.looked_at(&chunk.records, local));
         }
-        for record in chunk.records {
-            self.found.take(&record);
+        for record in chunk.records.iter().filter(|record| !record.aborted) {
+            self.found.take(record);
         }
         if bytes > LOOK_BYTES_MAX {
             self.at = At::First;
@@ -274,11 +277,15 @@ impl Resuming {
     fn looked_at(&mut self, records: &[Record], local: &Local) -> Step {
         let pending = local.pending.as_ref().map(|pending| pending.mark);
         let Some(mark) = pending.or(local.last) else { return Step::Further };
-        let value =
-            records.iter().find(|record| record.offset >= mark.place.offset).and_then(|record| record.value.as_ref());
-        let of = value.and_then(|value| Value::decode(value));
-        if of.is_some_and(|value| value.transaction == mark.number && value.lineage == local.lineage) {
-            return Step::Known { committed: pending.is_some() };
+        let record = records.iter().find(|record| record.offset >= mark.place.offset);
+        let of = record.and_then(|record| Some((Value::decode(record.value.as_ref()?)?, record.aborted)));
+        if let Some((value, aborted)) = of
+            && value.transaction == mark.number
+            && value.lineage == local.lineage
+            && !(aborted && pending.is_none())
+        {
+            // No other transaction ever has that number: as it ended, so did the one in question.
+            return Step::Known { committed: pending.is_some() && !aborted };
         }
         self.at = At::First;
         Step::Further

@@ -223,7 +223,7 @@ impl Transactions {
         let (ask, role) = match &self.state {
             State::Resuming(resuming) => match resuming.next()? {
                 (ask, Some(role)) => (ask, Some(role)),
-                (ask @ (Ask::First { partition } | Ask::Read { from: Place { partition, .. } }), None) => {
+                (ask @ (Ask::First { partition } | Ask::Read { from: Place { partition, .. }, .. }), None) => {
                     return Some((ask, Whom::Cursors(partition)));
                 }
                 (ask, None) => return Some((ask, Whom::Anyone)),

@@ -173,19 +173,43 @@ fn an_expired_witness_is_never_a_beginning() {
     play.hear(Heard::Producer(Ok(ME)));
     play.asks();
     assert_eq!(play.hear(Heard::Witness(Ok(None))), Happened::Nothing);
-    assert_eq!(play.asks(), [Ask::Read { from: Place { partition: 2, offset: 50 } }]);
+    assert_eq!(play.asks(), [Ask::Read { from: Place { partition: 2, offset: 50 }, all: false }]);
     // Another gateway's open transaction hides it; then it is gone: all is looked through.
     let nothing = |high_watermark| super::super::resuming::Chunk { high_watermark, ..Default::default() };
     assert_eq!(play.hear(Heard::Read(Ok(nothing(90)))), Happened::Nothing);
-    assert_eq!(play.later().asks(), [Ask::Read { from: Place { partition: 2, offset: 50 } }]);
+    assert_eq!(play.later().asks(), [Ask::Read { from: Place { partition: 2, offset: 50 }, all: false }]);
     assert_eq!(play.hear(Heard::Read(Err(Failure::code(1)))), Happened::Nothing);
     assert_eq!(play.asks(), [Ask::First { partition: 2 }]);
     play.hear(Heard::First(Ok(40)));
-    assert_eq!(play.asks(), [Ask::Read { from: Place { partition: 2, offset: 40 } }]);
+    assert_eq!(play.asks(), [Ask::Read { from: Place { partition: 2, offset: 40 }, all: true }]);
     assert_eq!(play.hear(Heard::Read(Ok(nothing(40)))), Happened::Looked);
     assert!(play.machine.looked().is_some());
     play.machine.stand(LINEAGE, 8);
     assert!(play.machine.is_idle());
+}
+
+/// The cursors lie where they were to lie, and their transaction was aborted: nothing else has to be read.
+#[test]
+fn without_a_witness_the_place_of_the_cursors_tells_both_ends() {
+    use crate::uplink::exactly::committed::Found;
+    use crate::uplink::exactly::cursor::Value;
+
+    for (transaction, aborted, expected) in [(8, false, Some(true)), (8, true, Some(false)), (9, true, None)] {
+        let mut play = fresh(known(7, Some(8)));
+        play.asks();
+        play.hear(Heard::Producer(Ok(ME)));
+        play.asks();
+        play.hear(Heard::Witness(Ok(None)));
+        play.asks();
+        let value = Value { topic: "t".into(), next: 10, lineage: LINEAGE, transaction, epochs: Vec::new() };
+        let record = Found { offset: 50, key: b"k".to_vec(), value: Some(value.encode()), aborted };
+        let chunk = super::super::resuming::Chunk { records: vec![record], high_watermark: 51, ..Default::default() };
+        match (play.hear(Heard::Read(Ok(chunk))), expected) {
+            (Happened::Resumed { committed, pending: Some(_) }, Some(expected)) => assert_eq!(committed, expected),
+            (Happened::Nothing, None) => assert_eq!(play.asks(), [Ask::First { partition: 2 }], "another's"),
+            (other, _) => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]
