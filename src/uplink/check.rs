@@ -7,6 +7,7 @@ use std::time::Duration;
 use smol::Executor;
 
 use super::batches::partitioning::{self, Local};
+use super::exactly;
 use super::link::cluster::{Cluster, ClusterError, TopicLimits, TopicState};
 use super::link::dial::{self, Dialer};
 use super::naming;
@@ -16,7 +17,7 @@ use super::sending::verdict::remedy;
 use super::tier;
 use super::upkeep::explain;
 use crate::broker::Topic;
-use crate::config::{HostPort, UplinkProtocol};
+use crate::config::{Delivery, HostPort, UplinkProtocol};
 use crate::kafka::error_code::{ErrorCode, Shown};
 use crate::store::clock::WALL_FLOOR_MS;
 
@@ -102,19 +103,20 @@ async fn examine(
     for ((topic, name), limits) in names.iter().zip(limits) {
         self::topic(options, &cluster, topic, name, &limits, &mut findings);
     }
-    rights(&mut cluster, &upstream, &mut findings).await;
+    rights(options, &mut cluster, &upstream, &mut findings).await;
     clock(wall_ms, &mut findings);
     findings.0
 }
 
 /// What the uplink's user may do there, and whether there are transactions.
-async fn rights(cluster: &mut Cluster, topics: &[Arc<str>], findings: &mut Findings) {
+async fn rights(options: &UplinkOptions, cluster: &mut Cluster, topics: &[Arc<str>], findings: &mut Findings) {
     match rights::on_topics(cluster, topics).await {
         Ok(found) => found.into_iter().for_each(|(severity, text)| findings.add(severity, "rights", text)),
         Err(error) => findings.add(Severity::Warn, "rights", error),
     }
-    match rights::transactions(cluster).await {
-        Ok((severity, text)) => findings.add(severity, "exactly", text),
+    let wanted = options.config.delivery == Delivery::ExactlyOnce;
+    match rights::transactions(cluster, &exactly::id(options), wanted).await {
+        Ok(found) => found.into_iter().for_each(|(severity, text)| findings.add(severity, "exactly", text)),
         Err(error) => findings.add(Severity::Warn, "exactly", error),
     }
 }
@@ -254,7 +256,7 @@ fn settings(local: &Topic, name: &str, limits: &TopicLimits, findings: &mut Find
     let (ours, theirs) = (local.config.max_message_bytes, limits.max_message_bytes);
     if ours > theirs {
         let text = format!(
-            "{name}: max.message.bytes is {theirs} upstream and {ours} here: larger batches are cut, larger records stall"
+            "{name}: max.message.bytes is {theirs} upstream and {ours} here: larger batches are cut, larger records refused (see refuse_too_large)"
         );
         findings.add(Severity::Warn, "limits", text);
     } else {

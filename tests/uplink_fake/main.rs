@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use brooklet::broker::{Acks, Broker, BrokerOptions, NewRecord, NewTopic, Topic};
 use brooklet::config::{Delivery, HostPort, Labels, Partitioning, TopicPattern, UplinkConfig};
+use brooklet::kafka::api::ApiKey;
 use brooklet::record::{BatchBuilder, Compression, NO_HEADERS};
 use brooklet::store::clock::{Clock, ManualClock, RealClock, WALL_FLOOR_MS, WallTrust};
 use brooklet::store::disk::RealDisk;
@@ -501,6 +502,32 @@ fn the_check_names_what_is_wrong_and_what_to_do() {
     let findings = block_on(check(&options(&fake, |_| {}), &topics, 1_900_000_000_000));
     let command = "--operation Write --topic good";
     assert!(findings.iter().any(|finding| finding.text.ends_with(command)), "{findings:?}");
+    // What exactly once takes besides.
+    let exactly = options(&fake, |config| config.delivery = Delivery::ExactlyOnce);
+    let look = || -> String {
+        let findings = block_on(check(&exactly, &topics, 1_900_000_000_000));
+        findings.iter().map(|finding| format!("{finding}\n")).collect()
+    };
+    fake.state().coordinator.version = 0;
+    let text = look();
+    assert!(text.contains("FAIL  exactly   no transactions") && text.contains("at-least-once"), "{text}");
+    fake.state().coordinator.version = 2;
+    let text = look();
+    assert!(text.contains("ok    exactly   the cluster offers transactions, of the second protocol"), "{text}");
+    assert!(text.contains("ok    exactly   brooklet.cursors is missing upstream and will be created"), "{text}");
+    assert!(text.contains("ok    exactly   group brooklet.gw-1.centre: Read allowed"), "{text}");
+    fake.state().topics.insert("brooklet.cursors".into(), vec![fake::Partition::default()]);
+    fake.state().denied.push("brooklet.cursors".to_owned());
+    for (api, code, command) in [
+        (ApiKey::AddOffsetsToTxn, 53, "--operation Write --operation Describe --transactional-id brooklet.gw-1.centre"),
+        (ApiKey::AddOffsetsToTxn, 30, "--operation Read --group brooklet.gw-1.centre"),
+        (ApiKey::FindCoordinator, 30, "--operation Read --group brooklet.gw-1.centre"),
+    ] {
+        fake.fail_api(api, &[Fault::Code(code)]);
+        let text = look();
+        assert!(text.contains(command) && text.contains("--operation Read --topic brooklet.cursors"), "{text}");
+    }
+    assert_eq!(fake.requests(ApiKey::EndTxn), 0);
     fake.state().refuses = true;
     let findings = block_on(check(&options(&fake, |_| {}), &topics, 0));
     assert!(findings.iter().any(|finding| finding.to_string().contains("FAIL  metadata")), "{findings:?}");

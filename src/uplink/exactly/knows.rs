@@ -49,7 +49,7 @@ impl Exactly {
             machine: Transactions::new(local, broker.store().epoch().id),
             sizing: Sizing::default(),
             patience: Patience::new(options.config.transaction_timeout),
-            id: cursor::id(&options.gateway, &options.name),
+            id: id(options),
             place: None,
             positions: BTreeMap::new(),
             course: 0,
@@ -159,6 +159,11 @@ pub(in crate::uplink) struct Tally {
 /// Whether a topic upstream is the one of cursors.
 pub(in crate::uplink) fn is_cursors(topic: &str) -> bool {
     topic == CURSORS
+}
+
+/// The transactional id, and the group, of an uplink.
+pub(in crate::uplink) fn id(options: &UplinkOptions) -> String {
+    cursor::id(&options.gateway, &options.name)
 }
 
 /// What metadata is asked for besides the topics.

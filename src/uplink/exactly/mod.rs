@@ -40,7 +40,7 @@ mod transaction;
 mod trouble;
 
 pub(super) use cursor::Epoch;
-pub(super) use knows::{Exactly, Tally, cursors, is_cursors};
+pub(super) use knows::{Exactly, Tally, cursors, id, is_cursors};
 pub(super) use question::Heard;
 pub(super) use settling::Histories;
 pub(super) use standing::{Divergence, common_point};
