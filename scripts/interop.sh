@@ -57,15 +57,35 @@ else
   skip "kcat isn't installed (Debian: apt-get install kcat)"
 fi
 
+for tool in openssl mosquitto_pub; do
+  # Debian: openssl, mosquitto-clients.
+  if command -v "$tool" >/dev/null; then
+    declare -x "BROOKLET_TEST_${tool^^}=1"
+  else
+    skip "$tool isn't installed"
+  fi
+done
+
+# Certificates of both sides, by the program that is tested.
+certs=$root/.scratch/interop/certs
+if [ -z "${BROOKLET_TEST_BINARY:-}" ]; then cargo build --locked; fi
+brooklet=${BROOKLET_TEST_BINARY:-$root/target/debug/brooklet}
+rm -rf "$certs"
+"$brooklet" cert ca --dir "$certs" >/dev/null
+for owner in kafka gw; do "$brooklet" cert gateway "$owner" --dir "$certs" >/dev/null; done
+"$brooklet" cert device dev --dir "$certs" >/dev/null
+export BROOKLET_TEST_CERTS=$certs
+
 kafka=(--dir "$root/.scratch/interop/kafka")
 status=0
 # So that nobody waits 10 s for a transaction that is to expire.
 soon=(--set transaction.abort.timed.out.transaction.cleanup.interval.ms=500)
-scripts/kafka.sh start "${kafka[@]}" --fresh --nodes "$nodes" --port "$port" "${soon[@]}" >/dev/null || status=$?
+scripts/kafka.sh start "${kafka[@]}" --fresh --nodes "$nodes" --port "$port" --tls "$certs" "${soon[@]}" >/dev/null || status=$?
 case $status in
   0)
     trap 'scripts/kafka.sh stop --kill "${kafka[@]}"' EXIT
     BROOKLET_TEST_KAFKA=$(scripts/kafka.sh bootstrap "${kafka[@]}")
+    export BROOKLET_TEST_KAFKA_TLS=127.0.0.1:$((port + 200))
     export BROOKLET_TEST_KAFKA BROOKLET_TEST_KAFKA_DIR=$root/.scratch/interop/kafka
     ;;
   3) skip "without Java and Maven there is no Apache Kafka to test with" ;;

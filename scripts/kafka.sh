@@ -39,6 +39,8 @@ Apache Kafka $KAFKA_VERSION on loopback.
   --node N     start, stop, pause, resume: this node only, of three          (all)
   --nodes N    1, or 3 with replication factor 3 and min.insync.replicas 2   (1, or what DIR was made with)
   --port P     node n listens on 127.0.0.1:(P+n-1), its controller 100 above (19092, or what DIR was made with)
+  --tls CERTS  an SSL listener as well, 200 above: with kafka.pem, kafka.key and ca.pem of the directory CERTS (as `brooklet cert` makes
+               them); clients must show a certificate of that CA
   --fresh      forget the data of an earlier run
   --set K=V    one more line of server.properties (later lines win)
   --feature F=N  level of a feature that a fresh cluster begins with, for instance transaction.version=1 (the newest)
@@ -158,6 +160,7 @@ forget() {
 each_node() { if [ -n "$only" ]; then echo "$only"; else seq 1 "$nodes"; fi; }
 client_port() { echo $((port + $1 - 1)); }
 controller_port() { echo $((port + 100 + $1 - 1)); }
+ssl_port() { echo $((port + 200 + $1 - 1)); }
 
 bootstrap() {
   local node list=''
@@ -187,6 +190,22 @@ answers() {
 }
 
 ready() { grep -q 'Kafka Server started' "$dir/node-$1/server.log" 2>/dev/null && answers "$1"; }
+
+# Lines that win over those of the plain listener. Kafka takes key and certificate from one file.
+write_tls() {
+  local node=$1 home=$dir/node-$1
+  (umask 077 && cat "$tls/kafka.key" "$tls/kafka.pem" >"$home/kafka.keystore.pem")
+  cat <<TEXT
+listeners=PLAINTEXT://127.0.0.1:$(client_port "$node"),SSL://127.0.0.1:$(ssl_port "$node"),CONTROLLER://127.0.0.1:$(controller_port "$node")
+advertised.listeners=PLAINTEXT://127.0.0.1:$(client_port "$node"),SSL://127.0.0.1:$(ssl_port "$node")
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,CONTROLLER:PLAINTEXT
+ssl.keystore.type=PEM
+ssl.keystore.location=$home/kafka.keystore.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$tls/ca.pem
+ssl.client.auth=required
+TEXT
+}
 
 write_properties() {
   local node=$1 home=$dir/node-$1 voter voters='' replicas=1 in_sync=1
@@ -227,6 +246,7 @@ TEXT
       for voter in $(seq 1 "$nodes"); do voters="$voters,$voter@127.0.0.1:$(controller_port "$voter")"; done
       echo "controller.quorum.voters=${voters#,}"
     fi
+    [ -z "$tls" ] || write_tls "$node"
     [ ${#extra[@]} -eq 0 ] || printf '%s\n' "${extra[@]}"
   } >"$home/server.properties"
 }
@@ -339,7 +359,7 @@ command=${1:-help}
 if [ "$command" = tool ]; then run_tool "$@"; fi
 
 dir=$root/.scratch/kafka
-nodes='' port='' only='' fresh=no signal=TERM
+nodes='' port='' only='' fresh=no signal=TERM tls=''
 extra=() features=()
 while [ $# -gt 0 ]; do
   case $1 in
@@ -354,6 +374,7 @@ while [ $# -gt 0 ]; do
     --port) port=$2 ;;
     --set) extra+=("$2") ;;
     --feature) features+=("$2") ;;
+    --tls) tls=$(cd "$2" && pwd) ;;
     *) wrong "$1: unknown option" ;;
   esac
   shift 2

@@ -74,7 +74,11 @@ fn alert_received(alert: Alert) -> String {
             "it takes the certificate shown to it for expired: renew it, or its clock is wrong"
         }
         Alert::CertificateRevoked => "the certificate shown to it is revoked: get a new one",
-        Alert::BadCertificate | Alert::CertificateUnknown | Alert::UnsupportedCertificate | Alert::AccessDenied => {
+        // Java's word for none at all, too.
+        Alert::BadCertificate => {
+            "it refuses the certificate shown to it, or was shown none and wants one (set tls.cert and tls.key); its own log says why"
+        }
+        Alert::CertificateUnknown | Alert::UnsupportedCertificate | Alert::AccessDenied => {
             "it refuses the certificate shown to it; its own log says why"
         }
         Alert::ProtocolVersion => "it speaks another version of TLS: 1.2 or 1.3 is needed",

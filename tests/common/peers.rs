@@ -92,7 +92,7 @@ impl Drop for Nodes {
     }
 }
 
-fn given(variable: &str) -> Option<String> {
+pub fn given(variable: &str) -> Option<String> {
     let value = env::var(variable).ok().filter(|value| !value.is_empty());
     if value.is_none() {
         println!("skipped: {variable} isn't set (scripts/interop.sh sets it where it can)");

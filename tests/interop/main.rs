@@ -1,4 +1,5 @@
-//! Brooklet with other people's programs: kcat against its Kafka port, its uplink into a real Apache Kafka, its downlink out of it.
+//! Brooklet with other people's programs: kcat against its Kafka port, its uplink into a real Apache Kafka, its downlink out of it;
+//! and all of these, OpenSSL and mosquitto by TLS.
 //!
 //! `scripts/interop.sh` brings up what is needed and runs these. On their own (`cargo test`) those whose peer is missing
 //! say so and pass.
@@ -15,4 +16,5 @@ mod common;
 mod downlink;
 mod kcat;
 mod letters;
+mod tls;
 mod uplink;
