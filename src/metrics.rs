@@ -112,6 +112,7 @@ metrics! {
     counter authentication_failures "Attempts to authenticate that failed.";
     counter authentication_throttled "Attempts to authenticate that were refused because of earlier failures from their address.";
     counter connections_unauthenticated "Connections closed because they had not authenticated, in time or before they asked for something.";
+    counter connections_too_slow "Connections closed because the peer was silent, or took too long to send the rest or to take an answer.";
     counter protocol_errors "Connections closed because of what the peer sent.";
     counter requests_native "Requests of native clients.";
     counter requests_kafka "Requests of Kafka clients.";

@@ -19,6 +19,7 @@ use brooklet::kafka::header::{read_response, write_request};
 use brooklet::kafka::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use brooklet::kafka::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use brooklet::kafka::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
+use brooklet::metrics::METRICS;
 use brooklet::record::{BatchBuilder, Compression, NO_HEADERS};
 
 /// Hostile connections a port and kind.
@@ -39,6 +40,22 @@ fn hostile_peers_end_alone() {
     let mut good = GoodClient::new(kafka);
     good.create("good");
     good.produce_one("good");
+    for (addr, half) in [(native, &[9][..]), (kafka, &[0, 0, 0, 9, 1])] {
+        let slow_before = METRICS.connections_too_slow.get();
+        let mut slow = TcpStream::connect(addr).unwrap();
+        slow.write_all(half).unwrap();
+        // Its time is over; a byte may tell it why.
+        let _ = slow.read_to_end(&mut Vec::new());
+        // It is counted when both sides have ended.
+        let counted = || METRICS.connections_too_slow.get() > slow_before;
+        assert!(
+            (0..100).any(|_| counted() || {
+                thread::sleep(Duration::from_millis(50));
+                false
+            }),
+            "{addr}"
+        );
+    }
     let before = resident_bytes();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {

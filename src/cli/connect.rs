@@ -13,7 +13,7 @@ use std::{
 use super::{error::CliError, parse::Parsed, password, spec::Opt};
 use crate::{
     client::{Address, ClientError, Connection, Login},
-    config::{Config, HostPort, Layers, host_port, nearest},
+    config::{Config, HostPort, Layers, LinkTlsConfig, host_port, nearest},
     frame::ErrorCode,
     gateway::{SOCKET_NAME, status::GatewayStatus},
 };
@@ -29,6 +29,9 @@ pub const OPTIONS: &[Opt] = &[
     Opt::value("data", "DIR", "Data directory of a gateway on this machine, to speak to by its socket").short('d'),
     Opt::value("user", "NAME", "User to be, where the gateway asks; the password is asked for, or in --password-file"),
     Opt::value("password-file", "FILE", "File whose first line is that user's password, which only its owner may read"),
+    Opt::value("tls-ca", "FILE", "With --broker: by TLS, if the gateway's certificate is one of this CA"),
+    Opt::value("tls-cert", "FILE", "Certificate to show to a gateway that asks for one"),
+    Opt::value("tls-key", "FILE", "Its private key"),
 ];
 
 /// The same without a user: for commands that are for the local socket.
@@ -46,6 +49,8 @@ pub struct Target {
     pub user: Option<String>,
     /// Where that user's password is; `None`: it is asked for.
     pub password: Option<PathBuf>,
+    /// How `broker` is spoken to.
+    pub tls: LinkTlsConfig,
 }
 
 impl Target {
@@ -56,7 +61,16 @@ impl Target {
         if user.is_none() && password.is_some() {
             return Err(args.usage("--password-file is of a --user"));
         }
-        Ok(Target { user, password, ..Self::parse_place(args)? })
+        let (ca, cert, key) = (args.path("tls-ca"), args.path("tls-cert"), args.path("tls-key"));
+        let tls = LinkTlsConfig { enabled: ca.is_some(), ca, cert, key, ..LinkTlsConfig::default() };
+        let target = Target { user, password, tls, ..Self::parse_place(args)? };
+        if target.tls != LinkTlsConfig::default() && (target.broker.is_none() || !target.tls.enabled) {
+            return Err(args.usage("--tls-cert and --tls-key take --tls-ca, and that takes --broker"));
+        }
+        if target.tls.cert.is_some() != target.tls.key.is_some() {
+            return Err(args.usage("--tls-cert and --tls-key take each other"));
+        }
+        Ok(target)
     }
 
     /// What [`PLACE`] says.
@@ -84,7 +98,10 @@ impl Target {
 
     fn place(&self) -> Result<Address, CliError> {
         if let Some(address) = &self.broker {
-            return Ok(Address::Tcp(address.to_string()));
+            return Ok(match self.tls.enabled {
+                true => Address::Tls(address.to_string(), Box::new(self.tls.clone())),
+                false => Address::Tcp(address.to_string()),
+            });
         }
         if let Some(dir) = &self.data {
             let socket = dir.join(SOCKET_NAME);

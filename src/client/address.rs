@@ -1,19 +1,20 @@
-//! Where a gateway listens, and a stream to it. TLS will be one more kind of stream here.
+//! Where a gateway listens, and a stream to it.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::str::FromStr;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_lite::{AsyncRead, AsyncWrite, FutureExt};
+use futures_lite::FutureExt;
 use smol::Timer;
 use smol::net::TcpStream;
 use smol::net::unix::UnixStream;
 
 use super::ClientError;
+use crate::config::LinkTlsConfig;
 use crate::secret::Secret;
+use crate::tls::{self, CertClock, CertTime, Socket, TlsStream};
 
 /// How long making a connection may take.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -25,6 +26,8 @@ pub enum Address {
     Tcp(String),
     /// `unix:PATH`, or anything with a slash.
     Unix(PathBuf),
+    /// `HOST:PORT`, by TLS.
+    Tls(String, Box<LinkTlsConfig>),
     /// The same, as a user of it.
     As(Box<Address>, Login),
 }
@@ -55,7 +58,7 @@ impl FromStr for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => f.write_str(address),
+            Self::Tcp(address) | Self::Tls(address, _) => f.write_str(address),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::As(address, _) => address.fmt(f),
         }
@@ -69,7 +72,7 @@ impl Address {
             Self::As(_, Login { user, password }) => {
                 Some(Secret::new([b"\0", user.as_bytes(), b"\0", password.expose()].concat()))
             }
-            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tcp(_) | Self::Tls(..) | Self::Unix(_) => None,
         }
     }
 
@@ -78,11 +81,14 @@ impl Address {
         let place = if let Self::As(place, _) = self { place } else { self };
         let connected = async {
             match place {
-                Self::Tcp(address) => {
+                Self::Tcp(address) | Self::Tls(address, _) => {
                     let stream = TcpStream::connect(address.as_str()).await?;
                     // Acknowledgements are small and awaited.
                     stream.set_nodelay(true)?;
-                    Ok(Stream::Tcp(stream))
+                    match place {
+                        Self::Tls(_, config) => encrypt(stream, address, config).await,
+                        _ => Ok(Stream::Tcp(stream)),
+                    }
                 }
                 Self::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
                 // No login has a login.
@@ -98,42 +104,21 @@ impl Address {
 }
 
 /// A stream to a gateway. Clones are the same stream: one may read while another writes.
-#[derive(Debug, Clone)]
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+pub(super) type Stream = Socket;
+
+/// A stream whose other end has proved to be `address`.
+async fn encrypt(stream: TcpStream, address: &str, config: &LinkTlsConfig) -> io::Result<Stream> {
+    // Who runs a command has a clock that is right, or wants to know that it isn't.
+    let clock = CertClock::new(|| CertTime { ms: unix_ms(), trusted: true });
+    let held = tls::client(&format!("TLS to {address}"), config, &clock);
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    let connection = tls::connection(&held, config.server_name.as_deref().unwrap_or(host)).map_err(io::Error::other)?;
+    Ok(Socket::Tls(TlsStream::handshake(connection, stream).await?))
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<std::io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_close(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_close(cx),
-        }
-    }
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | [`stream`] | TLS over a socket: reading and writing side by side |
+//! | [`stream`], [`socket`] | TLS over a socket: reading and writing side by side; a connection of any kind |
 //! | [`held`], [`server`], [`client`], [`files`] | from files to a configuration, and again when they change |
 //! | [`verify`], [`clock`] | certificates, and the time by which they are judged |
 //! | [`certificate`], [`der`] | what a certificate says |
@@ -20,6 +20,7 @@ mod files;
 mod held;
 pub mod issue;
 mod server;
+mod socket;
 mod stream;
 mod verify;
 mod words;
@@ -36,6 +37,7 @@ pub use client::{ClientTls, client, connection};
 pub use clock::{CertClock, CertTime};
 pub use held::{Report, WARN_DAYS, Watched};
 pub use server::{ServerTls, accept, server};
+pub use socket::Socket;
 pub use stream::TlsStream;
 
 /// One for all: it is a table of functions.

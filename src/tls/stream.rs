@@ -130,18 +130,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let Self { connection, socket, taken } = self.get_mut();
         let mut connection = lock(connection);
+        let bytes: usize = bufs.iter().map(|buf| buf.len()).sum();
         loop {
             match send(&mut connection, socket, cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
             }
-            if *taken > 0 || buf.is_empty() {
-                return Poll::Ready(Ok(std::mem::take(taken).min(buf.len())));
+            if *taken > 0 || bytes == 0 {
+                return Poll::Ready(Ok(std::mem::take(taken).min(bytes)));
             }
-            *taken = connection.writer().write(buf)?;
+            *taken = connection.writer().write_vectored(bufs)?;
             if *taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

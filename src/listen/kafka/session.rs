@@ -18,7 +18,7 @@ use super::routes::ROUTES;
 use crate::kafka::api::{ApiKey, Unrouted};
 use crate::kafka::frame::{self, FrameError, SIZE_BYTES};
 use crate::listen::arrival::Arrival;
-use crate::listen::stream::Socket;
+use crate::listen::stream::{Socket, count_slow};
 use crate::listen::watch::Watch;
 use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
@@ -67,7 +67,10 @@ pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown, stream: Socke
             log::warn!("kafka: {arrival}: connection closed: {why}");
         }
         Err(End::Refused(why)) => log::debug!("kafka: {arrival}: {why}"),
-        Err(End::Io(error)) => log::debug!("kafka: {arrival}: {error}"),
+        Err(End::Io(error)) => {
+            count_slow(&error);
+            log::debug!("kafka: {arrival}: {error}");
+        }
         Ok(()) => {}
     }
 }

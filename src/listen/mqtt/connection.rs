@@ -28,7 +28,7 @@ use super::taking::read;
 use super::{Context, sharing};
 use crate::broker::{CommitError, GuardedChange};
 use crate::listen::arrival::Arrival;
-use crate::listen::stream::{Stream, within, write};
+use crate::listen::stream::{Stream, count_slow, within, write};
 use crate::metrics::METRICS;
 use crate::mqtt::{ConnAck, Packet, PropertiesBuilder, Property, Protocol, Reason, ReasonCode};
 use crate::shutdown::Shutdown;
@@ -91,7 +91,10 @@ pub(super) async fn run(
             METRICS.protocol_errors.add(1);
             log::warn!("mqtt: {peer}: connection closed: {reason}: {text}");
         }
-        End::Lost(error) => log::debug!("mqtt: {peer}: {error}"),
+        End::Lost(error) => {
+            count_slow(&error);
+            log::debug!("mqtt: {peer}: {error}");
+        }
         End::TakenOver => log::info!("mqtt: {peer}: connection closed: another one uses its client id"),
         End::Disconnected { .. } | End::Shutdown => {}
     }

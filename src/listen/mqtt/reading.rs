@@ -19,6 +19,10 @@ const BUFFER_BYTES: usize = 2_048;
 /// Packets up to this size need no permit: that much every connection may have.
 const FREE_BYTES: usize = 64 * 1024;
 
+/// Largest CONNECT, bytes: a will's payload and everything else in it, each nearly as large as it may be. Until it has come nobody knows who
+/// it is that sends.
+const CONNECT_BYTES_MAX: usize = 128 * 1024;
+
 /// Why a connection ends.
 #[derive(Debug)]
 pub(super) enum End {
@@ -64,13 +68,16 @@ pub(super) struct Whole {
 pub(super) struct PacketReader<S> {
     stream: S,
     context: Arc<Context>,
+    /// Largest packet that is taken.
+    bytes_max: usize,
     /// What has come and is not worked off.
     buffer: Vec<u8>,
 }
 
 impl<S: Stream> PacketReader<S> {
     pub(super) fn new(stream: S, context: &Arc<Context>) -> Self {
-        Self { stream, context: Arc::clone(context), buffer: Vec::new() }
+        let bytes_max = context.options.packet_bytes_max.min(CONNECT_BYTES_MAX);
+        Self { stream, context: Arc::clone(context), bytes_max, buffer: Vec::new() }
     }
 
     /// The first packet, which must come within `time` and be a CONNECT: what else a client begins with is not waited for.
@@ -80,12 +87,14 @@ impl<S: Stream> PacketReader<S> {
             let text = "the first packet is not a CONNECT of MQTT; Kafka and native clients use other ports";
             return Err(End::Refused(ReasonCode::PROTOCOL_ERROR, text.to_owned()));
         }
-        self.next(Some(time)).await
+        let whole = self.next(Some(time)).await?;
+        self.bytes_max = self.context.options.packet_bytes_max;
+        Ok(whole)
     }
 
     /// The next packet, of which something must come within `silence`.
     pub(super) async fn next(&mut self, silence: Option<Duration>) -> Result<Whole, End> {
-        let (bytes_max, packet_time) = (self.context.options.packet_bytes_max, self.context.options.packet_time);
+        let (bytes_max, packet_time) = (self.bytes_max, self.context.options.packet_time);
         let mut permit = None;
         if self.buffer.is_empty() {
             self.wait(silence).await?;

@@ -28,7 +28,7 @@ use crate::frame::{
 };
 use crate::listen::arrival::Arrival;
 use crate::listen::auth::Refused;
-use crate::listen::stream::{Socket, Stream, write};
+use crate::listen::stream::{Socket, Stream, count_slow, write};
 use crate::metrics::METRICS;
 use crate::sasl::server::read_plain;
 use crate::shutdown::Shutdown;
@@ -63,7 +63,10 @@ pub(super) async fn run(
             log::warn!("native: {peer}: connection closed: {code}: {text}");
         }
         End::Refused(code, text) => log::info!("native: {peer}: connection closed: {code}: {text}"),
-        End::Io(error) => log::debug!("native: {peer}: {error}"),
+        End::Io(error) => {
+            count_slow(&error);
+            log::debug!("native: {peer}: {error}");
+        }
         End::Closed | End::Shutdown => {}
     }
 }
