@@ -23,14 +23,14 @@ use site::{Site, TlsStream, connect, shown};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A gateway with TLS beside what is in the clear, on all listeners; where TLS is spoken: native, Kafka, MQTT.
+/// A gateway with TLS beside what is in the clear (for nobody in particular), on all listeners; where TLS is spoken: native, Kafka, MQTT.
 fn gateway(site: &Site, more: &str) -> (Gateway, [SocketAddr; 3]) {
     let addrs = [free_addr(), free_addr(), free_addr()];
     let mut config = more.to_owned();
     for (name, addr) in ["native", "kafka", "mqtt"].iter().zip(addrs) {
         let keys = site.listener("gw");
         config.push_str(&format!(
-            "\n[listen.{name}.tls]\naddr = \"{addr}\"\nclient_ca = {:?}\n{keys}",
+            "\n[listen.{name}]\nauth = [\"certificate\", \"none\"]\n[listen.{name}.tls]\naddr = \"{addr}\"\nclient_ca = {:?}\n{keys}",
             site.path("ca.pem")
         ));
     }
