@@ -40,8 +40,8 @@ impl From<RowChange> for GuardedChange {
 #[derive(Default)]
 pub struct NotedRecord {
     pub record: NewRecord,
-    /// Nothing of it is done if there is a row of this key.
-    pub unless: Option<Vec<u8>>,
+    /// Nothing of it is done if there is this row: key, value.
+    pub unless: Option<(Vec<u8>, Vec<u8>)>,
     /// Rows that are changed with it.
     pub rows: Vec<RowChange>,
     /// Dropped when it is known whether all of it is durable or nothing, before that is answered.
@@ -137,7 +137,7 @@ struct Append {
 impl Append {
     fn append(&self, draft: &mut Draft<'_>) -> Result<Noted, ProduceError> {
         let NotedRecord { record, unless, rows, .. } = &self.noted;
-        if unless.as_ref().is_some_and(|key| draft.get(Space::Mqtt, key).is_some()) {
+        if unless.as_ref().is_some_and(|(key, value)| draft.get(Space::Mqtt, key) == Some(value.as_slice())) {
             return Ok(None);
         }
         let before: Vec<RowChange> =

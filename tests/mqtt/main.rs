@@ -6,6 +6,7 @@
 mod client;
 mod hostile;
 mod properties;
+mod sequences;
 mod shared;
 
 use brooklet::broker::Acks;

@@ -93,6 +93,25 @@ fn a_retained_message_that_fails_does_not_count() {
 }
 
 #[test]
+fn a_message_under_the_id_of_a_forgotten_one_is_no_resend() {
+    let server = Server::start();
+    let (mut client, _) = server.kept("forgetful");
+    client.publish("t", "a", Qos::ExactlyOnce, ID.get());
+    client.expect(Packet::PubRec(Ack::of(ID)));
+    client.cut();
+    let (mut client, present) = server.kept("forgetful");
+    assert!(present);
+    for payload in ["b", "b"] {
+        client.publish("t", payload, Qos::ExactlyOnce, ID.get());
+        client.expect(Packet::PubRec(Ack::of(ID)));
+    }
+    client.send(&Packet::PubRel(Ack::of(ID)));
+    client.expect(Packet::PubComp(Ack::of(ID)));
+    let stored: Vec<String> = super::stored(&server, "t").into_iter().map(|(_, payload)| payload).collect();
+    assert_eq!(stored, ["a", "b"]);
+}
+
+#[test]
 fn who_floods_is_told_why_his_connection_ends() {
     let server = Server::start_with(|config| config.listen.mqtt.max_inflight = 4);
     let (mut client, _) = server.v5("p", &[]);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use event_listener::Event;
 
+use super::inbound::Mark;
 use super::session::Stored;
 use super::{Context, publishing};
 use crate::broker::{GuardedChange, Lobby, RowChange};
@@ -150,7 +151,7 @@ impl Place {
     }
 
     /// Packet ids that wait for PUBREL.
-    pub(super) fn packet_ids(&self) -> Vec<PacketId> {
+    pub(super) fn packet_ids(&self) -> Vec<(PacketId, Mark)> {
         packet_ids(&self.context, &self.client)
     }
 
@@ -196,7 +197,7 @@ pub(super) fn stored_sessions(broker: &Lobby) -> Vec<(String, Stored)> {
 /// Deletes all that is stored of a client.
 pub(super) async fn forget(context: &Context, client: &str) {
     let ids = packet_ids(context, client);
-    let mut rows: Vec<RowChange> = ids.into_iter().map(|id| (packet_row(client, id), None)).collect();
+    let mut rows: Vec<RowChange> = ids.into_iter().map(|(id, _)| (packet_row(client, id), None)).collect();
     let session = session_row(client);
     rows.extend(context.broker.row(&session).map(|_| (session, None)));
     let mut rows: Vec<GuardedChange> = rows.into_iter().map(Into::into).collect();
@@ -209,9 +210,11 @@ pub(super) async fn forget(context: &Context, client: &str) {
     }
 }
 
-fn packet_ids(context: &Context, client: &str) -> Vec<PacketId> {
+fn packet_ids(context: &Context, client: &str) -> Vec<(PacketId, Mark)> {
     let rows = context.broker.rows(&packet_prefix(client));
-    let id = |(key, _): (Vec<u8>, Vec<u8>)| PacketId::new(u16::from_be_bytes(*key.last_chunk::<2>()?));
+    let id = |(key, value): (Vec<u8>, Vec<u8>)| {
+        Some((PacketId::new(u16::from_be_bytes(*key.last_chunk::<2>()?))?, Mark::of_row(&value)))
+    };
     rows.into_iter().filter_map(id).collect()
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::Context;
 use super::hub::packet_row;
+use super::inbound::Mark;
 use super::message::Message;
 use crate::broker::{Access, Acks, CommitError, Noted, NotedRecord, ProduceError, Ticket, TopicError};
 use crate::limits::MQTT_TOPIC_BYTES_MAX;
@@ -79,7 +80,7 @@ pub(super) async fn publish(
     access: &Access,
     client: &str,
     message: &Message,
-    kept_id: Option<PacketId>,
+    kept_id: Option<(PacketId, Mark)>,
 ) -> Result<Ticket<Noted>, NotTaken> {
     if message.topic.len() > MQTT_TOPIC_BYTES_MAX {
         let text = format!("a topic of {} bytes; at most {MQTT_TOPIC_BYTES_MAX} are taken", message.topic.len());
@@ -99,8 +100,8 @@ pub(super) async fn publish(
             "no more messages are retained: their number or size would pass mqtt.retained_max or retained_bytes_max";
         rows.push(row.ok_or_else(|| NotTaken::new(ReasonCode::QUOTA_EXCEEDED, text))?);
     }
-    let unless = kept_id.map(|id| packet_row(client, id));
-    rows.extend(unless.clone().map(|key| (key, Some(Vec::new()))));
+    let unless = kept_id.map(|(id, mark)| (packet_row(client, id), mark.to_row()));
+    rows.extend(unless.clone().map(|(key, value)| (key, Some(value))));
     let acks = if message.qos() == Qos::AtMostOnce && !message.retain { Acks::Memory } else { Acks::Flash };
     let noted = NotedRecord { record: message.to_record(mapped), unless, rows, held };
     Ok(access.publish_noted(&topic, noted, acks).await?)

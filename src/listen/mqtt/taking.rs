@@ -13,13 +13,14 @@ use super::answering::Answer;
 use super::connection::Sides;
 use super::greeting;
 use super::hub::packet_row;
-use super::inbound::{Publishing, Releasing};
+use super::inbound::{Mark, Publishing, Releasing};
 use super::message::Message;
 use super::outbound::Acked;
 use super::publishing;
 use super::reading::{End, PacketReader};
 use super::session::Session;
 use super::subscribing;
+use crate::broker::{GuardedChange, Stays};
 use crate::listen::stream::Stream;
 use crate::metrics::METRICS;
 use crate::mqtt::{Ack, Packet, PacketId, Properties, Property, Publish, Qos, Reason, ReasonCode};
@@ -96,7 +97,8 @@ impl Sides {
     async fn publish(&self, publish: &Publish<'_>, aliases: &mut Aliases, answers: &Sender<Answer>) -> Result<(), End> {
         let topic = resolve(publish, aliases)?;
         let Publish { qos, packet_id, .. } = *publish;
-        let verdict = self.inbound().publish(qos, publish.dup, packet_id);
+        let mark = Mark::of(&topic, publish.payload);
+        let verdict = self.inbound().publish(qos, publish.dup, packet_id, mark);
         match (verdict, packet_id) {
             (Publishing::End(reason), _) => return Err(End::Refused(reason, format!("PUBLISH to {topic}"))),
             (Publishing::Wait, _) => return Ok(()),
@@ -110,7 +112,7 @@ impl Sides {
         let now_ms = self.context.broker.now().wall_ms;
         let message = Message::published(publish, &topic, &self.terms.client, now_ms);
         let kept = qos == Qos::ExactlyOnce && self.session().is_kept();
-        let kept_id = packet_id.filter(|_| kept);
+        let kept_id = packet_id.filter(|_| kept).map(|id| (id, mark));
         let taken = publishing::publish(&self.context, &self.terms.access, &self.terms.client, &message, kept_id).await;
         let answer = match (taken, packet_id) {
             (Ok(ticket), Some(id)) => Answer::Stored { id, qos, ticket },
@@ -132,11 +134,16 @@ impl Sides {
         let answer = match verdict {
             Releasing::Wait => return,
             Releasing::Unknown(reason) => Answer::Unknown { id, reason },
-            Releasing::Release => {
+            Releasing::Release(mark) => {
                 let kept = self.session().is_kept();
-                let (broker, row) = (self.context.broker.clone(), packet_row(&self.terms.client, id));
+                let (broker, row) = (self.context.broker.clone(), (packet_row(&self.terms.client, id), None));
+                let others = move |value: &[u8]| Mark::of_row(value) != mark;
                 let deletion = async move {
-                    if kept { broker.change_rows(vec![(row, None)], Duration::ZERO).await } else { Ok(()) }
+                    if !kept {
+                        return Ok(());
+                    }
+                    let unless: Option<Stays> = Some(Box::new(others));
+                    broker.change_rows_guarded(vec![GuardedChange { row, unless }], Duration::ZERO).await
                 };
                 Answer::Released { id, deletion: self.executor.spawn(deletion) }
             }
