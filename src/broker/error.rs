@@ -116,6 +116,8 @@ impl fmt::Display for TooLargeUpstream {
 /// Why records were not taken.
 #[derive(Clone, Debug)]
 pub enum ProduceError {
+    /// The gateway is being drained: it takes no new records. Later it may again.
+    Draining,
     /// The caller may not.
     Denied(Denied),
     /// The topic has no such partition (or was deleted meanwhile).
@@ -167,6 +169,7 @@ pub enum ProduceError {
 impl fmt::Display for ProduceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Draining => f.write_str("the gateway is being drained: it takes no new records; try again later"),
             Self::Denied(denied) => denied.fmt(f),
             Self::UnknownPartition => f.write_str("the topic has no such partition"),
             Self::Corrupt(error) => write!(f, "batch refused: {error}"),

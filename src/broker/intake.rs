@@ -117,6 +117,7 @@ impl Broker {
         intakes: Vec<Intake>,
         within: Option<Duration>,
     ) -> Result<(), IntakeError> {
+        self.shared.check_open().map_err(IntakeError::Refused)?;
         let mut batches = Vec::new();
         let mut urgent = false;
         let moves = intakes.iter().map(|intake| Moved {

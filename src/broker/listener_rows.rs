@@ -63,6 +63,7 @@ impl Broker {
         mut noted: NotedRecord,
         acks: Acks,
     ) -> Result<Ticket<Noted>, ProduceError> {
+        self.shared.check_open()?;
         self.check_size(topic, &noted.record)?;
         if topic.config.timestamp_type == TimestampType::LogAppendTime {
             noted.record.timestamp_ms = None;

@@ -14,6 +14,7 @@ mod catalog;
 pub mod dead_letter;
 mod devices;
 mod door;
+mod draining;
 mod error;
 mod fetch;
 mod followers;
@@ -131,6 +132,7 @@ struct Shared {
     store: Store,
     catalog: catalog::Catalog,
     sessions: devices::Sessions,
+    draining: draining::Draining,
     followers: followers::Followers,
     door: door::Door,
     producer_ids: producer_ids::ProducerIds,
@@ -158,6 +160,7 @@ impl Broker {
             catalog: catalog::Catalog::load(&store, &options.defaults)?,
             options,
             sessions: devices::Sessions::default(),
+            draining: draining::Draining::default(),
             followers: followers::Followers::default(),
             door: door::Door::default(),
             producer_ids: producer_ids::ProducerIds::default(),

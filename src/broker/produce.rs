@@ -50,6 +50,7 @@ impl Broker {
         batch: impl Into<SharedBytes>,
         acks: Acks,
     ) -> Result<Ticket<Appended>, ProduceError> {
+        self.shared.check_open()?;
         let partition = topic.partition(index).ok_or(ProduceError::UnknownPartition)?;
         let refused = |_: &ProduceError| METRICS.batches_refused.add(1);
         let (batch, largest_record) = self.check_batch(topic, batch.into(), true).inspect_err(refused)?;

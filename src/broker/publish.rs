@@ -78,6 +78,7 @@ impl Broker {
         if session.is_fenced() {
             return Err(ProduceError::SessionFenced);
         }
+        self.shared.check_open()?;
         records.iter().try_for_each(|record| self.check_size(topic, record))?;
         let device_header = self.shared.options.device_header && !topic.is_internal();
         let place = |record| place(session, topic, device_header, record);

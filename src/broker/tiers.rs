@@ -138,6 +138,7 @@ impl Broker {
         moves: Vec<TierMove>,
         batches: Vec<TierBatch>,
     ) -> Result<IntakeTicket, IntakeError> {
+        self.shared.check_open().map_err(IntakeError::Refused)?;
         let mut brought = Vec::with_capacity(batches.len());
         let mut urgent = false;
         for TierBatch { topic, partition, bytes } in batches {

@@ -33,7 +33,9 @@ mod consume;
 mod dead_letter;
 mod demo;
 mod downlink;
+mod drain;
 mod export;
+mod forward;
 mod fsck;
 mod group;
 mod help;
@@ -44,6 +46,7 @@ mod password;
 mod process;
 mod produce;
 mod publishing;
+mod reset;
 mod scratch;
 mod serve;
 mod signals;
@@ -114,6 +117,9 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &cert::REVOKE, run: |args| cert::revoke(&cert::NamedArgs::parse(args, None)?) },
     Command { spec: &cert::SHOW, run: |args| cert::show(&cert::ShowArgs::parse(args)?) },
     Command { spec: &fsck::SPEC, run: |args| fsck::run(&fsck::FsckArgs::parse(args)?) },
+    Command { spec: &drain::SPEC, run: |args| drain::run(&drain::DrainArgs::parse(args)?) },
+    Command { spec: &forward::SPEC, run: |args| forward::run(&forward::ForwardArgs::parse(args)?) },
+    Command { spec: &reset::SPEC, run: |args| reset::run(&reset::ResetArgs::parse(args)?) },
     Command { spec: &export::SPEC, run: |args| export::run(&export::ExportArgs::parse(args)?) },
     Command { spec: &bench::STORE, run: |args| bench::run_store(&bench::StoreArgs::parse(args)?) },
     Command { spec: &bench::SCALE, run: |args| bench::run_scale(&bench::ScaleArgs::parse(args)?) },

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::consumer::OwnedRecord;
 use super::{ClientError, Connection};
 use crate::frame::{
-    AlterTopic, ClientMessage, CommitOffset, Configs, CreateTopic, DeadLetters, DeleteTopic, DescribeTopic, Fetch,
-    GatewayMessage, GroupAction, Groups, LetterAction, ListOffsets, ListTopics, Position, ReadOffset, Status, TopicRef,
-    Uplink, UplinkAction, UserAction, Users,
+    AlterTopic, ClientMessage, CommitOffset, Configs, CreateTopic, DeadLetters, DeleteTopic, DescribeTopic, Drain,
+    DrainAction, Fetch, GatewayMessage, GroupAction, Groups, LetterAction, ListOffsets, ListTopics, Position,
+    ReadOffset, Status, TopicRef, Uplink, UplinkAction, UserAction, Users,
 };
 
 /// Most bytes that a gateway may answer in text.
@@ -234,6 +234,15 @@ impl Connection {
         let id = self.new_id();
         self.send(&ClientMessage::Users(Users { id, action, name, verifiers })).await?;
         self.text(id, Duration::ZERO).await
+    }
+
+    /// Lets the gateway refuse new records and forward what it has, waiting at most `wait` (10 s); or ends that. What is left, as
+    /// one JSON object.
+    pub async fn drain(&mut self, action: DrainAction, wait: Duration) -> Result<String, ClientError> {
+        let id = self.new_id();
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        self.send(&ClientMessage::Drain(Drain { id, action, wait_ms })).await?;
+        self.text(id, wait).await
     }
 
     async fn text(&mut self, id: u32, wait: Duration) -> Result<String, ClientError> {

@@ -126,7 +126,7 @@ error_codes! {
     14 Fenced "another connection uses this client id" /// A newer connection of the same id took over. Closes the connection.
     15 SequenceGap "a sequence was skipped" /// Send again from the sequence in the error.
     16 Throttled "over the quota" /// Try again after the stated time.
-    17 ShuttingDown "the gateway is shutting down" /// Closes the connection; connect again later.
+    17 ShuttingDown "the gateway is shutting down" /// Closes the connection; connect again later. For a publish: it is being drained, and takes no new records.
     18 Unsupported "not supported" /// A message type or option that this gateway doesn't know.
     19 InvalidArgument "an invalid argument" /// The text says which.
     20 Internal "an internal error" /// A fault of the gateway's.

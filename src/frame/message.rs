@@ -12,6 +12,7 @@ use super::{
         Alias, AlterTopic, CommitOffset, CreateTopic, Credit, DeleteTopic, DescribeTopic, Fetch, Hello, ListOffsets,
         ListTopics, Ping, Publish, ReadOffset, Status, Subscribe, Unsubscribe, Uplink,
     },
+    drain_message::Drain,
     gateway_message::{
         Ack, AckAt, AliasFailed, AliasOk, Done, Failed, Offsets, Pong, PublishError, ReaderOffset, RecordSet, Text,
         Topic, Upstream, Welcome,
@@ -50,7 +51,7 @@ postcard_content! {
     ListOffsets<'a>, CreateTopic<'a>, ListTopics<'a>, DescribeTopic<'a>, AlterTopic<'a>, DeleteTopic<'a>, Status,
     Uplink<'a>, Welcome<'a>, Pong, Failed<'a>, AliasOk, AliasFailed<'a>, AckAt, Upstream, PublishError<'a>, Offsets,
     Done, ReaderOffset<'a>, Topic<'a>, Text<'a>, GroupJoin<'a>, GroupBeat<'a>, GroupLeave<'a>, GroupCommit<'a>,
-    Groups<'a>, GroupJoined<'a>, DeadLetters, Users<'a>, TierCursors<'a>, TierCursor, TierKnown,
+    Groups<'a>, GroupJoined<'a>, DeadLetters, Users<'a>, TierCursors<'a>, TierCursor, TierKnown, Drain,
 }
 
 fn decode_postcard<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
@@ -253,6 +254,8 @@ messages! {
         0x1b TierCursors(TierCursors<'a>),
         /// Batches of a gateway below.
         0x1c TierStretch(TierStretch<'a>),
+        /// Empty the gateway.
+        0x1d Drain(Drain),
     }
 }
 

@@ -31,6 +31,7 @@
 
 pub mod client_message;
 mod code;
+mod drain_message;
 pub mod gateway_message;
 pub mod group_message;
 mod letter_message;
@@ -51,6 +52,7 @@ pub use client_message::{
     UplinkAction,
 };
 pub use code::{AckLevel, ErrorCode, UnknownAckLevel};
+pub use drain_message::{Drain, DrainAction};
 pub use gateway_message::{
     Ack, AckAt, AliasFailed, AliasOk, Done, Failed, Offsets, Pong, PublishError, ReaderOffset, RecordSet, Text, Topic,
     Upstream, Welcome,

@@ -4,11 +4,12 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::certificates::Certificates;
 use super::doors::Addresses;
 use super::downlinks::Downlinks;
+use super::draining;
 use super::status::{
     Amount, DeletedTopicFigures, FlashFigures, Follower, GatewayStatus, Loss, MqttFigures, PartitionFigures,
     StoreFigures, TopicFigures,
@@ -16,7 +17,7 @@ use super::status::{
 use super::uplinks::Uplinks;
 use crate::broker::{Broker, Topic, TopicId};
 use crate::config::Labels;
-use crate::frame::UplinkAction;
+use crate::frame::{DrainAction, UplinkAction};
 use crate::listen::mqtt::Mqtt;
 use crate::listen::native::Administration;
 use crate::metrics::METRICS;
@@ -106,6 +107,14 @@ impl Administration for GatewayAdministration {
             }
             Ok(said)
         })
+    }
+
+    fn drain<'a>(
+        &'a self,
+        action: DrainAction,
+        wait: Duration,
+    ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>> {
+        Box::pin(draining::drain((&self.broker, &self.uplinks, &self.downlinks), action, wait))
     }
 }
 

@@ -42,6 +42,16 @@ impl Downlinks {
         }
     }
 
+    /// Lets none bring anything, until [`Downlinks::resume_all`].
+    pub(super) fn pause_all(&self) {
+        self.0.iter().for_each(Downlink::pause);
+    }
+
+    /// Lets all go on.
+    pub(super) fn resume_all(&self) {
+        self.0.iter().for_each(Downlink::resume);
+    }
+
     /// How each is.
     pub(super) fn statuses(&self) -> Vec<DownlinkStatus> {
         self.0.iter().map(Downlink::status).collect()

@@ -7,6 +7,7 @@ mod administration;
 mod certificates;
 mod doors;
 mod downlinks;
+mod draining;
 mod local;
 mod settings;
 pub mod status;
@@ -44,6 +45,7 @@ use downlinks::Downlinks;
 use uplinks::Uplinks;
 
 pub use certificates::link_tls;
+pub use draining::{DrainStatus, TopicRecords, UplinkPending};
 pub use local::SOCKET_NAME;
 pub use settings::STORE_DIR;
 
@@ -56,6 +58,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(4);
 pub struct Gateway {
     id: String,
     broker: Broker,
+    uplinks: Arc<Uplinks>,
     engine: EngineHandle,
     executor: Arc<Executor<'static>>,
     threads: Vec<JoinHandle<()>>,
@@ -105,6 +108,7 @@ impl Gateway {
         let certificates = Certificates::new(store);
         let uplinks = Arc::new(Uplinks::start(&executor, config, &id, &broker, &certificates));
         let downlinks = Arc::new(Downlinks::start(&executor, config, &id, &broker, &certificates));
+        let forwarding = Arc::clone(&uplinks);
         let links = (Arc::clone(&uplinks), Arc::clone(&downlinks));
         let bound = future::block_on(parts.listen(config, &id, &broker, links, &certificates))?;
         parts.spawn(certificates.clone().keep(shutdown.clone()));
@@ -142,6 +146,7 @@ impl Gateway {
         Ok(Self {
             id,
             broker,
+            uplinks: forwarding,
             engine,
             executor,
             threads,
@@ -162,6 +167,11 @@ impl Gateway {
     /// The broker inside.
     pub fn broker(&self) -> &Broker {
         &self.broker
+    }
+
+    /// What the uplinks have still to forward.
+    pub fn pending(&self) -> DrainStatus {
+        draining::look(&self.broker, &self.uplinks)
     }
 
     /// Where native clients connect, if they may.

@@ -42,6 +42,11 @@ impl Uplinks {
         }
     }
 
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// How each is.
     pub(super) fn statuses(&self) -> Vec<UplinkStatus> {
         self.0.iter().map(Uplink::status).collect()

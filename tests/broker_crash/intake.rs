@@ -20,7 +20,7 @@ use crate::scene::Case;
 use crate::sound;
 
 const DOWNLINK: &str = "down";
-const PARTITIONS: i32 = 3;
+pub(crate) const PARTITIONS: i32 = 3;
 const UPSTREAM: &str = "commands";
 
 #[test]
@@ -29,15 +29,15 @@ fn a_power_cut_anywhere_parts_no_position_from_its_records() {
 }
 
 /// A broker over a simulated disk, driven by hand.
-struct Edge {
-    disk: SimDisk,
+pub(crate) struct Edge {
+    pub(crate) disk: SimDisk,
     clock: Arc<ManualClock>,
-    broker: Broker,
+    pub(crate) broker: Broker,
     engine: Engine,
 }
 
 impl Edge {
-    fn open(disk: SimDisk, options: &StoreOptions) -> Result<Self, String> {
+    pub(crate) fn open(disk: SimDisk, options: &StoreOptions) -> Result<Self, String> {
         let clock = Arc::new(ManualClock::default());
         let opened = Store::open(options.clone(), Arc::new(disk.clone()), clock.clone());
         let (store, engine) = opened.map_err(|error| format!("opening: {error}"))?;
@@ -46,7 +46,7 @@ impl Edge {
     }
 
     /// Runs a request to its end, the store working meanwhile as the seed has it.
-    fn run<T>(&mut self, rng: &mut Rng, future: impl Future<Output = T>) -> T {
+    pub(crate) fn run<T>(&mut self, rng: &mut Rng, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
         loop {
             if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -61,17 +61,22 @@ impl Edge {
         }
     }
 
-    fn topic(&mut self, rng: &mut Rng) -> Result<Arc<Topic>, String> {
+    pub(crate) fn topic(&mut self, rng: &mut Rng) -> Result<Arc<Topic>, String> {
         let new = NewTopic { name: "here".into(), partitions: Some(PARTITIONS as u32), ..NewTopic::default() };
         let broker = self.broker.clone();
         self.run(rng, async move { broker.create_topic(new).await }).map_err(|error| error.to_string())
     }
 
-    /// Each position is where its partition's records end, and these are all there are upstream up to it.
     fn check(&self, acknowledged: &BTreeMap<i32, i64>) -> Verdict {
         let positions = self.broker.upstream_positions(DOWNLINK);
+        let positions = positions.into_iter().map(|((_, index), position)| (index, position.next_offset));
+        self.hold_against(&positions.collect(), acknowledged)
+    }
+
+    /// Each position is where its partition's records end, and these are all there are upstream up to it.
+    pub(crate) fn hold_against(&self, positions: &BTreeMap<i32, i64>, acknowledged: &BTreeMap<i32, i64>) -> Verdict {
         for index in 0..PARTITIONS {
-            let position = positions.get(&(UPSTREAM.into(), index)).map_or(0, |position| position.next_offset);
+            let position = positions.get(&index).copied().unwrap_or(0);
             let had = acknowledged.get(&index).copied().unwrap_or(0);
             ensure!(position >= had, "partition {index}: acknowledged up to {had}, the position is {position}");
             let Some(partition) = self.broker.topic("here").and_then(|topic| topic.partition(index)) else {
@@ -111,8 +116,8 @@ impl Edge {
     }
 }
 
-/// The next `count` records of a partition upstream.
-fn batch(index: i32, next: &mut i64, count: i64) -> Vec<u8> {
+/// The next `count` records of a partition elsewhere.
+pub(crate) fn batch(index: i32, next: &mut i64, count: i64) -> Vec<u8> {
     let mut builder = BatchBuilder::new();
     for number in *next..*next + count {
         let value = format!("{index}/{number} {}", "x".repeat((number % 90) as usize));

@@ -7,12 +7,12 @@ use brooklet::store::sim::Planted;
 use crate::harness::Verdict;
 use crate::harness::seeds::{Named, verdict, with_random_seeds};
 use crate::scene::Case;
-use crate::{cut, damage, failing, full, groups, heal, intake, lives, reader, slow};
+use crate::{cut, damage, failing, full, groups, heal, intake, lives, reader, slow, tiers};
 
 #[test]
 #[ignore = "runs as long as BROOKLET_CRASH_SECONDS says"]
 fn everything_with_random_seeds() {
-    const TESTS: [Named; 13] = [
+    const TESTS: [Named; 14] = [
         ("cut", |seed| cut::everywhere(sound(seed))),
         ("cut_evicting", |seed| cut::while_evicting(sound(seed))),
         ("groups", |seed| groups::over_power_cuts(sound(seed))),
@@ -26,6 +26,7 @@ fn everything_with_random_seeds() {
         ("damage", |seed| damage::damaged(sound(seed))),
         ("reader", |seed| reader::held_up(sound(seed))),
         ("intake", |seed| intake::brought(sound(seed))),
+        ("tiers", |seed| tiers::forwarded(sound(seed))),
     ];
     with_random_seeds(&TESTS);
 }

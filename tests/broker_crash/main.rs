@@ -11,6 +11,7 @@
 //! | `cut`, `lives`, `failing`, `heal`, `full`, `slow`, `reader`, `damage` | a kind of fault each |
 //! | `groups` | power cuts among members of a group |
 //! | `intake` | what a downlink brings, with the power cut anywhere |
+//! | `tiers` | what a gateway below forwards, with the power cut anywhere here |
 //! | `replay`, `long` | seeds replay exactly; runs for hours, runs with planted faults |
 //!
 //! Everything is drawn from a seed and driven by one thread, so a failure prints its seed and happens again with it (see
@@ -50,6 +51,7 @@ mod replay;
 mod scene;
 mod slow;
 mod tasks;
+mod tiers;
 
 use harness::Verdict;
 use scene::Case;

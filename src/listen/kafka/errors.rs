@@ -21,6 +21,8 @@ pub(super) fn of_denied(denied: &Denied) -> ErrorCode {
 pub(super) fn of_produce(error: &ProduceError) -> ErrorCode {
     match error {
         ProduceError::Denied(denied) => of_denied(denied),
+        // As where the gateway shuts down: clients ask for metadata, and try again.
+        ProduceError::Draining => ErrorCode::NotLeaderOrFollower,
         ProduceError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
         ProduceError::TooLarge { .. } | ProduceError::TooLargeUpstream(_) => ErrorCode::MessageTooLarge,
         ProduceError::Timestamp { .. } => ErrorCode::InvalidTimestamp,

@@ -78,7 +78,8 @@ impl Sides {
     fn refusal(&self, qos: Qos, id: PacketId, why: &NotTaken) -> Result<Packet<'static>, End> {
         METRICS.batches_refused.add(1);
         self.inbound().refused(qos, id);
-        if self.terms.protocol == Protocol::V3 {
+        // A refusal settles a message for a client of 5.0; one that may be taken later ends the connection instead.
+        if self.terms.protocol == Protocol::V3 || why.reason == ReasonCode::SERVER_SHUTTING_DOWN {
             return Err(End::Refused(why.reason, why.text.clone()));
         }
         log::debug!("mqtt: {}: a message is not taken: {}", self.terms.client, why.text);

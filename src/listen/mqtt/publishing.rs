@@ -40,6 +40,7 @@ impl From<ProduceError> for NotTaken {
     fn from(error: ProduceError) -> Self {
         let reason = match &error {
             ProduceError::Denied(_) => ReasonCode::NOT_AUTHORIZED,
+            ProduceError::Draining => ReasonCode::SERVER_SHUTTING_DOWN,
             ProduceError::TooLarge { .. } | ProduceError::TooLargeUpstream(_) => ReasonCode::PACKET_TOO_LARGE,
             ProduceError::Store(error) => of_commit(error),
             _ => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,

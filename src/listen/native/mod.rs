@@ -40,7 +40,7 @@ use super::auth::Guard;
 use super::budget::ByteBudget;
 use super::stream::Socket;
 use crate::broker::{Broker, Lobby};
-use crate::frame::UplinkAction;
+use crate::frame::{DrainAction, UplinkAction};
 
 /// Settings of the listener.
 #[derive(Clone, Debug)]
@@ -82,6 +82,16 @@ pub trait Administration: Send + Sync {
         &'a self,
         action: UplinkAction,
         name: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>>;
+
+    /// Refuses new records and forwards what is here, for at most `wait`; or ends that. What is left, as JSON.
+    ///
+    /// # Errors
+    /// A text for people.
+    fn drain<'a>(
+        &'a self,
+        action: DrainAction,
+        wait: Duration,
     ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>>;
 }
 

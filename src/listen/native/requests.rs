@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smol::{Executor, Task};
 
@@ -19,7 +20,7 @@ use crate::broker::rights::{Denied, Operation, Resource};
 use crate::broker::{Access, CommittedOffset, Granted, Right, TierSource, Topic, right};
 use crate::frame::client_message::{CommitOffset, ReadOffset, Subscribe, Uplink};
 use crate::frame::gateway_message::{Done, Pong, ReaderOffset, Text};
-use crate::frame::{ClientMessage, ErrorCode, GatewayMessage, TierCursors, TierStretch, TopicRef, UplinkAction};
+use crate::frame::{ClientMessage, Drain, ErrorCode, GatewayMessage, TierCursors, TierStretch, TopicRef, UplinkAction};
 
 /// Most requests of a connection that are open.
 const OPEN_MAX: usize = 16;
@@ -227,6 +228,7 @@ impl Requests {
             (ClientMessage::Users(asked), _) => {
                 self.executor.spawn(call.clone().run(users::serve(call, users::Asked::new(asked))))
             }
+            (ClientMessage::Drain(drain), _) => self.executor.spawn(call.clone().run(empty(call, *drain))),
             (ClientMessage::Uplink(uplink), _) => self.executor.spawn(call.clone().run(steer_uplink(call, uplink))),
             (administration, _) => match topics::serve(call.clone(), administration) {
                 Some(serving) => self.executor.spawn(call.run(serving)),
@@ -279,6 +281,7 @@ fn request_of<'a>(message: &ClientMessage<'a>) -> Option<(u32, Option<TopicRef<'
         ClientMessage::Groups(m) => (m.id, None),
         ClientMessage::DeadLetters(m) => (m.id, None),
         ClientMessage::Users(m) => (m.id, None),
+        ClientMessage::Drain(m) => (m.id, None),
         _ => return None,
     })
 }
@@ -379,6 +382,17 @@ fn steer_uplink(call: Call, uplink: &Uplink<'_>) -> impl Future<Output = Told> +
             Ok(text) => call.text(&text).await.map(Ok),
             Err(text) => Ok(Err(Failure::new(ErrorCode::InvalidArgument, text))),
         }
+    }
+}
+
+async fn empty(call: Call, drain: Drain) -> Told {
+    if let Err(denied) = call.access.allow(Operation::Alter, Resource::CLUSTER) {
+        return Ok(Err(denied.into()));
+    }
+    let wait = Duration::from_millis(drain.wait_ms.into());
+    match call.context.administration.drain(drain.action, wait).await {
+        Ok(text) => call.text(&text).await.map(Ok),
+        Err(text) => Ok(Err(Failure::new(ErrorCode::InvalidArgument, text))),
     }
 }
 
