@@ -16,6 +16,7 @@ import collections
 import concurrent.futures
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -310,6 +311,40 @@ def from_kafka(player):
         assert ear.payloads() == payloads(0, MESSAGES), ear.payloads()
 
 
+def bridge(level):
+    """Mosquitto as a bridge into the gateway, both ways, QoS 1, over a SIGKILL of the gateway: nothing is lost either way."""
+    gateway = Gateway()
+    port = free_port()
+    home = pathlib.Path(gateway.home.name, "mosquitto")
+    home.mkdir()
+    lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "user root", "connection gateway", f"address {gateway.mqtt}"]
+    lines += ["bridge_protocol_version " + {"4": "mqttv311", "5": "mqttv50"}[level], "cleansession false", "restart_timeout 1"]
+    lines += ["try_private false", "notifications false", "topic up/# out 1", "topic down/# in 1"]
+    (home / "mosquitto.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    here = ["-h", "127.0.0.1", "-p", str(port), "-q", "1"]
+    with Running(["mosquitto", "-c", str(home / "mosquitto.conf")]) as broker:
+        wait_for("mosquitto to answer", lambda: answers(f"127.0.0.1:{port}") or broker.over())
+        with Running(["stdbuf", "-oL", "mosquitto_sub", *here, "-t", "down/#", "-F", "%t %p %q %r"]) as ear:
+            def send(first, end):
+                text = "\n".join(payloads(first, end)) + "\n"
+                subprocess.run(["mosquitto_pub", *here, "-t", "up/x", "-l"], input=text, text=True, check=True)
+
+            send(0, MESSAGES)
+            wait_for("the first messages through the bridge", lambda: gateway.count("up") >= MESSAGES)
+            gateway.send("down", payloads(0, MESSAGES))
+            wait_for("the first messages back", lambda: len(ear.payloads()) >= MESSAGES)
+            gateway.kill()
+            send(MESSAGES, 2 * MESSAGES)
+            gateway.launch()
+            both = set(payloads(0, 2 * MESSAGES))
+            # By 5.0 its session ends with the connection.
+            if level == "4":
+                gateway.send("down", payloads(MESSAGES, 2 * MESSAGES))
+                wait_for("everything back", lambda: set(ear.payloads()) == both)
+            wait_for("everything through the bridge", lambda: set(gateway.stored("up")) == both)
+    gateway.end()
+
+
 SCENES = [
     ("publish QoS 0, 1, 2; a Kafka consumer reads it", publish),
     ("subscribe with wildcards, QoS 1 and 2", wildcards),
@@ -352,6 +387,22 @@ def play(name):
     return column
 
 
+def play_bridge():
+    """A cell for each version."""
+    if shutil.which("mosquitto") is None:
+        print("\nMosquitto isn't installed (Debian: mosquitto): it is no bridge here")
+        return []
+    cells = []
+    for level, version in LEVELS.items():
+        try:
+            bridge(level)
+            cells.append(("ok", ""))
+        except Exception as error:  # pylint: disable=broad-except
+            cells.append(("FAIL", str(error)))
+        print(f"\nMosquitto as a bridge, both ways, over a SIGKILL of the gateway, {version}: {' '.join(cells[-1])}")
+    return cells
+
+
 def main():
     names = os.environ["BROOKLET_TEST_CLIENTS"].split()
     programs = [Player(name, None, "4").program for name in names]
@@ -373,6 +424,8 @@ def main():
         print(f"| {title} |", " | ".join(cell(*column[row]) for column in columns), "|")
     for number, note in enumerate(notes, 1):
         print(f"\n({number}) {note}")
+    bridges = play_bridge() if "mosquitto" in names else []
+    columns.append(bridges)
     failed = sum(sign == "FAIL" for column in columns for sign, _ in column)
     passed = sum(sign == "ok" for column in columns for sign, _ in column)
     print(f"\n{passed} passed, {failed} failed")
