@@ -37,6 +37,9 @@ pub const RECOMPRESS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const KAFKA_ELEMENTS_MAX: usize = 131_072;
 /// Longest client id, bytes.
 pub const CLIENT_ID_BYTES_MAX: usize = 128;
+/// Most rules of access, and the longest name of a resource in one, bytes.
+pub const ACL_RULES_MAX: usize = 4_000;
+pub const ACL_NAME_BYTES_MAX: usize = 249;
 /// Longest name of a user, bytes.
 pub const PRINCIPAL_BYTES_MAX: usize = 255;
 /// Most intervals a reader's position may consist of.

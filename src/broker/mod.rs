@@ -99,6 +99,8 @@ pub struct BrokerOptions {
     pub offsets_retention: Duration,
     /// How long a group that was empty waits for more members before its first generation.
     pub initial_rebalance_delay: Duration,
+    /// Who may do what, beside the rules.
+    pub rights: rights::RightsOptions,
     /// What the time-outs of groups go by; `None`: the time of this process, which stands still while the machine is
     /// suspended. So do its clients, mostly.
     pub group_clock: Option<Arc<dyn Clock>>,
@@ -115,6 +117,7 @@ impl Default for BrokerOptions {
             defaults: Defaults::default(),
             offsets_retention: Duration::from_secs(7 * 86_400),
             initial_rebalance_delay: Duration::from_millis(100),
+            rights: rights::RightsOptions::default(),
             group_clock: None,
         }
     }
@@ -155,6 +158,7 @@ impl Broker {
     pub fn new(store: Store, mut options: BrokerOptions) -> Result<Self, String> {
         options.defaults.dead_letter_bytes = Some(dead_letter::bytes_max(store.max_bytes()));
         let delay_ms = u64::try_from(options.initial_rebalance_delay.as_millis()).unwrap_or(u64::MAX);
+        let rights = rights::Rights::load(&store, options.rights.clone())?;
         let shared = Shared {
             groups: Arc::new(groups::Groups::load(&store, delay_ms, options.group_clock.clone())),
             catalog: catalog::Catalog::load(&store, &options.defaults)?,
@@ -164,7 +168,7 @@ impl Broker {
             followers: followers::Followers::default(),
             door: door::Door::default(),
             producer_ids: producer_ids::ProducerIds::default(),
-            rights: rights::Rights::default(),
+            rights,
             users: users::Users::load(&store),
             waiters: Arc::default(),
             topics_changed: Event::new(),

@@ -27,6 +27,7 @@ impl Reopened for Rebuild {
                 shared.publish_topic(Arc::new(topic));
             }
         }
+        shared.rights.rebuild(store)?;
         shared.groups.rebuild(store);
         shared.users.rebuild(store);
         Ok(())

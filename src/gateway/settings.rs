@@ -88,6 +88,7 @@ pub(super) fn broker(config: &Config, gateway_id: &str) -> Result<BrokerOptions,
         defaults: Defaults { config: topic(&topics.defaults), by_name, dead_letter_bytes: None },
         offsets_retention: config.group.offsets_retention,
         initial_rebalance_delay: config.group.initial_rebalance_delay,
+        rights: crate::broker::rights::RightsOptions::default(),
         group_clock: None,
     })
 }

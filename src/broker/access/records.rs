@@ -2,7 +2,7 @@
 
 use super::granted::right::{Delete, Read, Write};
 use super::{Access, Granted, Right};
-use crate::broker::rights::{Denied, Operation, Resource};
+use crate::broker::rights::Denied;
 use crate::broker::{
     Acks, Appended, DeviceSession, FetchError, NewRecord, Noted, NotedRecord, ProduceError, Published, Ticket,
     TopicError,
@@ -97,7 +97,7 @@ impl Access {
     }
 
     pub(super) fn allow_idempotent_write(&self) -> Result<(), Denied> {
-        self.allow(Operation::IdempotentWrite, Resource::CLUSTER)
+        self.broker().shared.rights.check_idempotent_write(self.caller())
     }
 
     /// As [`crate::broker::Broker::fetch`], of a partition of `topic`.

@@ -27,17 +27,18 @@ impl Access {
         Ok(Granted::new(Arc::clone(topic)))
     }
 
-    /// The topic of this identity. To who may not see it, it isn't there.
+    /// The topic of this identity. Who may not see it doesn't learn its name.
     ///
     /// # Errors
-    /// [`TopicError::Denied`] for who may see it but not use it so, or `Unknown`.
+    /// [`TopicError::Denied`] or `Unknown`.
     pub fn topic_by_id<R: Right>(&self, id: TopicId) -> Result<Granted<R>, TopicError> {
-        let unknown = || TopicError::Unknown(format!("of the id {id}"));
-        let topic = self.broker().topic_by_id(id).ok_or_else(unknown)?;
-        if !self.may(Operation::Describe, Resource::topic(&topic.name)) {
-            return Err(unknown());
-        }
-        Ok(self.again(&topic)?)
+        let topic = self.broker().topic_by_id(id).ok_or_else(|| TopicError::Unknown(format!("of the id {id}")))?;
+        self.again(&topic).map_err(|mut denied| {
+            if !self.may(Operation::Describe, Resource::topic(&topic.name)) {
+                denied.name = id.to_string();
+            }
+            denied.into()
+        })
     }
 
     /// The topic that a partition of the store belongs to, and its index in it; `None` if the caller may not use it so.

@@ -1,19 +1,93 @@
-//! Who may do what, as in Kafka: rules by principal, host, operation and resource.
+//! Who may do what, as in Kafka: rules by principal, host, operation and resource, allowing and denying, over literal names and prefixes.
+//!
+//! | file | job |
+//! |---|---|
+//! | [`model`], [`rule`] | operations, resources; rules and filters |
+//! | [`set`], [`patterns`], [`bits`] | all rules, as they are asked; pure |
+//! | [`kept`] | rules in the store |
+//! | [`denials`] | what was refused |
+//!
+//! A check looks up its caller's rules and everyone's, and in them the literal name and its prefixes: it allocates nothing unless it denies.
+//! A change makes a new set, which holds from the next check on, also for sessions that are there.
 
+mod bits;
+mod denials;
+mod kept;
 mod model;
+mod patterns;
+mod rule;
+mod set;
+#[cfg(test)]
+mod tests;
 
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock};
+
+pub use kept::RuleError;
 pub use model::{CLUSTER, Denied, Operation, Resource, ResourceKind};
+pub use rule::{ANY, Origin, Pattern, PatternFilter, Rule, RuleFilter, What, Who};
 
-use super::caller::Caller;
+use super::caller::{Caller, Listener, Principal};
+use crate::store::Store;
+use denials::Denials;
+use set::{RuleSet, Verdict};
+
+/// How rights are looked at.
+#[derive(Clone, Debug)]
+pub struct RightsOptions {
+    /// They may do everything.
+    pub super_users: HashSet<Principal>,
+    /// Listeners whose callers may do what no rule is about (Kafka's `allow.everyone.if.no.acl.found`).
+    pub open: Vec<Listener>,
+    /// Else what would be denied is counted and told, and done all the same.
+    pub enforce: bool,
+}
+
+impl Default for RightsOptions {
+    fn default() -> Self {
+        Self { super_users: HashSet::new(), open: Listener::ALL.to_vec(), enforce: true }
+    }
+}
 
 /// What decides.
-#[derive(Debug, Default)]
-pub(super) struct Rights {}
+#[derive(Debug)]
+pub(super) struct Rights {
+    options: RightsOptions,
+    /// Swapped whole.
+    rules: RwLock<Arc<RuleSet>>,
+    denials: Denials,
+}
 
 impl Rights {
-    /// Whether `caller` may do that.
-    pub(super) fn allows(&self, _caller: &Caller, _operation: Operation, _resource: Resource<'_>) -> bool {
-        true
+    /// With the rules that the store has.
+    ///
+    /// # Errors
+    /// A text: a rule can't be read.
+    pub(super) fn load(store: &Store, options: RightsOptions) -> Result<Self, String> {
+        let rules = RwLock::new(Arc::new(RuleSet::new(kept::stored(store)?)));
+        Ok(Self { options, rules, denials: Denials::default() })
+    }
+
+    /// The rules as the store has them now.
+    ///
+    /// # Errors
+    /// As [`Rights::load`].
+    pub(super) fn rebuild(&self, store: &Store) -> Result<(), String> {
+        self.replace(RuleSet::new(kept::stored(store)?));
+        Ok(())
+    }
+
+    fn rules(&self) -> Arc<RuleSet> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn replace(&self, rules: RuleSet) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    /// Whether `caller` may do that; in a dry run, always.
+    pub(super) fn allows(&self, caller: &Caller, operation: Operation, resource: Resource<'_>) -> bool {
+        !self.options.enforce || self.decide(caller, operation, resource)
     }
 
     /// As [`Rights::allows`], for something that is about to be done.
@@ -21,10 +95,49 @@ impl Rights {
     /// # Errors
     /// [`Denied`], counted.
     pub(super) fn check(&self, caller: &Caller, operation: Operation, resource: Resource<'_>) -> Result<(), Denied> {
-        if self.allows(caller, operation, resource) {
+        if self.decide(caller, operation, resource) {
             return Ok(());
         }
+        self.refuse(caller, operation, resource)
+    }
+
+    /// Whether `caller` may write somewhere, or as an idempotent producer in general (KIP-679).
+    ///
+    /// # Errors
+    /// [`Denied`], counted.
+    pub(super) fn check_idempotent_write(&self, caller: &Caller) -> Result<(), Denied> {
+        let (operation, resource) = (Operation::IdempotentWrite, Resource::CLUSTER);
+        if self.decide(caller, operation, resource) || self.may_write_somewhere(caller) {
+            return Ok(());
+        }
+        self.refuse(caller, operation, resource)
+    }
+
+    fn may_write_somewhere(&self, caller: &Caller) -> bool {
+        // No topic has an empty name: only what is about all topics is about this one.
+        let Some((_, host)) = caller.peer_at() else { return true };
+        self.decide(caller, Operation::Write, Resource::topic(""))
+            || self.rules().allow_somewhere(caller.principal(), host, Operation::Write, ResourceKind::Topic)
+    }
+
+    fn refuse(&self, caller: &Caller, operation: Operation, resource: Resource<'_>) -> Result<(), Denied> {
         let principal = caller.principal().clone();
-        Err(Denied { principal, operation, kind: resource.kind, name: resource.name.to_owned() })
+        let denied = Denied { principal, operation, kind: resource.kind, name: resource.name.to_owned() };
+        self.denials.count(caller, &denied, self.options.enforce);
+        if self.options.enforce { Err(denied) } else { Ok(()) }
+    }
+
+    fn decide(&self, caller: &Caller, operation: Operation, resource: Resource<'_>) -> bool {
+        let Some((listener, host)) = caller.peer_at() else { return true };
+        let principal = caller.principal();
+        if self.options.super_users.contains(principal) {
+            return true;
+        }
+        let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
+        match rules.verdict(principal, host, operation, resource) {
+            Verdict::Allowed => true,
+            Verdict::Denied => false,
+            Verdict::NoRule => self.options.open.contains(&listener),
+        }
     }
 }

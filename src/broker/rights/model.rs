@@ -134,7 +134,7 @@ impl<'a> Resource<'a> {
 }
 
 /// Somebody may not do something. Whether the thing is there isn't said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Denied {
     pub principal: Principal,
     pub operation: Operation,
