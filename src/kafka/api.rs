@@ -72,6 +72,9 @@ apis! {
     AddOffsetsToTxn = 25, 0..=4, flexible 3;
     EndTxn = 26, 0..=5, flexible 3;
     TxnOffsetCommit = 28, 0..=5, flexible 3;
+    DescribeAcls = 29, 1..=3, flexible 2;
+    CreateAcls = 30, 1..=3, flexible 2;
+    DeleteAcls = 31, 1..=3, flexible 2;
     DescribeConfigs = 32, 1..=4, flexible 4;
     AlterConfigs = 33, 0..=2, flexible 2;
     DescribeLogDirs = 35, 1..=4, flexible 2;

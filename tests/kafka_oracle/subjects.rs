@@ -78,6 +78,9 @@ pub(crate) fn subjects() -> Vec<Subject> {
         add_offsets_to_txn: AddOffsetsToTxnRequest, AddOffsetsToTxnResponse;
         end_txn: EndTxnRequest, EndTxnResponse;
         txn_offset_commit: TxnOffsetCommitRequest, TxnOffsetCommitResponse;
+        describe_acls: DescribeAclsRequest, DescribeAclsResponse;
+        create_acls: CreateAclsRequest, CreateAclsResponse;
+        delete_acls: DeleteAclsRequest, DeleteAclsResponse;
         describe_configs: DescribeConfigsRequest, DescribeConfigsResponse;
         alter_configs: AlterConfigsRequest, AlterConfigsResponse;
         describe_log_dirs: DescribeLogDirsRequest, DescribeLogDirsResponse;

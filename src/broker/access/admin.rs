@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::Access;
+use crate::broker::CommitError;
 use crate::broker::dead_letter::{LetterList, LettersSettled, Settle};
-use crate::broker::rights::{Denied, Operation, Resource};
+use crate::broker::rights::{Denied, Operation, Resource, Rule, RuleError, RuleFilter};
 use crate::limits::DEAD_LETTER_TOPIC;
 use crate::store::StoreStatus;
 
@@ -15,6 +16,8 @@ pub enum AdminError {
     Denied(Denied),
     /// It could not be done; the text says why.
     Failed(String),
+    /// The store did not take it.
+    Store(CommitError),
 }
 
 impl fmt::Display for AdminError {
@@ -22,6 +25,7 @@ impl fmt::Display for AdminError {
         match self {
             Self::Denied(denied) => denied.fmt(f),
             Self::Failed(text) => f.write_str(text),
+            Self::Store(error) => error.fmt(f),
         }
     }
 }
@@ -34,7 +38,40 @@ impl From<Denied> for AdminError {
     }
 }
 
+impl From<CommitError> for AdminError {
+    fn from(error: CommitError) -> Self {
+        Self::Store(error)
+    }
+}
+
 impl Access {
+    /// The rules of access that `filter` chooses.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn rules(&self, filter: &RuleFilter) -> Result<Vec<Rule>, Denied> {
+        self.allow(Operation::Describe, Resource::CLUSTER)?;
+        Ok(self.broker().rules(filter))
+    }
+
+    /// As [`crate::broker::Broker::add_rules`].
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn add_rules(&self, rules: Vec<Rule>) -> Result<Vec<Result<(), RuleError>>, AdminError> {
+        self.allow(Operation::Alter, Resource::CLUSTER)?;
+        Ok(self.broker().add_rules(rules).await?)
+    }
+
+    /// As [`crate::broker::Broker::remove_rules`].
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn remove_rules(&self, filters: Vec<RuleFilter>) -> Result<Vec<Vec<Rule>>, AdminError> {
+        self.allow(Operation::Alter, Resource::CLUSTER)?;
+        Ok(self.broker().remove_rules(filters).await?)
+    }
+
     /// The directory of the store, and its figures.
     ///
     /// # Errors

@@ -122,11 +122,11 @@ impl Access {
         Ok(())
     }
 
-    /// Whether the caller may see what a group has committed.
+    /// Whether the caller may see a group, and what it has committed.
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn allow_offsets(&self, group: &str) -> Result<(), Denied> {
+    pub fn allow_see_group(&self, group: &str) -> Result<(), Denied> {
         self.allow(Operation::Describe, Resource::group(group))
     }
 
@@ -135,7 +135,7 @@ impl Access {
     /// # Errors
     /// [`Denied`].
     pub fn committed_offsets(&self, group: &str) -> Result<Vec<(String, i32, CommittedOffset)>, Denied> {
-        self.allow_offsets(group)?;
+        self.allow_see_group(group)?;
         let seen = |(id, index, committed)| {
             let topic = self.broker().topic_by_id(id)?;
             self.may(Operation::Describe, Resource::topic(&topic.name)).then(|| (topic.name.clone(), index, committed))
@@ -153,7 +153,7 @@ impl Access {
         topic: &Granted<Describe>,
         partition: i32,
     ) -> Result<Option<CommittedOffset>, Denied> {
-        self.allow_offsets(group)?;
+        self.allow_see_group(group)?;
         Ok(self.broker().committed_offset(group, topic, partition))
     }
 }

@@ -108,8 +108,6 @@ pub enum RuleError {
     Invalid(String),
     /// There are as many as there may be.
     TooMany,
-    /// The store did not take it.
-    Store(CommitError),
 }
 
 impl fmt::Display for RuleError {
@@ -120,7 +118,6 @@ impl fmt::Display for RuleError {
                 let max = limits::ACL_RULES_MAX;
                 write!(f, "there are {max} rules of access, as many as there may be; prefixes and User:* spare some")
             }
-            Self::Store(error) => error.fmt(f),
         }
     }
 }

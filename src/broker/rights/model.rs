@@ -90,7 +90,7 @@ impl ResourceKind {
         };
         match self {
             Self::Topic => &[Read, Write, Create, Delete, Alter, Describe, DescribeConfigs, AlterConfigs],
-            Self::Group => &[Read, Delete, Describe, DescribeConfigs, AlterConfigs],
+            Self::Group => &[Read, Delete, Describe],
             Self::Cluster => &[Create, Alter, Describe, ClusterAction, DescribeConfigs, AlterConfigs, IdempotentWrite],
             Self::TransactionalId => &[Write, Describe],
         }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::request::{Failed, Later, Request, ready};
-use super::{Context, NODE_ID, operations};
+use super::{Context, NODE_ID, acls};
 use crate::kafka::describe_cluster::{DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse};
 use crate::kafka::error_code::ErrorCode;
 
@@ -38,9 +38,9 @@ pub(super) fn handle(
                 cluster_id: &context.cluster_id,
                 controller_id: NODE_ID,
                 brokers: vec![broker],
-                cluster_authorized_operations: operations::answer(
+                cluster_authorized_operations: acls::cluster_operations(
+                    &request.access,
                     body.include_cluster_authorized_operations,
-                    operations::CLUSTER,
                 ),
                 ..Default::default()
             },

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::errors::of_group;
 use super::request::{Failed, Later, Request, ready};
-use super::{Context, operations};
+use super::{Context, acls};
 use crate::broker::groups::{GroupDescription, GroupError};
+use crate::broker::rights::Resource;
 use crate::kafka::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
 };
@@ -20,9 +21,10 @@ pub(super) fn handle(_: Arc<Context>, request: Request) -> Pin<Box<dyn Future<Ou
     Box::pin(async move {
         let body: DescribeGroupsRequest<'_> = request.body()?;
         let found: Vec<_> = body.groups.iter().map(|name| request.access.group(name)).collect();
-        let operations = operations::answer(body.include_authorized_operations, operations::GROUP);
+        let operations =
+            |name| acls::operations(&request.access, body.include_authorized_operations, Resource::group(name));
         let groups = body.groups.iter().zip(&found).map(|(name, found)| match found {
-            Ok(group) => DescribedGroup { authorized_operations: operations, ..described(group) },
+            Ok(group) => DescribedGroup { authorized_operations: operations(name), ..described(group) },
             Err(denied @ GroupError::Denied(_)) => {
                 DescribedGroup { error_code: of_group(denied).code(), group_id: name, ..Default::default() }
             }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::errors::of_topic;
 use super::request::{Failed, Later, Request, ready};
-use super::{Context, NODE_ID, operations};
+use super::{Context, NODE_ID, acls};
+use crate::broker::rights::Resource;
 use crate::broker::{Access, Granted, Topic, TopicError, right, validate_name};
 use crate::kafka::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
@@ -45,7 +46,9 @@ pub(super) fn handle(
             }
             let count = topic.partition_count().saturating_sub(first);
             let taken = count.min(room);
-            topics.push(describe(topic, first..first.saturating_add(taken), epoch));
+            let operations = acls::operations(&request.access, true, Resource::topic(name));
+            let rows = describe(topic, first..first.saturating_add(taken), epoch);
+            topics.push(TopicRow { topic_authorized_operations: operations, ..rows });
             room -= taken;
             if taken < count {
                 next = Some(Cursor { topic_name: name, partition_index: (first + taken) as i32 });
@@ -96,7 +99,6 @@ fn describe(topic: &Topic, partitions: std::ops::Range<u32>, leader_epoch: i32) 
         topic_id: topic.id.0,
         is_internal: topic.is_internal(),
         partitions: partitions.map(partition).collect(),
-        topic_authorized_operations: operations::TOPIC,
         ..Default::default()
     }
 }

@@ -1,8 +1,8 @@
 //! The broker's errors as Kafka's codes.
 
 use crate::broker::groups::GroupError;
-use crate::broker::rights::{Denied, ResourceKind};
-use crate::broker::{CommitError, FetchError, OffsetError, ProduceError, TopicError};
+use crate::broker::rights::{Denied, ResourceKind, RuleError};
+use crate::broker::{AdminError, CommitError, FetchError, OffsetError, ProduceError, TopicError};
 use crate::kafka::error_code::ErrorCode;
 use crate::record::BatchError;
 use crate::store::{DraftError, StoreError};
@@ -15,6 +15,25 @@ pub(super) fn of_denied(denied: &Denied) -> ErrorCode {
         ResourceKind::Cluster => ErrorCode::ClusterAuthorizationFailed,
         ResourceKind::TransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
     }
+}
+
+/// For what an administrator was not served with.
+pub(super) fn of_admin(error: &AdminError) -> (ErrorCode, String) {
+    let code = match error {
+        AdminError::Denied(denied) => of_denied(denied),
+        AdminError::Failed(_) => ErrorCode::UnknownServerError,
+        AdminError::Store(error) => of_commit(error),
+    };
+    (code, error.to_string())
+}
+
+/// For a rule of access that was not added.
+pub(super) fn of_rule(error: &RuleError) -> (ErrorCode, String) {
+    let code = match error {
+        RuleError::Invalid(_) => ErrorCode::InvalidRequest,
+        RuleError::TooMany => ErrorCode::PolicyViolation,
+    };
+    (code, error.to_string())
 }
 
 /// For a batch that was not appended.

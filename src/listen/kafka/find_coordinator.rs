@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::request::{Failed, Later, Request, ready};
 use super::{Context, NODE_ID};
+use crate::broker::Access;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 
@@ -21,28 +22,43 @@ pub(super) fn handle(
 ) -> Pin<Box<dyn Future<Output = Result<Later, Failed>> + Send>> {
     Box::pin(async move {
         let body: FindCoordinatorRequest<'_> = request.body()?;
-        let refused = match body.key_type {
-            GROUP => None,
-            TRANSACTION => Some((ErrorCode::TransactionalIdAuthorizationFailed, "transactions are not served yet")),
-            _ => Some((ErrorCode::InvalidRequest, "there are coordinators of groups (key type 0) only")),
-        };
         let (host, port) = context.address(&request);
-        let (code, error_message) = refused.map_or((ErrorCode::None, None), |(code, text)| (code, Some(text)));
-        let (node_id, host, port) = match refused {
-            None => (NODE_ID, host.as_str(), port.into()),
-            Some(_) => (NOBODY, "", NOBODY),
+        let here = (host.as_str(), i32::from(port));
+        let find = |key| {
+            let refused = refused(&request.access, body.key_type, key);
+            refused.map_or_else(|| found(key, here), |code| not_found(key, code))
         };
-        let error_code = code.code();
-        let one = |key| Coordinator { key, node_id, host, port, error_code, error_message };
+        // In older versions there is one, at the top level.
+        let first = find(body.key);
         let response = FindCoordinatorResponse {
-            error_code,
-            error_message,
-            node_id,
-            host,
-            port,
-            coordinators: body.coordinator_keys.iter().map(|key| one(*key)).collect(),
+            error_code: first.error_code,
+            error_message: first.error_message,
+            node_id: first.node_id,
+            host: first.host,
+            port: first.port,
+            coordinators: body.coordinator_keys.iter().map(|key| find(key)).collect(),
             ..Default::default()
         };
         Ok(ready(request.answer(&response)?))
     })
+}
+
+/// Why a key has no coordinator here.
+fn refused(access: &Access, key_type: i8, key: &str) -> Option<(ErrorCode, &'static str)> {
+    match key_type {
+        GROUP if access.allow_see_group(key).is_err() => {
+            Some((ErrorCode::GroupAuthorizationFailed, "there is no right to see this group"))
+        }
+        GROUP => None,
+        TRANSACTION => Some((ErrorCode::TransactionalIdAuthorizationFailed, "transactions are not served yet")),
+        _ => Some((ErrorCode::InvalidRequest, "there are coordinators of groups (key type 0) only")),
+    }
+}
+
+fn found<'a>(key: &'a str, (host, port): (&'a str, i32)) -> Coordinator<'a> {
+    Coordinator { key, node_id: NODE_ID, host, port, ..Default::default() }
+}
+
+fn not_found<'a>(key: &'a str, (code, text): (ErrorCode, &'a str)) -> Coordinator<'a> {
+    Coordinator { key, node_id: NOBODY, host: "", port: NOBODY, error_code: code.code(), error_message: Some(text) }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::errors::of_topic;
 use super::request::{Failed, Later, Request, ready};
-use super::{Context, NODE_ID, operations};
+use super::{Context, NODE_ID, acls};
+use crate::broker::rights::Resource;
 use crate::broker::{Access, Granted, TopicError, TopicId, right};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::metadata::{
@@ -44,15 +45,16 @@ async fn answer(context: Arc<Context>, request: Request) -> Result<Later, Failed
     };
     let (host, port) = context.address(&request);
     let epoch = context.broker.epoch().ordinal as i32;
-    let operations = operations::answer(body.include_topic_authorized_operations, operations::TOPIC);
+    let operations =
+        |name: &str| acls::operations(&request.access, body.include_topic_authorized_operations, Resource::topic(name));
     let response = MetadataResponse {
         brokers: vec![MetadataResponseBroker { node_id: NODE_ID, host: &host, port: port.into(), rack: None }],
         cluster_id: Some(&context.cluster_id),
         controller_id: NODE_ID,
-        topics: found.iter().map(|found| describe(found, epoch, operations)).collect(),
-        cluster_authorized_operations: operations::answer(
+        topics: found.iter().map(|found| describe(found, epoch, &operations)).collect(),
+        cluster_authorized_operations: acls::cluster_operations(
+            &request.access,
             body.include_cluster_authorized_operations,
-            operations::CLUSTER,
         ),
         ..Default::default()
     };
@@ -77,7 +79,11 @@ async fn find<'a>(access: &Access, wanted: &MetadataRequestTopic<'a>, create: bo
     }
 }
 
-fn describe<'a>(found: &'a Found<'_>, leader_epoch: i32, operations: i32) -> MetadataResponseTopic<'a> {
+fn describe<'a>(
+    found: &'a Found<'_>,
+    leader_epoch: i32,
+    operations: &impl Fn(&str) -> i32,
+) -> MetadataResponseTopic<'a> {
     match found {
         Found::Not { name, id, code } => {
             MetadataResponseTopic { error_code: code.code(), name: *name, topic_id: *id, ..Default::default() }
@@ -96,7 +102,7 @@ fn describe<'a>(found: &'a Found<'_>, leader_epoch: i32, operations: i32) -> Met
                     ..Default::default()
                 })
                 .collect(),
-            topic_authorized_operations: operations,
+            topic_authorized_operations: operations(&topic.name),
             ..Default::default()
         },
     }

@@ -3,14 +3,18 @@
 //! [`session`] reads requests and writes answers in their order; [`routes`] is the one table that decides what is
 //! served and advertised; every other file is one API: request in, calls of the broker, response out.
 
+mod acls;
 mod alter_configs;
 mod api_versions;
 mod configs;
+mod create_acls;
 mod create_partitions;
 mod create_topics;
+mod delete_acls;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
+mod describe_acls;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
@@ -31,7 +35,6 @@ mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
-mod operations;
 mod produce;
 mod request;
 mod routes;

@@ -117,7 +117,7 @@ fn find_group(access: &Access, group: &str, asked: Option<Vec<(&str, &[i32])>>) 
     if group.is_empty() {
         return Err(ErrorCode::InvalidGroupId);
     }
-    access.allow_offsets(group).map_err(|denied| of_denied(&denied))?;
+    access.allow_see_group(group).map_err(|denied| of_denied(&denied))?;
     match asked {
         None => all(access, group).map_err(|denied| of_denied(&denied)),
         Some(topics) => Ok(topics.into_iter().map(|(name, indexes)| find(access, group, name, indexes)).collect()),

@@ -3,10 +3,11 @@
 
 use super::request::Handler;
 use super::{
-    alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_records, delete_topics,
-    describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_topic_partitions, fetch,
-    find_coordinator, gate, heartbeat, init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata,
-    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group, user_credentials,
+    alter_configs, api_versions, create_acls, create_partitions, create_topics, delete_acls, delete_groups,
+    delete_records, delete_topics, describe_acls, describe_cluster, describe_configs, describe_groups,
+    describe_log_dirs, describe_topic_partitions, fetch, find_coordinator, gate, heartbeat, init_producer_id, join_group,
+    leave_group, list_groups, list_offsets, metadata, offset_commit, offset_delete, offset_fetch,
+    offset_for_leader_epoch, produce, sync_group, user_credentials,
 };
 use crate::kafka::api::{ApiKey, Route, Routes};
 
@@ -32,6 +33,9 @@ pub(super) const ROUTES: Routes<Handler> = Routes::new(&[
     Route::new(ApiKey::DeleteRecords, 0..=2, delete_records::handle),
     Route::new(ApiKey::InitProducerId, 0..=5, init_producer_id::handle),
     Route::new(ApiKey::OffsetForLeaderEpoch, 2..=4, offset_for_leader_epoch::handle),
+    Route::new(ApiKey::DescribeAcls, 1..=3, describe_acls::handle),
+    Route::new(ApiKey::CreateAcls, 1..=3, create_acls::handle),
+    Route::new(ApiKey::DeleteAcls, 1..=3, delete_acls::handle),
     Route::new(ApiKey::DescribeConfigs, 1..=4, describe_configs::handle),
     Route::new(ApiKey::AlterConfigs, 0..=2, alter_configs::replace),
     Route::new(ApiKey::DescribeLogDirs, 1..=4, describe_log_dirs::handle),

@@ -77,6 +77,9 @@ fn refused(access: &Access) -> Vec<String> {
         note("gateway's settings", access.broker_settings().err());
         note("disk", access.disk().err());
         note("letters", admin(access.letters(0, 0).await));
+        note("rules", access.rules(&RuleFilter::ALL).err());
+        note("add rules", admin(access.add_rules(Vec::new()).await));
+        note("remove rules", admin(access.remove_rules(Vec::new()).await));
         note("settle", admin(access.settle_letters(0, 0, crate::broker::dead_letter::Settle::Drop).await));
         let id = access.new_producer_id().await;
         note("producer id", if let Err(ProduceError::Denied(denied)) = id { Some(denied) } else { None });
@@ -99,7 +102,7 @@ fn who_has_no_rights_can_do_nothing_and_sees_nothing() {
     let scene = scene(closed());
     let alice = scene.by("alice");
     let got = refused(&alice);
-    assert_eq!(got.len(), 25, "every operation: {got:#?}");
+    assert_eq!(got.len(), 28, "every operation: {got:#?}");
     assert!(alice.topics::<right::Describe>().is_empty());
     let id = scene.broker.topic("t").unwrap().id;
     let by_id = alice.topic_by_id::<right::Describe>(id).unwrap_err().to_string();
@@ -123,8 +126,8 @@ fn each_right_opens_what_it_stands_for_and_nothing_else() {
         (&["allow alice * AlterConfigs Topic t"], &["set", "check set", "settings"]),
         (&["allow alice * DescribeConfigs Topic t"], &["settings"]),
         (&["allow alice * DescribeConfigs Cluster kafka-cluster"], &["gateway's settings"]),
-        (&["allow alice * Describe Cluster kafka-cluster"], &["disk"]),
-        (&["allow alice * Alter Cluster kafka-cluster"], &["disk", "settle"]),
+        (&["allow alice * Describe Cluster kafka-cluster"], &["disk", "rules"]),
+        (&["allow alice * Alter Cluster kafka-cluster"], &["disk", "rules", "add rules", "remove rules", "settle"]),
         (&["allow alice * IdempotentWrite Cluster kafka-cluster"], &["producer id"]),
         (&["allow alice * Read Topic brooklet.*"], &["letters"]),
         (&["allow alice * Read Group g"], &["beat", "leave", "group", "committed"]),
@@ -142,7 +145,7 @@ fn each_right_opens_what_it_stands_for_and_nothing_else() {
         let is_open = |line: &&String| !after.iter().any(|other| other.split(':').next() == line.split(':').next());
         let got: Vec<_> = before.iter().filter(is_open).filter_map(|line| line.split(':').next()).collect();
         assert_eq!(got, opened, "{rules:?}");
-        assert_eq!(refused(&scene.by("bob")).len(), 25, "{rules:?}: whom it isn't about");
+        assert_eq!(refused(&scene.by("bob")).len(), 28, "{rules:?}: whom it isn't about");
         scene.running.close();
     }
 }
@@ -174,7 +177,7 @@ fn super_users_the_local_socket_and_the_gateway_may_do_everything() {
     for caller in [Caller::local(), Caller::gateway()] {
         assert_eq!(refused(&scene.broker.lobby().admit(caller)), Vec::<String>::new());
     }
-    assert_eq!(refused(&scene.by("alice")).len(), 25);
+    assert_eq!(refused(&scene.by("alice")).len(), 28);
 }
 
 #[test]
