@@ -128,7 +128,14 @@ fn the_reference_is_a_configuration_in_which_nothing_is_set() {
     assert!(reference.contains("\n#store.max_bytes = \"auto\"\n"), "{reference}");
     let output = brooklet(&["check", file(&reference).path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stdout(&output).lines().all(|line| line.ends_with("# default")));
+    // Behind the keys it says who may do what.
+    let printed = stdout(&output);
+    let mut keys = printed.lines().take_while(|line| !line.is_empty());
+    assert!(keys.all(|line| line.ends_with("# default")));
+    assert!(
+        printed.contains("# listen.kafka: whoever connects is User:ANONYMOUS; they may do everything"),
+        "{printed}"
+    );
 }
 
 #[test]

@@ -385,6 +385,24 @@ fn refused_records_are_listed_put_back_and_dropped() {
 }
 
 #[test]
+fn rules_of_access_are_added_listed_and_removed() {
+    let gateway = Gateway::start("");
+    expect_ok("produce", &gateway.cli(&["produce", "plant.a"], "1\n"));
+    let add =
+        ["acl", "add", "--principal", "ANONYMOUS", "--operation", "read", "--topic", "plant.", "--prefix", "--deny"];
+    let said = stderr(&gateway.cli(&add, ""));
+    assert!(said.contains("added: deny User:ANONYMOUS from *: Read on Topic \"plant.\" (prefix)"), "{said}");
+    let listed: Value = serde_json::from_str(&gateway.cli_ok(&["acl", "list", "--json"], "")).unwrap();
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["allow"]), (1, &Value::Bool(false)));
+    let denied = gateway.cli(&["consume", "plant.a"], "");
+    assert!(!denied.status.success() && stderr(&denied).contains("User:ANONYMOUS has no right to"), "{denied:?}");
+    refused(&gateway.cli(&["acl", "remove", "--principal", "nobody"], ""), 1, "there is no such rule");
+    refused(&gateway.cli(&["acl", "remove"], ""), 2, "which rules?");
+    expect_ok("acl remove", &gateway.cli(&["acl", "remove", "--principal", "ANONYMOUS"], ""));
+    assert_eq!(gateway.cli_ok(&["consume", "plant.a"], ""), "1\n");
+}
+
+#[test]
 fn a_stopped_store_is_verified_and_exported() {
     let mut gateway = Gateway::start("");
     let data = gateway.data_dir();

@@ -7,7 +7,7 @@ use brooklet::frame::{
     DescribeTopic, ErrorCode, Failed, Fetch, FrameError, GROUP_OFFSETS_MAX, GatewayMessage, GroupAction, GroupBeat,
     GroupCommit, GroupJoin, GroupJoined, GroupLeave, GroupMember, Groups, Headers, Hello, LetterAction, ListTopics,
     MAGIC, Next, Position, Publish, PublishError, PublishHead, PublishWriter, Record, RecordSet, Records,
-    RecordsWriter, Subscribe, Text, Topic, TopicRef, Uplink, UplinkAction, Welcome,
+    RecordsWriter, RuleAction, Rules, Subscribe, Text, Topic, TopicRef, Uplink, UplinkAction, Welcome,
     serial::{self, Received, SerialDecoder},
     split,
 };
@@ -203,6 +203,7 @@ proptest! {
                 id, member, topic, offsets: (0..number as usize % (GROUP_OFFSETS_MAX + 1)).map(|i| (i as u32, offset)).collect(),
             }),
             ClientMessage::Groups(Groups { id, action: GroupAction::Delete, name: &name }),
+            ClientMessage::Rules(Rules { id, action: RuleAction::Remove, text: &name }),
             ClientMessage::DeadLetters(DeadLetters { id, action: LetterAction::Retry, first: offset, last: i64::MAX }),
         ];
         messages.iter().for_each(client_round_trip);
@@ -410,6 +411,7 @@ fn messages_of_groups_byte_by_byte() {
             ClientMessage::DeadLetters(DeadLetters { id: 2, action: LetterAction::Drop, first: 1, last: 3 }),
             "05 18 02 02 02 06",
         ),
+        (ClientMessage::Rules(Rules { id: 2, action: RuleAction::Add, text: "[]" }), "06 19 02 01 02 5b 5d"),
     ] {
         assert_eq!(hex(message.encode(&mut buffer).unwrap()), bytes);
     }

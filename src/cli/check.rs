@@ -57,7 +57,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), CliError> {
         Ok(loaded) if args.json => term::print(&format!("{}\n", as_json(&loaded))),
         Ok(loaded) => {
             loaded.warnings.iter().for_each(|warning| term::note(&format!("brooklet check: {warning}")));
-            term::print(&config::report_text(&loaded))
+            term::print(&format!("{}\n{}", config::report_text(&loaded), loaded.config.rights_text()))
         }
         Err(errors) => {
             if args.json {
@@ -82,7 +82,7 @@ fn with_rules(loaded: Loaded) -> Result<Loaded, ConfigErrors> {
     Err(ConfigErrors { errors: vec![error], data_dir: loaded.config.data_dir })
 }
 
-/// `{"ok":true,"keys":{KEY:{"value":…,"from":…,"origin":…}},"warnings":[…]}`; a value is JSON wherever its TOML is.
+/// `{"ok":true,"keys":{KEY:{"value":…,"from":…,"origin":…}},"rights":{…},"warnings":[…]}`; a value is JSON wherever its TOML is.
 fn as_json(loaded: &Loaded) -> String {
     let mut keys = JsonObject::new();
     for effective in &loaded.effective {
@@ -99,7 +99,23 @@ fn as_json(loaded: &Loaded) -> String {
     }
     let mut out = JsonObject::new();
     out.boolean("ok", true).raw("keys", &keys.finish());
+    out.raw("rights", &rights(&loaded.config));
     out.raw("warnings", &json::array(loaded.warnings.iter().map(|warning| json::string(warning))));
+    out.finish()
+}
+
+/// Who can do what on each listener that is on, by the configuration alone.
+fn rights(config: &Config) -> String {
+    let mut listeners = JsonObject::new();
+    for rights in config.listener_rights().iter().filter(|rights| rights.is_on) {
+        let mut one = JsonObject::new();
+        one.boolean("authenticates", rights.authenticates).boolean("open", rights.is_open());
+        listeners.raw(rights.listener, &one.finish());
+    }
+    let mut out = JsonObject::new();
+    let users = config.security.super_users.iter().map(|name| json::string(name));
+    out.raw("super_users", &json::array(users)).boolean("enforced", config.security.enforce);
+    out.raw("listeners", &listeners.finish());
     out.finish()
 }
 

@@ -25,6 +25,7 @@ pub mod table;
 pub mod term;
 pub mod when;
 
+mod acl;
 mod bench;
 mod cert;
 mod certificates;
@@ -98,6 +99,9 @@ pub(crate) static COMMANDS: &[Command] = &[
         spec: &dead_letter::DROP,
         run: |args| dead_letter::drop_letters(&dead_letter::LetterArgs::parse(args, true)?),
     },
+    Command { spec: &acl::ADD, run: |args| acl::add(&acl::AddArgs::parse(args)?) },
+    Command { spec: &acl::LIST, run: |args| acl::list(&acl::FilterArgs::parse(args, false)?) },
+    Command { spec: &acl::REMOVE, run: |args| acl::remove(&acl::FilterArgs::parse(args, true)?) },
     Command { spec: &user::ADD, run: |args| user::add(&user::SetArgs::parse(args)?) },
     Command { spec: &user::LIST, run: |args| user::list(&user::ListArgs::parse(args)?) },
     Command { spec: &user::PASSWD, run: |args| user::passwd(&user::SetArgs::parse(args)?) },

@@ -27,6 +27,7 @@ pub(super) static SPEC: Spec = Spec {
         Opt::value("kafka", "ADDR", "Where Kafka clients connect (default 127.0.0.1:9092)"),
         Opt::value("mqtt", "ADDR", "Where MQTT clients connect (default 127.0.0.1:1883)"),
         Opt::value("log-level", "LEVEL", "off, error, warn, info, debug or trace (default info)"),
+        Opt::switch("dry-run-acl", "Count and log what rules would deny, and allow it all the same"),
         Opt::switch("strict", "Exit 2 if the configuration is refused, in place of starting with the last good one"),
     ],
     shared: &[],
@@ -43,6 +44,7 @@ pub(super) struct ServeArgs {
     pub kafka: Option<String>,
     pub mqtt: Option<String>,
     pub log_level: Option<String>,
+    pub dry_run_acl: bool,
     pub strict: bool,
 }
 
@@ -55,6 +57,7 @@ impl ServeArgs {
             kafka: args.text("kafka")?,
             mqtt: args.text("mqtt")?,
             log_level: args.text("log-level")?,
+            dry_run_acl: args.switch("dry-run-acl"),
             strict: args.switch("strict"),
         })
     }
@@ -62,7 +65,9 @@ impl ServeArgs {
     /// The system's layers with these flags on top. Their values are checked with all others.
     #[must_use]
     pub(super) fn layers(&self) -> Layers {
+        let enforce = self.dry_run_acl.then(|| "false".to_owned());
         let flags = [
+            ("--dry-run-acl", "security.enforce", &enforce),
             ("--data", "data_dir", &self.data),
             ("--native", "listen.native.addr", &self.native),
             ("--kafka", "listen.kafka.addr", &self.kafka),

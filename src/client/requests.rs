@@ -7,7 +7,7 @@ use super::{ClientError, Connection};
 use crate::frame::{
     AlterTopic, ClientMessage, CommitOffset, Configs, CreateTopic, DeadLetters, DeleteTopic, DescribeTopic, Drain,
     DrainAction, Fetch, GatewayMessage, GroupAction, Groups, LetterAction, ListOffsets, ListTopics, Position,
-    ReadOffset, Status, TopicRef, Uplink, UplinkAction, UserAction, Users,
+    ReadOffset, RuleAction, Rules, Status, TopicRef, Uplink, UplinkAction, UserAction, Users,
 };
 
 /// Most bytes that a gateway may answer in text.
@@ -227,6 +227,13 @@ impl Connection {
         self.send(&ClientMessage::DeadLetters(DeadLetters { id, action, first, last })).await?;
         // Many commits, on a slow disk.
         self.text(id, Duration::from_secs(600)).await
+    }
+
+    /// Looks at rules of access, or changes them; JSON both ways, as in [`crate::broker::rights::report`].
+    pub async fn rules(&mut self, action: RuleAction, text: &str) -> Result<String, ClientError> {
+        let id = self.new_id();
+        self.send(&ClientMessage::Rules(Rules { id, action, text })).await?;
+        self.text(id, Duration::ZERO).await
     }
 
     /// Looks at users: JSON, as [`crate::broker::users::UserInfo`]s; or changes one.

@@ -10,7 +10,10 @@ use std::{
 
 use log::LevelFilter;
 
-use super::{auth::*, keys, labels::Labels, link::*, pattern::TopicTemplate, resolve::read_defaults, tls::*, types::*};
+use super::{
+    auth::*, keys, labels::Labels, link::*, pattern::TopicTemplate, resolve::read_defaults, security::*, tls::*,
+    types::*,
+};
 
 impl Default for Config {
     /// What holds without any file, variable or flag.
@@ -60,6 +63,7 @@ impl Config {
             downlinks: BTreeMap::new(),
             log: LogConfig { level: LevelFilter::Off },
             clock: ClockConfig { trust: ClockTrust::Never },
+            security: SecurityConfig::default(),
         }
     }
 }
@@ -72,6 +76,7 @@ fn blank_native() -> NativeListenConfig {
     NativeListenConfig {
         enabled: false,
         addr: nowhere(),
+        if_no_rule: IfNoRule::Auto,
         tls: ListenTlsConfig::default(),
         auth: ListenAuthConfig::default(),
         max_connections: 0,
@@ -87,6 +92,7 @@ fn blank_kafka() -> KafkaListenConfig {
     KafkaListenConfig {
         enabled: false,
         addr: nowhere(),
+        if_no_rule: IfNoRule::Auto,
         tls: ListenTlsConfig::default(),
         auth: ListenAuthConfig::default(),
         advertised: None,
@@ -105,6 +111,7 @@ fn blank_mqtt() -> MqttListenConfig {
     MqttListenConfig {
         enabled: false,
         addr: nowhere(),
+        if_no_rule: IfNoRule::Auto,
         tls: ListenTlsConfig::default(),
         auth: ListenAuthConfig::default(),
         max_connections: 0,

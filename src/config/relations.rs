@@ -8,6 +8,7 @@ use super::{
     error::{ConfigError, Origin},
     pattern::{TopicTemplate, is_name_char},
     resolve::Effective,
+    security::IfNoRule,
     tls::{ClientAuth, LinkTlsConfig, ListenTlsConfig},
     types::{Config, DiskBudget, UplinkConfig},
     units::format_size,
@@ -34,6 +35,9 @@ pub(super) fn check(config: &Config, effective: &[Effective]) -> Vec<ConfigError
             found.labels(config, &format!("downlink.{name}.topics"), topic);
         }
     }
+    if found.errors.is_empty() {
+        found.rights(config);
+    }
     found.errors
 }
 
@@ -48,6 +52,21 @@ struct Relations<'a> {
 }
 
 impl Relations<'_> {
+    /// Nobody would have rights, and nobody said that this is meant.
+    fn rights(&mut self, config: &Config) {
+        let users = &config.security.super_users;
+        for rights in config.listener_rights() {
+            let is_auto = rights.if_no_rule == IfNoRule::Auto;
+            if rights.is_on && rights.authenticates && is_auto && users.is_empty() {
+                let key = format!("listen.{}.if_no_rule", rights.listener);
+                let text = "clients of this listener show who they are, and nobody has any rights there: name who may do \
+                            everything in security.super_users, or say \"deny\" here (rules are added by `brooklet acl add`), \
+                            or \"allow\"";
+                self.refuse(&key, text);
+            }
+        }
+    }
+
     fn store(&mut self, config: &Config) {
         if let (DiskBudget::Bytes(max), Some(segment)) = (config.store.max_bytes, config.store.segment_bytes)
             && segment > max / 4

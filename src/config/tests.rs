@@ -249,6 +249,10 @@ fn what_comes_later_is_refused_not_ignored() {
     assert!(one_error("topic.compression.type = \"none\"").contains("uncompressed"));
 }
 
+/// Clients show certificates, and somebody has rights.
+const WITH_CA: &str =
+    "security.super_users = [\"admin\"]\nlisten.kafka.tls = { cert = \"c\", key = \"k\", client_ca = \"a\" }";
+
 #[test]
 fn tls_is_whole_or_refused() {
     for (text, expected) in [
@@ -269,7 +273,7 @@ fn tls_is_whole_or_refused() {
         let error = one_error(text);
         assert!(error.contains(expected), "{text}: {error}");
     }
-    let config = load_text("listen.kafka.tls = { cert = \"c\", key = \"k\", client_ca = \"a\" }").unwrap().config;
+    let config = load_text(WITH_CA).unwrap().config;
     let tls = &config.listen.kafka.tls;
     assert!(tls.is_on() && tls.takes_listener() && tls.asks_clients() && !config.listen.mqtt.tls.is_on());
     let beside = "listen.kafka.tls = { cert = \"c\", key = \"k\", addr = \"localhost:9093\" }";
@@ -438,6 +442,21 @@ fn toml_like() -> impl Strategy<Value = String> {
     let line = (path, value, any::<bool>())
         .prop_map(|(path, value, header)| if header { format!("[{path}]\n") } else { format!("{path} = {value}\n") });
     proptest::collection::vec(line, 0..8).prop_map(|lines| lines.concat())
+}
+
+#[test]
+fn who_authenticates_must_have_rights_or_say_so() {
+    let auth = "listen.kafka.auth = [\"scram\"]\n";
+    assert!(one_error(auth).contains("nobody has any rights there"));
+    for more in ["security.super_users = [\"User:admin\"]", "listen.kafka.if_no_rule = \"deny\""] {
+        let config = load_text(&format!("{auth}{more}")).unwrap().config;
+        let [native, kafka, _] = config.listener_rights();
+        assert!(native.is_open() && !kafka.is_open() && kafka.authenticates, "{more}");
+        assert!(config.rights_text().contains("listen.kafka: clients show who they are; they may do what rules allow"));
+    }
+    let named = load_text("security.super_users = [\"User:admin\", \"b\"]").unwrap();
+    assert_eq!(named.config.security.super_users, ["admin", "b"]);
+    assert!(one_error("security.super_users = [\"*\"]").contains("users' names"));
 }
 
 proptest! {

@@ -13,6 +13,7 @@ use super::{
     labels::Labels,
     link::LinkConfig,
     pattern::{TopicPattern, TopicTemplate},
+    security::{IfNoRule, SecurityConfig},
     tls::{LinkTlsConfig, ListenTlsConfig},
     value::words,
 };
@@ -34,6 +35,7 @@ pub struct Config {
     pub downlinks: BTreeMap<String, DownlinkConfig>,
     pub log: LogConfig,
     pub clock: ClockConfig,
+    pub security: SecurityConfig,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -131,6 +133,7 @@ pub struct ListenConfig {
 pub struct NativeListenConfig {
     pub enabled: bool,
     pub addr: SocketAddr,
+    pub if_no_rule: IfNoRule,
     pub tls: ListenTlsConfig,
     pub auth: ListenAuthConfig,
     pub max_connections: usize,
@@ -150,6 +153,7 @@ pub struct NativeListenConfig {
 pub struct KafkaListenConfig {
     pub enabled: bool,
     pub addr: SocketAddr,
+    pub if_no_rule: IfNoRule,
     pub tls: ListenTlsConfig,
     pub auth: ListenAuthConfig,
     /// What Metadata answers. `None`: the address that the connection came in on.
@@ -174,6 +178,7 @@ pub struct KafkaListenConfig {
 pub struct MqttListenConfig {
     pub enabled: bool,
     pub addr: SocketAddr,
+    pub if_no_rule: IfNoRule,
     pub tls: ListenTlsConfig,
     pub auth: ListenAuthConfig,
     pub max_connections: usize,

@@ -19,6 +19,7 @@ use super::{
     },
     group_message::{GroupBeat, GroupCommit, GroupJoin, GroupJoined, GroupLeave, Groups},
     letter_message::DeadLetters,
+    rule_message::Rules,
     tier_message::{TierCursor, TierCursors, TierKnown, TierStretch},
     user_message::Users,
     wire::{NoRoom, Reader, Writer},
@@ -51,7 +52,7 @@ postcard_content! {
     ListOffsets<'a>, CreateTopic<'a>, ListTopics<'a>, DescribeTopic<'a>, AlterTopic<'a>, DeleteTopic<'a>, Status,
     Uplink<'a>, Welcome<'a>, Pong, Failed<'a>, AliasOk, AliasFailed<'a>, AckAt, Upstream, PublishError<'a>, Offsets,
     Done, ReaderOffset<'a>, Topic<'a>, Text<'a>, GroupJoin<'a>, GroupBeat<'a>, GroupLeave<'a>, GroupCommit<'a>,
-    Groups<'a>, GroupJoined<'a>, DeadLetters, Users<'a>, TierCursors<'a>, TierCursor, TierKnown, Drain,
+    Groups<'a>, GroupJoined<'a>, DeadLetters, Rules<'a>, Users<'a>, TierCursors<'a>, TierCursor, TierKnown, Drain,
 }
 
 fn decode_postcard<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
@@ -248,6 +249,8 @@ messages! {
         0x17 Groups(Groups<'a>),
         /// Look at letters, or settle them.
         0x18 DeadLetters(DeadLetters),
+        /// Look at rules of access, or change them.
+        0x19 Rules(Rules<'a>),
         /// Look at users, or change one.
         0x1a Users(Users<'a>),
         /// What of a gateway below is here.

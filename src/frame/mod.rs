@@ -37,6 +37,7 @@ pub mod group_message;
 mod letter_message;
 pub mod message;
 pub mod record;
+mod rule_message;
 pub mod sequence;
 pub mod serial;
 pub mod stream;
@@ -63,6 +64,7 @@ pub use group_message::{
 pub use letter_message::{DeadLetters, LetterAction};
 pub use message::{ClientMessage, GatewayMessage};
 pub use record::{Base, Headers, Record, RecordIter, Records, RecordsWriter};
+pub use rule_message::{RuleAction, Rules};
 pub use stream::{Decoder, LENGTH_BYTES_MAX, Next, PublishHead, PublishWriter, Split, split};
 #[cfg(feature = "gateway")]
 pub use tier_message::tier_stretch_frame;

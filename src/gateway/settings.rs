@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::broker::{Acks, BrokerOptions, Defaults, KeyDefault, TimestampType, TopicConfig};
+use crate::broker::rights::RightsOptions;
+use crate::broker::{Acks, BrokerOptions, Defaults, KeyDefault, Listener, Principal, TimestampType, TopicConfig};
 use crate::config::{
-    self, AcksOne, ClockTrust, Config, DefaultKey, DiskBudget, Forward, HostPort, KafkaListenConfig, MqttListenConfig,
-    NativeListenConfig, OnFull, StoreMedium, TimestampType as ConfigTimestampType, TopicCompression, TopicSettings,
-    Unforwarded,
+    self, AcksOne, ClockTrust, Config, DefaultKey, DiskBudget, Forward, HostPort, KafkaListenConfig, ListenerRights,
+    MqttListenConfig, NativeListenConfig, OnFull, StoreMedium, TimestampType as ConfigTimestampType, TopicCompression,
+    TopicSettings, Unforwarded,
 };
 use crate::listen::kafka::KafkaOptions;
 use crate::listen::mqtt::MqttOptions;
@@ -88,8 +89,19 @@ pub(super) fn broker(config: &Config, gateway_id: &str) -> Result<BrokerOptions,
         defaults: Defaults { config: topic(&topics.defaults), by_name, dead_letter_bytes: None },
         offsets_retention: config.group.offsets_retention,
         initial_rebalance_delay: config.group.initial_rebalance_delay,
-        rights: crate::broker::rights::RightsOptions::default(),
+        rights: rights(config)?,
         group_clock: None,
+    })
+}
+
+fn rights(config: &Config) -> Result<RightsOptions, String> {
+    let super_users = config.security.super_users.iter().map(|name| Principal::new(name));
+    let open = config.listener_rights().into_iter().filter(|rights| rights.is_open());
+    let listener = |rights: ListenerRights| Listener::ALL.into_iter().find(|it| it.name() == rights.listener);
+    Ok(RightsOptions {
+        super_users: super_users.collect::<Result<_, _>>()?,
+        open: open.filter_map(listener).collect(),
+        enforce: config.security.enforce,
     })
 }
 

@@ -44,7 +44,9 @@ fn local_ok(gateway: &Gateway, args: &[&str], stdin: &str) -> String {
 fn gateway(more: &str) -> Gateway {
     let mut config = "log.level = \"trace\"\n".to_owned();
     for listener in ["native", "kafka", "mqtt"] {
-        config.push_str(&format!("listen.{listener}.auth = [\"password\"]\n"));
+        // Rights are another matter.
+        config
+            .push_str(&format!("listen.{listener}.auth = [\"password\"]\nlisten.{listener}.if_no_rule = \"allow\"\n"));
     }
     config.push_str(more);
     let gateway = Gateway::start(&config);

@@ -38,7 +38,7 @@ impl Certs {
     /// A table of a listener that wants certificates of this CA.
     fn listener(&self, name: &str, addr: SocketAddr) -> String {
         let (cert, key, ca) = (self.path("gw.pem"), self.path("gw.key"), self.path("ca.pem"));
-        let auth = format!("[listen.{name}]\nauth = [\"certificate\", \"none\"]\n");
+        let auth = format!("[listen.{name}]\nauth = [\"certificate\", \"none\"]\nif_no_rule = \"allow\"\n");
         format!("{auth}[listen.{name}.tls]\naddr = \"{addr}\"\ncert = {cert:?}\nkey = {key:?}\nclient_ca = {ca:?}\n")
     }
 

@@ -45,6 +45,10 @@ impl Server {
         self.gateway.as_ref().unwrap().kafka_addr().unwrap()
     }
 
+    pub(crate) fn broker(&self) -> &brooklet::broker::Broker {
+        self.gateway.as_ref().unwrap().broker()
+    }
+
     pub(crate) fn client(&self) -> Client {
         let stream = TcpStream::connect(self.addr()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

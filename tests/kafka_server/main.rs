@@ -13,4 +13,5 @@ mod admin;
 mod client;
 mod data;
 mod quirks;
+mod rights;
 mod settings;

@@ -6,6 +6,7 @@
 mod client;
 mod hostile;
 mod properties;
+mod rights;
 mod sequences;
 mod shared;
 

@@ -30,7 +30,7 @@ fn gateway(site: &Site, more: &str) -> (Gateway, [SocketAddr; 3]) {
     for (name, addr) in ["native", "kafka", "mqtt"].iter().zip(addrs) {
         let keys = site.listener("gw");
         config.push_str(&format!(
-            "\n[listen.{name}]\nauth = [\"certificate\", \"none\"]\n[listen.{name}.tls]\naddr = \"{addr}\"\nclient_ca = {:?}\n{keys}",
+            "\n[listen.{name}]\nauth = [\"certificate\", \"none\"]\nif_no_rule = \"allow\"\n[listen.{name}.tls]\naddr = \"{addr}\"\nclient_ca = {:?}\n{keys}",
             site.path("ca.pem")
         ));
     }
@@ -171,7 +171,8 @@ fn who_is_revoked_stays_out() {
     let keys =
         format!("{}client_ca = {:?}\ncrl = {:?}\n", site.listener("gw"), site.path("ca.pem"), site.path("crl.pem"));
     let addr = free_addr();
-    let gateway = Gateway::start(&format!("[listen.kafka.tls]\naddr = \"{addr}\"\n{keys}"));
+    let gateway =
+        Gateway::start(&format!("listen.kafka.if_no_rule = \"allow\"\n[listen.kafka.tls]\naddr = \"{addr}\"\n{keys}"));
     let ask = |name| connect(addr, &site.client(Some(name))).and_then(|stream| Wire::over(stream).api_versions());
     site.cert_ok(&["device", "other"]);
     assert!(ask("dev").is_ok() && ask("other").is_ok());

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`model`], [`rule`] | operations, resources; rules and filters |
 //! | [`set`], [`patterns`], [`bits`] | all rules, as they are asked; pure |
-//! | [`kept`] | rules in the store |
+//! | [`kept`], [`report`] | rules in the store; as JSON |
 //! | [`denials`] | what was refused |
 //!
 //! A check looks up its caller's rules and everyone's, and in them the literal name and its prefixes: it allocates nothing unless it denies.
@@ -15,6 +15,7 @@ mod denials;
 mod kept;
 mod model;
 mod patterns;
+pub mod report;
 mod rule;
 mod set;
 #[cfg(test)]

@@ -6,7 +6,9 @@ use super::super::{
     types::{AcksOne, ClockTrust, Compression, Config, OnFull, StoreMedium},
     value::{Choice, Kind},
 };
-use super::{DAY, GIB, HOUR, KIB, Key, MIB, MINUTE, MS_10, SECOND, TIB, YEARS_100, auth, count, joined, key, tls};
+use super::{
+    DAY, GIB, HOUR, KIB, Key, MIB, MINUTE, MS_10, SECOND, TIB, YEARS_100, auth, count, joined, key, security, tls,
+};
 use crate::limits::{CLIENT_ID_BYTES_MAX, TOPIC_NAME_BYTES_MAX};
 
 /// Longest time between two commits that may be set.
@@ -18,7 +20,7 @@ const SEGMENT_BYTES_MIN: u64 = MIB;
 /// Keys of the file itself.
 pub(in crate::config) static GLOBAL: &[Key<Config>] = &joined::<_, { count(PARTS) }>(PARTS);
 const PARTS: &[&[Key<Config>]] =
-    &[OWN, tls::NATIVE, tls::KAFKA, tls::MQTT, auth::NATIVE, auth::KAFKA, auth::MQTT, auth::NAMES];
+    &[OWN, tls::NATIVE, tls::KAFKA, tls::MQTT, auth::NATIVE, auth::KAFKA, auth::MQTT, auth::NAMES, security::SECURITY];
 
 const OWN: &[Key<Config>] = &[
     key("data_dir", "./brooklet-data", Kind::Path(|c, v| c.data_dir = v), "Directory of everything Brooklet keeps."),

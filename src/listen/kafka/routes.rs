@@ -5,8 +5,8 @@ use super::request::Handler;
 use super::{
     alter_configs, api_versions, create_acls, create_partitions, create_topics, delete_acls, delete_groups,
     delete_records, delete_topics, describe_acls, describe_cluster, describe_configs, describe_groups,
-    describe_log_dirs, describe_topic_partitions, fetch, find_coordinator, gate, heartbeat, init_producer_id, join_group,
-    leave_group, list_groups, list_offsets, metadata, offset_commit, offset_delete, offset_fetch,
+    describe_log_dirs, describe_topic_partitions, fetch, find_coordinator, gate, heartbeat, init_producer_id,
+    join_group, leave_group, list_groups, list_offsets, metadata, offset_commit, offset_delete, offset_fetch,
     offset_for_leader_epoch, produce, sync_group, user_credentials,
 };
 use crate::kafka::api::{ApiKey, Route, Routes};

@@ -19,6 +19,7 @@ use super::given::Given;
 use super::log::{self, PAUSE};
 use super::message::Message;
 use super::outbound::{Flight, Origin, Stage};
+use super::permits;
 use super::session::Match;
 use crate::broker::{Registration, Topic};
 use crate::metrics::METRICS;
@@ -155,7 +156,7 @@ impl Delivery<'_> {
         self.revision = Some(session.revision);
         self.sources.clear();
         let replays: Vec<String> = session.replays.keys().cloned().collect();
-        for topic in log::topics(&self.sides.terms.access) {
+        for topic in log::topics(&self.sides.context.own) {
             let plain = session.patterns().any(|pattern| rules.may_hold(pattern, &topic.name));
             let of_replay = |filter: &&String| {
                 let filter = Filter::parse(filter);
@@ -171,7 +172,7 @@ impl Delivery<'_> {
                     if let Some(positions) = positions {
                         positions
                             .entry(partition.0)
-                            .or_insert_with(|| log::start(&self.sides.terms.access, (topic.topic(), *partition)));
+                            .or_insert_with(|| log::start(&self.sides.context.own, (topic.topic(), *partition)));
                     }
                     let replay = replay.map(|filter| Arc::from(filter.as_str()));
                     self.sources.push(Source { replay, partition: *partition, topic: Arc::clone(topic.topic()) });
@@ -210,6 +211,12 @@ impl Delivery<'_> {
         let offset = self.position(source)?;
         let (replay, partition) = (source.replay.as_deref(), source.partition);
         let evicted = |from| self.sides.session().advance(replay, partition.0, from);
+        if !permits::may_read(&self.sides.terms.access, &source.topic) {
+            // What is denied is passed over: once it is allowed, what comes from then on is delivered.
+            let end = log::end(&self.sides.context.own, (&source.topic, partition));
+            self.sides.session().advance(replay, partition.0, end.max(offset));
+            return None;
+        }
         let topic = (&source.topic, partition);
         let read =
             log::read(&self.sides.context, &self.sides.terms.access, &self.sides.terms.client, topic, offset, evicted)
@@ -359,7 +366,9 @@ impl Delivery<'_> {
         let mut step = Step::Idle;
         loop {
             let Some(owed) = self.sides.session().owed.front().cloned() else { return Ok(step) };
-            let found = self.sides.context.retained.get(&self.sides.context.broker, &owed.topic);
+            let context = &self.sides.context;
+            let found = context.retained.get(&context.broker, &owed.topic);
+            let found = found.filter(|message| permits::may_have(context, &self.sides.terms.access, message));
             let mut id = None;
             let mut matched = Match { retain: true, ids: owed.id.into_iter().collect(), ..Match::default() };
             {
@@ -430,7 +439,10 @@ impl Delivery<'_> {
     async fn find(&self, origin: &Origin) -> Option<Message> {
         let context = &self.sides.context;
         match origin {
-            Origin::Retained { topic } => context.retained.get(&context.broker, topic),
+            Origin::Retained { topic } => {
+                let found = context.retained.get(&context.broker, topic);
+                found.filter(|message| permits::may_have(context, &self.sides.terms.access, message))
+            }
             Origin::Record { partition, offset } | Origin::Shared { partition, offset, .. } => {
                 log::find(&self.sides.terms.access, PartitionId(*partition), *offset).await
             }

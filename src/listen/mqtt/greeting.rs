@@ -8,6 +8,7 @@ use super::hub::{self, Hub, Place};
 use super::inbound::Inbound;
 use super::log;
 use super::message::Message;
+use super::permits;
 use super::publishing::Will;
 use super::session::Session;
 use crate::broker::Access;
@@ -77,6 +78,10 @@ pub(super) async fn greet(
     if connect.will.is_some_and(|will| will.topic.len() > MQTT_TOPIC_BYTES_MAX || will.topic.starts_with('$')) {
         return Err(Refusal::new(ReasonCode::TOPIC_NAME_INVALID, "the will's topic is too long, or begins with $"));
     }
+    if let Some(will) = connect.will {
+        let allowed = permits::allow_will(context, &access, &client, will.topic);
+        allowed.map_err(|denied| Refusal::new(ReasonCode::NOT_AUTHORIZED, denied.to_string()))?;
+    }
     let place = Hub::enter(context, &client).await;
     let place = place.ok_or_else(|| {
         let text =
@@ -94,7 +99,7 @@ pub(super) async fn greet(
     }
     let open_max = receive_maximum(connect).min(context.options.in_flight_max);
     let mut session = Session::new(&client, expiry_s, open_max, stored);
-    session.resume(|pattern| log::ends(context, &access, pattern));
+    session.resume(|pattern| log::ends(context, &context.own, pattern));
     // A session is there from now on: what is stored for it later is of use only if the client hears of it again.
     if session.is_kept() && !session_present {
         let row = (hub::session_row(&client), Some(session.to_stored().encode()));

@@ -53,6 +53,12 @@ pub(super) fn start(access: &Access, (topic, partition): (&Arc<Topic>, Partition
     topic.and_then(|topic| access.head(&topic, partition).ok()).map_or(0, |head| head.log_start)
 }
 
+/// Where a partition ends now; 0 if it is unknown.
+pub(super) fn end(access: &Access, (topic, partition): (&Arc<Topic>, PartitionId)) -> i64 {
+    let topic = access.again::<right::Read>(topic).ok();
+    topic.and_then(|topic| access.head(&topic, partition).ok()).map_or(0, |head| head.readable_end())
+}
+
 /// Reads a partition from `offset` on for `reader`; `None` if there is nothing. `evicted` is told where it begins if what was to be
 /// read first is gone.
 pub(super) async fn read(

@@ -6,6 +6,7 @@
 //! | [`greeting`] | what CONNECT asks for, and what it gets |
 //! | [`reading`], [`taking`] | packets in, one after the other, and what they ask for |
 //! | [`answering`] | acknowledgements, in order |
+//! | [`permits`] | what a client may do |
 //! | [`publishing`] | messages into the broker |
 //! | [`subscribing`] | subscriptions made and ended |
 //! | [`delivery`] | messages out of the log, to one client |
@@ -30,6 +31,7 @@ mod log;
 pub mod mapping;
 mod message;
 mod outbound;
+mod permits;
 mod publishing;
 mod reading;
 mod retained;

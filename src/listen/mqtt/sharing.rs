@@ -17,6 +17,7 @@ use super::filter::Filter;
 use super::log;
 use super::message::Message;
 use super::outbound::{Flight, Origin};
+use super::permits;
 use super::session::Positions;
 use super::share::At;
 use super::shares::Shared;
@@ -193,9 +194,14 @@ impl Sharing {
     /// What members have left behind; `None` if that is nothing.
     async fn hand_back_out(&self) -> Option<Step> {
         let at = self.shared.with(|share| share.first_back())?;
+        let topic =
+            self.context.own.topic_of::<right::Read>(PartitionId(at.0)).map(|(topic, _)| Arc::clone(topic.topic()));
+        if topic.as_ref().is_some_and(|topic| !self.may_be_read(topic)) {
+            return None;
+        }
         match log::find(&self.context.own, PartitionId(at.0), at.1).await {
             Some(message) => {
-                if self.give(at, message).is_err() {
+                if self.give(topic.as_deref(), at, message).is_err() {
                     return Some(Step::Wait);
                 }
             }
@@ -215,6 +221,9 @@ impl Sharing {
         for turn in 0..self.sources.len() {
             let index = (self.next_source + turn) % self.sources.len();
             let Some((partition, topic)) = self.sources.get(index) else { break };
+            if !self.may_be_read(topic) {
+                continue;
+            }
             let start = || log::start(&self.context.own, (topic, *partition));
             let offset = self.shared.with(|share| share.position(partition.0, start));
             let evicted = |from| self.shared.with(|share| share.advance(partition.0, from));
@@ -228,7 +237,7 @@ impl Sharing {
             let next = read.next;
             read.each(&topic.name, |offset, message| {
                 if !blocked && crate::mqtt::topic::matches(self.shared.pattern(), &message.topic) {
-                    blocked = self.give((partition.0, offset), message).is_err();
+                    blocked = self.give(Some(topic), (partition.0, offset), message).is_err();
                 }
             });
             if blocked {
@@ -241,8 +250,13 @@ impl Sharing {
         Step::Wait
     }
 
-    /// Gives a message to the next member that has room; an error if none has.
-    fn give(&self, at: At, message: Message) -> Result<(), ()> {
+    /// Whether any member may have the messages of a topic. What none may have waits until one may.
+    fn may_be_read(&self, topic: &Topic) -> bool {
+        self.shared.in_turn().iter().any(|sides| permits::may_read(&sides.terms.access, topic))
+    }
+
+    /// Gives a message to the next member that may have it and has room; an error if none has.
+    fn give(&self, topic: Option<&Topic>, at: At, message: Message) -> Result<(), ()> {
         let now = self.context.broker.now();
         if now.wall_trusted && message.left_s(now.wall_ms) == Some(0) {
             self.shared.with(|share| {
@@ -255,7 +269,8 @@ impl Sharing {
             return Err(());
         }
         let mut message = Some(message);
-        for sides in self.shared.in_turn() {
+        let may = |sides: &Arc<Sides>| topic.is_some_and(|topic| permits::may_read(&sides.terms.access, topic));
+        for sides in self.shared.in_turn().into_iter().filter(may) {
             if give_to(&sides, &self.shared, at, &mut message) {
                 sides.changed.notify(usize::MAX);
                 return Ok(());

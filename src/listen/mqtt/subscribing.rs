@@ -10,7 +10,7 @@ use super::filter::{Filter, From};
 use super::reading::End;
 use super::session::Positions;
 use super::shares::Shared;
-use super::{log, sharing};
+use super::{log, permits, sharing};
 use crate::broker::right;
 use crate::mqtt::{FilterAck, Packet, Properties, ReasonCode, RetainHandling, Subscribe, Subscription, Unsubscribe};
 use crate::store::PartitionId;
@@ -48,8 +48,9 @@ pub(super) async fn subscribe(sides: &Arc<Sides>, subscribe: &Subscribe<'_>) -> 
     sharing::enter(sides);
     let now_ms = sides.context.broker.now().wall_ms;
     for (pattern, qos, id) in retained {
-        let topics = sides.context.retained.matching(&sides.context.broker, pattern, now_ms);
-        sides.session().owe_retained(topics.into_iter().map(|message| message.topic), qos, id);
+        let topics = sides.context.retained.matching(&sides.context.broker, pattern, now_ms).into_iter();
+        let topics = topics.filter(|message| permits::may_have(&sides.context, &sides.terms.access, message));
+        sides.session().owe_retained(topics.map(|message| message.topic), qos, id);
     }
     sides.changed.notify(usize::MAX);
     Ok(())
@@ -65,9 +66,14 @@ async fn one(sides: &Sides, asked: &Subscription<'_>, id: Option<u32>) -> Result
             return Err(ReasonCode::QUOTA_EXCEEDED);
         }
     }
+    let (context, terms) = (&sides.context, &sides.terms);
+    if let Err(denied) = permits::allow_subscription(context, &terms.access, &terms.client, filter.pattern()) {
+        ::log::debug!("mqtt: {}: {denied}", terms.client);
+        return Err(ReasonCode::NOT_AUTHORIZED);
+    }
     match filter {
         Filter::Plain(pattern) => {
-            let ends = log::ends(&sides.context, &sides.terms.access, pattern);
+            let ends = log::ends(&sides.context, &sides.context.own, pattern);
             Ok(sides.session().subscribe(asked, id, &ends))
         }
         Filter::Replay { from, filter: pattern } => {
@@ -75,7 +81,7 @@ async fn one(sides: &Sides, asked: &Subscription<'_>, id: Option<u32>) -> Result
             Ok(sides.session().replay(asked, id, begins))
         }
         Filter::Shared { filter: pattern, .. } => {
-            let ends = log::ends(&sides.context, &sides.terms.access, pattern);
+            let ends = log::ends(&sides.context, &sides.context.own, pattern);
             let is_new = sides.session().share(asked, id);
             sharing::join(sides, asked.filter, &ends);
             Ok(is_new)
@@ -86,10 +92,11 @@ async fn one(sides: &Sides, asked: &Subscription<'_>, id: Option<u32>) -> Result
 /// The partitions that may hold something for `pattern`, and where each has what was published since `from`.
 async fn begins(sides: &Sides, pattern: &str, from: From) -> Positions {
     let access = &sides.terms.access;
-    let mut positions = log::ends(&sides.context, access, pattern);
+    let mut positions = log::ends(&sides.context, &sides.context.own, pattern);
     let moment = from.moment_ms(sides.context.broker.now().wall_ms);
     for (partition, position) in &mut positions {
         let partition = PartitionId(*partition);
+        // What is denied is not had later either.
         let Some((topic, _)) = access.topic_of::<right::Read>(partition) else { continue };
         let start = log::start(access, (topic.topic(), partition));
         *position = match moment {

@@ -1,10 +1,8 @@
 //! DeadLetters: what the dead-letter topic holds, put back or dropped.
 
-use super::errors::of_commit;
-use super::requests::{Call, Failure, Told};
-use crate::broker::AdminError;
+use super::requests::{Call, Told};
 use crate::broker::dead_letter::Settle;
-use crate::frame::{DeadLetters, ErrorCode, LetterAction};
+use crate::frame::{DeadLetters, LetterAction};
 
 /// Serves DeadLetters.
 pub(super) async fn serve(call: Call, letters: DeadLetters) -> Told {
@@ -17,9 +15,7 @@ pub(super) async fn serve(call: Call, letters: DeadLetters) -> Told {
     };
     match told {
         Ok(text) => call.text(&text).await.map(Ok),
-        Err(AdminError::Denied(denied)) => Ok(Err(denied.into())),
-        Err(AdminError::Store(error)) => Ok(Err(Failure::new(of_commit(&error), error))),
-        Err(AdminError::Failed(why)) => Ok(Err(Failure::new(ErrorCode::StoreFailed, why))),
+        Err(error) => Ok(Err(error.into())),
     }
 }
 

@@ -10,7 +10,7 @@
 //! | [`consuming`] | fetches and subscriptions |
 //! | [`grouping`] | consumer groups |
 //! | [`tiering`] | gateways below this one |
-//! | [`topics`] | topic administration |
+//! | [`topics`], [`ruling`] | administration of topics, and of rights |
 //! | [`outbox`] | frames out, from all sides |
 
 mod acking;
@@ -22,6 +22,7 @@ mod outbox;
 mod publishing;
 mod reading;
 mod requests;
+mod ruling;
 mod session;
 mod tiering;
 mod topics;

@@ -15,7 +15,7 @@ use super::errors::{of_offset, of_topic};
 use super::outbox::{Gone, Outbox};
 use super::publishing::Aliases;
 use super::session::Greeted;
-use super::{Context, grouping, lettering, tiering, topics, users};
+use super::{Context, grouping, lettering, ruling, tiering, topics, users};
 use crate::broker::rights::{Denied, Operation, Resource};
 use crate::broker::{Access, CommittedOffset, Granted, Right, TierSource, Topic, right};
 use crate::frame::client_message::{CommitOffset, ReadOffset, Subscribe, Uplink};
@@ -225,6 +225,7 @@ impl Requests {
             (ClientMessage::DeadLetters(letters), _) => {
                 self.executor.spawn(call.clone().run(lettering::serve(call, *letters)))
             }
+            (ClientMessage::Rules(rules), _) => self.executor.spawn(call.clone().run(ruling::serve(call, rules))),
             (ClientMessage::Users(asked), _) => {
                 self.executor.spawn(call.clone().run(users::serve(call, users::Asked::new(asked))))
             }
@@ -280,6 +281,7 @@ fn request_of<'a>(message: &ClientMessage<'a>) -> Option<(u32, Option<TopicRef<'
         ClientMessage::GroupCommit(m) => (m.id, Some(m.topic)),
         ClientMessage::Groups(m) => (m.id, None),
         ClientMessage::DeadLetters(m) => (m.id, None),
+        ClientMessage::Rules(m) => (m.id, None),
         ClientMessage::Users(m) => (m.id, None),
         ClientMessage::Drain(m) => (m.id, None),
         _ => return None,
