@@ -33,8 +33,6 @@ pub(super) const SAVE_WITHIN: Duration = Duration::from_secs(60);
 pub(super) const STOP_WITHIN: Duration = Duration::from_millis(1_500);
 /// A partition without acknowledgement for this long gives back the memory it holds, so that others go on.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-/// The slowest link that a tier is served over, bytes per second: what is under way extends a request's time-out by that measure.
-pub(super) const LINK_BYTES_PER_SECOND_MIN: u64 = 1_024;
 
 /// What one uplink is told. The gateway fills it from the configuration.
 #[derive(Clone, Debug)]

@@ -98,12 +98,12 @@ impl Meter {
     }
 
     /// A request was not answered in time: perhaps because what lies in between is slower than was believed.
-    pub(super) fn unanswered(&self) {
+    pub(in crate::uplink) fn unanswered(&self) {
         self.pace.store((self.pace() / PACE_STEP).max(PACE_MIN), Ordering::Relaxed);
     }
 
     /// Bytes a second that are waited for at least.
-    pub(super) fn pace(&self) -> u64 {
+    pub(in crate::uplink) fn pace(&self) -> u64 {
         self.pace.load(Ordering::Relaxed)
     }
 

@@ -7,5 +7,5 @@ pub(in crate::uplink) mod dial;
 mod metadata;
 pub(in crate::uplink) mod meter;
 mod proxy;
-mod pulse;
+pub(in crate::uplink) mod pulse;
 pub(in crate::uplink) mod versions;

@@ -38,30 +38,30 @@ struct Seen {
 }
 
 impl Pulse {
-    pub(super) fn of(socket: Option<TcpStream>) -> Self {
+    pub(in crate::uplink) fn of(socket: Option<TcpStream>) -> Self {
         let seen = Seen { left: 0, moved: Instant::now(), probing: false };
         Self { socket, unwritten: AtomicU64::new(0), seen: Mutex::new(seen) }
     }
 
     /// So many bytes are to be written.
-    pub(super) fn queued(&self, bytes: u64) {
+    pub(in crate::uplink) fn queued(&self, bytes: u64) {
         let before = self.unwritten.fetch_add(bytes, Ordering::Relaxed);
         let mut seen = self.seen();
         seen.left = seen.left.max(before) + bytes;
     }
 
     /// So many of them were.
-    pub(super) fn written(&self, bytes: usize) {
+    pub(in crate::uplink) fn written(&self, bytes: usize) {
         self.unwritten.fetch_sub(bytes as u64, Ordering::Relaxed);
     }
 
     /// Bytes have come in.
-    pub(super) fn received(&self) {
+    pub(in crate::uplink) fn received(&self) {
         self.seen().moved = Instant::now();
     }
 
     /// When something last moved, as far as is known; and the bytes that have not left.
-    pub(super) fn look(&self, now: Instant) -> (Instant, u64) {
+    pub(in crate::uplink) fn look(&self, now: Instant) -> (Instant, u64) {
         let left = self.unwritten.load(Ordering::Relaxed) + self.socket.as_ref().map_or(0, unacknowledged);
         let mut seen = self.seen();
         if left < seen.left {
@@ -72,7 +72,7 @@ impl Pulse {
     }
 
     /// Lets TCP ask by itself whether the peer is there, while an answer is awaited: an idle link is not to be paid for.
-    pub(super) fn probe(&self, on: bool, timeout: Duration) {
+    pub(in crate::uplink) fn probe(&self, on: bool, timeout: Duration) {
         let mut seen = self.seen();
         if seen.probing == on {
             return;
@@ -100,7 +100,7 @@ impl Pulse {
 }
 
 /// How long until it is looked at again.
-pub(super) fn look_after(timeout: Duration) -> Duration {
+pub(in crate::uplink) fn look_after(timeout: Duration) -> Duration {
     (timeout / LOOKS).max(Duration::from_millis(1))
 }
 

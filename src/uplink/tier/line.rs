@@ -21,7 +21,8 @@ use crate::metrics::METRICS;
 use crate::uplink::link::connection::{LinkError, Transport, foreign};
 use crate::uplink::link::dial::Dialer;
 use crate::uplink::link::meter::Meter;
-use crate::uplink::options::{LINK_BYTES_PER_SECOND_MIN, RESPONSE_BYTES_MAX};
+use crate::uplink::link::pulse::{self, Pulse};
+use crate::uplink::options::RESPONSE_BYTES_MAX;
 
 /// The receive buffer starts with this and is cut back to it.
 const RECEIVE_BYTES: usize = 4 * 1024;
@@ -44,8 +45,6 @@ pub(super) struct Line {
     shared: Arc<Shared>,
     greeting: Greeting,
     outgoing: Sender<Vec<u8>>,
-    timeout: Duration,
-    meter: Arc<Meter>,
     _driver: Task<()>,
 }
 
@@ -54,6 +53,10 @@ struct Shared {
     /// `host:port`, for errors.
     peer: String,
     state: Mutex<State>,
+    /// How long nothing may move while an answer is awaited.
+    timeout: Duration,
+    meter: Arc<Meter>,
+    pulse: Pulse,
     /// Closed to close the line.
     closer: Sender<()>,
 }
@@ -83,7 +86,7 @@ struct Pending {
 pub(super) struct Reply {
     shared: Arc<Shared>,
     received: Receiver<Vec<Vec<u8>>>,
-    deadline: Instant,
+    begun: Instant,
 }
 
 impl Reply {
@@ -93,7 +96,15 @@ impl Reply {
     /// [`LinkError`], if the line failed first, or the time is up, which closes it.
     pub(super) async fn bodies(self) -> Result<Vec<Vec<u8>>, LinkError> {
         let expired = async {
-            smol::Timer::at(self.deadline).await;
+            loop {
+                let now = Instant::now();
+                let deadline = self.shared.deadline(now, self.begun);
+                if deadline <= now {
+                    break;
+                }
+                smol::Timer::at(deadline.min(now + pulse::look_after(self.shared.timeout))).await;
+            }
+            self.shared.meter.unanswered();
             let peer = &self.shared.peer;
             self.shared.close(LinkError::new(format_args!("{peer} did not answer in time")));
             Err(async_channel::RecvError)
@@ -109,21 +120,21 @@ impl Line {
     /// [`LinkError`], which says how far it came.
     pub(super) async fn open(dialer: &Dialer, address: &HostPort, client_id: &str) -> Result<Self, LinkError> {
         let greeted = async {
-            let (mut stream, _) = dialer.open(address).await?;
+            let (mut stream, pulse) = dialer.open(address).await?;
             let mut decoder = Decoder::growing(RECEIVE_BYTES, HANDSHAKE_BYTES_MAX);
             let greeting = greet(&mut *stream, &mut decoder, address, client_id).await?;
-            Ok((stream, decoder, greeting))
+            Ok((stream, pulse, decoder, greeting))
         };
-        let (stream, mut decoder, greeting) = greeted.or(dialer.expired(address)).await?;
+        let (stream, pulse, mut decoder, greeting) = greeted.or(dialer.expired(address)).await?;
         METRICS.uplink_connects.add(1);
         decoder.set_limit(FRAME_BYTES_MAX);
         let (outgoing, to_write) = async_channel::unbounded();
         let (closer, closing) = async_channel::bounded(1);
         let state = Mutex::new(State { used: Some(Instant::now()), ..State::default() });
-        let shared = Arc::new(Shared { peer: address.to_string(), state, closer });
-        let driver = dialer.executor().spawn(drive(stream, decoder, Arc::clone(&shared), to_write, closing));
         let (timeout, meter) = (dialer.request_timeout(), Arc::clone(dialer.meter()));
-        Ok(Self { shared, greeting, outgoing, timeout, meter, _driver: driver })
+        let shared = Arc::new(Shared { peer: address.to_string(), state, timeout, meter, pulse, closer });
+        let driver = dialer.executor().spawn(drive(stream, decoder, Arc::clone(&shared), to_write, closing));
+        Ok(Self { shared, greeting, outgoing, _driver: driver })
     }
 
     pub(super) fn greeting(&self) -> &Greeting {
@@ -151,18 +162,18 @@ impl Line {
         }
         let bytes = frame.len() as u64;
         let (reply, received) = async_channel::bounded(1);
-        state.used = Some(Instant::now());
+        let begun = Instant::now();
+        state.used = Some(begun);
         state.unanswered_bytes += bytes;
-        let under_way = state.unanswered_bytes;
         // Before it can be answered.
         state.pending.insert(id, Pending { bytes, bodies: Vec::new(), received: 0, reply });
+        self.shared.pulse.queued(bytes);
+        self.shared.pulse.probe(true, self.shared.timeout);
         if self.outgoing.try_send(frame).is_err() {
             return Err(LinkError::new("the connection is closed"));
         }
         drop(state);
-        let slowest = self.meter.rate().map_or(LINK_BYTES_PER_SECOND_MIN, |rate| rate.min(LINK_BYTES_PER_SECOND_MIN));
-        let deadline = Instant::now() + self.timeout + Duration::from_secs(under_way / slowest);
-        Ok(Reply { shared: Arc::clone(&self.shared), received, deadline })
+        Ok(Reply { shared: Arc::clone(&self.shared), received, begun })
     }
 
     /// Why nothing can be sent any more, if so.
@@ -190,6 +201,13 @@ impl Shared {
         state.pending.clear();
         drop(state);
         self.closer.close();
+    }
+
+    /// Until when an answer is awaited to a request of that time.
+    fn deadline(&self, now: Instant, begun: Instant) -> Instant {
+        let (moved, left) = self.pulse.look(now);
+        let gone = self.state().unanswered_bytes.saturating_sub(left);
+        moved.max(begun) + self.timeout + Duration::from_secs(gone / self.meter.pace())
     }
 
     fn reason(&self) -> LinkError {
@@ -221,6 +239,9 @@ impl Shared {
         pending.bodies.push(body.to_vec());
         if last && let Some(pending) = state.pending.remove(&id) {
             state.unanswered_bytes = state.unanswered_bytes.saturating_sub(pending.bytes);
+            if state.pending.is_empty() {
+                self.pulse.probe(false, self.timeout);
+            }
             // Nobody waits any more: the request was given up.
             let _ = pending.reply.try_send(pending.bodies);
         }
@@ -320,7 +341,15 @@ async fn drive(
     let (mut reader, mut writer) = smol::io::split(stream);
     let write = async {
         while let Ok(bytes) = to_write.recv().await {
-            writer.write_all(&bytes).await?;
+            let mut rest = bytes.as_slice();
+            while !rest.is_empty() {
+                let written = writer.write(rest).await?;
+                if written == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                shared.pulse.written(written);
+                rest = rest.get(written..).unwrap_or_default();
+            }
             writer.flush().await?;
         }
         Ok(())
@@ -328,6 +357,7 @@ async fn drive(
     let read = async {
         loop {
             let body = next_body(&mut reader, &mut decoder).await?;
+            shared.pulse.received();
             shared.take(&body)?;
         }
     };
