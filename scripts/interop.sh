@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests with other people's programs (tests/interop): kcat, and a real Apache Kafka started for the occasion.
-# As `interop.sh clients` the matrix of client libraries, as `interop.sh mqtt` that of MQTT clients (scripts/clients.sh).
+# As `interop.sh clients` the matrix of client libraries, as `interop.sh mqtt` that of MQTT clients (scripts/clients.sh); as `interop.sh
+# security` who may do what (scripts/security.sh).
 #
 # Exit codes: 0 passed, 1 failed, 2 usage, 3 passed as far as it went, but a program is missing (named on a line that
 # begins with SKIP). With BROOKLET_REQUIRE_PEERS=1 a missing program is a failure.
@@ -14,6 +15,7 @@ usage() {
   scripts/interop.sh [--binary FILE] [--nodes 1|3] [--port P] [NAME...]
   scripts/interop.sh clients [--binary FILE] [CLIENT...]
   scripts/interop.sh mqtt [--binary FILE] [CLIENT...]
+  scripts/interop.sh security [--binary FILE] [--port P] [--no-kafka]
 
   --binary FILE  the brooklet to test                                            (cargo builds one for the tests)
   --nodes N      nodes of the Apache Kafka                                       (1)
@@ -25,6 +27,7 @@ TEXT
 case ${1:-} in
   clients) shift; exec scripts/clients.sh "$@" ;;
   mqtt) exec scripts/clients.sh "$@" ;;
+  security) shift; exec scripts/security.sh "$@" ;;
 esac
 
 nodes=1 port=29092

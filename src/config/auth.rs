@@ -1,6 +1,6 @@
 //! Who clients are: what a listener asks of them, and what certificates are called.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use super::{
     tls::{ClientAuth, ListenTlsConfig},
@@ -50,6 +50,40 @@ words! {
         /// A user's password, by SCRAM only.
         Scram = "scram",
     }
+}
+
+words! {
+    /// How an uplink or a downlink shows who it is. The words are the registered names.
+    pub enum SaslMechanism {
+        Plain = "PLAIN",
+        ScramSha256 = "SCRAM-SHA-256",
+        ScramSha512 = "SCRAM-SHA-512",
+        OAuthBearer = "OAUTHBEARER",
+    }
+}
+
+impl SaslMechanism {
+    /// Whether who reads the exchange can be its client afterwards.
+    #[must_use]
+    pub fn shows_secret(self) -> bool {
+        matches!(self, Self::Plain | Self::OAuthBearer)
+    }
+}
+
+/// `uplink.NAME.sasl` and `downlink.NAME.sasl`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkSaslConfig {
+    /// `None`: no SASL.
+    pub mechanism: Option<SaslMechanism>,
+    pub username: Option<String>,
+    /// Its first line is the password.
+    pub password_file: Option<PathBuf>,
+    /// Its first line is the token of OAUTHBEARER.
+    pub token_file: Option<PathBuf>,
+    /// What else the brokers want to know with a token.
+    pub extensions: Vec<(String, String)>,
+    /// Whether password or token may go where the network can read them.
+    pub clear_passwords: bool,
 }
 
 words! {

@@ -182,6 +182,7 @@ impl UplinkConfig {
             delivery: Delivery::AtLeastOnce,
             link: blank_link(),
             tls: LinkTlsConfig::default(),
+            sasl: LinkSaslConfig::default(),
             on_divergence: OnDivergence::ForwardAll,
             commit_every: Duration::ZERO,
             transaction_timeout: Duration::ZERO,

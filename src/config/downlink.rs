@@ -2,7 +2,10 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use super::{keys, pattern::TopicTemplate, resolve::read_defaults, tls::LinkTlsConfig, types::HostPort, value::words};
+use super::{
+    auth::LinkSaslConfig, keys, pattern::TopicTemplate, resolve::read_defaults, tls::LinkTlsConfig, types::HostPort,
+    value::words,
+};
 use crate::calendar::{format_time, parse_rfc3339};
 
 /// One `[downlink.NAME]`: brings topics of a Kafka cluster into local ones.
@@ -34,6 +37,7 @@ pub struct DownlinkConfig {
     /// A file with `user:password` for the proxy.
     pub proxy_auth: Option<PathBuf>,
     pub tls: LinkTlsConfig,
+    pub sasl: LinkSaslConfig,
     /// Sent with every request. `None`: `brooklet-` and the gateway's id.
     pub client_id: Option<String>,
 }
@@ -124,6 +128,7 @@ impl DownlinkConfig {
             proxy: None,
             proxy_auth: None,
             tls: LinkTlsConfig::default(),
+            sasl: LinkSaslConfig::default(),
             client_id: None,
         }
     }

@@ -40,7 +40,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-pub use auth::{AuthMethod, CertificateName, ListenAuthConfig, NameSource};
+pub use auth::{AuthMethod, CertificateName, LinkSaslConfig, ListenAuthConfig, NameSource, SaslMechanism};
 pub use downlink::{DownlinkConfig, DownlinkFrom, DownlinkPartitioning, OutOfRange};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use labels::Labels;

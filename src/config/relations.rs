@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
-    auth::{AuthMethod, ListenAuthConfig},
+    auth::{AuthMethod, LinkSaslConfig, ListenAuthConfig, SaslMechanism},
     downlink::DownlinkConfig,
     error::{ConfigError, Origin},
     pattern::{TopicTemplate, is_name_char},
@@ -195,6 +195,34 @@ impl Relations<'_> {
         }
     }
 
+    fn link_sasl(&mut self, prefix: &str, sasl: &LinkSaslConfig, tls: &LinkTlsConfig) {
+        let key = |key: &str| format!("{prefix}.sasl.{key}");
+        let Some(mechanism) = sasl.mechanism else {
+            let set = [
+                (sasl.username.is_some(), "username"),
+                (sasl.password_file.is_some(), "password_file"),
+                (sasl.token_file.is_some(), "token_file"),
+            ];
+            if let Some((_, what)) = set.iter().find(|(set, _)| *set) {
+                self.refuse(&key(what), "needs sasl.mechanism, such as \"SCRAM-SHA-512\"");
+            }
+            return;
+        };
+        let needed = match mechanism {
+            SaslMechanism::OAuthBearer => [(sasl.token_file.is_some(), "token_file"), (true, "")],
+            _ => [(sasl.username.is_some(), "username"), (sasl.password_file.is_some(), "password_file")],
+        };
+        for (_, what) in needed.iter().filter(|(set, _)| !set) {
+            self.refuse(&key("mechanism"), format!("needs sasl.{what}"));
+        }
+        if mechanism.shows_secret() && !tls.enabled && !sasl.clear_passwords {
+            self.refuse(
+                &key("mechanism"),
+                "needs tls.enabled = true, since the secret goes over the network as it is; or sasl.clear_passwords = true",
+            );
+        }
+    }
+
     fn uplink(&mut self, name: &str, uplink: &UplinkConfig) {
         if uplink.batch_min_bytes > uplink.batch_max_bytes {
             self.refuse(&format!("uplink.{name}.batch.min_bytes"), "must be at most batch.max_bytes");
@@ -206,6 +234,7 @@ impl Relations<'_> {
             self.refuse(&format!("uplink.{name}.proxy_auth"), "needs a proxy to show it to");
         }
         self.link_tls(&format!("uplink.{name}"), &uplink.tls);
+        self.link_sasl(&format!("uplink.{name}"), &uplink.sasl, &uplink.tls);
         if uplink.topics.is_empty() {
             self.refuse(&format!("uplink.{name}.topics"), "must name at least one topic or pattern");
         }
@@ -241,6 +270,7 @@ impl Relations<'_> {
             self.refuse(&key("proxy_auth"), "needs a proxy to show it to");
         }
         self.link_tls(&format!("downlink.{name}"), &downlink.tls);
+        self.link_sasl(&format!("downlink.{name}"), &downlink.sasl, &downlink.tls);
         if downlink.topics.iter().any(|topic| !topic.merges_topics()) {
             self.refuse(
                 &key("topics"),

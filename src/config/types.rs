@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 use crate::limits::is_internal_topic;
 
 use super::{
-    auth::{CertificateName, ListenAuthConfig},
+    auth::{CertificateName, LinkSaslConfig, ListenAuthConfig},
     downlink::DownlinkConfig,
     labels::Labels,
     link::LinkConfig,
@@ -387,6 +387,7 @@ pub struct UplinkConfig {
     /// How gentle it is on its link.
     pub link: LinkConfig,
     pub tls: LinkTlsConfig,
+    pub sasl: LinkSaslConfig,
     pub on_divergence: OnDivergence,
     /// Transactions are not begun more often than this, unless there is a lot to forward.
     pub commit_every: Duration,

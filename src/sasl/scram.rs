@@ -95,7 +95,7 @@ impl<'a> ClientFinal<'a> {
         let proof = base64::decode(proof).ok_or(MALFORMED)?;
         let mut attributes = without_proof.split(',');
         let channel = base64::decode(attribute(&mut attributes, "c=")?).ok_or(MALFORMED)?;
-        let nonce = nonce(attribute(&mut attributes, "r=")?, 2 * NONCE_BYTES_MAX)?;
+        let nonce = nonce(attribute(&mut attributes, "r=")?, 3 * NONCE_BYTES_MAX)?;
         check_extensions(attributes)?;
         Ok(Self { channel, nonce, proof, without_proof })
     }

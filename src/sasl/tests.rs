@@ -138,6 +138,9 @@ fn a_proof_belongs_to_its_exchange() {
     for foreign in [format!("c=biws,r=abcdeg,p={proof}"), format!("c=eSws,r=abcdef,p={proof}")] {
         assert!(matches!(answer(&foreign), Err(SaslError::Malformed(_))), "{foreign}");
     }
+    // As librdkafka had it for long: the client's part of the nonce twice.
+    assert_eq!(answer(&format!("c=biws,r=abcabcdef,p={proof}")), Err(SaslError::Refused));
+    assert!(matches!(answer(&format!("c=biws,r=abcabcabcdef,p={proof}")), Err(SaslError::Malformed(_))));
     for broken in ["c=biws,r=abcdef", "r=abcdef,c=biws,p=AAAA", "c=!,r=abcdef,p=AAAA", ""] {
         assert!(matches!(answer(broken), Err(SaslError::Malformed(_))), "{broken}");
     }

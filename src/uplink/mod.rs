@@ -20,7 +20,6 @@
 //! (with all replicas in sync); a damaged batch is never given a new checksum; whatever the backlog, memory is bounded by
 //! `options::WINDOW_BYTES` plus one scan.
 //!
-//! Absent: TLS and SASL (`link/dial.rs` is their place).
 
 mod backlog;
 mod backoff;

@@ -1,10 +1,14 @@
-//! Keys of authentication: the same for every listener.
+//! Keys of authentication: the same for every listener, and the same for uplinks and downlinks.
+
+use std::path::PathBuf;
 
 use super::super::{
-    auth::{AuthMethod, CertificateName},
-    types::Config,
-    value::{Kind, SpecialList},
+    auth::{AuthMethod, CertificateName, SaslMechanism},
+    downlink::DownlinkConfig,
+    types::{Config, UplinkConfig},
+    value::{Kind, Special, SpecialList},
 };
+use super::uplink::{file, unless};
 use super::{DAY, Key, MINUTE, key};
 
 const METHODS: &str =
@@ -75,3 +79,77 @@ pub(super) const NAMES: &[Key<Config>] = &[key(
     }),
     "Where the name in a client's certificate stands: cn, dns, email, uri or subject; or \"dns:*.devices.example\".",
 )];
+
+macro_rules! link {
+    ($config:ty) => {
+        &[
+            key(
+                "sasl.mechanism",
+                "none",
+                Kind::<$config>::Special(Special {
+                    allowed: "\"none\", \"SCRAM-SHA-512\", \"SCRAM-SHA-256\", \"PLAIN\" or \"OAUTHBEARER\"",
+                    set: |l, text| unless("none", text, SaslMechanism::from_word, |v| l.sasl.mechanism = v),
+                }),
+                "How brokers are told who calls.",
+            ),
+            key(
+                "sasl.username",
+                "none",
+                Kind::Special(Special {
+                    allowed: "\"none\" or a user's name",
+                    set: |l, text| unless("none", text, file, |v| l.sasl.username = v),
+                }),
+                "User that this is at the brokers.",
+            ),
+            key(
+                "sasl.password_file",
+                "none",
+                Kind::Special(Special {
+                    allowed: "\"none\" or the path of a file",
+                    set: |l, text| unless("none", text, file, |v| l.sasl.password_file = v.map(PathBuf::from)),
+                }),
+                "File whose first line is the password; others can't read it. It is read again for each connection.",
+            ),
+            key(
+                "sasl.token_file",
+                "none",
+                Kind::Special(Special {
+                    allowed: "\"none\" or the path of a file",
+                    set: |l, text| unless("none", text, file, |v| l.sasl.token_file = v.map(PathBuf::from)),
+                }),
+                "The same with a token of OAUTHBEARER, which something else keeps fresh.",
+            ),
+            key(
+                "sasl.extensions",
+                "none",
+                Kind::SpecialList(SpecialList {
+                    allowed: "\"none\" or a list of NAME=VALUE, such as [\"logicalCluster=lkc-1\"]",
+                    set: |l, texts| {
+                        extensions(texts).map(|v| {
+                            l.sasl.extensions = v;
+                            texts.iter().map(|text| (*text).to_owned()).collect()
+                        })
+                    },
+                }),
+                "What the brokers want to know besides a token.",
+            ),
+            key(
+                "sasl.clear_passwords",
+                "false",
+                Kind::Boolean(|l, v| l.sasl.clear_passwords = v),
+                "Whether PLAIN and OAUTHBEARER are used without TLS, where the network can read the secret.",
+            ),
+        ]
+    };
+}
+
+/// `none`, or names and values.
+fn extensions(texts: &[&str]) -> Option<Vec<(String, String)>> {
+    let pair = |text: &&str| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    if texts == ["none"] { Some(Vec::new()) } else { texts.iter().map(pair).collect() }
+}
+
+/// Keys of an uplink's SASL.
+pub(super) const UPLINK: &[Key<UplinkConfig>] = link!(UplinkConfig);
+/// Keys of a downlink's SASL.
+pub(super) const DOWNLINK: &[Key<DownlinkConfig>] = link!(DownlinkConfig);

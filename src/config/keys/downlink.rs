@@ -8,7 +8,7 @@ use super::super::{
     value::{Kind, Special},
 };
 use super::uplink::{file, unless};
-use super::{DAY, HOUR, KIB, Key, MIB, MS_10, SECOND, count, joined, key, tls};
+use super::{DAY, HOUR, KIB, Key, MIB, MS_10, SECOND, auth, count, joined, key, tls};
 use crate::limits::CLIENT_ID_BYTES_MAX;
 
 /// A key without a default.
@@ -18,7 +18,7 @@ const fn required(name: &'static str, kind: Kind<DownlinkConfig>, doc: &'static 
 
 /// Keys of `[downlink.NAME]`.
 pub(in crate::config) static DOWNLINK: &[Key<DownlinkConfig>] = &joined::<_, { count(PARTS) }>(PARTS);
-const PARTS: &[&[Key<DownlinkConfig>]] = &[OWN, tls::DOWNLINK];
+const PARTS: &[&[Key<DownlinkConfig>]] = &[OWN, tls::DOWNLINK, auth::DOWNLINK];
 
 const OWN: &[Key<DownlinkConfig>] = &[
     key("enabled", "true", Kind::Boolean(|d, v| d.enabled = v), "Whether this downlink brings anything."),

@@ -107,13 +107,8 @@ pub(super) static RESERVED: &[(&[&str], &str)] = &[
     (&["user"], "authentication"),
     (&["acl"], "authorisation"),
     (&["quota"], "quotas"),
-    (&["listen", "*", "sasl"], "authentication"),
     (&["listen", "http"], "the HTTP listener"),
     (&["listen", "serial"], "the serial listener"),
-    (&["uplink", "*", "auth"], "authentication"),
-    (&["uplink", "*", "sasl"], "authentication"),
-    (&["downlink", "*", "auth"], "authentication"),
-    (&["downlink", "*", "sasl"], "authentication"),
     (&["streams"], "stream processing"),
 ];
 

@@ -12,12 +12,12 @@ use super::super::{
     units::{format_size, parse_size},
     value::{Kind, Special},
 };
-use super::{DAY, HOUR, KIB, Key, MS_10, SECOND, count, joined, key, tls};
+use super::{DAY, HOUR, KIB, Key, MS_10, SECOND, auth, count, joined, key, tls};
 use crate::limits::{BATCH_BYTES_MAX, CLIENT_ID_BYTES_MAX};
 
 /// Keys of `[uplink.NAME]`.
 pub(in crate::config) static UPLINK: &[Key<UplinkConfig>] = &joined::<_, { count(PARTS) }>(PARTS);
-const PARTS: &[&[Key<UplinkConfig>]] = &[OWN, tls::UPLINK];
+const PARTS: &[&[Key<UplinkConfig>]] = &[OWN, tls::UPLINK, auth::UPLINK];
 
 const OWN: &[Key<UplinkConfig>] = &[
     key("enabled", "true", Kind::Boolean(|u, v| u.enabled = v), "Whether this uplink forwards."),

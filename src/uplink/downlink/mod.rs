@@ -91,6 +91,7 @@ impl DownlinkOptions {
             proxy: config.proxy.clone(),
             proxy_auth: config.proxy_auth.clone(),
             tls: Secure::of(&config.tls, &self.tls),
+            sasl: config.sasl.clone(),
         }
     }
 }

@@ -49,10 +49,18 @@ impl std::error::Error for LinkError {}
 /// A connection. Closed when dropped.
 #[derive(Debug)]
 pub(in crate::uplink) struct Connection {
+    line: Line,
+    _driver: Task<()>,
+    /// Authenticates again in time.
+    _keeper: Option<Task<()>>,
+}
+
+/// What requests are put on. Clones are the same; the connection lives as long as its [`Connection`].
+#[derive(Clone, Debug)]
+pub(super) struct Line {
     shared: Arc<Shared>,
     outgoing: Sender<Vec<u8>>,
-    client_id: String,
-    _driver: Task<()>,
+    client_id: Arc<str>,
 }
 
 struct Shared {
@@ -84,6 +92,8 @@ struct State {
     used: Option<Instant>,
     /// Why it is closed, once it is.
     closed: Option<LinkError>,
+    /// While somebody authenticates again: what waits for the end of it, in order.
+    held: Option<Vec<(Pending, Vec<u8>)>>,
 }
 
 struct Pending {
@@ -109,7 +119,17 @@ impl Connection {
         let (state, unanswered_bytes) = (Mutex::default(), AtomicU64::new(0));
         let shared = Arc::new(Shared { peer, state, unanswered_bytes, timeout, meter, pulse, closer });
         let driver = executor.spawn(drive(stream, Arc::clone(&shared), to_write, closing));
-        Self { shared, outgoing, client_id, _driver: driver }
+        let line = Line { shared, outgoing, client_id: client_id.into() };
+        Self { line, _driver: driver, _keeper: None }
+    }
+
+    /// From now on `keeper` keeps it authenticated.
+    pub(super) fn keep(&mut self, keeper: Task<()>) {
+        self._keeper = Some(keeper);
+    }
+
+    pub(super) fn line(&self) -> &Line {
+        &self.line
     }
 
     /// Puts a request on its way. The reply is awaited separately, so several can be under way.
@@ -117,6 +137,73 @@ impl Connection {
     /// # Errors
     /// [`LinkError`], if the connection is closed or the request can't be encoded.
     pub(in crate::uplink) fn send<'a, M: Request<'a>>(&self, version: i16, body: &M) -> Result<Reply, LinkError> {
+        self.line.send(version, body, true)
+    }
+
+    /// Whether it has failed: nothing can be sent any more.
+    pub(in crate::uplink) fn is_closed(&self) -> bool {
+        self.line.shared.state().closed.is_some()
+    }
+
+    /// Since when it has been idle: nothing is under way. `None` if it isn't, or is closed.
+    pub(in crate::uplink) fn idle_since(&self) -> Option<Instant> {
+        let state = self.line.shared.state();
+        let is_idle = state.closed.is_none() && state.pending.is_empty() && state.held.is_none();
+        state.used.filter(|_| is_idle)
+    }
+
+    /// `host:port` of the broker.
+    pub(in crate::uplink) fn peer(&self) -> &str {
+        self.line.peer()
+    }
+}
+
+impl Line {
+    /// As [`Connection::send`], though others are held.
+    pub(super) fn send_first<'a, M: Request<'a>>(&self, version: i16, body: &M) -> Result<Reply, LinkError> {
+        self.send(version, body, false)
+    }
+
+    /// From now on requests wait, but for those of [`Line::send_first`].
+    pub(super) fn hold(&self) {
+        self.shared.state().held.get_or_insert_default();
+    }
+
+    /// What was held goes on its way.
+    pub(super) fn release(&self) {
+        let mut state = self.shared.state();
+        for (pending, bytes) in state.held.take().unwrap_or_default() {
+            // If the connection is closed, the waiting ones are told when the entries go.
+            let _ = self.put(&mut state, pending, bytes);
+        }
+        if state.closed.is_some() {
+            state.pending.clear();
+        }
+    }
+
+    /// Puts a request on its way; `false` if the connection is closed. Under the lock, so that requests are written in the order of their
+    /// entries.
+    fn put(&self, state: &mut State, pending: Pending, bytes: Vec<u8>) -> bool {
+        let size = pending.bytes;
+        state.pending.push_back(pending);
+        // Before it can be answered, which takes it off again.
+        self.shared.unanswered_bytes.fetch_add(size, Ordering::Relaxed);
+        self.shared.pulse.queued(size);
+        self.shared.pulse.probe(true, self.shared.timeout);
+        self.outgoing.try_send(bytes).is_ok()
+    }
+
+    /// Closes the connection.
+    pub(super) fn close(&self, error: LinkError) {
+        self.shared.close(error);
+    }
+
+    /// `host:port` of the broker.
+    pub(super) fn peer(&self) -> &str {
+        &self.shared.peer
+    }
+
+    fn send<'a, M: Request<'a>>(&self, version: i16, body: &M, may_wait: bool) -> Result<Reply, LinkError> {
         let mut state = self.shared.state();
         if let Some(error) = &state.closed {
             return Err(error.clone());
@@ -129,33 +216,14 @@ impl Connection {
         let (reply, received) = async_channel::bounded(1);
         let begun = Instant::now();
         state.used = Some(begun);
-        state.pending.push_back(Pending { correlation_id, bytes: size, begun, reply });
-        // Before it can be answered, which takes it off again.
-        self.shared.unanswered_bytes.fetch_add(size, Ordering::Relaxed);
-        self.shared.pulse.queued(size);
-        self.shared.pulse.probe(true, self.shared.timeout);
-        // Under the lock, so that requests are written in the order of their entries.
-        if self.outgoing.try_send(bytes).is_err() {
-            return Err(LinkError::new("the connection is closed"));
+        let pending = Pending { correlation_id, bytes: size, begun, reply };
+        match state.held.as_mut().filter(|_| may_wait) {
+            Some(held) => held.push((pending, bytes)),
+            None if self.put(&mut state, pending, bytes) => {}
+            None => return Err(LinkError::new("the connection is closed")),
         }
         drop(state);
         Ok(Reply { shared: Arc::clone(&self.shared), received, begun })
-    }
-
-    /// Whether it has failed: nothing can be sent any more.
-    pub(in crate::uplink) fn is_closed(&self) -> bool {
-        self.shared.state().closed.is_some()
-    }
-
-    /// Since when it has been idle: nothing is under way. `None` if it isn't, or is closed.
-    pub(in crate::uplink) fn idle_since(&self) -> Option<Instant> {
-        let state = self.shared.state();
-        state.used.filter(|_| state.closed.is_none() && state.pending.is_empty())
-    }
-
-    /// `host:port` of the broker.
-    pub(in crate::uplink) fn peer(&self) -> &str {
-        &self.shared.peer
     }
 }
 
@@ -203,6 +271,7 @@ impl Shared {
         let mut state = self.state();
         state.closed.get_or_insert(error);
         state.pending.clear();
+        state.held = None;
         drop(state);
         self.closer.close();
     }
@@ -241,7 +310,7 @@ impl Shared {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.shared.close(LinkError::new("the connection was given up"));
+        self.line.close(LinkError::new("the connection was given up"));
     }
 }
 

@@ -15,12 +15,13 @@ use smol::net::{SocketAddr, TcpStream};
 
 use super::super::options::UplinkOptions;
 use super::connection::{Connection, LinkError, Transport};
+use super::login;
 use super::meter::{Meter, Metered};
 use super::proxy;
 use super::pulse::Pulse;
 use super::versions::Versions;
 use crate::calendar::format_time;
-use crate::config::{HostPort, LinkTlsConfig};
+use crate::config::{HostPort, LinkSaslConfig, LinkTlsConfig};
 use crate::kafka::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::kafka::error_code::{ErrorCode, Shown};
 use crate::kafka::header::read_response;
@@ -44,6 +45,7 @@ pub(in crate::uplink) struct Dialer {
     proxy: Option<HostPort>,
     proxy_auth: Option<PathBuf>,
     tls: Option<Secure>,
+    sasl: Arc<LinkSaslConfig>,
     /// What names were last.
     known: Arc<Mutex<HashMap<HostPort, Vec<SocketAddr>>>>,
 }
@@ -59,6 +61,7 @@ pub(in crate::uplink) struct Calling {
     pub(in crate::uplink) proxy: Option<HostPort>,
     pub(in crate::uplink) proxy_auth: Option<PathBuf>,
     pub(in crate::uplink) tls: Option<Secure>,
+    pub(in crate::uplink) sasl: LinkSaslConfig,
 }
 
 /// How brokers are called by TLS.
@@ -92,13 +95,14 @@ impl Dialer {
             proxy: config.link.proxy.clone(),
             proxy_auth: config.link.proxy_auth.clone(),
             tls: Secure::of(&config.tls, &options.tls),
+            sasl: config.sasl.clone(),
         };
         Self::calling(executor, calling, meter)
     }
 
     /// As [`Dialer::new`], for whoever is no uplink.
     pub(in crate::uplink) fn calling(executor: &Arc<Executor<'static>>, calling: Calling, meter: &Arc<Meter>) -> Self {
-        let Calling { client_id, connect_timeout, request_timeout, proxy, proxy_auth, tls } = calling;
+        let Calling { client_id, connect_timeout, request_timeout, proxy, proxy_auth, tls, sasl } = calling;
         Self {
             executor: Arc::clone(executor),
             client_id,
@@ -108,6 +112,7 @@ impl Dialer {
             proxy,
             proxy_auth,
             tls,
+            sasl: Arc::new(sasl),
             known: Arc::default(),
         }
     }
@@ -127,7 +132,7 @@ impl Dialer {
         &self.meter
     }
 
-    /// Connects and asks for versions.
+    /// Connects, asks for versions, and says who calls.
     ///
     /// # Errors
     /// [`LinkError`], which says how far it came.
@@ -136,8 +141,13 @@ impl Dialer {
             let (stream, pulse) = self.open(address).await?;
             let (peer, client_id) = (address.to_string(), self.client_id.clone());
             let moving = (Arc::clone(&self.meter), pulse);
-            let connection = Connection::over(&self.executor, stream, peer, client_id, self.request_timeout, moving);
+            let mut connection = Connection::over(&self.executor, stream, peer, client_id, self.request_timeout, moving);
             let versions = negotiate(&connection).await?;
+            let lifetime = login::authenticate(connection.line(), &versions, &self.sasl).await?;
+            if let Some(lifetime) = lifetime {
+                let (line, sasl) = (connection.line().clone(), Arc::clone(&self.sasl));
+                connection.keep(login::keep(&self.executor, line, versions.clone(), sasl, lifetime));
+            }
             Ok((connection, versions))
         };
         let dialled = attempt.or(self.expired(address)).await?;

@@ -4,6 +4,7 @@
 pub(in crate::uplink) mod cluster;
 pub(in crate::uplink) mod connection;
 pub(in crate::uplink) mod dial;
+mod login;
 mod metadata;
 pub(in crate::uplink) mod meter;
 mod proxy;

@@ -1,0 +1,325 @@
+#!/usr/bin/env bash
+# Other people's clients against a gateway that asks who they are: a table of what each gets done, by way of authenticating, and that it gets
+# nothing else done. Then the uplink into a real Apache Kafka that asks the same of it.
+#
+# Rows are clients and ways; columns are operations, each with what is expected: `yes`, or `no` where it must be refused.
+#
+# Exit codes: 0 as expected, 1 not, 2 usage, 3 as expected as far as it went, but a program is missing (named on a line that begins with
+# SKIP). With BROOKLET_REQUIRE_PEERS=1 a missing program is a failure.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+
+usage() {
+  cat <<'TEXT'
+  scripts/interop.sh security [--binary FILE] [--port P] [--no-kafka]
+
+  --binary FILE  the brooklet to test                                            (target/debug/brooklet, built)
+  --port P       first port of the Apache Kafka that the uplink goes to          (29392)
+  --no-kafka     without that Kafka
+TEXT
+}
+
+binary='' port=29392 with_kafka=1
+while [ $# -gt 0 ]; do
+  case $1 in
+    -h | --help) usage; exit 0 ;;
+    --no-kafka) with_kafka=0; shift ;;
+    --binary | --port)
+      [ $# -ge 2 ] || { echo "security.sh: $1 needs a value" >&2; exit 2; }
+      printf -v "${1#--}" %s "$2"
+      shift 2 ;;
+    *) echo "security.sh: $1: unknown option" >&2; usage >&2; exit 2 ;;
+  esac
+done
+[ -n "$binary" ] || { cargo build --quiet --locked; binary=target/debug/brooklet; }
+binary=$(cd "$(dirname "$binary")" && pwd)/$(basename "$binary")
+
+missing=0 failed=0
+skip() { echo "SKIP: $*" >&2; missing=1; }
+have() { command -v "$1" >/dev/null || { skip "$1 isn't installed ($2)"; return 1; }; }
+
+# --- the gateway: TLS beside what is in the clear, passwords and certificates, rules -----------------------------------------------------
+
+dir=$(mktemp -d)
+gateway='' kafka=''
+finish() {
+  [ -z "$gateway" ] || { kill "$gateway" 2>/dev/null || true; wait "$gateway" 2>/dev/null || true; }
+  [ -z "$kafka" ] || scripts/kafka.sh stop --kill --dir "$kafka" >/dev/null 2>&1 || true
+  rm -rf "$dir"
+}
+trap finish EXIT
+
+# A port that nobody listens on, below those of outgoing connections.
+free_port() {
+  local port
+  while :; do
+    port=$((20000 + RANDOM % 12000))
+    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
+  done
+}
+
+cert() { "$binary" cert "$@" --dir "$dir/tls" >/dev/null 2>&1; }
+cert ca --name Site && cert gateway gw --host localhost && cert device pump
+kafka_clear=$(free_port) kafka_tls=$(free_port) mqtt_clear=$(free_port) mqtt_tls=$(free_port) native_clear=$(free_port)
+
+start_gateway() {
+  {
+    cat <<TEXT
+[security]
+super_users = ["User:admin"]
+[listen.native]
+addr = "127.0.0.1:$native_clear"
+auth = ["password"]
+TEXT
+    local listener tls
+    for listener in kafka mqtt; do
+      tls=${listener}_tls clear=${listener}_clear
+      cat <<TEXT
+[listen.$listener]
+addr = "127.0.0.1:${!clear}"
+auth = ["password", "certificate"]
+[listen.$listener.tls]
+addr = "127.0.0.1:${!tls}"
+cert = "$dir/tls/gw.pem"
+key = "$dir/tls/gw.key"
+client_ca = "$dir/tls/ca.pem"
+client_auth = "optional"
+TEXT
+    done
+    cat "$dir/more" 2>/dev/null || true
+  } >"$dir/brooklet.toml"
+  "$binary" serve --config "$dir/brooklet.toml" --data "$dir/data" 2>>"$dir/log" &
+  gateway=$!
+  for _ in $(seq 200); do
+    "$binary" status --data "$dir/data" >/dev/null 2>&1 && return
+    sleep 0.1
+  done
+  echo "security.sh: the gateway did not start:" >&2
+  cat "$dir/log" >&2
+  exit 1
+}
+
+admin() { "$binary" "$@" --data "$dir/data" >/dev/null 2>"$dir/said" || { cat "$dir/said" >&2; exit 1; }; }
+
+start_gateway
+(umask 077; for user in writer reader; do echo "$user-secret" >"$dir/$user.password"; done; echo wrong >"$dir/wrong.password")
+for user in writer reader; do admin user add "$user" --password-file "$dir/$user.password"; done
+admin topic create allowed
+admin topic create other
+echo seed | "$binary" produce allowed --data "$dir/data" >/dev/null 2>&1
+# Who writes may read too, which shows that both go; the certificate's device as well.
+for user in writer pump; do admin acl add --principal "User:$user" --operation write --operation read --topic allowed; done
+admin acl add --principal User:reader --operation read --topic allowed
+for user in writer reader pump; do admin acl add --principal "User:$user" --operation read --group '*'; done
+
+# --- the clients: TRY_NAME WAY USER PASSWORD-FILE OPERATION TOPIC succeeds if the operation is done ---------------------------------------
+
+security() { # the protocol of Kafka's clients by way
+  case $1 in mtls) echo SSL ;; *-tls) echo SASL_SSL ;; *) echo SASL_PLAINTEXT ;; esac
+}
+mechanism() { case $1 in plain*) echo PLAIN ;; scram512*) echo SCRAM-SHA-512 ;; *) echo SCRAM-SHA-256 ;; esac; }
+kafka_address() { case $1 in mtls | *-tls) echo "localhost:$kafka_tls" ;; *) echo "127.0.0.1:$kafka_clear" ;; esac; }
+
+try_kcat() {
+  local way=$1 user=$2 password=$3 operation=$4 topic=$5
+  local args=(-b "$(kafka_address "$way")" -t "$topic" -X "security.protocol=$(security "$way")" -X "ssl.ca.location=$dir/tls/ca.pem")
+  case $way in
+    mtls) args+=(-X "ssl.certificate.location=$dir/tls/pump.pem" -X "ssl.key.location=$dir/tls/pump.key") ;;
+    *) args+=(-X "sasl.mechanism=$(mechanism "$way")" -X "sasl.username=$user" -X "sasl.password=$(cat "$password")") ;;
+  esac
+  local said
+  if [ "$operation" = write ]; then
+    said=$(echo x | timeout 10 kcat -P -X message.timeout.ms=2500 "${args[@]}" 2>&1) || return 1
+  else
+    said=$(timeout 10 kcat -C -o beginning -c 1 -e "${args[@]}" 2>&1) || return 1
+  fi
+  ! grep -qiE 'fail|error|denied' <<<"$said"
+}
+
+python=''
+python_client() {
+  [ -z "$python" ] || return 0
+  have python3 "Debian: python3-venv" || return 1
+  local venv=$root/.scratch/security/python
+  if [ ! -x "$venv/bin/python" ]; then
+    python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check kafka-python==2.2.15 paho-mqtt==2.1.0 ||
+      { rm -rf "$venv"; skip "kafka-python and paho-mqtt could not be installed"; return 1; }
+  fi
+  python=$venv/bin/python
+}
+
+try_kafka-python() {
+  python_client || return 1
+  timeout 20 "$python" tests/security/kafka_client.py "$(kafka_address "$1")" "$(security "$1")" "$(mechanism "$1")" "$2" "$3" "$4" "$5" \
+    "$dir/tls" >/dev/null 2>&1
+}
+
+try_paho() {
+  python_client || return 1
+  local port=$mqtt_clear
+  case $1 in mtls | *-tls) port=$mqtt_tls ;; esac
+  timeout 10 "$python" tests/security/mqtt_client.py "$port" "$1" "$2" "$3" "$4" "$5" "$dir/tls" >/dev/null 2>&1
+}
+
+try_mosquitto() {
+  local way=$1 user=$2 password=$3 operation=$4 topic=$5
+  local args=(-h localhost -p "$mqtt_clear" -t "$topic/x" -V mqttv5 -q 1)
+  case $way in mtls | *-tls) args=(-h localhost -p "$mqtt_tls" --cafile "$dir/tls/ca.pem" -t "$topic/x" -V mqttv5 -q 1) ;; esac
+  case $way in
+    mtls) args+=(--cert "$dir/tls/pump.pem" --key "$dir/tls/pump.key") ;;
+    *) args+=(-u "$user" -P "$(cat "$password")") ;;
+  esac
+  local said
+  if [ "$operation" = write ]; then
+    # It tells of a refusal by its words only.
+    said=$(timeout 10 mosquitto_pub "${args[@]}" -m x 2>&1) || return 1
+  else
+    said=$(timeout 4 mosquitto_sub "${args[@]}" -E 2>&1) || return 1
+  fi
+  ! grep -qiE 'not authorized|refused|denied|fail' <<<"$said"
+}
+
+try_brooklet() {
+  local login=(--broker "127.0.0.1:$native_clear" --user "$2" --password-file "$3")
+  if [ "$4" = write ]; then
+    echo x | timeout 10 "$binary" produce "$5" "${login[@]}" >/dev/null 2>&1
+  else
+    timeout 10 "$binary" consume "$5" --count 1 "${login[@]}" >/dev/null 2>&1
+  fi
+}
+
+try_java() {
+  local way=$1 user=$2 password=$3 operation=$4 topic=$5 config=$dir/java.properties
+  {
+    echo "security.protocol=$(security "$way")"
+    printf 'ssl.truststore.type=PEM\nssl.truststore.location=%s\n' "$dir/tls/ca.pem"
+    printf 'sasl.mechanism=%s\nsasl.jaas.config=org.apache.kafka.common.security.%s required username="%s" password="%s";\n' \
+      "$(mechanism "$way")" "$(case $way in plain*) echo plain.PlainLoginModule ;; *) echo scram.ScramLoginModule ;; esac)" "$user" \
+      "$(cat "$password")"
+    printf 'delivery.timeout.ms=20000\nrequest.timeout.ms=15000\nlinger.ms=0\nmax.block.ms=15000\n'
+  } >"$config"
+  local address said
+  address=$(kafka_address "$way")
+  if [ "$operation" = write ]; then
+    said=$(echo x | timeout 30 scripts/kafka.sh tool org.apache.kafka.tools.ConsoleProducer --bootstrap-server "$address" --topic "$topic" \
+      --command-config "$config" 2>&1) || return 1
+  else
+    said=$(timeout 30 scripts/kafka.sh tool org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server "$address" --topic "$topic" \
+      --from-beginning --max-messages 1 --timeout-ms 6000 --command-config "$config" 2>&1) || return 1
+  fi
+  ! grep -qE 'AuthenticationException|AuthorizationException|TimeoutException' <<<"$said"
+}
+
+# --- the table ---------------------------------------------------------------------------------------------------------------------------
+
+# cell CLIENT WAY USER PASSWORD-FILE OPERATION TOPIC EXPECTED
+cell() {
+  local got=no mark
+  if "try_$1" "$2" "$3" "$dir/$4.password" "$5" "$6"; then got=yes; fi
+  mark=$got
+  [ "$got" = "$7" ] || { mark="$got!"; failed=1; }
+  printf ' %-15s|' "$mark"
+}
+
+row() { # CLIENT WAY
+  printf '| %-12s | %-13s |' "$1" "$2"
+  if [ "$2" = mtls ]; then
+    cell "$1" mtls - writer write allowed yes
+    cell "$1" mtls - writer read allowed yes
+    printf ' %-15s| %-15s|' - -
+    cell "$1" mtls - writer write other no
+  else
+    cell "$1" "$2" writer writer write allowed yes
+    cell "$1" "$2" writer writer read allowed yes
+    cell "$1" "$2" reader reader write allowed no
+    cell "$1" "$2" writer wrong write allowed no
+    cell "$1" "$2" writer writer write other no
+  fi
+  printf '\n'
+}
+
+printf '| %-12s | %-13s | %-14s| %-14s| %-14s| %-14s| %-14s|\n' client way 'writer writes' 'writer reads' 'reader writes' 'wrong password' 'another topic'
+printf '|---|---|---|---|---|---|---|\n'
+if have kcat "Debian: kcat"; then for way in scram256 scram512-tls plain-tls mtls; do row kcat "$way"; done; fi
+if python_client; then
+  for way in scram512 scram256-tls plain-tls mtls; do row kafka-python "$way"; done
+  for way in password-tls mtls; do row paho "$way"; done
+fi
+if have mosquitto_pub "Debian: mosquitto-clients"; then for way in password password-tls mtls; do row mosquitto "$way"; done; fi
+if have java "Debian: default-jre-headless"; then row java scram512-tls; fi
+row brooklet password
+
+# --- the uplink --------------------------------------------------------------------------------------------------------------------------
+
+say() { if [ "$1" = 0 ]; then echo "ok    $2"; else echo "FAIL  $2"; failed=1; fi; }
+
+uplink() {
+  local kafka_dir=$root/.scratch/security/kafka sasl=$((port + 50)) status=0
+  local scram='org.apache.kafka.common.security.scram.ScramLoginModule required;'
+  scripts/kafka.sh start --dir "$kafka_dir" --fresh --nodes 1 --port "$port" \
+    --set "listeners=PLAINTEXT://127.0.0.1:$port,SASL://127.0.0.1:$sasl,CONTROLLER://127.0.0.1:$((port + 100))" \
+    --set "advertised.listeners=PLAINTEXT://127.0.0.1:$port,SASL://127.0.0.1:$sasl" \
+    --set 'listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT' \
+    --set 'sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512' \
+    --set "listener.name.sasl.scram-sha-256.sasl.jaas.config=$scram" --set "listener.name.sasl.scram-sha-512.sasl.jaas.config=$scram" \
+    --set 'connections.max.reauth.ms=4000' --set 'super.users=User:ANONYMOUS' \
+    --set 'authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer' >/dev/null || status=$?
+  case $status in 0) ;; 3) skip "without Java and Maven there is no Apache Kafka to test with"; return ;; *) say 1 "Apache Kafka starts"; return ;; esac
+  kafka=$kafka_dir
+  local at="127.0.0.1:$port"
+  scripts/kafka.sh tool kafka.admin.ConfigCommand --bootstrap-server "$at" --alter --add-config \
+    'SCRAM-SHA-256=[password=uplink-secret],SCRAM-SHA-512=[password=uplink-secret]' --entity-type users --entity-name gw >/dev/null 2>&1
+  local grant=(scripts/kafka.sh tool org.apache.kafka.tools.AclCommand --bootstrap-server "$at" --add --allow-principal User:gw)
+  "${grant[@]}" --operation All --topic '*' --group '*' --transactional-id '*' >/dev/null 2>&1
+  "${grant[@]}" --operation All --cluster >/dev/null 2>&1
+  (umask 077; echo uplink-secret >"$dir/uplink.password")
+  cat >"$dir/more" <<TEXT
+[uplink.centre]
+bootstrap = ["127.0.0.1:$sasl"]
+topics = ["up"]
+create_topics = true
+backoff.min = "100ms"
+backoff.max = "500ms"
+sasl.mechanism = "SCRAM-SHA-512"
+sasl.username = "gw"
+sasl.password_file = "$dir/uplink.password"
+TEXT
+  kill "$gateway"; wait "$gateway" 2>/dev/null || true
+  start_gateway
+  seq 1 500 | "$binary" produce up --data "$dir/data" >/dev/null
+  wait_upstream 500 && say 0 "500 records go up by SCRAM-SHA-512" || say 1 "500 records go up by SCRAM-SHA-512"
+  "$binary" uplink check centre --data "$dir/data" >"$dir/check" 2>&1 || true
+  if grep -qi fail "$dir/check"; then cat "$dir/check"; say 1 "uplink check finds nothing wrong"; else say 0 "uplink check finds nothing wrong"; fi
+  # Longer than a session lasts there.
+  for n in $(seq 501 512); do echo "$n" | "$binary" produce up --data "$dir/data" >/dev/null; sleep 0.5; done
+  wait_upstream 512 && say 0 "it goes on over the end of its session" || say 1 "it goes on over the end of its session"
+  (umask 077; echo not-the-secret >"$dir/uplink.password")
+  kill "$gateway"; wait "$gateway" 2>/dev/null || true
+  start_gateway
+  seq 513 600 | "$binary" produce up --data "$dir/data" >/dev/null
+  sleep 2
+  "$binary" uplink check centre --data "$dir/data" >"$dir/check" 2>&1 || true
+  grep -q 'is not accepted' "$dir/check" && say 0 "a wrong password is named" || { cat "$dir/check"; say 1 "a wrong password is named"; }
+  [ "$(upstream)" = 512 ] && say 0 "the backlog stays meanwhile" || say 1 "the backlog stays meanwhile"
+  (umask 077; echo uplink-secret >"$dir/uplink.password")
+  wait_upstream 600 && say 0 "it goes on with the right one, without a restart" || say 1 "it goes on with the right one, without a restart"
+}
+
+upstream() {
+  timeout 20 kcat -C -b "127.0.0.1:$port" -t up -o beginning -e -q -X isolation.level=read_committed 2>/dev/null | wc -l
+}
+wait_upstream() {
+  for _ in $(seq 40); do
+    [ "$(upstream)" -ge "$1" ] && return 0
+    sleep 0.5
+  done
+  return 1
+}
+
+if [ "$with_kafka" = 1 ] && have kcat "Debian: kcat"; then uplink; fi
+
+if grep -l -e writer-secret -e reader-secret -e uplink-secret "$dir/log" >/dev/null; then say 1 "no secret is in the gateway's log"; else say 0 "no secret is in the gateway's log"; fi
+[ $failed = 0 ] || { tail -n 20 "$dir/log" >&2; exit 1; }
+[ $missing = 0 ] || { [ -z "${BROOKLET_REQUIRE_PEERS:-}" ] || exit 1; exit 3; }
