@@ -67,6 +67,7 @@ kafka_clear=$(free_port) kafka_tls=$(free_port) mqtt_clear=$(free_port) mqtt_tls
 start_gateway() {
   {
     cat <<TEXT
+clock.trust = "always"
 [security]
 super_users = ["User:admin"]
 [listen.native]

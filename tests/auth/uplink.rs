@@ -12,7 +12,7 @@ const SOON: Duration = Duration::from_secs(40);
 /// An edge whose uplink goes to `centre` as the user `gw`, with the password in a file.
 fn edge(centre: &Gateway, mechanism: &str, password: &PathBuf) -> Gateway {
     Gateway::start(&format!(
-        "log.level = \"trace\"\n[uplink.up]\nbootstrap = [\"{}\"]\ndelivery = \"at-least-once\"\n\
+        "log.level = \"trace\"\nclock.trust = \"always\"\n[uplink.up]\nbootstrap = [\"{}\"]\ndelivery = \"at-least-once\"\n\
          create_topics = true\nbackoff.min = \"100ms\"\nbackoff.max = \"200ms\"\n\
          sasl = {{ mechanism = \"{mechanism}\", username = \"gw\", password_file = {password:?}, clear_passwords = true }}\n",
         centre.kafka

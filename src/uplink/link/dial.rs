@@ -26,6 +26,7 @@ use crate::kafka::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::kafka::error_code::{ErrorCode, Shown};
 use crate::kafka::header::read_response;
 use crate::metrics::METRICS;
+use crate::secret::Secret;
 use crate::tls::{self, ClientTls, TlsStream};
 
 /// Names whose addresses are remembered.
@@ -130,6 +131,14 @@ impl Dialer {
     /// What counts the bytes.
     pub(in crate::uplink) fn meter(&self) -> &Arc<Meter> {
         &self.meter
+    }
+
+    /// What another gateway is shown by the native protocol, as it stands in its file now.
+    ///
+    /// # Errors
+    /// [`LinkError`]: the file can't be used, or the mechanism.
+    pub(in crate::uplink) fn token(&self) -> Result<Option<Secret>, LinkError> {
+        login::token(&self.sasl)
     }
 
     /// Connects, asks for versions, and says who calls.

@@ -82,6 +82,23 @@ fn refused(code: i16, said: &str) -> String {
     }
 }
 
+/// What a gateway is shown by the native protocol: a message of PLAIN; `None` where nothing is to be shown.
+///
+/// # Errors
+/// What is wrong with the configuration or its files.
+pub(super) fn token(config: &LinkSaslConfig) -> Result<Option<Secret>, LinkError> {
+    let error = |what: &dyn std::fmt::Display| LinkError::new(format_args!("authentication: {what}"));
+    match config.mechanism {
+        None => Ok(None),
+        Some(SaslMechanism::Plain) => {
+            let credentials = credentials(SaslMechanism::Plain, config).map_err(|why| error(&why))?;
+            let (message, _) = Exchange::begin(credentials, "").map_err(|why| error(&why))?;
+            Ok(Some(Secret::new(message)))
+        }
+        Some(other) => Err(error(&format_args!("the native protocol does not take {other}: set sasl.mechanism to PLAIN"))),
+    }
+}
+
 async fn handshake(line: &Line, mechanism: SaslMechanism) -> Result<(), LinkError> {
     let error = |what: String| LinkError::new(format_args!("{}: SASL: {what}", line.peer()));
     let frame = line.send_first(1, &SaslHandshakeRequest { mechanism: mechanism.word() })?.frame().await?;

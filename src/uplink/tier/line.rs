@@ -18,6 +18,7 @@ use crate::frame::{
     VERSION_MIN,
 };
 use crate::metrics::METRICS;
+use crate::secret::Secret;
 use crate::uplink::link::connection::{LinkError, Transport, foreign};
 use crate::uplink::link::dial::Dialer;
 use crate::uplink::link::meter::Meter;
@@ -120,9 +121,10 @@ impl Line {
     /// [`LinkError`], which says how far it came.
     pub(super) async fn open(dialer: &Dialer, address: &HostPort, client_id: &str) -> Result<Self, LinkError> {
         let greeted = async {
+            let token = dialer.token()?;
             let (mut stream, pulse) = dialer.open(address).await?;
             let mut decoder = Decoder::growing(RECEIVE_BYTES, HANDSHAKE_BYTES_MAX);
-            let greeting = greet(&mut *stream, &mut decoder, address, client_id).await?;
+            let greeting = greet(&mut *stream, &mut decoder, address, (client_id, &token)).await?;
             Ok((stream, pulse, decoder, greeting))
         };
         let (stream, pulse, mut decoder, greeting) = greeted.or(dialer.expired(address)).await?;
@@ -260,7 +262,7 @@ async fn greet(
     stream: &mut dyn Transport,
     decoder: &mut Decoder<Vec<u8>>,
     address: &HostPort,
-    client_id: &str,
+    (client_id, token): (&str, &Option<Secret>),
 ) -> Result<Greeting, LinkError> {
     let hello = Hello {
         magic: MAGIC,
@@ -271,7 +273,7 @@ async fn greet(
         next_sequence: 0,
         frame_bytes_max: FRAME_BYTES_MAX as u32,
         in_flight_max: 0,
-        token: None,
+        token: token.as_ref().map(Secret::expose),
     };
     let mut frame = Vec::new();
     let encoded = ClientMessage::Hello(hello).append_to(&mut frame);
