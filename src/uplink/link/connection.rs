@@ -217,10 +217,10 @@ impl Line {
         let begun = Instant::now();
         state.used = Some(begun);
         let pending = Pending { correlation_id, bytes: size, begun, reply };
-        match state.held.as_mut().filter(|_| may_wait) {
-            Some(held) => held.push((pending, bytes)),
-            None if self.put(&mut state, pending, bytes) => {}
-            None => return Err(LinkError::new("the connection is closed")),
+        if may_wait && let Some(held) = &mut state.held {
+            held.push((pending, bytes));
+        } else if !self.put(&mut state, pending, bytes) {
+            return Err(LinkError::new("the connection is closed"));
         }
         drop(state);
         Ok(Reply { shared: Arc::clone(&self.shared), received, begun })
@@ -439,6 +439,32 @@ mod tests {
             assert_eq!(two.frame().await.unwrap()[4..], *b"bc");
             assert_eq!(one.frame().await.unwrap()[4..], *b"a");
             assert!(!connection.is_closed());
+        }));
+    }
+
+    #[test]
+    fn what_is_held_waits_for_what_goes_first() {
+        let executor = Executor::new();
+        block_on(executor.run(async {
+            let (connection, mut peer) = pair(&executor, Duration::from_secs(30)).await;
+            connection.line().hold();
+            let held = [(); 2].map(|()| connection.send(0, &ApiVersionsRequest::default()).unwrap());
+            let first = connection.line().send_first(0, &ApiVersionsRequest::default()).unwrap();
+            let id = take_request(&mut peer).await;
+            put_response(&mut peer, id, b"first").await;
+            assert_eq!(first.frame().await.unwrap()[4..], *b"first");
+            assert!(connection.idle_since().is_none());
+            connection.line().release();
+            let ids = [take_request(&mut peer).await, take_request(&mut peer).await];
+            assert!(ids[0] < ids[1], "in their order");
+            put_response(&mut peer, ids[0], b"a").await;
+            put_response(&mut peer, ids[1], b"b").await;
+            let [one, two] = held;
+            assert_eq!((&one.frame().await.unwrap()[4..], &two.frame().await.unwrap()[4..]), (&b"a"[..], &b"b"[..]));
+            connection.line().hold();
+            let never = connection.send(0, &ApiVersionsRequest::default()).unwrap();
+            connection.line().close(LinkError::new("refused"));
+            assert_eq!(never.frame().await.unwrap_err().to_string(), "refused");
         }));
     }
 

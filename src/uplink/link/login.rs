@@ -95,7 +95,9 @@ pub(super) fn token(config: &LinkSaslConfig) -> Result<Option<Secret>, LinkError
             let (message, _) = Exchange::begin(credentials, "").map_err(|why| error(&why))?;
             Ok(Some(Secret::new(message)))
         }
-        Some(other) => Err(error(&format_args!("the native protocol does not take {other}: set sasl.mechanism to PLAIN"))),
+        Some(other) => {
+            Err(error(&format_args!("the native protocol does not take {other}: set sasl.mechanism to PLAIN")))
+        }
     }
 }
 
