@@ -488,7 +488,7 @@ mod tests {
         block_on(executor.run(async {
             let timeout = Duration::from_millis(250);
             let (connection, mut peer) = pair(&executor, timeout).await;
-            connection.shared.meter.set_rate(Some(1_000));
+            connection.line.shared.meter.set_rate(Some(1_000));
             let begin = Instant::now();
             let requests: Vec<Reply> =
                 (0..30).map(|_| connection.send(0, &ApiVersionsRequest::default()).unwrap()).collect();

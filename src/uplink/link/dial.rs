@@ -150,7 +150,8 @@ impl Dialer {
             let (stream, pulse) = self.open(address).await?;
             let (peer, client_id) = (address.to_string(), self.client_id.clone());
             let moving = (Arc::clone(&self.meter), pulse);
-            let mut connection = Connection::over(&self.executor, stream, peer, client_id, self.request_timeout, moving);
+            let mut connection =
+                Connection::over(&self.executor, stream, peer, client_id, self.request_timeout, moving);
             let versions = negotiate(&connection).await?;
             let lifetime = login::authenticate(connection.line(), &versions, &self.sasl).await?;
             if let Some(lifetime) = lifetime {
