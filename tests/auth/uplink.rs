@@ -26,7 +26,7 @@ fn put(password: &PathBuf, text: &str) {
 
 #[test]
 fn an_uplink_says_who_it_is_and_waits_where_it_is_not_believed() {
-    let centre = Gateway::start("listen.kafka.auth = [\"password\"]\n");
+    let centre = Gateway::start("listen.kafka.auth = [\"password\"]\nsecurity.super_users = [\"gw\"]\n");
     local_ok(&centre, &["user", "add", "gw"], "hunter2-of-gw\n");
     let dir = tempfile::tempdir().unwrap();
     for (mechanism, topic) in [("SCRAM-SHA-512", "one"), ("SCRAM-SHA-256", "two"), ("PLAIN", "three")] {
