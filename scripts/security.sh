@@ -71,6 +71,7 @@ clock.trust = "always"
 [listen.native]
 addr = "127.0.0.1:$native_clear"
 auth = ["password"]
+if_no_rule = "deny"
 TEXT
     local listener tls
     for listener in kafka mqtt; do
@@ -79,6 +80,7 @@ TEXT
 [listen.$listener]
 addr = "127.0.0.1:${!clear}"
 auth = ["password", "certificate"]
+if_no_rule = "deny"
 [listen.$listener.tls]
 addr = "127.0.0.1:${!tls}"
 cert = "$dir/tls/gw.pem"
