@@ -111,9 +111,9 @@ admin topic create allowed
 admin topic create other
 echo seed | "$binary" produce allowed --data "$dir/data" >/dev/null 2>&1
 # Who writes may read too, which shows that both go; the certificate's device as well.
-for user in writer pump; do admin acl add --user "$user" --operation Read,Write --topic allowed; done
-admin acl add --user reader --operation Read --topic allowed
-for user in writer reader pump; do admin acl add --user "$user" --operation Read --group '*'; done
+for user in writer pump; do admin acl add --principal "$user" --operation Read,Write --topic allowed; done
+admin acl add --principal reader --operation Read --topic allowed
+for user in writer reader pump; do admin acl add --principal "$user" --operation Read --group '*'; done
 
 # --- the clients: TRY_NAME WAY USER PASSWORD-FILE OPERATION TOPIC succeeds if the operation is done ---------------------------------------
 
