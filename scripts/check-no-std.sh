@@ -4,22 +4,21 @@
 #   --require  fail instead of skipping if the microcontroller's target can't be built
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/lib/cross.sh
 target=thumbv7em-none-eabihf
 require=${1:-}
 
 cargo check --locked --quiet --lib --no-default-features
 echo "no_std: compiles for this machine"
 
-build() { "$@" build --locked --quiet --lib --no-default-features --target "$target" --target-dir target/no-std; }
+build() { cargo build --locked --quiet --lib --no-default-features --target "$target" --target-dir target/no-std "$@"; }
 
-# rustup's own copy of core, if it was added; else a distribution's toolchain with the library's sources.
-if [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; then
-  build cargo
+if has_rustup_target "$target"; then
+  build
   echo "no_std: compiles for $target"
-elif [ -x /usr/bin/cargo ] && [ -x /usr/bin/rustc ] && [ -f "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock" ]; then
-  export PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc CARGO=/usr/bin/cargo RUSTC_BOOTSTRAP=1
-  build() { "$@" build --locked --quiet --lib --no-default-features --target "$target" --target-dir target/no-std -Zbuild-std=core; }
-  build /usr/bin/cargo
+elif has_library_source; then
+  use_distribution_compiler "$PWD/.scratch/cross/bin"
+  build -Zbuild-std=core
   echo "no_std: compiles for $target (core built from source)"
 else
   echo "no_std: skipped for $target: run 'rustup target add $target' (or install Debian's rustc-web cargo-web rust-web-src)"
