@@ -250,3 +250,22 @@ fn a_coordinator_that_metadata_does_not_know_is_asked_for_anew() {
     assert_exact(&fake, "t", 1, &sent, "found");
     block_on(uplink.stop());
 }
+
+/// The coordinator went down after it was told of, and metadata no longer has it: who coordinates now is asked.
+#[test]
+fn a_coordinator_that_is_gone_from_metadata_is_looked_for_anew() {
+    let fake = start(&[("t", 1)], 2);
+    fake.state().hidden = Some(1);
+    let edge = Edge::start();
+    let topic = edge.topic("t", 1);
+    let sent = edge.fill(&topic, 0..3);
+    let uplink = uplink(&edge, &fake);
+    while fake.requests(ApiKey::FindCoordinator) == 0 || fake.requests(ApiKey::Metadata) == 0 {
+        thread::sleep(Duration::from_millis(5));
+    }
+    thread::sleep(Duration::from_millis(100));
+    fake.state().group_coordinator = 0;
+    wait_caught_up(&uplink);
+    assert_exact(&fake, "t", 1, &sent, "moved");
+    block_on(uplink.stop());
+}

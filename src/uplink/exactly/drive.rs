@@ -205,7 +205,10 @@ impl Forwarder {
             Whom::Anyone => self.cluster.any_link().await?,
             Whom::Coordinator(node) => match self.link_to(node) {
                 Some(link) => link,
-                None => return Ok(false),
+                None => {
+                    self.doubt_coordinator(node);
+                    return Ok(false);
+                }
             },
             Whom::Cursors(partition) => match self.cluster.leader(CURSORS, partition).map(|node| self.link_to(node)) {
                 Some(Some(link)) => link,
@@ -243,6 +246,16 @@ impl Forwarder {
             self.dial(node);
         }
         None
+    }
+
+    /// A coordinator can't be asked now. One that metadata no longer knows has gone for good.
+    fn doubt_coordinator(&mut self, node: i32) {
+        if self.cluster.brokers().contains_key(&node) {
+            return;
+        }
+        if let (Some(exactly), Some(at)) = (&mut self.exactly, self.metadata.at) {
+            exactly.machine.node_unknown(node, at);
+        }
     }
 
     /// Makes the transaction durable here.

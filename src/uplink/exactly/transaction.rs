@@ -56,7 +56,8 @@ pub(super) struct Transactions {
     identity: Option<Identity>,
     number: u64,
     state: State,
-    coordinators: BTreeMap<u8, i32>,
+    /// By role: the broker, and when that was told.
+    coordinators: BTreeMap<u8, (i32, Instant)>,
     /// Which coordinator is being looked for.
     looking: bool,
     /// The partition of this gateway's cursors.
@@ -188,7 +189,13 @@ impl Transactions {
 
     /// A broker is out of reach, or its answers make no sense: who coordinates is asked for anew.
     pub(super) fn node_failed(&mut self, node: i32) {
-        self.coordinators.retain(|_, coordinator| *coordinator != node);
+        self.coordinators.retain(|_, (coordinator, _)| *coordinator != node);
+    }
+
+    /// Metadata of `at` does not know that broker. If it was told of as a coordinator before, it has gone, and who coordinates now is asked
+    /// anew; a broker that has just come (back) may be a coordinator before metadata knows it.
+    pub(super) fn node_unknown(&mut self, node: i32, at: Instant) {
+        self.coordinators.retain(|_, (coordinator, told)| *coordinator != node || *told >= at);
     }
 
     /// After [`Happened::Looked`]: where it stands is known now.
@@ -234,7 +241,7 @@ impl Transactions {
         match role {
             None => Some((ask, Whom::Here)),
             Some(role) => match self.coordinators.get(&(role as u8)) {
-                Some(node) => Some((ask, Whom::Coordinator(*node))),
+                Some((node, _)) => Some((ask, Whom::Coordinator(*node))),
                 None => Some((Ask::Coordinator(role), Whom::Anyone)),
             },
         }
@@ -259,7 +266,7 @@ impl Transactions {
             self.looking = false;
             return match result {
                 Ok(node) => {
-                    self.coordinators.insert(role as u8, node);
+                    self.coordinators.insert(role as u8, (node, now));
                     Happened::Nothing
                 }
                 Err(failure) => self.trouble(&failure, None, "FindCoordinator", now, jitter),

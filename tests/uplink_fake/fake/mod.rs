@@ -38,7 +38,7 @@ pub struct State {
     pub coordinator: Coordinator,
     transaction_coordinator: usize,
     pub groups: BTreeMap<String, Group>,
-    group_coordinator: usize,
+    pub group_coordinator: usize,
     pub faults: Plan,
     pub max_message_bytes: usize,
     /// Whether it tells.
