@@ -119,3 +119,39 @@ fn another_gateway_is_a_centre_to_read_from_and_each_record_comes_down_once() {
     let status = edge.cli_ok(&["status"], "");
     assert!(status.contains("DOWNLINK") && !status.contains("without an uplink"), "{status}");
 }
+
+/// What a service manager hears on its socket, one datagram after another, until one holds `last`.
+fn heard_until(manager: &std::os::unix::net::UnixDatagram, last: &str) -> Vec<String> {
+    let mut heard = Vec::new();
+    let mut buffer = [0; 4_096];
+    loop {
+        let bytes = manager.recv(&mut buffer).unwrap_or_else(|error| panic!("no {last}: {error}; heard {heard:?}"));
+        heard.push(String::from_utf8(buffer[..bytes].to_vec()).unwrap());
+        if heard.last().unwrap().contains(last) {
+            return heard;
+        }
+    }
+}
+
+#[test]
+fn a_service_manager_is_told_how_it_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(START)).unwrap();
+    let data = dir.path().join("data");
+    let mut command = brooklet();
+    command.args(["serve", "--native", "127.0.0.1:0", "--kafka", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--data"]);
+    command.arg(&data).env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "200000");
+    let mut gateway = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+
+    let starting = heard_until(&manager, "READY=1");
+    assert!(starting[0].starts_with("EXTEND_TIMEOUT_USEC="), "{starting:?}");
+    // Fed again and again, with nothing to do.
+    heard_until(&manager, "WATCHDOG=1");
+    heard_until(&manager, "WATCHDOG=1");
+    let pid = i32::try_from(gateway.id()).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::TERM).unwrap();
+    heard_until(&manager, "STOPPING=1");
+    assert!(gateway.wait().unwrap().success());
+}

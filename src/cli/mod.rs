@@ -43,6 +43,7 @@ mod help;
 mod lines;
 mod losses;
 mod nodes;
+mod notify;
 mod password;
 mod process;
 mod produce;

@@ -7,6 +7,7 @@ use futures_lite::future::block_on;
 use super::{
     error::CliError,
     logging,
+    notify::Manager,
     parse::Parsed,
     process, signals,
     spec::{Opt, Spec},
@@ -102,6 +103,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
         let _ = hang_up.try_send(());
     };
     let stop = signals::watch_and_reload(|| {}, reload)?;
+    let starting = Manager::from_environment().start();
     let gateway = Gateway::start(config).map_err(CliError::Failed)?;
     introduce(&gateway, &start.loaded);
     if start.refused.is_none()
@@ -110,12 +112,14 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
         log::warn!("cannot keep this configuration as the last one that worked: {error}");
     }
     log::info!("ready");
+    let serving = starting.ready(gateway.vital());
     while let Some(Ok(())) = block_on(stop.unless(hung_up.recv())) {
         log::info!("SIGHUP: certificates, keys and CAs are read again; the configuration takes a restart");
         gateway.reload();
     }
     // The signals end with the process; else there are none.
     block_on(stop.wait());
+    serving.stopping();
     gateway.stop();
     log::info!("ended; everything acknowledged is kept");
     Ok(())

@@ -12,6 +12,7 @@ mod local;
 mod settings;
 pub mod status;
 mod uplinks;
+mod vital;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -48,6 +49,7 @@ pub use certificates::link_tls;
 pub use draining::{DrainStatus, TopicRecords, UplinkPending};
 pub use local::SOCKET_NAME;
 pub use settings::STORE_DIR;
+pub use vital::Vital;
 
 /// Threads that run sessions and uplinks; the store has its own.
 const IO_THREADS: usize = 2;
@@ -198,6 +200,11 @@ impl Gateway {
     /// Reads certificates, keys and CAs again. Connections go on as they are.
     pub fn reload(&self) {
         self.certificates.reload();
+    }
+
+    /// What tells whether this gateway still gets on.
+    pub fn vital(&self) -> Vital {
+        Vital::new(self.broker.store(), &self.executor)
     }
 
     /// Drains and ends everything.

@@ -1,0 +1,150 @@
+//! What the service manager is told: the protocol of sd_notify(3), datagrams to the socket named in `NOTIFY_SOCKET`.
+//!
+//! Invariants: without that variable nothing happens; telling never blocks, and never fails the gateway. The watchdog is
+//! fed only while [`Vital`] finds that the process gets on.
+
+use std::convert::Infallible;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::gateway::Vital;
+
+/// While starting: how often more time is asked for, and how much.
+const EXTEND_EVERY: Duration = Duration::from_secs(20);
+const EXTEND_BY: Duration = Duration::from_secs(90);
+/// For how long, in all: a store of many gigabytes on a worn card is read within this.
+const START_MAX: Duration = Duration::from_secs(1_800);
+
+/// The service manager, if there is one.
+#[derive(Debug)]
+pub(super) struct Manager {
+    socket: Option<(UnixDatagram, SocketAddr)>,
+    watchdog: Option<Duration>,
+}
+
+impl Manager {
+    /// As the environment names it.
+    pub(super) fn from_environment() -> Self {
+        let own = std::process::id();
+        // The interval is meant for one process; a child inherits the variables.
+        let is_meant = |value: Option<String>| value.is_none_or(|pid| pid.parse() == Ok(own));
+        let variable = |name| std::env::var(name).ok();
+        let watchdog = variable("WATCHDOG_USEC").filter(|_| is_meant(variable("WATCHDOG_PID")));
+        Self {
+            socket: std::env::var_os("NOTIFY_SOCKET").and_then(|path| connect(path.as_bytes())),
+            watchdog: watchdog.and_then(|text| text.parse().ok()).map(Duration::from_micros),
+        }
+    }
+
+    fn tell(&self, text: &str) {
+        if let Some((socket, address)) = &self.socket {
+            // A manager that can't be told has gone, or is busy; there is nobody to tell that.
+            let _ = socket.send_to_addr(text.as_bytes(), address);
+        }
+    }
+
+    /// Asks for more time from now on, until the returned [`Starting`] is dropped or made ready. Recovery reads what the power cut left.
+    pub(super) fn start(self) -> Starting {
+        let (stop, stopped) = mpsc::channel::<Infallible>();
+        if self.socket.is_none() {
+            return Starting { manager: self, stop: None };
+        }
+        let extend = self.clone_socket();
+        let ask = move || {
+            let begun = Instant::now();
+            while begun.elapsed() < START_MAX {
+                extend.tell(&format!("EXTEND_TIMEOUT_USEC={}\nSTATUS=opening the store", EXTEND_BY.as_micros()));
+                if stopped.recv_timeout(EXTEND_EVERY) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        };
+        let asking = thread::Builder::new().name("brooklet-start".to_owned()).spawn(ask);
+        Starting { manager: self, stop: asking.is_ok().then_some(stop) }
+    }
+
+    fn clone_socket(&self) -> Self {
+        let socket = self.socket.as_ref().and_then(|(socket, to)| Some((socket.try_clone().ok()?, to.clone())));
+        Self { socket, watchdog: self.watchdog }
+    }
+}
+
+/// A gateway on its way up.
+#[derive(Debug)]
+pub(super) struct Starting {
+    manager: Manager,
+    /// Nothing is ever sent: its end is the message.
+    stop: Option<Sender<Infallible>>,
+}
+
+impl Starting {
+    /// Tells that the gateway serves; feeds the watchdog from now on, until what is returned is dropped.
+    pub(super) fn ready(self, vital: Vital) -> Serving {
+        let Self { manager, stop } = self;
+        drop(stop);
+        manager.tell("READY=1\nSTATUS=serving");
+        let (stop, stopped) = mpsc::channel::<Infallible>();
+        if let (Some(within), Some(_)) = (manager.watchdog, &manager.socket) {
+            let feeder = manager.clone_socket();
+            let every = within / 4;
+            let feed =
+                move || feed(&feeder, vital, || stopped.recv_timeout(every) == Err(RecvTimeoutError::Disconnected));
+            if let Err(error) = thread::Builder::new().name("brooklet-watchdog".to_owned()).spawn(feed) {
+                log::error!("the watchdog of the service manager can't be fed: {error}");
+            }
+        }
+        Serving { manager, _stop: stop }
+    }
+}
+
+/// Feeds the watchdog while all gets on; `pause` waits for the next time, and says whether it is over.
+fn feed(manager: &Manager, mut vital: Vital, pause: impl Fn() -> bool) {
+    let mut was_told = false;
+    loop {
+        match vital.check() {
+            Ok(()) => {
+                manager.tell("WATCHDOG=1");
+                was_told = false;
+            }
+            Err(what) if !was_told => {
+                log::error!("{what}: the watchdog of the service manager is no longer fed, which ends this process");
+                manager.tell(&format!("STATUS=hangs: {what}"));
+                was_told = true;
+            }
+            Err(_) => {}
+        }
+        if pause() {
+            return;
+        }
+    }
+}
+
+/// A gateway that serves.
+#[derive(Debug)]
+pub(super) struct Serving {
+    manager: Manager,
+    _stop: Sender<Infallible>,
+}
+
+impl Serving {
+    /// Tells that the gateway ends.
+    pub(super) fn stopping(self) {
+        self.manager.tell("STOPPING=1\nSTATUS=ending");
+    }
+}
+
+/// A socket, and the address that `path` means; one that begins with `@` is in Linux's abstract namespace.
+fn connect(path: &[u8]) -> Option<(UnixDatagram, SocketAddr)> {
+    let address = match path {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        [b'/', ..] => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(path)),
+        _ => return None,
+    };
+    let socket = UnixDatagram::unbound().ok()?;
+    socket.set_nonblocking(true).ok()?;
+    Some((socket, address.ok()?))
+}
