@@ -167,7 +167,7 @@ impl Node {
 
     fn spawn(&self) -> io::Result<u32> {
         let log = File::options().create(true).append(true).open(self.log_path())?;
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = own_program()?;
         // The user's own settings are for the user's own gateway.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BROOKLET_")) {
             command.env_remove(name);
@@ -228,6 +228,20 @@ fn bind_free() -> io::Result<TcpListener> {
             bound => return bound,
         }
     }
+}
+
+/// What runs this program again. A binary for another kind of machine is run by whatever `BROOKLET_RUNNER` names, as in
+/// `qemu-aarch64-static`.
+fn own_program() -> io::Result<Command> {
+    let own = std::env::current_exe()?;
+    Ok(match std::env::var_os("BROOKLET_RUNNER") {
+        Some(runner) => {
+            let mut command = Command::new(runner);
+            command.arg(own);
+            command
+        }
+        None => Command::new(own),
+    })
 }
 
 #[cfg(test)]
