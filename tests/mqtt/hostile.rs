@@ -75,8 +75,9 @@ fn sessions_are_bounded() {
 #[test]
 fn what_can_not_be_stored_is_refused_in_each_versions_words() {
     let server = Server::start();
+    let topic = "x".repeat(1_001);
     let refused = Publish {
-        topic: "$SYS/x",
+        topic: &topic,
         payload: b"x",
         qos: Qos::AtLeastOnce,
         properties: Properties::default(),

@@ -349,3 +349,25 @@ fn a_newer_connection_takes_over() {
     server.client("p").publish_acked("t", "x");
     assert_eq!(newer.payloads(1), ["x"]);
 }
+
+#[test]
+fn topics_of_the_gateway_s_own_are_acknowledged_and_dropped() {
+    let server = Server::start();
+    // As a bridge of Mosquitto does it: a will, and its state retained.
+    let will = Will {
+        topic: "$SYS/broker/connection/b/state",
+        payload: b"0",
+        qos: Qos::AtLeastOnce,
+        retain: true,
+        properties: Properties::default(),
+    };
+    let connect = Connect { level: 4, client_id: "bridge", clean_start: true, will: Some(will), ..Connect::default() };
+    let (mut bridge, _) = server.connect(connect);
+    bridge.publish_acked("$SYS/broker/connection/b/state", "1");
+    bridge.publish("$SYS/x", "2", Qos::ExactlyOnce, 5);
+    bridge.expect(Packet::PubRec(Ack::of(ID)));
+    bridge.send(&Packet::PubRel(Ack::of(ID)));
+    bridge.expect(Packet::PubComp(Ack::of(ID)));
+    bridge.publish_acked("plant", "3");
+    assert_eq!(stored(&server, "plant").len(), 1);
+}

@@ -26,6 +26,11 @@ pub(super) enum Answer {
         qos: Qos,
         why: NotTaken,
     },
+    /// Acknowledged, and not kept.
+    Dropped {
+        id: PacketId,
+        qos: Qos,
+    },
     Released {
         id: PacketId,
         deletion: Task<Result<(), CommitError>>,
@@ -48,6 +53,10 @@ pub(super) async fn answer(sides: &Sides, due: &Receiver<Answer>) -> Result<(), 
                 Err(error) => sides.refusal(qos, id, &error.into())?,
             },
             Answer::Refused { id, qos, why } => sides.refusal(qos, id, &why)?,
+            Answer::Dropped { id, qos } => {
+                sides.inbound().refused(qos, id);
+                acknowledgement(qos, Ack::of(id))
+            }
             Answer::Again(id) => Packet::PubRec(Ack::of(id)),
             Answer::Released { id, deletion } => {
                 if let Err(error) = deletion.await {

@@ -75,8 +75,8 @@ pub(super) async fn greet(
     }
     let access = let_in(context, arrival, connect).await?;
     let client = client_id(connect, &mut told)?;
-    if connect.will.is_some_and(|will| will.topic.len() > MQTT_TOPIC_BYTES_MAX || will.topic.starts_with('$')) {
-        return Err(Refusal::new(ReasonCode::TOPIC_NAME_INVALID, "the will's topic is too long, or begins with $"));
+    if connect.will.is_some_and(|will| will.topic.len() > MQTT_TOPIC_BYTES_MAX) {
+        return Err(Refusal::new(ReasonCode::TOPIC_NAME_INVALID, "the will's topic is too long"));
     }
     if let Some(will) = connect.will {
         let allowed = permits::allow_will(context, &access, &client, will.topic);

@@ -110,6 +110,10 @@ pub(super) async fn publish(
 
 /// Publishes a will. A failure is logged: there is nobody to tell.
 pub(super) async fn publish_will(context: &Arc<Context>, will: Will) {
+    // Mosquitto's bridges have one below $SYS.
+    if will.message.topic.starts_with('$') {
+        return;
+    }
     let client = will.message.client.clone().unwrap_or_default();
     let published = async {
         let ticket = publish(context, &will.access, &client, &will.message, None).await?;

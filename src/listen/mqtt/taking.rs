@@ -23,7 +23,7 @@ use super::subscribing;
 use crate::broker::{GuardedChange, Stays};
 use crate::listen::stream::Stream;
 use crate::metrics::METRICS;
-use crate::mqtt::{Ack, Packet, PacketId, Properties, Property, Publish, Qos, Reason, ReasonCode};
+use crate::mqtt::{Ack, Packet, PacketId, Properties, Property, Protocol, Publish, Qos, Reason, ReasonCode};
 
 /// Packets of a client that never pauses that are taken before the answers to them, and what it has subscribed to, have their turn.
 const PACKETS_AT_A_TIME: u64 = 32;
@@ -108,6 +108,12 @@ impl Sides {
                 return Ok(());
             }
             _ => {}
+        }
+        // 3.1.1 has no words for a refusal, and to end the connection would shut out Mosquitto's bridges, which tell their state so.
+        if let Some(id) = packet_id.filter(|_| topic.starts_with('$') && self.terms.protocol == Protocol::V3) {
+            // The answering side ends after this one.
+            let _ = answers.send(Answer::Dropped { id, qos }).await;
+            return Ok(());
         }
         let now_ms = self.context.broker.now().wall_ms;
         let message = Message::published(publish, &topic, &self.terms.client, now_ms);

@@ -319,7 +319,7 @@ def bridge(level):
     home.mkdir()
     lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "user root", "connection gateway", f"address {gateway.mqtt}"]
     lines += ["bridge_protocol_version " + {"4": "mqttv311", "5": "mqttv50"}[level], "cleansession false", "restart_timeout 1"]
-    lines += ["try_private false", "notifications false", "topic up/# out 1", "topic down/# in 1"]
+    lines += ["try_private false", "topic up/# out 1", "topic down/# in 1"]
     (home / "mosquitto.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
     here = ["-h", "127.0.0.1", "-p", str(port), "-q", "1"]
     with Running(["mosquitto", "-c", str(home / "mosquitto.conf")]) as broker:
