@@ -131,6 +131,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &bench::ROOM, run: |args| bench::run_room(&bench::RoomArgs::parse(args)?) },
     Command { spec: &bench::FLASH, run: |args| bench::run_flash(&bench::FlashArgs::parse(args)?) },
     Command { spec: &bench::CONNECTIONS, run: |args| bench::run_connections(&bench::ConnectionsArgs::parse(args)?) },
+    Command { spec: &bench::MQTT, run: |args| bench::run_mqtt(&bench::MqttArgs::parse(args)?) },
     Command { spec: &bench::PUBLISH, run: |args| bench::run_publish(&bench::PublishArgs::parse(args)?) },
 ];
 

@@ -136,6 +136,8 @@ fn the_rest_take_their_arguments() {
     assert!(problem(args!(bench::RoomArgs of ROOM, "--bytes", "1MiB")).contains("from 16MiB"));
     let connections = args!(bench::ConnectionsArgs of CONNECTIONS, "--idle", "0", "--rate", "9").unwrap();
     assert_eq!((connections.idle, connections.active, connections.rate), (0, 100, 9));
+    let mqtt = args!(bench::MqttArgs of MQTT, "--clients", "1,2", "--qos", "2").unwrap();
+    assert_eq!((mqtt.clients, mqtt.qos, mqtt.window), (vec![1, 2], crate::mqtt::Qos::ExactlyOnce, 20));
     let publish =
         args!(bench::PublishArgs of PUBLISH, "--devices", "1, 5", "--acks", "upstream", "--duration", "2s").unwrap();
     assert_eq!((publish.devices, publish.acks), (vec![1, 5], vec![AckLevel::Upstream]));

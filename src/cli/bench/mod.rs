@@ -3,6 +3,7 @@
 mod connections;
 mod flash;
 mod latencies;
+mod mqtt;
 mod publish;
 mod room;
 mod scale;
@@ -19,6 +20,7 @@ use crate::{
     config::{HostPort, host_port, parse_duration, parse_size},
     frame::AckLevel,
     limits::{BATCH_BYTES_MAX, PARTITIONS_MAX},
+    mqtt::Qos,
 };
 
 pub(super) static STORE: Spec = Spec {
@@ -83,6 +85,69 @@ pub(super) static PUBLISH: Spec = Spec {
     shared: &[JSON],
     details: "With --broker, records go to the topic brooklet-bench there. The level upstream needs an uplink.",
 };
+
+pub(super) static MQTT: Spec = Spec {
+    name: "bench mqtt",
+    summary: "Measure publishing by MQTT to any broker: messages a second and latency",
+    positionals: &[],
+    options: &[
+        Opt::value("broker", "ADDR", "The broker (default 127.0.0.1:1883)").short('b'),
+        Opt::value("clients", "N,N,…", "How many clients publish at once, case by case (default 100)"),
+        Opt::value("qos", "1|2", "What is waited for: PUBACK, or PUBCOMP (default 1)"),
+        Opt::value("bytes", "N", "Size of a payload (default 100)"),
+        Opt::value("window", "N", "Messages that each client keeps on the way, 1 to 65535 (default 20)"),
+        Opt::value("duration", "TIME", "Time for each case (default 5s)"),
+        Opt::value("session", "ID", "First leave a session of this name, which has to get it all when it is back"),
+    ],
+    shared: &[JSON],
+    details: "MQTT 3.1.1. Messages go to topics bench/0, bench/1, …: one for each client.",
+};
+
+/// Arguments of `bench mqtt`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct MqttArgs {
+    pub broker: HostPort,
+    /// Not empty; each 1 to 10,000.
+    pub clients: Vec<usize>,
+    /// At least once, or exactly once.
+    pub qos: Qos,
+    pub payload_bytes: usize,
+    /// Messages that each client keeps on the way, 1 to 65,535.
+    pub window: usize,
+    pub duration: Duration,
+    pub session: Option<String>,
+    pub json: bool,
+}
+
+impl MqttArgs {
+    pub(super) fn parse(args: &mut Parsed) -> Result<MqttArgs, CliError> {
+        let local = || HostPort { host: "127.0.0.1".to_owned(), port: 1883 };
+        let qos = args.number("qos", 1, 2)?.unwrap_or(1);
+        Ok(MqttArgs {
+            broker: args.read("broker", host_port)?.unwrap_or_else(local),
+            clients: args.read("clients", counts)?.unwrap_or_else(|| vec![100]),
+            qos: if qos == 1 { Qos::AtLeastOnce } else { Qos::ExactlyOnce },
+            payload_bytes: args.number("bytes", 0, BATCH_BYTES_MAX as u64 / 2)?.unwrap_or(100) as usize,
+            window: args.number("window", 1, 65_535)?.unwrap_or(20) as usize,
+            duration: args.read("duration", parse_duration)?.unwrap_or(Duration::from_secs(5)),
+            session: args.text("session")?,
+            json: args.switch("json"),
+        })
+    }
+}
+
+fn counts(text: &str) -> Result<Vec<usize>, String> {
+    let one = |text: &str| text.parse().ok().filter(|count| (1..=10_000).contains(count));
+    list(text, one, "must be numbers from 1 to 10000, as in 1,10,100")
+}
+
+/// Runs `bench mqtt`.
+///
+/// # Errors
+/// As [`mqtt::run`].
+pub(super) fn run_mqtt(args: &MqttArgs) -> Result<(), CliError> {
+    mqtt::run(args)
+}
 
 pub(super) static CONNECTIONS: Spec = Spec {
     name: "bench connections",
@@ -275,13 +340,10 @@ impl StoreArgs {
 
 impl PublishArgs {
     pub(super) fn parse(args: &mut Parsed) -> Result<PublishArgs, CliError> {
-        let devices = |text: &str| text.parse().ok().filter(|count| (1..=10_000).contains(count));
         let acks = |text: &str| text.parse().ok();
         Ok(PublishArgs {
             broker: args.read("broker", host_port)?,
-            devices: args
-                .read("devices", |text| list(text, devices, "must be numbers from 1 to 10000, as in 1,10,100"))?
-                .unwrap_or_else(|| vec![1, 10, 100]),
+            devices: args.read("devices", counts)?.unwrap_or_else(|| vec![1, 10, 100]),
             acks: args
                 .read("acks", |text| list(text, acks, "must be of memory, flash and upstream, as in memory,flash"))?
                 .unwrap_or_else(|| vec![AckLevel::Memory, AckLevel::Flash]),
