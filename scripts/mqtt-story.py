@@ -6,7 +6,10 @@ by QoS 1, the odd ones by QoS 2. Readings are those of the CSV files of --data (
 to the devices; without --data they are made up. Time is compressed: --readings of each device in --seconds, all of it while Kafka is
 away. Processes are ended by their ids.
 
-Exit codes: 0 everything arrived, QoS 2 once each and in order; 1 not so; 2 usage; 3 a program is missing.
+A device goes on publishing while its library connects again, and the library then sends new readings before those that it repeats: how many
+came out of order is told, and no failure.
+
+Exit codes: 0 everything arrived, QoS 2 once each; 1 not so; 2 usage; 3 a program is missing.
 """
 
 import argparse
@@ -217,7 +220,7 @@ def compare(args, devices, accepted, got, sent, seconds):
     say(f"Kafka has {len(got)} records, {len(counts)} readings, {seconds:.0f} s after it was back")
     result = f"accepted={len(accepted)} received={len(counts)} lost={len(lost)} qos2_twice={twice[2]} qos2_out_of_order={disordered} qos1_twice={twice[1]}"
     print(result)
-    good = len(accepted) == sent and not lost and twice[2] == 0 and disordered == 0
+    good = len(accepted) == sent and not lost and twice[2] == 0
     print(f"{int(good)} passed, {int(not good)} failed")
     return 0 if good else 1
 
