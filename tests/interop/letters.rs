@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     common::{
         gateway::Gateway,
-        peers::{consume, have_kcat, kafka, kcat_ok},
+        peers::{consume, have_kcat, kafka, kcat, kcat_ok},
         wait_for,
         wire::create_topic_with,
     },
@@ -36,18 +36,41 @@ fn values(kafka: &str, topic: &str) -> Vec<String> {
     consume(kafka, topic, &[]).into_iter().map(|record| record.value).collect()
 }
 
+/// A value beyond 2,000 bytes that doesn't compress.
+fn too_long() -> String {
+    let mut seed = fastrand::Rng::with_seed(7);
+    (0..5_000).map(|_| seed.alphanumeric()).collect()
+}
+
 #[test]
 fn a_record_too_large_is_kept_and_the_others_arrive() {
     let (true, Some(kafka)) = (have_kcat(), kafka()) else { return };
     let topic = unique("too-large");
     create_topic_with(&kafka, &topic, 1, &[("max.message.bytes", "2000")]);
-    let gateway = Gateway::start(&config(&kafka));
-    let mut seed = fastrand::Rng::with_seed(7);
-    let long: String = (0..5_000).map(|_| seed.alphanumeric()).collect();
-    let input = format!("k:first\nk:{long}\nk:last\n");
+    // As where the limit became known too late: then a record is in that the door would have refused.
+    let gateway = Gateway::start(&(config(&kafka) + "\nrefuse_too_large = false\n"));
+    let input = format!("k:first\nk:{}\nk:last\n", too_long());
     kcat_ok(&["-P", "-b", &gateway.kafka.to_string(), "-t", &topic, "-K:", "-X", "linger.ms=500"], input.as_bytes());
     wait_arrived(&kafka, &topic, 2);
     assert_eq!(letter(&gateway), ("too-large".to_owned(), topic.clone(), 1));
+    assert_eq!(values(&kafka, &topic), ["first", "last"]);
+}
+
+#[test]
+fn a_record_too_large_upstream_is_refused_at_the_door() {
+    let (true, Some(kafka)) = (have_kcat(), kafka()) else { return };
+    let topic = unique("door");
+    create_topic_with(&kafka, &topic, 1, &[("max.message.bytes", "2000")]);
+    let gateway = Gateway::start(&config(&kafka));
+    let broker = gateway.kafka.to_string();
+    let arguments = ["-P", "-b", &broker, "-t", &topic, "-K:"];
+    kcat_ok(&arguments, b"k:first\n");
+    wait_arrived(&kafka, &topic, 1);
+    let refused = kcat(&arguments, format!("k:{}\n", too_long()).as_bytes());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("Message size too large"), "{said}");
+    kcat_ok(&arguments, b"k:last\n");
+    wait_arrived(&kafka, &topic, 2);
     assert_eq!(values(&kafka, &topic), ["first", "last"]);
 }
 
