@@ -314,6 +314,13 @@ def from_kafka(player):
 def bridge(level):
     """Mosquitto as a bridge into the gateway, both ways, QoS 1, over a SIGKILL of the gateway: nothing is lost either way."""
     gateway = Gateway()
+    try:
+        play_over(gateway, level)
+    finally:
+        gateway.end()
+
+
+def play_over(gateway, level):
     port = free_port()
     home = pathlib.Path(gateway.home.name, "mosquitto")
     home.mkdir()
@@ -342,7 +349,6 @@ def bridge(level):
                 gateway.send("down", payloads(MESSAGES, 2 * MESSAGES))
                 wait_for("everything back", lambda: set(ear.payloads()) == both)
             wait_for("everything through the bridge", lambda: set(gateway.stored("up")) == both)
-    gateway.end()
 
 
 SCENES = [
