@@ -36,6 +36,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 KAFKA = str(ROOT / "scripts" / "kafka.sh")
 TOPIC = "plant"
 ACKNOWLEDGE_SECONDS, DRAIN_SECONDS = 120, 120
+DOWN_SECONDS, BACK_SECONDS = 1, 4
 # Without the variables that would configure Brooklet.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("BROOKLET_")}
 
@@ -108,7 +109,9 @@ class Device:
         # The packet ids of the readings, in order, and those that are acknowledged; none is used twice, so few are they.
         self.sent, self.acked = [], set()
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, self.name, clean_session=False)
-        self.client.reconnect_delay_set(1, 1)
+        # Longer than the gateway is down: with a second attempt in vain the library (paho-mqtt 2.2) forgets that it was at PUBREL, and publishes
+        # again what has long been released.
+        self.client.reconnect_delay_set(BACK_SECONDS, BACK_SECONDS)
         self.client.on_publish = lambda _client, _userdata, mid, *_: self.acked.add(mid)
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
@@ -188,7 +191,7 @@ def play(args, place, bootstrap, gateway):
         time.sleep(max(0, begin + args.seconds * (kill + 1) / (args.kills + 1) - time.monotonic()))
         gateway.kill()
         say(f"the gateway is killed, {sum(len(device.acknowledged()) for device in devices)} readings were acknowledged")
-        time.sleep(1)
+        time.sleep(DOWN_SECONDS)
         gateway.launch()
     for device in devices:
         device.finish()
