@@ -36,7 +36,8 @@ impl Manager {
         let watchdog = variable("WATCHDOG_USEC").filter(|_| is_meant(variable("WATCHDOG_PID")));
         Self {
             socket: std::env::var_os("NOTIFY_SOCKET").and_then(|path| connect(path.as_bytes())),
-            watchdog: watchdog.and_then(|text| text.parse().ok()).map(Duration::from_micros),
+            // None, where it is 0 or no number.
+            watchdog: watchdog.and_then(|text| text.parse().ok()).filter(|usec| *usec > 0).map(Duration::from_micros),
         }
     }
 

@@ -8,7 +8,7 @@ use brooklet::kafka::api::ApiKey;
 use brooklet::uplink::{Uplink, UplinkState};
 use smol::block_on;
 
-use crate::fake::{Fake, Fault};
+use crate::fake::{Fake, Fault, State};
 use crate::{Edge, first_arrivals, wait_caught_up, wait_until};
 
 const CURSORS: &str = "brooklet.cursors";
@@ -232,9 +232,8 @@ fn a_transaction_that_takes_longer_than_it_may_be_open_is_given_more_time() {
     }
 }
 
-/// A broker that has just come back coordinates before the metadata that the uplink has knows of it.
-#[test]
-fn a_coordinator_that_metadata_does_not_know_is_asked_for_anew() {
+/// An uplink is told of a coordinator that metadata does not know; then `change` happens, and it must find its way.
+fn with_an_unknown_coordinator(change: impl Fn(&mut State)) {
     let fake = start(&[("t", 1)], 2);
     fake.state().hidden = Some(1);
     let edge = Edge::start();
@@ -245,27 +244,20 @@ fn a_coordinator_that_metadata_does_not_know_is_asked_for_anew() {
         thread::sleep(Duration::from_millis(5));
     }
     thread::sleep(Duration::from_millis(100));
-    fake.state().hidden = None;
+    change(&mut fake.state());
     wait_caught_up(&uplink);
     assert_exact(&fake, "t", 1, &sent, "found");
     block_on(uplink.stop());
 }
 
+/// A broker that has just come back coordinates before the metadata that the uplink has knows of it.
+#[test]
+fn a_coordinator_that_metadata_does_not_know_is_asked_for_anew() {
+    with_an_unknown_coordinator(|state| state.hidden = None);
+}
+
 /// The coordinator went down after it was told of, and metadata no longer has it: who coordinates now is asked.
 #[test]
 fn a_coordinator_that_is_gone_from_metadata_is_looked_for_anew() {
-    let fake = start(&[("t", 1)], 2);
-    fake.state().hidden = Some(1);
-    let edge = Edge::start();
-    let topic = edge.topic("t", 1);
-    let sent = edge.fill(&topic, 0..3);
-    let uplink = uplink(&edge, &fake);
-    while fake.requests(ApiKey::FindCoordinator) == 0 || fake.requests(ApiKey::Metadata) == 0 {
-        thread::sleep(Duration::from_millis(5));
-    }
-    thread::sleep(Duration::from_millis(100));
-    fake.state().group_coordinator = 0;
-    wait_caught_up(&uplink);
-    assert_exact(&fake, "t", 1, &sent, "moved");
-    block_on(uplink.stop());
+    with_an_unknown_coordinator(|state| state.group_coordinator = 0);
 }

@@ -99,9 +99,17 @@ impl Pulse {
     }
 }
 
-/// How long until it is looked at again.
-pub(in crate::uplink) fn look_after(timeout: Duration) -> Duration {
-    (timeout / LOOKS).max(Duration::from_millis(1))
+/// Resolves when the deadline, which moves on as bytes do, has passed; it is looked at several times in a time-out.
+pub(in crate::uplink) async fn expired(timeout: Duration, deadline: impl Fn(Instant) -> Instant) {
+    let look_after = (timeout / LOOKS).max(Duration::from_millis(1));
+    loop {
+        let now = Instant::now();
+        let until = deadline(now);
+        if until <= now {
+            return;
+        }
+        smol::Timer::at(until.min(now + look_after)).await;
+    }
 }
 
 /// Bytes in the socket that the peer has not acknowledged.

@@ -97,14 +97,7 @@ impl Reply {
     /// [`LinkError`], if the line failed first, or the time is up, which closes it.
     pub(super) async fn bodies(self) -> Result<Vec<Vec<u8>>, LinkError> {
         let expired = async {
-            loop {
-                let now = Instant::now();
-                let deadline = self.shared.deadline(now, self.begun);
-                if deadline <= now {
-                    break;
-                }
-                smol::Timer::at(deadline.min(now + pulse::look_after(self.shared.timeout))).await;
-            }
+            pulse::expired(self.shared.timeout, |now| self.shared.deadline(now, self.begun)).await;
             self.shared.meter.unanswered();
             let peer = &self.shared.peer;
             self.shared.close(LinkError::new(format_args!("{peer} did not answer in time")));
