@@ -35,10 +35,8 @@ pub(super) enum Answer {
         id: PacketId,
         deletion: Task<Result<(), CommitError>>,
     },
-    Unknown {
-        id: PacketId,
-        reason: ReasonCode,
-    },
+    /// PUBCOMP for what nothing is known of.
+    Unknown(PacketId),
 }
 
 /// Sends the answers, in order.
@@ -66,9 +64,7 @@ pub(super) async fn answer(sides: &Sides, due: &Receiver<Answer>) -> Result<(), 
                 sides.inbound().released(id);
                 Packet::PubComp(Ack::of(id))
             }
-            Answer::Unknown { id, reason } => {
-                Packet::PubComp(Ack { packet_id: id, reason, properties: Properties::default() })
-            }
+            Answer::Unknown(id) => Packet::PubComp(Ack::of(id)),
         };
         if sides.send(&packet).await.is_err() {
             break;

@@ -139,7 +139,7 @@ impl Sides {
         let verdict = self.inbound().release(id);
         let answer = match verdict {
             Releasing::Wait => return,
-            Releasing::Unknown(reason) => Answer::Unknown { id, reason },
+            Releasing::Unknown => Answer::Unknown(id),
             Releasing::Release(mark) => {
                 let kept = self.session().is_kept();
                 let (broker, row) = (self.context.broker.clone(), (packet_row(&self.terms.client, id), None));
