@@ -36,6 +36,8 @@ pub mod config;
 #[cfg(feature = "gateway")]
 pub mod gateway;
 #[cfg(feature = "gateway")]
+pub mod http;
+#[cfg(feature = "gateway")]
 pub mod json;
 #[cfg(feature = "gateway")]
 pub mod kafka;
