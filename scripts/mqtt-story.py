@@ -36,7 +36,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 KAFKA = str(ROOT / "scripts" / "kafka.sh")
 TOPIC = "plant"
 ACKNOWLEDGE_SECONDS, DRAIN_SECONDS = 120, 120
-DOWN_SECONDS, BACK_SECONDS = 1, 4
+DOWN_SECONDS = 1
 # Without the variables that would configure Brooklet.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("BROOKLET_")}
 
@@ -68,6 +68,19 @@ def free_port():
                 continue
 
 
+def answers(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
+    except OSError:
+        return False
+
+
+def wait_for(port):
+    while not answers(port):
+        time.sleep(0.05)
+
+
 class Gateway:
     """A gateway with an uplink for everything; port and data stay over restarts."""
 
@@ -86,14 +99,10 @@ class Gateway:
         with open(self.home / "log", "a", encoding="utf-8") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=ENVIRONMENT)
         end = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
-            except OSError:
-                if time.monotonic() > end or self.process.poll() is not None:
-                    sys.exit(f"mqtt-story: the gateway does not answer; see {self.home}/log")
-                time.sleep(0.05)
+        while not answers(self.port):
+            if time.monotonic() > end or self.process.poll() is not None:
+                sys.exit(f"mqtt-story: the gateway does not answer; see {self.home}/log")
+            time.sleep(0.05)
 
     def kill(self):
         self.process.kill()
@@ -109,9 +118,10 @@ class Device:
         # The packet ids of the readings, in order, and those that are acknowledged; none is used twice, so few are they.
         self.sent, self.acked = [], set()
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, self.name, clean_session=False)
-        # Longer than the gateway is down: with a second attempt in vain the library (paho-mqtt 2.2) forgets that it was at PUBREL, and publishes
-        # again what has long been released.
-        self.client.reconnect_delay_set(BACK_SECONDS, BACK_SECONDS)
+        self.client.reconnect_delay_set(1, 1)
+        # Before it connects again: with an attempt in vain the library (paho-mqtt 2.2) forgets which messages were at PUBREL, and publishes
+        # anew what has long been released.
+        self.client.on_disconnect = lambda *_: wait_for(port)
         self.client.on_publish = lambda _client, _userdata, mid, *_: self.acked.add(mid)
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()

@@ -1,7 +1,9 @@
 """paho-mqtt, with its own network thread. The verbs stand in tests/clients/mqtt/matrix.py."""
 
+import socket
 import sys
 import threading
+import time
 from importlib.metadata import version
 
 import paho.mqtt.client as mqtt
@@ -25,8 +27,20 @@ def connect(client, address, level, keep):
         properties.SessionExpiryInterval = FOREVER if keep else 0
         more = {"clean_start": not keep, "properties": properties}
     client.reconnect_delay_set(1, 1)
+    # Before it connects again: with an attempt in vain the library (2.2) forgets which messages were at PUBREL, and publishes them anew.
+    client.on_disconnect = lambda *_: wait_for(host, int(port))
     client.connect(host, int(port), **more)
     client.loop_start()
+
+
+def wait_for(host, port):
+    """Until somebody answers there."""
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
 
 
 def publish(address, level, name, topic, qos, first, end, retain=""):
