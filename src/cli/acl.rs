@@ -8,6 +8,7 @@ use super::{
     table::Table,
     term,
 };
+use crate::executor::block_on;
 use crate::{
     broker::rights::{
         ANY, CLUSTER, What,
@@ -226,7 +227,7 @@ fn filter(args: &FilterArgs) -> Result<String, CliError> {
 }
 
 fn ask(target: &Target, action: RuleAction, text: &str) -> Result<Vec<RuleReport>, CliError> {
-    let json = smol::block_on(async {
+    let json = block_on(async {
         let mut connection = target.connect().await?;
         Ok::<_, CliError>(connection.rules(action, text).await?)
     })?;

@@ -12,6 +12,7 @@ use super::{
     spec::{Opt, Positional, Spec},
     term, when,
 };
+use crate::executor::block_on;
 use crate::{
     client::{Address, ClientError, ConsumeOptions, Consumer, OwnedRecord},
     frame::{ErrorCode, Position},
@@ -121,7 +122,7 @@ pub(super) fn parse_from(text: &str, now_ms: i64) -> Result<From, String> {
 /// No gateway, no such topic, records that cannot be read, or standard output that cannot be written.
 pub(super) fn run(args: &ConsumeArgs) -> Result<(), CliError> {
     let address = args.target.address()?;
-    smol::block_on(consume(args, &address))
+    block_on(consume(args, &address))
 }
 
 async fn consume(args: &ConsumeArgs, address: &Address) -> Result<(), CliError> {

@@ -9,6 +9,7 @@ use super::{
     term::{self, human_bytes},
     when,
 };
+use crate::executor::block_on;
 use crate::{
     broker::dead_letter::{LetterList, LettersSettled},
     frame::LetterAction,
@@ -85,7 +86,7 @@ fn range(text: &str) -> Option<(i64, i64)> {
 /// # Errors
 /// No gateway, or its store can't be read.
 pub(super) fn list(args: &LetterArgs) -> Result<(), CliError> {
-    let list = smol::block_on(async {
+    let list = block_on(async {
         let mut connection = args.target.connect().await?;
         let (mut all, mut from) = (LetterList::default(), Some(args.first));
         while let Some(first) = from {
@@ -141,7 +142,7 @@ pub(super) fn drop_letters(args: &LetterArgs) -> Result<(), CliError> {
 }
 
 fn settle(args: &LetterArgs, action: LetterAction, done: &str) -> Result<(), CliError> {
-    let json = smol::block_on(async {
+    let json = block_on(async {
         let mut connection = args.target.connect().await?;
         Ok::<_, CliError>(connection.dead_letters(action, args.first, args.last).await?)
     })?;

@@ -10,6 +10,7 @@ use super::{
     uplink::show_check,
     when,
 };
+use crate::executor::block_on;
 use crate::{
     config::Config,
     frame::UplinkAction,
@@ -67,7 +68,7 @@ pub(super) static RESUME: Spec = Spec {
 /// # Errors
 /// No gateway, or no such downlink.
 pub(super) fn status(args: &StatusArgs) -> Result<(), CliError> {
-    let status = smol::block_on(async {
+    let status = block_on(async {
         let json = args.target.connect().await?.status().await?;
         GatewayStatus::parse(&json).map_err(CliError::Failed)
     })?;
@@ -185,7 +186,7 @@ fn details(downlink: &DownlinkStatus) -> String {
 /// # Errors
 /// A downlink would not work, or there is none.
 pub(super) fn check(args: &CheckArgs) -> Result<(), CliError> {
-    let text = smol::block_on(async {
+    let text = block_on(async {
         if args.config.is_some() {
             return check_from_here(args).await;
         }
@@ -237,7 +238,7 @@ pub(super) fn resume(args: &NameArgs) -> Result<(), CliError> {
 }
 
 fn steer(args: &NameArgs, action: UplinkAction) -> Result<(), CliError> {
-    let said = smol::block_on(async {
+    let said = block_on(async {
         let mut connection = args.target.connect().await?;
         let status = GatewayStatus::parse(&connection.status().await?).map_err(CliError::Failed)?;
         // An uplink of this name is not meant.

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::client::Connection;
 use crate::config::parse_duration;
+use crate::executor::block_on;
 use crate::frame::DrainAction;
 use crate::gateway::DrainStatus;
 
@@ -58,7 +59,7 @@ impl DrainArgs {
 /// No gateway, or one without uplinks; something remains when the time is up.
 pub(super) fn run(args: &DrainArgs) -> Result<(), CliError> {
     let stop = signals::watch(|| {})?;
-    smol::block_on(async {
+    block_on(async {
         let mut connection = args.target.connect().await?;
         if args.end {
             ask(&mut connection, DrainAction::End, Duration::ZERO).await?;

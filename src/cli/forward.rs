@@ -13,6 +13,7 @@ use super::{
     term,
 };
 use crate::config::{Config, DiskBudget, Layers, load_last_good, parse_duration};
+use crate::executor::block_on;
 use crate::gateway::{Gateway, STORE_DIR};
 
 /// Between two looks.
@@ -77,7 +78,7 @@ pub(super) fn run(args: &ForwardArgs) -> Result<(), CliError> {
     let gateway = Gateway::start(&config).map_err(CliError::Failed)?;
     gateway.broker().refuse_records(None);
     term::note(&format!("forwarding as gateway {}", gateway.id()));
-    let outcome = smol::block_on(async {
+    let outcome = block_on(async {
         let mut waiting = Waiting::new(args.timeout);
         loop {
             let status = gateway.pending();

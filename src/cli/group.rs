@@ -15,6 +15,7 @@ use super::{
     term::{self, human_count},
     when,
 };
+use crate::executor::block_on;
 use crate::{
     broker::groups::report::{GroupPartition, GroupReport, GroupSummary},
     client::{ClientError, Connection, PartitionOffsets},
@@ -162,7 +163,7 @@ impl DeleteArgs {
 /// # Errors
 /// No gateway.
 pub(super) fn list(args: &ListArgs) -> Result<(), CliError> {
-    let json = smol::block_on(async {
+    let json = block_on(async {
         let mut connection = args.target.connect().await?;
         Ok::<_, CliError>(connection.groups(GroupAction::List, "").await?)
     })?;
@@ -187,7 +188,7 @@ pub(super) fn list(args: &ListArgs) -> Result<(), CliError> {
 /// # Errors
 /// No gateway, or no such group.
 pub(super) fn describe(args: &DescribeArgs) -> Result<(), CliError> {
-    let json = smol::block_on(async {
+    let json = block_on(async {
         let mut connection = args.target.connect().await?;
         connection.groups(GroupAction::Describe, &args.group).await.map_err(|error| named(&args.group, error))
     })?;
@@ -232,7 +233,7 @@ pub(super) fn describe(args: &DescribeArgs) -> Result<(), CliError> {
 /// # Errors
 /// No gateway, no such group, or it has members.
 pub(super) fn delete(args: &DeleteArgs) -> Result<(), CliError> {
-    smol::block_on(async {
+    block_on(async {
         let mut connection = args.target.connect().await?;
         match connection.groups(GroupAction::Delete, &args.group).await {
             Ok(_) => {
@@ -262,7 +263,7 @@ struct Move {
 /// # Errors
 /// No gateway, no such topic or group, the group has members, or it has no offset to shift.
 pub(super) fn reset(args: &ResetArgs) -> Result<(), CliError> {
-    let moves = smol::block_on(async {
+    let moves = block_on(async {
         let mut connection = args.target.connect().await?;
         let moves = plan(args, &mut connection).await?;
         if !args.dry_run {

@@ -9,6 +9,7 @@ use super::{
     term::{self, human_bytes, human_count},
     when,
 };
+use crate::executor::block_on;
 use crate::{
     gateway::status::{Amount, GatewayStatus, Loss},
     json::{self, JsonObject},
@@ -52,7 +53,7 @@ impl LossesArgs {
 /// # Errors
 /// No gateway.
 pub(super) fn run(args: &LossesArgs) -> Result<(), CliError> {
-    let mut status = smol::block_on(async {
+    let mut status = block_on(async {
         let mut connection = args.target.connect().await?;
         connect::status(&mut connection).await
     })?;

@@ -10,6 +10,7 @@ use super::{
     publishing,
     spec::{JSON, Opt, Positional, Spec},
 };
+use crate::executor::block_on;
 use crate::{
     config::{is_name_char, parse_duration},
     frame::AckLevel,
@@ -106,5 +107,5 @@ pub(super) fn check_topic_name(name: &str) -> Result<(), String> {
 /// No gateway, or a record that was refused or not acknowledged in time.
 pub(super) fn run(args: &ProduceArgs) -> Result<(), CliError> {
     let address = args.target.address()?;
-    smol::block_on(publishing::publish(args, &address))
+    block_on(publishing::publish(args, &address))
 }

@@ -14,6 +14,7 @@ use super::{
     spec::{JSON, Opt, Spec},
     status_view, term,
 };
+use crate::executor::block_on;
 use crate::gateway::status::GatewayStatus;
 
 pub(super) static SPEC: Spec = Spec {
@@ -51,7 +52,7 @@ impl StatusArgs {
 /// # Errors
 /// No gateway; with `--watch` only at the beginning.
 pub(super) fn run(args: &StatusArgs) -> Result<(), CliError> {
-    smol::block_on(async {
+    block_on(async {
         let mut status = ask(&args.target).await?;
         show(args, &status, None)?;
         if !args.watch {

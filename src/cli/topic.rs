@@ -9,6 +9,7 @@ use super::{
     table::Table,
     term::{self, human_bytes, human_count},
 };
+use crate::executor::block_on;
 use crate::{
     client::{ClientError, TopicInfo},
     config::{parse_duration, parse_size},
@@ -192,7 +193,7 @@ fn assignments(args: &mut Parsed) -> Result<Vec<(String, String)>, CliError> {
 /// # Errors
 /// No gateway, or it refuses the topic.
 pub(super) fn create(args: &CreateArgs) -> Result<(), CliError> {
-    smol::block_on(async {
+    block_on(async {
         let mut connection = args.target.connect().await?;
         let set = settings(&args.set)?;
         let created = connection.create_topic(&args.topic, args.partitions.unwrap_or(0), &pairs(&set)).await;
@@ -216,7 +217,7 @@ pub(super) fn create(args: &CreateArgs) -> Result<(), CliError> {
 /// # Errors
 /// No gateway.
 pub(super) fn list(args: &ListArgs) -> Result<(), CliError> {
-    let status = smol::block_on(async {
+    let status = block_on(async {
         let mut connection = args.target.connect().await?;
         connect::status(&mut connection).await
     })?;
@@ -242,7 +243,7 @@ pub(super) fn list(args: &ListArgs) -> Result<(), CliError> {
 /// # Errors
 /// No gateway, or no such topic.
 pub(super) fn describe(args: &DescribeArgs) -> Result<(), CliError> {
-    let (topic, figures) = smol::block_on(async {
+    let (topic, figures) = block_on(async {
         let mut connection = args.target.connect().await?;
         let topic = match connection.topic(&args.topic).await {
             Ok(topic) => topic,
@@ -280,7 +281,7 @@ pub(super) fn describe(args: &DescribeArgs) -> Result<(), CliError> {
 /// # Errors
 /// No gateway, no such topic, or it refuses the change.
 pub(super) fn alter(args: &AlterArgs) -> Result<(), CliError> {
-    smol::block_on(async {
+    block_on(async {
         let mut connection = args.target.connect().await?;
         let set = settings(&args.set)?;
         // To the gateway an empty value is the default.
@@ -301,7 +302,7 @@ pub(super) fn alter(args: &AlterArgs) -> Result<(), CliError> {
 /// # Errors
 /// No gateway, or no such topic.
 pub(super) fn delete(args: &DeleteArgs) -> Result<(), CliError> {
-    smol::block_on(async {
+    block_on(async {
         let mut connection = args.target.connect().await?;
         match connection.delete_topic(&args.topic).await {
             Ok(()) => {

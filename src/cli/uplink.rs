@@ -12,6 +12,7 @@ use super::{
     term::{self, human_count},
     when,
 };
+use crate::executor::block_on;
 use crate::{
     client::Connection,
     config::{Config, Layers},
@@ -131,7 +132,7 @@ impl NameArgs {
 /// No gateway, or no such uplink.
 pub(super) fn status(args: &StatusArgs) -> Result<(), CliError> {
     let name = args.name.as_deref().unwrap_or_default();
-    let (json, now_ms) = smol::block_on(async {
+    let (json, now_ms) = block_on(async {
         let mut connection = args.target.connect().await?;
         let json = connection.uplink(UplinkAction::Status, name).await?;
         Ok::<_, CliError>((json, connection.gateway().time_ms))
@@ -186,7 +187,7 @@ fn details(uplink: &UplinkStatus, now_ms: i64) -> String {
 /// # Errors
 /// An uplink would not work, or there is none.
 pub(super) fn check(args: &CheckArgs) -> Result<(), CliError> {
-    let text = smol::block_on(async {
+    let text = block_on(async {
         if args.config.is_some() {
             return check_from_here(args).await;
         }
@@ -297,7 +298,7 @@ pub(super) fn resume(args: &NameArgs) -> Result<(), CliError> {
 }
 
 fn steer(args: &NameArgs, action: UplinkAction) -> Result<(), CliError> {
-    let said = smol::block_on(async {
+    let said = block_on(async {
         let mut connection = args.target.connect().await?;
         Ok::<_, CliError>(connection.uplink(action, &args.name).await?)
     })?;

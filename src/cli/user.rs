@@ -11,6 +11,7 @@ use super::{
     table::Table,
     term,
 };
+use crate::executor::block_on;
 use crate::{
     broker::users::UserInfo,
     frame::UserAction,
@@ -137,7 +138,7 @@ fn set(args: &SetArgs, action: UserAction) -> Result<(), CliError> {
     let password = password::read(&args.name, args.file.as_deref(), true)?;
     check_password(password.expose()).map_err(CliError::Failed)?;
     let verifiers = verifiers(&password, args.iterations)?;
-    smol::block_on(async { Ok(args.target.connect().await?.users(action, &args.name, &verifiers).await.map(drop)?) })
+    block_on(async { Ok(args.target.connect().await?.users(action, &args.name, &verifiers).await.map(drop)?) })
 }
 
 /// What is kept of a password, for each mechanism, with a salt of its own.
@@ -156,9 +157,8 @@ fn verifiers(password: &Secret, iterations: u32) -> Result<Vec<u8>, CliError> {
 /// # Errors
 /// No gateway.
 pub(super) fn list(args: &ListArgs) -> Result<(), CliError> {
-    let json = smol::block_on(async {
-        Ok::<_, CliError>(args.target.connect().await?.users(UserAction::List, "", &[]).await?)
-    })?;
+    let json =
+        block_on(async { Ok::<_, CliError>(args.target.connect().await?.users(UserAction::List, "", &[]).await?) })?;
     if args.json {
         return term::print(&format!("{json}\n"));
     }
@@ -181,7 +181,7 @@ pub(super) fn list(args: &ListArgs) -> Result<(), CliError> {
 /// # Errors
 /// No gateway, or no such user.
 pub(super) fn remove(args: &RemoveArgs) -> Result<(), CliError> {
-    smol::block_on(async {
+    block_on(async {
         Ok::<_, CliError>(args.target.connect().await?.users(UserAction::Remove, &args.name, &[]).await.map(drop)?)
     })?;
     term::note(&format!("user {} is removed", args.name));

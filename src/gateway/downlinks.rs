@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use smol::Executor;
+use crate::executor::Executor;
 
 use super::certificates::Certificates;
 use crate::broker::Broker;
@@ -17,7 +17,7 @@ pub(super) struct Downlinks(Vec<Downlink>);
 impl Downlinks {
     /// Starts those of `config`, for the gateway `id`.
     pub(super) fn start(
-        executor: &Arc<Executor<'static>>,
+        executor: &Arc<Executor>,
         config: &Config,
         id: &str,
         broker: &Broker,

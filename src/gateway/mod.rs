@@ -20,9 +20,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::executor::Executor;
 use async_channel::{Receiver, Sender};
 use futures_lite::FutureExt;
-use smol::{Executor, future};
+use smol::future;
 
 use crate::broker::{Broker, Listener};
 use crate::config::{Config, ListenConfig};
@@ -62,7 +63,7 @@ pub struct Gateway {
     broker: Broker,
     uplinks: Arc<Uplinks>,
     engine: EngineHandle,
-    executor: Arc<Executor<'static>>,
+    executor: Arc<Executor>,
     threads: Vec<JoinHandle<()>>,
     /// Dropped to end the threads.
     running: Sender<()>,
@@ -244,7 +245,7 @@ struct Bound {
 
 /// What every part that runs is given.
 struct Parts<'a> {
-    executor: &'a Arc<Executor<'static>>,
+    executor: &'a Arc<Executor>,
     shutdown: &'a Shutdown,
     alive: Sender<()>,
 }
@@ -326,7 +327,7 @@ impl Parts<'_> {
 
 /// What the acceptors of all listeners share.
 struct Acceptors {
-    executor: Arc<Executor<'static>>,
+    executor: Arc<Executor>,
     shutdown: Shutdown,
     alive: Sender<()>,
     total: Total,
@@ -357,7 +358,7 @@ impl Acceptors {
     }
 }
 
-fn spawn_threads(executor: &Arc<Executor<'static>>, stop: &Receiver<()>) -> Result<Vec<JoinHandle<()>>, String> {
+fn spawn_threads(executor: &Arc<Executor>, stop: &Receiver<()>) -> Result<Vec<JoinHandle<()>>, String> {
     (0..IO_THREADS)
         .map(|index| {
             let (executor, stop) = (Arc::clone(executor), stop.clone());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use smol::Executor;
+use crate::executor::Executor;
 
 use crate::store::{Store, Work};
 
@@ -80,7 +80,7 @@ pub struct Vital {
 
 impl Vital {
     /// Watches `store`, and the threads that run `executor`.
-    pub(super) fn new(store: &Store, executor: &Arc<Executor<'static>>) -> Self {
+    pub(super) fn new(store: &Store, executor: &Arc<Executor>) -> Self {
         let beats = Arc::new(AtomicU64::new(0));
         let beat = Arc::downgrade(&beats);
         let turning = async move {

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::executor::Executor;
 use async_channel::Sender;
-use smol::Executor;
 use smol::net::unix::{UnixListener, UnixStream};
 use smol::net::{TcpListener, TcpStream};
 
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct Acceptor {
     /// Where sessions run.
-    pub executor: Arc<Executor<'static>>,
+    pub executor: Arc<Executor>,
     /// Ends the accepting and every session.
     pub shutdown: Shutdown,
     /// Held by every session: whoever has the other end sees when the last one is over.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smol::Executor;
+use crate::executor::Executor;
 
 use super::batches::partitioning::{self, Local};
 use super::exactly;
@@ -74,7 +74,7 @@ pub async fn check(options: &UplinkOptions, topics: &[Arc<Topic>], wall_ms: i64)
 }
 
 async fn examine(
-    executor: &Arc<Executor<'static>>,
+    executor: &Arc<Executor>,
     options: &UplinkOptions,
     topics: &[Arc<Topic>],
     wall_ms: i64,

@@ -49,8 +49,9 @@ mod upkeep;
 
 use std::sync::Arc;
 
+use crate::executor::Executor;
 use async_channel::Receiver;
-use smol::{Executor, Task};
+use smol::Task;
 
 pub use check::{Finding, Severity, check};
 pub use downlink::{
@@ -80,7 +81,7 @@ pub struct Uplink {
 impl Uplink {
     /// Starts forwarding in the background, on `executor`. Never fails: an unreachable cluster is the normal case
     /// at the edge.
-    pub fn spawn(executor: &Arc<Executor<'static>>, broker: Broker, options: UplinkOptions) -> Self {
+    pub fn spawn(executor: &Arc<Executor>, broker: Broker, options: UplinkOptions) -> Self {
         let options = Arc::new(options);
         let (control, report) = (Arc::<Control>::default(), Arc::<Report>::default());
         // At once, not when the task comes to it: from now on, what is not forwarded is protected.

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::executor::Executor;
 use async_channel::{Receiver, Sender};
 use event_listener::EventListener;
 use futures_lite::FutureExt;
 use futures_lite::future::poll_once;
-use smol::Executor;
 
 use super::backoff::{Backoff, Bounds, Outage, TELL_EVERY};
 use super::batches::provenance::Provenance;
@@ -42,7 +42,7 @@ const LAST_SAVE_WITHIN: Duration = Duration::from_millis(400);
 
 /// See the module.
 pub(super) struct Forwarder {
-    pub(super) executor: Arc<Executor<'static>>,
+    pub(super) executor: Arc<Executor>,
     pub(super) broker: Broker,
     pub(super) options: Arc<UplinkOptions>,
     pub(super) provenance: Arc<Provenance>,
@@ -103,7 +103,7 @@ async fn heard(listener: &mut Option<EventListener>) {
 
 impl Forwarder {
     pub(super) fn new(
-        executor: Arc<Executor<'static>>,
+        executor: Arc<Executor>,
         broker: Broker,
         options: Arc<UplinkOptions>,
         control: Arc<Control>,

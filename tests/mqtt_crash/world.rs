@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use brooklet::broker::{Broker, BrokerOptions, Listener};
 use brooklet::config::{AuthMethod, ListenAuthConfig};
+use brooklet::executor::Executor;
 use brooklet::listen::arrival::Arrival;
 use brooklet::listen::auth::Authentication;
 use brooklet::listen::mqtt::{Mqtt, MqttOptions};
@@ -13,7 +14,6 @@ use brooklet::store::clock::ManualClock;
 use brooklet::store::sim::SimDisk;
 use brooklet::store::{Engine, Store, StoreOptions};
 use fastrand::Rng;
-use smol::Executor;
 
 use crate::Journal;
 use crate::harness::{Verdict, ensure};
@@ -31,7 +31,7 @@ pub struct World {
     mqtt: Mqtt,
     /// By peer.
     lines: Vec<Option<(Line<Pipe>, Pipe)>>,
-    executor: Arc<Executor<'static>>,
+    executor: Arc<Executor>,
 }
 
 impl World {

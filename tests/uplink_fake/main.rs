@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use brooklet::broker::{Acks, Broker, BrokerOptions, NewRecord, NewTopic, Topic};
 use brooklet::config::{Delivery, HostPort, Labels, Partitioning, TopicPattern, UplinkConfig};
+use brooklet::executor::Executor;
 use brooklet::kafka::api::ApiKey;
 use brooklet::record::{BatchBuilder, Compression, NO_HEADERS};
 use brooklet::store::clock::{Clock, ManualClock, RealClock, WALL_FLOOR_MS, WallTrust};
@@ -35,14 +36,14 @@ use brooklet::store::disk::RealDisk;
 use brooklet::store::{EngineHandle, Store, StoreOptions};
 use brooklet::uplink::{Uplink, UplinkOptions, UplinkState, UplinkStatus, check};
 use fake::{Fake, Fault};
-use smol::{Executor, block_on};
+use smol::block_on;
 
 /// A gateway without listeners.
 struct Edge {
     dir: tempfile::TempDir,
     broker: Broker,
     engine: Option<EngineHandle>,
-    executor: Arc<Executor<'static>>,
+    executor: Arc<Executor>,
     stop: async_channel::Sender<()>,
 }
 

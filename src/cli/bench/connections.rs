@@ -21,6 +21,7 @@ use crate::cli::table::Table;
 use crate::cli::term::{Progress, human_bytes, human_duration, print};
 use crate::cli::{process, signals};
 use crate::client::Connection;
+use crate::executor::block_on;
 use crate::json::{self, JsonObject};
 use crate::kafka::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::kafka::error_code::Shown;
@@ -69,7 +70,7 @@ pub(super) fn run(args: &ConnectionsArgs) -> Result<(), CliError> {
     let mut gateway = Node::new("gateway", &scratch)?;
     let connections = args.idle + 2 * args.active + 16;
     gateway.configure(&format!("store.max_bytes = \"256MiB\"\nlisten.kafka.max_connections = {connections}\n"))?;
-    let measured = smol::block_on(stop.unless(Box::pin(measure(args, &mut gateway))));
+    let measured = block_on(stop.unless(Box::pin(measure(args, &mut gateway))));
     let outcomes = measured.ok_or_else(|| CliError::Failed("interrupted".to_owned()))??;
     if args.json { print(&format!("{}\n", as_json(&outcomes))) } else { print(&as_table(args, &outcomes)) }
 }

@@ -17,6 +17,7 @@ use crate::cli::table::Table;
 use crate::cli::term::{Progress, human_bytes, human_count, human_duration, print};
 use crate::client::{Address, ClientError, Publisher, PublisherOptions};
 use crate::config::{Config, DiskBudget, StoreMedium};
+use crate::executor::block_on;
 use crate::frame::AckLevel;
 use crate::gateway::Gateway;
 use crate::json::{self, JsonObject};
@@ -77,7 +78,7 @@ pub(super) fn run(args: &FlashArgs) -> Result<(), CliError> {
         config.listen.kafka.enabled = false;
         config.listen.mqtt.enabled = false;
         let gateway = Gateway::start(&config).map_err(CliError::Failed)?;
-        let measured = smol::block_on(stop.unless(Box::pin(measure(name, &gateway, args.duration))));
+        let measured = block_on(stop.unless(Box::pin(measure(name, &gateway, args.duration))));
         gateway.stop();
         let outcome = measured.ok_or_else(|| CliError::Failed("interrupted".to_owned()))?;
         outcomes.push(outcome.map_err(|error| CliError::failed(name, error))?);

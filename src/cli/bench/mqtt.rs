@@ -14,6 +14,7 @@ use crate::cli::error::CliError;
 use crate::cli::signals;
 use crate::cli::table::Table;
 use crate::cli::term::{Progress, human_count, human_duration, print};
+use crate::executor::block_on;
 use crate::json::{self, JsonObject};
 use crate::mqtt::{
     Ack, Connect, Packet, PacketId, Properties, Protocol, Publish, Qos, Reason, ReasonCode, RetainHandling, Split,
@@ -51,7 +52,7 @@ pub(super) fn run(args: &MqttArgs) -> Result<(), CliError> {
     let mut outcomes = Vec::new();
     for clients in &args.clients {
         let measured = stop.unless(Box::pin(measure(args, *clients)));
-        let outcome = smol::block_on(measured).ok_or_else(|| CliError::Failed("interrupted".to_owned()))?;
+        let outcome = block_on(measured).ok_or_else(|| CliError::Failed("interrupted".to_owned()))?;
         outcomes.push(outcome.map_err(|error| CliError::Failed(format!("{clients} clients: {error}")))?);
         progress.advance(1);
     }
@@ -311,7 +312,7 @@ mod tests {
                 session: Some("away".to_owned()),
                 json: true,
             };
-            let outcome = smol::block_on(measure(&args, 3)).unwrap();
+            let outcome = block_on(measure(&args, 3)).unwrap();
             assert!(outcome.latencies.count() >= 15);
             assert!(as_json(&args, &[outcome]).contains("\"messages_per_s\":"));
         }

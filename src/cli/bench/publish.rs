@@ -20,6 +20,7 @@ use crate::cli::term::{Progress, human_count, human_duration, print};
 use crate::client::{Address, ClientError, Publisher, PublisherOptions};
 use crate::config::{Config, DiskBudget};
 use crate::device::Reading;
+use crate::executor::block_on;
 use crate::frame::AckLevel;
 use crate::gateway::Gateway;
 use crate::json::{self, JsonObject};
@@ -103,7 +104,7 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), CliError> {
     let mut outcomes = Vec::new();
     for (acks, devices) in cases {
         let measured = stop.unless(Box::pin(measure(args, &address, acks, devices)));
-        let outcome = smol::block_on(measured).ok_or_else(|| CliError::Failed("interrupted".to_owned()))?;
+        let outcome = block_on(measured).ok_or_else(|| CliError::Failed("interrupted".to_owned()))?;
         outcomes.push(outcome.map_err(|error| CliError::failed(format!("{devices} devices, {acks}"), error))?);
         progress.advance(1);
     }
@@ -282,7 +283,7 @@ mod tests {
         };
         let own = OwnGateway::start(&args).unwrap();
         let address = own.address().unwrap();
-        let outcome = smol::block_on(measure(&args, &address, AckLevel::Flash, 3)).unwrap();
+        let outcome = block_on(measure(&args, &address, AckLevel::Flash, 3)).unwrap();
         assert!(outcome.latencies.count() >= 3 && outcome.rate() > 0.0);
         assert!(as_table(&args, std::slice::from_ref(&outcome)).contains("flash"));
         assert!(as_json(&args, &[outcome]).contains("\"devices\":3"));

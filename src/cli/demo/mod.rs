@@ -30,6 +30,7 @@ use super::{
     spec::{Opt, Spec},
 };
 use crate::config::{HostPort, host_port, parse_duration};
+use crate::executor::block_on;
 
 /// Shortest and longest time that devices publish.
 const DURATION_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(4)..=Duration::from_secs(3_600);
@@ -86,7 +87,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), CliError> {
     let scratch = Scratch::new(&std::env::temp_dir())?;
     let at_once = scratch.clone();
     let stop = signals::watch(move || at_once.clear())?;
-    let outcome = smol::block_on(play::play(args, &scratch, &stop));
+    let outcome = block_on(play::play(args, &scratch, &stop));
     scratch.clear();
     outcome
 }

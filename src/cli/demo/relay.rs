@@ -203,6 +203,7 @@ mod tests {
     use crate::kafka::header::{RequestHeader, write_request};
     use crate::kafka::metadata::{MetadataRequest, MetadataResponseBroker};
     use crate::kafka::wire::Reader;
+    use futures_lite::future::block_on;
 
     /// A broker that tells two addresses: its own and another one.
     async fn broker(listener: TcpListener) {
@@ -236,7 +237,7 @@ mod tests {
 
     #[test]
     fn nobody_goes_around_the_relay_and_a_cut_ends_it() {
-        smol::block_on(async {
+        block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let real = HostPort { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
             smol::spawn(broker(listener)).detach();

@@ -8,10 +8,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::executor::Executor;
 use async_channel::Sender;
 use event_listener::Event;
 use futures_lite::{AsyncReadExt, FutureExt, future};
-use smol::Executor;
 
 use super::answering::answer;
 use super::delivery;
@@ -44,7 +44,7 @@ const LINGER_BYTES: usize = 256 * 1024;
 /// What the sides of a connection share.
 pub(super) struct Sides {
     pub(super) context: Arc<Context>,
-    pub(super) executor: Arc<Executor<'static>>,
+    pub(super) executor: Arc<Executor>,
     pub(super) terms: Terms,
     session: Mutex<Session>,
     inbound: Mutex<Inbound>,
@@ -66,7 +66,7 @@ pub(super) struct Gone;
 /// Serves a connection until it ends.
 pub(super) async fn run(
     context: Arc<Context>,
-    executor: Arc<Executor<'static>>,
+    executor: Arc<Executor>,
     shutdown: Shutdown,
     stream: impl Stream,
     peer: Arrival,
@@ -119,7 +119,7 @@ async fn linger(mut stream: impl Stream) {
 
 async fn serve(
     context: &Arc<Context>,
-    executor: &Arc<Executor<'static>>,
+    executor: &Arc<Executor>,
     arrival: &Arrival,
     stream: impl Stream,
     outbox: Sender<Vec<u8>>,

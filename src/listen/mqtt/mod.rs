@@ -45,7 +45,7 @@ mod taking;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smol::Executor;
+use crate::executor::Executor;
 
 use super::accept::{Acceptor, Door};
 use super::arrival::Arrival;
@@ -158,7 +158,7 @@ impl Mqtt {
     /// Serves one client until its connection ends, whatever carries its bytes.
     pub fn serve<S: Stream>(
         &self,
-        executor: Arc<Executor<'static>>,
+        executor: Arc<Executor>,
         shutdown: Shutdown,
         stream: S,
         arrival: Arrival,

@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::executor::Executor;
 use event_listener::EventListener;
 use futures_lite::FutureExt;
-use smol::Executor;
 
 use super::Context;
 use super::connection::Sides;
@@ -41,7 +41,7 @@ enum Step {
 
 struct Sharing {
     context: Arc<Context>,
-    executor: Arc<Executor<'static>>,
+    executor: Arc<Executor>,
     shared: Arc<Shared>,
     sources: Vec<(PartitionId, Arc<Topic>)>,
     watch: Option<Registration>,
@@ -121,7 +121,7 @@ impl Back {
 }
 
 /// Hands out until no member is connected.
-pub(super) async fn hand_out(context: Arc<Context>, executor: Arc<Executor<'static>>, shared: Arc<Shared>) {
+pub(super) async fn hand_out(context: Arc<Context>, executor: Arc<Executor>, shared: Arc<Shared>) {
     let mut sharing = Sharing {
         context,
         executor,

@@ -8,7 +8,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smol::{Executor, Task};
+use crate::executor::Executor;
+use smol::Task;
 
 use super::consuming::{self, Credit};
 use super::errors::{of_offset, of_topic};
@@ -53,7 +54,7 @@ pub(super) type Told = Result<Result<(), Failure>, Gone>;
 /// The open requests of one connection.
 pub(super) struct Requests {
     context: Arc<Context>,
-    executor: Arc<Executor<'static>>,
+    executor: Arc<Executor>,
     outbox: Outbox,
     access: Access,
     peer_bytes_max: usize,
@@ -81,7 +82,7 @@ pub(super) struct Call {
 impl Requests {
     pub(super) fn new(
         context: &Arc<Context>,
-        executor: &Arc<Executor<'static>>,
+        executor: &Arc<Executor>,
         outbox: &Outbox,
         greeted: &Greeted,
         peer: &str,

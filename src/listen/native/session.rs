@@ -9,8 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::executor::Executor;
 use futures_lite::{FutureExt, future};
-use smol::Executor;
 
 use super::Context;
 use super::acking::{self, Upstream};
@@ -39,7 +39,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(4);
 /// Serves a connection until it ends.
 pub(super) async fn run(
     context: Arc<Context>,
-    executor: Arc<Executor<'static>>,
+    executor: Arc<Executor>,
     shutdown: Shutdown,
     stream: Socket,
     peer: Arrival,
@@ -99,7 +99,7 @@ async fn tell(outbox: &Outbox, end: &End) {
 
 async fn serve(
     context: &Arc<Context>,
-    executor: &Arc<Executor<'static>>,
+    executor: &Arc<Executor>,
     arrival: &Arrival,
     (stream, peer): (impl Stream, &str),
     outbox: &Outbox,

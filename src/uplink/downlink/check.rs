@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use smol::Executor;
+use crate::executor::Executor;
 
 use super::super::check::{Finding, Findings, Severity, reach};
 use super::super::link::cluster::{Cluster, TopicState};
@@ -22,7 +22,7 @@ pub async fn check_downlink(options: &DownlinkOptions) -> Vec<Finding> {
     executor.run(examine(&executor, options)).await
 }
 
-async fn examine(executor: &Arc<Executor<'static>>, options: &DownlinkOptions) -> Vec<Finding> {
+async fn examine(executor: &Arc<Executor>, options: &DownlinkOptions) -> Vec<Finding> {
     let (config, mut findings) = (&options.config, Findings::default());
     let dialer = Dialer::calling(executor, options.calling(Duration::ZERO), &Arc::default());
     if !reach(&config.bootstrap, &dialer, &mut findings).await {

@@ -28,8 +28,9 @@ mod verdict;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::executor::Executor;
 use async_channel::Receiver;
-use smol::{Executor, Task};
+use smol::Task;
 
 pub use check::check_downlink;
 pub use status::{DownlinkCounts, DownlinkPartition, DownlinkState, DownlinkStatus};
@@ -109,7 +110,7 @@ pub struct Downlink {
 
 impl Downlink {
     /// Starts to bring topics down, in the background, on `executor`.
-    pub fn spawn(executor: &Arc<Executor<'static>>, broker: Broker, options: DownlinkOptions) -> Self {
+    pub fn spawn(executor: &Arc<Executor>, broker: Broker, options: DownlinkOptions) -> Self {
         let options = Arc::new(options);
         let (control, report) = (Arc::<Control>::default(), Arc::<Report>::default());
         let bringer = task::Bringer::new(

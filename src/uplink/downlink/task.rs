@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::executor::Executor;
 use async_channel::{Receiver, Sender};
 use event_listener::EventListener;
 use futures_lite::FutureExt;
-use smol::Executor;
 
 use super::super::backoff::Bounds;
 use super::super::link::cluster::{Cluster, Link, Told, TopicState, ask_topics};
@@ -39,7 +39,7 @@ enum Done {
 
 /// See the module.
 pub(super) struct Bringer {
-    executor: Arc<Executor<'static>>,
+    executor: Arc<Executor>,
     broker: Broker,
     options: Arc<DownlinkOptions>,
     control: Arc<Control>,
@@ -56,7 +56,7 @@ pub(super) struct Bringer {
 
 impl Bringer {
     pub(super) fn new(
-        executor: Arc<Executor<'static>>,
+        executor: Arc<Executor>,
         broker: Broker,
         options: Arc<DownlinkOptions>,
         control: Arc<Control>,

@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::executor::Executor;
 use async_channel::{Receiver, Sender};
 use futures_lite::io::BufReader;
 use futures_lite::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt};
-use smol::{Executor, Task};
+use smol::Task;
 
 use super::super::options::RESPONSE_BYTES_MAX;
 use super::meter::Meter;
@@ -107,7 +108,7 @@ impl Connection {
     /// A connection over a stream that is connected to `peer`. It is given up once nothing has moved for `timeout` while an answer is
     /// awaited, and the slowest link of late would be through as well.
     pub(super) fn over(
-        executor: &Executor<'static>,
+        executor: &Executor,
         stream: Box<dyn Transport>,
         peer: String,
         client_id: String,
@@ -398,7 +399,7 @@ mod tests {
     use smol::net::{TcpListener, TcpStream};
 
     /// A connection and the socket at its other end.
-    async fn pair(executor: &Executor<'static>, timeout: Duration) -> (Connection, TcpStream) {
+    async fn pair(executor: &Executor, timeout: Duration) -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (peer, _) = listener.accept().await.unwrap();

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::executor::Executor;
 use futures_lite::FutureExt;
-use smol::Executor;
 use smol::net::{SocketAddr, TcpStream};
 
 use super::super::options::UplinkOptions;
@@ -36,7 +36,7 @@ const NAMES_MAX: usize = 256;
 #[derive(Clone, Debug)]
 pub(in crate::uplink) struct Dialer {
     /// Runs the connections.
-    executor: Arc<Executor<'static>>,
+    executor: Arc<Executor>,
     client_id: String,
     /// For resolving, connecting and the first answer together.
     connect_timeout: Duration,
@@ -83,11 +83,7 @@ impl Secure {
 
 impl Dialer {
     /// Calls brokers as `options` say; `meter` counts what goes over all connections.
-    pub(in crate::uplink) fn new(
-        executor: &Arc<Executor<'static>>,
-        options: &UplinkOptions,
-        meter: &Arc<Meter>,
-    ) -> Self {
+    pub(in crate::uplink) fn new(executor: &Arc<Executor>, options: &UplinkOptions, meter: &Arc<Meter>) -> Self {
         let config = &options.config;
         let calling = Calling {
             client_id: options.client_id(),
@@ -102,7 +98,7 @@ impl Dialer {
     }
 
     /// As [`Dialer::new`], for whoever is no uplink.
-    pub(in crate::uplink) fn calling(executor: &Arc<Executor<'static>>, calling: Calling, meter: &Arc<Meter>) -> Self {
+    pub(in crate::uplink) fn calling(executor: &Arc<Executor>, calling: Calling, meter: &Arc<Meter>) -> Self {
         let Calling { client_id, connect_timeout, request_timeout, proxy, proxy_auth, tls, sasl } = calling;
         Self {
             executor: Arc::clone(executor),
@@ -119,7 +115,7 @@ impl Dialer {
     }
 
     /// What runs beside the caller.
-    pub(in crate::uplink) fn executor(&self) -> &Executor<'static> {
+    pub(in crate::uplink) fn executor(&self) -> &Executor {
         &self.executor
     }
 

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smol::{Executor, Task, Timer};
+use crate::executor::Executor;
+use smol::{Task, Timer};
 
 use super::connection::{Line, LinkError};
 use super::versions::Versions;
@@ -144,7 +145,7 @@ fn credentials(mechanism: SaslMechanism, config: &LinkSaslConfig) -> Result<Cred
 /// Authenticates again, each time before the last one runs out. What is asked meanwhile waits for the end of an exchange, as brokers want
 /// it. Where it fails the connection ends, and whoever needs it calls again.
 pub(super) fn keep(
-    executor: &Executor<'static>,
+    executor: &Executor,
     line: Line,
     versions: Versions,
     config: Arc<LinkSaslConfig>,

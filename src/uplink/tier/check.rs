@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use smol::Executor;
+use crate::executor::Executor;
 
 use super::line::Line;
 use super::topics::{ask, described};
@@ -20,7 +20,7 @@ pub(in crate::uplink) async fn check(options: &UplinkOptions, topics: &[Arc<Topi
 }
 
 async fn examine(
-    executor: &Arc<Executor<'static>>,
+    executor: &Arc<Executor>,
     options: &UplinkOptions,
     topics: &[Arc<Topic>],
     wall_ms: i64,
