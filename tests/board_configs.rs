@@ -1,10 +1,13 @@
-//! Every file of board-configs/ loads, and says why each of its values is what it is.
-#![cfg(feature = "gateway")]
+//! Every file of board-configs/ loads, starts a gateway that takes records, and says why each of its values is what it is.
+#![cfg(all(feature = "gateway", target_os = "linux"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests may stop where the program may not")]
+
+mod common;
 
 use std::{fs, path::PathBuf};
 
 use brooklet::config::{Origin, load_file};
+use common::gateway::Gateway;
 
 fn files() -> Vec<PathBuf> {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/board-configs");
@@ -22,6 +25,17 @@ fn every_board_config_loads() {
         let set = loaded.effective.iter().filter(|effective| effective.origin != Origin::Default).count();
         assert!(set >= 4, "{}: sets {set} keys only", file.display());
         assert!(loaded.config.listen.native.addr.ip().is_loopback(), "{}: open to the network", file.display());
+    }
+}
+
+/// As it stands, but for the addresses and the data directory: those of the test.
+#[test]
+fn every_board_config_starts_and_takes_records() {
+    for file in files() {
+        let mut gateway = Gateway::start(&fs::read_to_string(&file).unwrap());
+        gateway.cli_ok(&["produce", "readings"], "21.5\n");
+        assert_eq!(gateway.cli_ok(&["consume", "readings"], ""), "21.5\n", "{}", file.display());
+        gateway.stop();
     }
 }
 

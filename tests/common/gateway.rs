@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use super::{free_addr, wait_for, wire::Wire};
 
-pub const START: Duration = Duration::from_secs(15);
+pub const START: Duration = Duration::from_secs(60);
 /// SIGTERM promises a drained end within 5 s; some room for a busy machine.
 pub const STOP: Duration = Duration::from_secs(8);
 
