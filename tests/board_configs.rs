@@ -1,6 +1,12 @@
 //! Every file of board-configs/ loads, starts a gateway that takes records, and says why each of its values is what it is.
 #![cfg(all(feature = "gateway", target_os = "linux"))]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may stop where the program may not")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests may stop where the program may not"
+)]
 
 mod common;
 
