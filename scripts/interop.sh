@@ -12,12 +12,13 @@ cd "$root"
 
 usage() {
   cat <<'TEXT'
-  scripts/interop.sh [--binary FILE] [--nodes 1|3] [--port P] [NAME...]
+  scripts/interop.sh [--binary FILE] [--kafka V] [--nodes 1|3] [--port P] [NAME...]
   scripts/interop.sh clients [--binary FILE] [CLIENT...]
   scripts/interop.sh mqtt [--binary FILE] [CLIENT...]
   scripts/interop.sh security [--binary FILE] [--port P] [--no-kafka]
 
   --binary FILE  the brooklet to test                                            (cargo builds one for the tests)
+  --kafka V      version of the Apache Kafka, from 2.8                           (the newest of scripts/kafka.sh)
   --nodes N      nodes of the Apache Kafka                                       (1)
   --port P       its first port                                                  (29092)
   NAME           only tests whose names contain it, as with cargo test           (all)
@@ -31,14 +32,15 @@ case ${1:-} in
 esac
 
 nodes=1 port=29092
-names=()
+names=() version=()
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) usage; exit 0 ;;
-    --binary | --nodes | --port)
+    --binary | --kafka | --nodes | --port)
       [ $# -ge 2 ] || { echo "interop.sh: $1 needs a value" >&2; exit 2; }
       case $1 in
         --binary) BROOKLET_TEST_BINARY=$(cd "$(dirname "$2")" && pwd)/$(basename "$2"); export BROOKLET_TEST_BINARY ;;
+        --kafka) version=(--kafka "$2") ;;
         --nodes) nodes=$2 ;;
         --port) port=$2 ;;
       esac
@@ -83,7 +85,7 @@ kafka=(--dir "$root/.scratch/interop/kafka")
 status=0
 # So that nobody waits 10 s for a transaction that is to expire.
 soon=(--set transaction.abort.timed.out.transaction.cleanup.interval.ms=500)
-scripts/kafka.sh start "${kafka[@]}" --fresh --nodes "$nodes" --port "$port" --tls "$certs" "${soon[@]}" >/dev/null || status=$?
+scripts/kafka.sh start "${kafka[@]}" --fresh ${version[@]+"${version[@]}"} --nodes "$nodes" --port "$port" --tls "$certs" "${soon[@]}" >/dev/null || status=$?
 case $status in
   0)
     trap 'scripts/kafka.sh stop --kill "${kafka[@]}"' EXIT

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs Apache Kafka (KRaft) on loopback, from Maven artifacts, for tests and demonstrations.
+# Runs Apache Kafka on loopback, from Maven artifacts, for tests and demonstrations: by KRaft, before 3.3 with a ZooKeeper.
 #
 # Everything it writes is below one directory: configuration, data, logs, and a process id per node. Only processes
 # whose recorded id still belongs to that directory are ever signalled.
@@ -7,20 +7,24 @@
 # Exit codes: 0 done (status: all nodes answer), 1 failed (status: not all answer), 2 usage, 3 Java or Maven missing.
 set -euo pipefail
 
-KAFKA_VERSION=4.3.1
+NEWEST=4.3.1
 SCALA_VERSION=2.13
 LOG4J_VERSION=2.24.3
+# Kafka before 4 logs by log4j 1; this is what became of it.
+RELOAD4J_VERSION=1.2.25
+SLF4J_VERSION=1.7.36
 DEPENDENCY_PLUGIN_VERSION=3.6.1
 JAVA_MIN=17
 START_SECONDS=120
 STOP_SECONDS=30
+# A killed node may register again only once its old session has run out.
+ZOOKEEPER_SESSION_SECONDS=4
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-lib=${BROOKLET_KAFKA_LIB:-$root/.scratch/kafka-lib/$KAFKA_VERSION}
 
 usage() {
   cat <<TEXT
-Apache Kafka $KAFKA_VERSION on loopback.
+Apache Kafka $NEWEST, or an older one, on loopback.
 
   scripts/kafka.sh start  [--nodes 1|3] [--port P] [--fresh] [--set KEY=VALUE]...  start (or start again, data kept)
   scripts/kafka.sh stop   [--kill]          stop; --kill does it by SIGKILL
@@ -30,22 +34,25 @@ Apache Kafka $KAFKA_VERSION on loopback.
   scripts/kafka.sh bootstrap                print the bootstrap address
   scripts/kafka.sh fetch                    download the artifacts only
   scripts/kafka.sh lib                      the same, and print where they are (jars/, log4j2.properties)
-  scripts/kafka.sh tool CLASS [ARG...]      run one of Kafka's own programs, for instance:
+  scripts/kafka.sh tool CLASS [ARG...]      run one of the newest Kafka's own programs, for instance:
       tool org.apache.kafka.tools.TopicCommand --bootstrap-server 127.0.0.1:19092 --list
       tool org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server ... --topic T --from-beginning
       also org.apache.kafka.tools.DumpLogSegments, VerifiableProducer, ProducerPerformance, ConsumerPerformance
 
+  --kafka V    version, from 2.8; before 3.3 with a ZooKeeper beside it      ($NEWEST, or what DIR was made with)
+  --with NAME  fetch, lib: another of Kafka's artifacts as well, for instance connect-mirror
   --dir DIR    where the cluster lives                                       (.scratch/kafka)
   --node N     start, stop, pause, resume: this node only, of three          (all)
   --nodes N    1, or 3 with replication factor 3 and min.insync.replicas 2   (1, or what DIR was made with)
-  --port P     node n listens on 127.0.0.1:(P+n-1), its controller 100 above (19092, or what DIR was made with)
-  --tls CERTS  an SSL listener as well, 200 above: with kafka.pem, kafka.key and ca.pem of the directory CERTS (as `brooklet cert` makes
+  --port P     node n listens on 127.0.0.1:(P+n-1), its controller, or the
+               ZooKeeper, 100 above                                          (19092, or what DIR was made with)
+  --tls CERTS  an SSL listener as well, 200 above: with kafka.pem, kafka.key and ca.pem of the directory CERTS (as brooklet cert makes
                them); clients must show a certificate of that CA
   --fresh      forget the data of an earlier run
   --set K=V    one more line of server.properties (later lines win)
   --feature F=N  level of a feature that a fresh cluster begins with, for instance transaction.version=1 (the newest)
 
-BROOKLET_KAFKA_LIB names another directory for the artifacts; KAFKA_HEAP another heap than 512m; KAFKA_JVM and KAFKA_TOOL_JVM
+BROOKLET_KAFKA_LIB names another directory for the artifacts, which has one for each version; KAFKA_HEAP another heap than 512m; KAFKA_JVM and KAFKA_TOOL_JVM
 all options of the brokers' and the programs' Java machine.
 TEXT
 }
@@ -59,9 +66,26 @@ skip() { say "kafka.sh: SKIP: $*"; exit 3; }
 
 need_java() {
   local version
-  command -v java >/dev/null || skip "no Java found; Kafka $KAFKA_VERSION needs Java $JAVA_MIN or later (Debian: default-jre-headless)"
+  command -v java >/dev/null || skip "no Java found; Kafka needs Java $JAVA_MIN or later (Debian: default-jre-headless)"
   version=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
-  [ "${version:-0}" -ge "$JAVA_MIN" ] || skip "Java ${version:-of unknown version} found; Kafka $KAFKA_VERSION needs $JAVA_MIN or later"
+  [ "${version:-0}" -ge "$JAVA_MIN" ] || skip "Java ${version:-of unknown version} found; Kafka needs $JAVA_MIN or later"
+}
+
+# Whether the version is at least this one.
+since() { [ "$(printf '%s\n%s\n' "$1" "$version" | sort -V | head -n 1)" = "$1" ]; }
+
+dependency() { echo "    <dependency><groupId>$1</groupId><artifactId>$2</artifactId><version>$3</version></dependency>"; }
+
+# Kafka speaks slf4j 1.7 and brings what logs at most, but not what joins the two.
+dependencies() {
+  local artifact
+  for artifact in "kafka_$SCALA_VERSION" kafka-tools $with; do dependency org.apache.kafka "$artifact" "$version"; done
+  if since 4.0; then
+    dependency org.apache.logging.log4j log4j-slf4j-impl "$LOG4J_VERSION"
+  else
+    dependency ch.qos.reload4j reload4j "$RELOAD4J_VERSION"
+    dependency org.slf4j slf4j-reload4j "$SLF4J_VERSION"
+  fi
 }
 
 write_pom() {
@@ -73,23 +97,21 @@ write_pom() {
   <version>1</version>
   <packaging>pom</packaging>
   <dependencies>
-    <dependency>
-      <groupId>org.apache.kafka</groupId><artifactId>kafka_$SCALA_VERSION</artifactId><version>$KAFKA_VERSION</version>
-    </dependency>
-    <dependency>
-      <groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>$KAFKA_VERSION</version>
-    </dependency>
-    <!-- Kafka speaks slf4j 1.7 and brings log4j-core, but not what joins the two. -->
-    <dependency>
-      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>$LOG4J_VERSION</version>
-    </dependency>
+$(dependencies)
   </dependencies>
 </project>
 XML
 }
 
 write_logging() {
-  cat >"$1" <<'TEXT'
+  cat >"$1/log4j.properties" <<'TEXT'
+log4j.rootLogger=${brooklet.log.level}, console
+log4j.appender.console=org.apache.log4j.ConsoleAppender
+log4j.appender.console.target=System.err
+log4j.appender.console.layout=org.apache.log4j.PatternLayout
+log4j.appender.console.layout.ConversionPattern=%d{HH:mm:ss.SSS} %-5p %m (%c{1})%n
+TEXT
+  cat >"$1/log4j2.properties" <<'TEXT'
 status = error
 appender.console.type = Console
 appender.console.name = console
@@ -102,15 +124,18 @@ TEXT
 }
 
 fetch() {
-  local fresh_lib="$lib.$$"
+  local fresh_lib
+  lib=${BROOKLET_KAFKA_LIB:-$root/.scratch/kafka-lib}/$version${with:+-$with}
+  fresh_lib=$lib.$$
+  logging=(-Dlog4j2.configurationFile="$lib/log4j2.properties" -Dlog4j.configuration="file:$lib/log4j.properties")
   need_java
   [ -f "$lib/complete" ] && return
   command -v mvn >/dev/null || skip "no Maven found; it fetches Kafka's artifacts (Debian: maven)"
-  say "Fetching Apache Kafka $KAFKA_VERSION (about 60 MB) into $lib ..."
+  say "Fetching Apache Kafka $version (about 60 MB) into $lib ..."
   rm -rf "$fresh_lib"
   mkdir -p "$fresh_lib"
   write_pom "$fresh_lib/pom.xml"
-  write_logging "$fresh_lib/log4j2.properties"
+  write_logging "$fresh_lib"
   if ! mvn -B -q -f "$fresh_lib/pom.xml" \
     "org.apache.maven.plugins:maven-dependency-plugin:$DEPENDENCY_PLUGIN_VERSION:copy-dependencies" \
     -DincludeScope=runtime -DoutputDirectory="$fresh_lib/jars" >"$fresh_lib/mvn.log" 2>&1; then
@@ -132,29 +157,36 @@ run_tool() {
   # A short-lived program: compile quickly, collect simply.
   # shellcheck disable=SC2086 # several options
   exec java ${KAFKA_TOOL_JVM:--Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1} \
-    -Dlog4j2.configurationFile="$lib/log4j2.properties" -cp "$lib/jars/*" "$class" "$@"
+    "${logging[@]}" -cp "$lib/jars/*" "$class" "$@"
 }
 
 # --- one cluster directory ------------------------------------------------------------------------------------------
 
-# The node count and the first port are a property of the data: `start` settles them, the others read them.
+# Node count, first port and version are a property of the data: `start` settles them, the others read them.
 load() {
-  local kept_nodes kept_port
+  local kept_nodes kept_port kept_version
   kept_nodes=$(cat "$dir/nodes" 2>/dev/null || true)
   kept_port=$(cat "$dir/port" 2>/dev/null || true)
+  kept_version=$(cat "$dir/version" 2>/dev/null || true)
+  if [ -n "$kept_version" ] && [ -n "$version" ] && [ "$version" != "$kept_version" ]; then
+    die "$dir holds a cluster of version $kept_version; --fresh makes a new one"
+  fi
   if [ -n "$kept_nodes" ] && [ -n "$nodes" ] && [ "$nodes" != "$kept_nodes" ]; then
     die "$dir holds a cluster of $kept_nodes; --fresh makes a new one"
   fi
   nodes=${nodes:-${kept_nodes:-1}}
   port=${port:-${kept_port:-19092}}
+  version=${version:-${kept_version:-$NEWEST}}
 }
+
+with_zookeeper() { ! since 3.3; }
 
 # Locals, seen by what it calls: what the old cluster was made with is no wish for the new one.
 forget() {
-  local nodes='' port='' only='' signal=KILL
+  local nodes='' port='' only='' version='' signal=KILL
   load
   stop_all
-  rm -rf "$dir"/node-[123] "$dir/nodes" "$dir/port" "$dir/cluster-id"
+  rm -rf "$dir"/node-[123] "$dir/node-zookeeper" "$dir/nodes" "$dir/port" "$dir/version" "$dir/cluster-id"
 }
 
 each_node() { if [ -n "$only" ]; then echo "$only"; else seq 1 "$nodes"; fi; }
@@ -189,35 +221,66 @@ answers() {
     [ "$(head -c 8 <&3 | tail -c 1 | od -An -tu1 | tr -d " ")" = 1 ]' _ "$(client_port "$1")" 2>/dev/null
 }
 
-ready() { grep -q 'Kafka Server started' "$dir/node-$1/server.log" 2>/dev/null && answers "$1"; }
+ready() {
+  local said='Kafka Server started'
+  if with_zookeeper; then said='\[KafkaServer id=[0-9]*\] started'; fi
+  grep -q "$said" "$dir/node-$1/server.log" 2>/dev/null && answers "$1"
+}
 
-# Lines that win over those of the plain listener. Kafka takes key and certificate from one file.
+one_line() { tr '\n' ' ' <"$1"; }
+
+# Lines that win over those of the plain listener. Key and certificate as values: before 3.0 a file of them wants a password.
 write_tls() {
-  local node=$1 home=$dir/node-$1
-  (umask 077 && cat "$tls/kafka.key" "$tls/kafka.pem" >"$home/kafka.keystore.pem")
+  local node=$1 controller
+  controller=,CONTROLLER://127.0.0.1:$(controller_port "$node")
+  if with_zookeeper; then controller=''; fi
   cat <<TEXT
-listeners=PLAINTEXT://127.0.0.1:$(client_port "$node"),SSL://127.0.0.1:$(ssl_port "$node"),CONTROLLER://127.0.0.1:$(controller_port "$node")
+listeners=PLAINTEXT://127.0.0.1:$(client_port "$node"),SSL://127.0.0.1:$(ssl_port "$node")$controller
 advertised.listeners=PLAINTEXT://127.0.0.1:$(client_port "$node"),SSL://127.0.0.1:$(ssl_port "$node")
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,CONTROLLER:PLAINTEXT
 ssl.keystore.type=PEM
-ssl.keystore.location=$home/kafka.keystore.pem
+ssl.keystore.key=$(one_line "$tls/kafka.key")
+ssl.keystore.certificate.chain=$(one_line "$tls/kafka.pem")
 ssl.truststore.type=PEM
 ssl.truststore.location=$tls/ca.pem
 ssl.client.auth=required
 TEXT
 }
 
-write_properties() {
-  local node=$1 home=$dir/node-$1 voter voters='' replicas=1 in_sync=1
-  if [ "$nodes" = 3 ]; then replicas=3 in_sync=2; fi
-  {
+# Who a node is, and who decides.
+write_role() {
+  local node=$1 voter voters=''
+  if with_zookeeper; then
     cat <<TEXT
+broker.id=$node
+listeners=PLAINTEXT://127.0.0.1:$(client_port "$node")
+zookeeper.connect=127.0.0.1:$(controller_port 1)
+zookeeper.session.timeout.ms=${ZOOKEEPER_SESSION_SECONDS}000
+TEXT
+    return
+  fi
+  cat <<TEXT
 process.roles=broker,controller
 node.id=$node
 listeners=PLAINTEXT://127.0.0.1:$(client_port "$node"),CONTROLLER://127.0.0.1:$(controller_port "$node")
-advertised.listeners=PLAINTEXT://127.0.0.1:$(client_port "$node")
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+TEXT
+  if [ "$nodes" = 1 ] && since 4.0; then
+    echo "controller.quorum.bootstrap.servers=127.0.0.1:$(controller_port 1)"
+  else
+    for voter in $(seq 1 "$nodes"); do voters="$voters,$voter@127.0.0.1:$(controller_port "$voter")"; done
+    echo "controller.quorum.voters=${voters#,}"
+  fi
+}
+
+write_properties() {
+  local node=$1 home=$dir/node-$1 replicas=1 in_sync=1
+  if [ "$nodes" = 3 ]; then replicas=3 in_sync=2; fi
+  {
+    write_role "$node"
+    cat <<TEXT
+advertised.listeners=PLAINTEXT://127.0.0.1:$(client_port "$node")
 log.dirs=$home/data
 default.replication.factor=$replicas
 min.insync.replicas=$in_sync
@@ -240,15 +303,9 @@ broker.heartbeat.interval.ms=1000
 # Tests replay readings that are years old: by record time they would be deleted at once.
 log.retention.ms=-1
 TEXT
-    if [ "$nodes" = 1 ]; then
-      echo "controller.quorum.bootstrap.servers=127.0.0.1:$(controller_port 1)"
-    else
-      for voter in $(seq 1 "$nodes"); do voters="$voters,$voter@127.0.0.1:$(controller_port "$voter")"; done
-      echo "controller.quorum.voters=${voters#,}"
-    fi
     [ -z "$tls" ] || write_tls "$node"
     [ ${#extra[@]} -eq 0 ] || printf '%s\n' "${extra[@]}"
-  } >"$home/server.properties"
+  } | (umask 077 && cat >"$home/server.properties")
 }
 
 # 22 characters of URL-safe base64, not led by a dash, which would read as an option.
@@ -259,21 +316,22 @@ cluster_id() {
 
 format() {
   local home=$dir/node-$1 options=()
-  [ -f "$home/data/meta.properties" ] && return
-  [ "$nodes" = 1 ] && options=(--standalone)
+  if with_zookeeper || [ -f "$home/data/meta.properties" ]; then return; fi
+  [ "$nodes" = 1 ] && since 4.0 && options=(--standalone)
   [ ${#features[@]} -eq 0 ] || options+=(--feature "${features[@]}")
-  java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$lib/log4j2.properties" \
+  java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dbrooklet.log.level=warn "${logging[@]}" \
     -cp "$lib/jars/*" kafka.tools.StorageTool format -t "$(cluster_id)" -c "$home/server.properties" \
     ${options[@]+"${options[@]}"} >"$home/format.log" 2>&1 || { cat "$home/format.log" >&2; die "node $1: formatting failed"; }
 }
 
+# launch NODE CLASS PROPERTIES
 launch() {
   local home=$dir/node-$1 jvm=${KAFKA_JVM:--Xms64m -Xmx${KAFKA_HEAP:-512m} -XX:+UseSerialGC} detach=(nohup)
   # A session of its own: an interrupt at the terminal that started it is not meant for it.
   command -v setsid >/dev/null && detach=(setsid nohup)
   # shellcheck disable=SC2086 # several options
   "${detach[@]}" java $jvm -Dbrooklet.node="$home" -Dbrooklet.log.level=info \
-    -Dlog4j2.configurationFile="$lib/log4j2.properties" -cp "$lib/jars/*" kafka.Kafka "$home/server.properties" \
+    "${logging[@]}" -cp "$lib/jars/*" "$2" "$home/$3" \
     </dev/null >"$home/server.log" 2>&1 &
   echo $! >"$home/pid"
 }
@@ -290,21 +348,33 @@ await_ready() {
   done
 }
 
+start_zookeeper() {
+  local home=$dir/node-zookeeper
+  if pid_of zookeeper >/dev/null; then return; fi
+  mkdir -p "$home"
+  printf '%s\n' "dataDir=$home/data" "clientPort=$(controller_port 1)" clientPortAddress=127.0.0.1 maxClientCnxns=0 \
+    tickTime=1000 admin.enableServer=false >"$home/zookeeper.properties"
+  KAFKA_JVM='-Xmx128m -XX:+UseSerialGC' launch zookeeper org.apache.zookeeper.server.quorum.QuorumPeerMain zookeeper.properties
+}
+
 start() {
   local node deadline
-  fetch
   [ "$fresh" = no ] || forget
   load
+  fetch
   mkdir -p "$dir"
   echo "$nodes" >"$dir/nodes"
   echo "$port" >"$dir/port"
+  echo "$version" >"$dir/version"
+  if with_zookeeper; then start_zookeeper; fi
   for node in $(each_node); do
     pid_of "$node" >/dev/null && continue
     ! answers "$node" || die "port $(client_port "$node") is served by something else; choose another with --port"
+    if with_zookeeper && [ -d "$dir/node-$node" ]; then sleep $((ZOOKEEPER_SESSION_SECONDS + 1)); fi
     mkdir -p "$dir/node-$node"
     write_properties "$node"
     format "$node"
-    launch "$node"
+    launch "$node" kafka.Kafka server.properties
   done
   deadline=$((SECONDS + START_SECONDS))
   for node in $(each_node); do await_ready "$node" "$deadline"; done
@@ -322,6 +392,12 @@ signal_all() {
 }
 
 stop_all() {
+  stop_nodes
+  # Last: a broker that ends as it should says so there.
+  if [ -z "$only" ] && [ -d "$dir/node-zookeeper" ]; then only=zookeeper stop_nodes; fi
+}
+
+stop_nodes() {
   local node deadline=$((SECONDS + STOP_SECONDS))
   # All at once: a node that hands over to a quorum that is going away would wait for nothing.
   signal_all "$signal"
@@ -356,7 +432,8 @@ status() {
 command=${1:-help}
 [ $# -eq 0 ] || shift
 # Everything after the class belongs to the program.
-if [ "$command" = tool ]; then run_tool "$@"; fi
+version='' with='' lib='' logging=()
+if [ "$command" = tool ]; then version=$NEWEST; run_tool "$@"; fi
 
 dir=$root/.scratch/kafka
 nodes='' port='' only='' fresh=no signal=TERM tls=''
@@ -369,6 +446,8 @@ while [ $# -gt 0 ]; do
   [ $# -ge 2 ] || wrong "$1: unknown option, or its value is missing"
   case $1 in
     --dir) dir=$2 ;;
+    --kafka) version=$2 ;;
+    --with) with=$2 ;;
     --node) only=$2 ;;
     --nodes) nodes=$2 ;;
     --port) port=$2 ;;
@@ -381,6 +460,8 @@ while [ $# -gt 0 ]; do
 done
 case $nodes in '' | 1 | 3) ;; *) wrong "--nodes is 1 or 3" ;; esac
 case $only in '' | 1 | 2 | 3) ;; *) wrong "--node is 1, 2 or 3" ;; esac
+case $version in *[!0-9.]*) wrong "--kafka is a version such as $NEWEST" ;; esac
+[ -z "$with" ] || [ "$command" = fetch ] || [ "$command" = lib ] || wrong "--with is for fetch and lib"
 case $port in *[!0-9]*) wrong "--port is a number" ;; esac
 case $dir in /*) ;; *) dir=$PWD/$dir ;; esac
 
@@ -391,8 +472,8 @@ case $command in
   resume) load; signal_all CONT ;;
   status) load; status ;;
   bootstrap) load; bootstrap ;;
-  fetch) fetch ;;
-  lib) fetch; echo "$lib" ;;
+  fetch) version=${version:-$NEWEST}; fetch ;;
+  lib) version=${version:-$NEWEST}; fetch; echo "$lib" ;;
   help | -h | --help) usage ;;
   *) wrong "$command: unknown command" ;;
 esac

@@ -17,6 +17,8 @@ usage() {
   --minutes N      how long devices publish; a fraction will do                   (5; of the scene of twenty: 1)
   --least N        fail where a fault occurred less often than that               (0; 20 takes about half an hour)
   --tv1            a cluster of transactions v1 (its feature transaction.version lowered)
+  --kafka V        version of Apache Kafka, from 2.8; before 4.0 it has transactions v1 only
+                                                                                  (the newest of scripts/kafka.sh)
   --at-least-once  with that delivery: duplicates are counted and allowed
   --seed S         order of the faults, and the readings                          (by chance)
   --data DIR       readings of CSV files (a heading, then TIME,VALUE) instead of made ones
@@ -26,7 +28,7 @@ usage() {
 TEXT
 }
 
-minutes='' port=32092 binary='' features=() names=()
+minutes='' port=32092 binary='' version=() features=() names=()
 what=(--exact run::torture)
 if [ "${1:-}" = scenes ]; then
   what=(--test-threads=1 --skip run::torture)
@@ -48,6 +50,7 @@ while [ $# -gt 0 ]; do
     --devices) export BROOKLET_TORTURE_DEVICES=$2 ;;
     --binary) binary=$2 ;;
     --port) port=$2 ;;
+    --kafka) version=(--kafka "$2") ;;
     *) echo "torture.sh: $1: unknown option" >&2; usage >&2; exit 2 ;;
   esac
   shift 2
@@ -72,7 +75,7 @@ cargo test --locked --test torture --no-run
 # So that an expired transaction is noticed when it expires, not up to 10 s later.
 cluster=(--dir "$work/kafka")
 status=0
-scripts/kafka.sh start "${cluster[@]}" --fresh --nodes 3 --port "$port" ${features[@]+"${features[@]}"} \
+scripts/kafka.sh start "${cluster[@]}" --fresh --nodes 3 --port "$port" ${version[@]+"${version[@]}"} ${features[@]+"${features[@]}"} \
   --set transaction.abort.timed.out.transaction.cleanup.interval.ms=1000 >/dev/null || status=$?
 trap 'scripts/kafka.sh stop --kill "${cluster[@]}"' EXIT
 [ $status = 0 ] || exit $status

@@ -19,6 +19,12 @@ pub(super) fn explained(error: &Error) -> String {
             PeerIncompatible::ServerDoesNotSupportTls12Or13 | PeerIncompatible::Tls12NotOffered,
         ) => "it speaks neither TLS 1.2 nor 1.3: allow one of them there".to_owned(),
         Error::PeerIncompatible(why) => format!("no way of TLS that both sides know: {why:?}"),
+        // An alert of Apache Kafka 2.8 comes so, where 3.9 and 4 send one that can be read.
+        Error::DecryptError => {
+            "what it sends cannot be decrypted: it may have refused the certificate shown to it, or was shown none \
+             and wants one (set tls.cert and tls.key); its own log says why"
+                .to_owned()
+        }
         Error::NoApplicationProtocol => "it wants another protocol (ALPN) than this port has".to_owned(),
         other => other.to_string(),
     }

@@ -178,16 +178,24 @@ pub fn create_topic(bootstrap: &str, topic: &str, partitions: i32) {
 
 /// CreateTopics v4, with these settings.
 pub fn create_topic_with(bootstrap: &str, topic: &str, partitions: i32, configs: &[(&str, &str)]) {
+    try_create_topic(bootstrap, topic, partitions, configs).unwrap_or_else(|why| panic!("CreateTopics: {why}"));
+}
+
+/// The same, with the broker's words where it refuses.
+pub fn try_create_topic(bootstrap: &str, topic: &str, partitions: i32, configs: &[(&str, &str)]) -> Result<(), String> {
     let body = Body::default().i32(1).string(topic).i32(partitions).i16(-1).i32(0).i32(configs.len() as i32);
     let body = configs.iter().fold(body, |body, (name, value)| body.string(name).string(value));
     let body = body.i32(15_000).i8(0);
     let mut answer = Wire::connect_any(bootstrap).unwrap().call(19, 4, body).unwrap();
     answer.i32();
     let results = answer.array(|a| (a.string(), a.i16(), a.string()));
-    assert!(results.iter().all(|(_, error, _)| *error == 0), "CreateTopics: {results:?}");
+    if results.iter().any(|(_, error, _)| *error != 0) {
+        return Err(format!("{results:?}"));
+    }
     super::wait_for("the new topic's leaders", TIMEOUT, || {
         leaders(bootstrap, topic).filter(|l| l.len() == partitions as usize)
     });
+    Ok(())
 }
 
 /// CreatePartitions v1: the topic has `partitions` from now on.

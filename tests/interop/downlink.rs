@@ -14,7 +14,7 @@ use crate::{
         gateway::Gateway,
         peers::{Seen, consume, have_kcat, kafka},
         wait_for,
-        wire::{Answer, Batch, Body, Wire, batches, create_topic, grow_topic, leaders},
+        wire::{Answer, Batch, Body, Wire, batches, create_topic, grow_topic, leaders, try_create_topic},
     },
     uplink::unique,
 };
@@ -326,7 +326,8 @@ fn what_is_gone_upstream_is_counted_and_a_topic_made_again_is_read_from_its_begi
 
     // Another topic of the same name: all of it is new.
     delete_topic(&kafka, &topic);
-    create_topic(&kafka, &topic, 1);
+    // With a ZooKeeper the name is taken for some time yet.
+    wait_for("the topic's name", ARRIVAL, || try_create_topic(&kafka, &topic, 1, &[]).ok());
     produce(&kafka, &topic, 30, 40);
     wait_numbers(&gateway, &topic, (0..10).chain(20..70).collect());
     let status = gateway.cli_ok(&["downlink", "status", "--json"], "");
