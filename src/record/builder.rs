@@ -4,7 +4,7 @@
 //! finished by filling in the header, and costs no copy with [`BatchBuilder::seal`].
 
 use super::batch::{HEADER_BYTES, field};
-use super::codec;
+use super::codec::{self, Saving};
 use super::header;
 use super::varint;
 use super::{BatchError, Compression};
@@ -43,6 +43,7 @@ pub struct BatchBuilder {
     /// The first record's timestamp. Meaningless while empty.
     base_timestamp: i64,
     max_timestamp: i64,
+    saves: Saving,
 }
 
 /// Where a builder stood; see [`BatchBuilder::mark`].
@@ -56,7 +57,12 @@ pub struct Mark {
 impl BatchBuilder {
     /// An empty builder, which owns no memory yet.
     pub const fn new() -> BatchBuilder {
-        BatchBuilder { buffer: Vec::new(), count: 0, base_timestamp: 0, max_timestamp: 0 }
+        BatchBuilder { buffer: Vec::new(), count: 0, base_timestamp: 0, max_timestamp: 0, saves: Saving::Bytes }
+    }
+
+    /// What compression is to save first, from now on; bytes unless said.
+    pub fn save_first(&mut self, saves: Saving) {
+        self.saves = saves;
     }
 
     /// Adds a record. `timestamp_ms` since 1970; key, value and the headers' values may be null.
@@ -168,7 +174,7 @@ impl BatchBuilder {
         let mut used = Compression::None;
         if compression != Compression::None && records.len() >= COMPRESS_BYTES_MIN {
             out.resize(start + HEADER_BYTES, 0);
-            let compressed = codec::compress(compression, records, out).is_some();
+            let compressed = codec::compress(compression, self.saves, records, out).is_some();
             if compressed && out.len() - start < self.buffer.len() {
                 used = compression;
             } else {

@@ -35,6 +35,7 @@ pub use self::aborted::Aborted;
 pub use self::attributes::{Attributes, Compression, TimestampType, UnknownCompression};
 pub use self::batch::{BatchView, HEADER_BYTES};
 pub use self::builder::{BatchBuilder, Mark, NO_HEADERS, Producer};
+pub use self::codec::Saving;
 pub use self::error::BatchError;
 pub use self::recompress::recompress;
 pub use self::records::{Headers, RecordIter, RecordRef, decompress, records};

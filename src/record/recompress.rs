@@ -21,7 +21,7 @@ pub fn recompress(view: &BatchView<'_>, to: Compression, limits: &VerifyLimits) 
     let mut batch = view.bytes().get(..HEADER_BYTES).unwrap_or_default().to_vec();
     let mut used = Compression::None;
     if to != Compression::None {
-        let compressed = codec::compress(to, &payload, &mut batch).is_some();
+        let compressed = codec::compress(to, codec::Saving::Bytes, &payload, &mut batch).is_some();
         if compressed && batch.len() - HEADER_BYTES < payload.len() {
             used = to;
         } else {

@@ -348,7 +348,7 @@ fn records_that_lie_are_refused() {
     for compression in Compression::ALL {
         for (lie, count, payload) in lies {
             let mut compressed = Vec::new();
-            codec::compress(compression, payload, &mut compressed).unwrap();
+            codec::compress(compression, codec::Saving::Bytes, payload, &mut compressed).unwrap();
             let batch = forged(compression, *count, &compressed);
             let view = BatchView::parse(&batch).unwrap().0;
             let verdict = verify(&view, &limits);
@@ -358,7 +358,7 @@ fn records_that_lie_are_refused() {
         }
         // The forger itself is sound.
         let mut compressed = Vec::new();
-        codec::compress(compression, good, &mut compressed).unwrap();
+        codec::compress(compression, codec::Saving::Bytes, good, &mut compressed).unwrap();
         assert!(verify(&BatchView::parse(&forged(compression, 3, &compressed)).unwrap().0, &limits).is_ok());
     }
 }

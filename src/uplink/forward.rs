@@ -14,13 +14,18 @@ use super::tier::Tier;
 use crate::broker::dead_letter::Letter;
 use crate::limits::is_internal_topic;
 use crate::metrics::METRICS;
-use crate::record::BatchView;
+use crate::record::{BatchView, Saving};
 use crate::store::{CommitSeq, PartitionId, ReadError, ScanChunk, ScannedBatch, Store};
 
 /// How often a partition looks whether the time is known now.
 const CLOCK_LOOK: Duration = Duration::from_secs(10);
 /// Why it stands still until then.
 const CLOCK_WAIT: &str = "the gateway does not know the time yet: what it stamped waits for it, see clock_wait";
+
+/// A transaction that may take so much tells of a link of 11 Mbit/s and more.
+const WIDE_BYTES: usize = 2 << 20;
+/// With less than this on its way, such a link waits for the gateway rather than the other way round.
+const HUNGRY_BYTES: usize = 256 << 10;
 
 /// A scanned batch and where it goes; an owned [`Item`].
 #[derive(Clone)]
@@ -196,14 +201,23 @@ impl Forwarder {
 
     /// Unpacking and packing takes its time: not where sockets wait.
     async fn gather(&self, planned: Vec<Planned>) -> (Vec<Planned>, Gathered) {
-        let (compression, provenance) = (self.options.compression(), Arc::clone(&self.provenance));
+        let (compression, saves, provenance) = (self.options.compression(), self.saves(), Arc::clone(&self.provenance));
         let (min_bytes, max_bytes) = (self.options.config.batch_min_bytes, self.options.config.batch_max_bytes);
         smol::unblock(move || {
-            let rules = Rules { compression, min_bytes, max_bytes, provenance: &provenance };
+            let rules = Rules { compression, saves, min_bytes, max_bytes, provenance: &provenance };
             let gathered = gather::gather(planned.iter().map(Planned::item).collect(), rules);
             (planned, gathered)
         })
         .await
+    }
+
+    /// Bytes are what counts, unless the link is seen to carry more than the compressor makes of what has piled up.
+    fn saves(&self) -> Saving {
+        let link = &self.options.config.link;
+        let counted = link.rate_limit.is_some() || link.budget.is_some();
+        let wide = self.exactly.as_ref().is_some_and(|exactly| exactly.allowed() >= WIDE_BYTES);
+        let hungry = self.producers.bytes() < HUNGRY_BYTES && !self.reading.at_end;
+        if wide && hungry && !counted { Saving::Time } else { Saving::Bytes }
     }
 
     fn plan(&mut self, scanned: ScannedBatch) -> Option<Planned> {

@@ -7,11 +7,17 @@ use flate2::Compression;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
+use super::Saving;
+
 pub(super) fn decoder<'a>(payload: &'a [u8]) -> impl Read + 'a {
     MultiGzDecoder::new(payload)
 }
 
-pub(super) fn compress(records: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let mut encoder = GzEncoder::new(out, Compression::default());
+pub(super) fn compress(records: &[u8], saves: Saving, out: &mut Vec<u8>) -> Option<()> {
+    let level = match saves {
+        Saving::Bytes => Compression::default(),
+        Saving::Time => Compression::fast(),
+    };
+    let mut encoder = GzEncoder::new(out, level);
     encoder.write_all(records).and_then(|()| encoder.try_finish()).ok()
 }

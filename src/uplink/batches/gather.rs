@@ -21,7 +21,7 @@ use super::provenance::{Header, Provenance, Source};
 use super::recode::{self, Piece, Recoded};
 use crate::broker::dead_letter::{Cause, Letter};
 use crate::record::{
-    BatchBuilder, BatchError, BatchView, Compression, RecordRef, VerifyLimits, decompress, records, verify,
+    BatchBuilder, BatchError, BatchView, Compression, RecordRef, Saving, VerifyLimits, decompress, records, verify,
 };
 use crate::store::PartitionId;
 use keyed::Keyed;
@@ -33,6 +33,7 @@ const ESTIMATED: Header<'static> = (crate::record::provenance::TIME, Some(b"esti
 #[derive(Clone, Copy, Debug)]
 pub(in crate::uplink) struct Rules<'a> {
     pub(in crate::uplink) compression: Compression,
+    pub(in crate::uplink) saves: Saving,
     /// A batch of this size passes through.
     pub(in crate::uplink) min_bytes: usize,
     /// Merged batches end about here, before compression.
@@ -166,11 +167,12 @@ impl Open {
     }
 
     /// What is in it, with its pieces.
-    fn finish(&mut self, compression: Compression) -> Option<(Recoded, Vec<usize>, Takes)> {
+    fn finish(&mut self, rules: Rules<'_>) -> Option<(Recoded, Vec<usize>, Takes)> {
         let (origins, pieces) = (std::mem::take(&mut self.origins), std::mem::take(&mut self.pieces));
         let takes = self.takes.take()?;
+        self.builder.save_first(rules.saves);
         let records = self.builder.record_count();
-        Some((Recoded { bytes: self.builder.finish(compression), records, origins }, pieces, takes))
+        Some((Recoded { bytes: self.builder.finish(rules.compression), records, origins }, pieces, takes))
     }
 }
 
@@ -319,7 +321,7 @@ impl<'a> Gatherer<'a> {
 
     /// Ends a batch under construction.
     fn close(&mut self, lane: &LaneId, open: &mut Open) {
-        if let Some((recoded, pieces, takes)) = open.finish(self.rules.compression) {
+        if let Some((recoded, pieces, takes)) = open.finish(self.rules) {
             self.emit(lane, recoded, pieces, takes);
         }
     }

@@ -103,11 +103,11 @@ impl Forwarder {
     fn open_or_close(&mut self, more: bool, now: Instant) {
         let commit_every = self.pacing.commit_every(self.options.config.commit_every, self.broker.store().now());
         let urgent = self.mirror.has_urgent();
-        let waiting = self.producers.bytes();
+        let (waiting, window) = (self.producers.bytes(), self.pacing.window());
         let Some(exactly) = &mut self.exactly else { return };
         if exactly.machine.is_idle() && !self.producers.is_empty() && !self.control.is_stopping() {
             // What doesn't wait for company is not held back.
-            let lot = waiting >= exactly.sizing.allowed() / 2;
+            let lot = waiting >= exactly.sizing.allowed().min(window) / 2;
             if !lot && !urgent && exactly.not_before.is_some_and(|at| at > now) {
                 return;
             }

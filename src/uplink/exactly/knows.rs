@@ -73,6 +73,11 @@ impl Exactly {
         machine.is_idle() || machine.is_ending() || machine.is_streaming() && streaming()
     }
 
+    /// Bytes that a transaction may take: what the link lately carried in the time that one may be open.
+    pub(in crate::uplink) fn allowed(&self) -> usize {
+        self.sizing.allowed()
+    }
+
     /// Bytes that may be gathered beside the `waiting` ones.
     pub(in crate::uplink) fn room(&self, waiting: usize) -> usize {
         if self.machine.is_streaming() { self.sizing.room() } else { self.sizing.allowed().saturating_sub(waiting) }

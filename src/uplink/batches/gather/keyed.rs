@@ -60,7 +60,7 @@ impl Gatherer<'_> {
         open.push(item, piece, record, &headers)?;
         if open.builder.size() > item.takes.bytes_max {
             // It is alone. If compression doesn't help, nothing does.
-            if let Some((alone, pieces, takes)) = open.finish(self.rules.compression) {
+            if let Some((alone, pieces, takes)) = open.finish(self.rules) {
                 let letter = if alone.bytes.len() > takes.bytes_max && takes.told {
                     too_large(&alone, &lane.0, takes)
                 } else {

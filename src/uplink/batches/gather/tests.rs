@@ -9,7 +9,10 @@ static NOTHING_TOLD: LazyLock<Provenance> = LazyLock::new(|| provenance(Provenan
 const TAKES: Takes = Takes { bytes_max: 100_000, told: true, keyed_only: false };
 
 fn gather_by(provenance: &Provenance, items: Vec<Item<'_>>) -> Gathered {
-    gather(items, Rules { compression: Compression::None, min_bytes: 200, max_bytes: 1_000, provenance })
+    gather(
+        items,
+        Rules { compression: Compression::None, saves: Saving::Bytes, min_bytes: 200, max_bytes: 1_000, provenance },
+    )
 }
 
 fn gathered_of(items: Vec<Item<'_>>) -> Gathered {
