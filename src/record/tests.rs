@@ -46,6 +46,20 @@ fn telemetry(count: usize) -> Vec<Owned> {
 }
 
 #[test]
+fn what_saves_time_is_the_same_to_read() {
+    let records = telemetry(2_000);
+    let mut builder = BatchBuilder::new();
+    builder.save_first(Saving::Time);
+    for (timestamp, key, value, _) in &records {
+        builder.push(*timestamp, key.as_deref(), value.as_deref(), NO_HEADERS).unwrap();
+    }
+    let quick = builder.finish(Compression::Gzip);
+    let plain: Vec<Owned> = records.into_iter().map(|(time, key, value, _)| (time, key, value, Vec::new())).collect();
+    assert_eq!(read(&quick), plain);
+    assert!(quick.len() > build(&plain, Compression::Gzip).len());
+}
+
+#[test]
 fn every_codec_round_trips() {
     let records = telemetry(2_000);
     let plain = build(&records, Compression::None);

@@ -25,7 +25,7 @@ const CLOCK_WAIT: &str = "the gateway does not know the time yet: what it stampe
 /// A transaction that may take so much tells of a link of 11 Mbit/s and more.
 const WIDE_BYTES: usize = 2 << 20;
 /// With less than this on its way, such a link waits for the gateway rather than the other way round.
-const HUNGRY_BYTES: usize = 256 << 10;
+const HUNGRY_BYTES: usize = 512 << 10;
 
 /// A scanned batch and where it goes; an owned [`Item`].
 #[derive(Clone)]

@@ -75,6 +75,27 @@ fn positions_and_records_come_in_one_transaction() {
     }
 }
 
+/// However far apart commits are to be: what has piled up goes on, but for the last that is less than a lot.
+#[test]
+fn a_backlog_does_not_wait_for_the_next_commit() {
+    const RECORD: usize = 100_000;
+    let fake = start(&[("t", 1)], 2);
+    let edge = Edge::start();
+    let topic = edge.topic("t", 1);
+    let mut random = fastrand::Rng::with_seed(1);
+    for _ in 0..120 {
+        // Nothing that a codec makes smaller by much; 24 MB in all, as each is its own key.
+        let value: String = std::iter::repeat_with(|| random.char('!'..'~')).take(RECORD).collect();
+        edge.produce(&topic, 0, &[value], 1_700_000_000_000);
+    }
+    let uplink = edge.uplink(&fake, |config| {
+        exactly(config);
+        config.commit_every = Duration::from_secs(300);
+    });
+    wait_until(&uplink, |status| status.lag_records <= 5);
+    block_on(uplink.stop());
+}
+
 #[test]
 fn whatever_goes_wrong_once_each_record_is_there_once() {
     let faults = [
