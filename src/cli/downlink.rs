@@ -1,13 +1,15 @@
-//! `brooklet downlink …`: status, check, pause, resume.
+//! `brooklet downlink …`: status, check, pause, resume, skip.
 
-pub(super) use super::uplink::{CheckArgs, NameArgs, StatusArgs};
+pub(super) use super::links::{CheckArgs, NameArgs, StatusArgs};
 use super::{
-    connect,
+    connect::{self, Target},
     error::CliError,
-    spec::{JSON, Opt, Positional, Spec},
+    links::{self, Kind, show_check, steer, steer_with},
+    parse::Parsed,
+    spec::{Opt, Positional, Spec},
+    status_view,
     table::Table,
     term::{self, human_count},
-    uplink::show_check,
     when,
 };
 use crate::executor::block_on;
@@ -16,52 +18,76 @@ use crate::{
     frame::UplinkAction,
     gateway,
     gateway::status::GatewayStatus,
-    uplink::{DownlinkOptions, DownlinkState, DownlinkStatus, check_downlink},
+    limits::PARTITIONS_MAX,
+    uplink::{DownlinkOptions, DownlinkState, DownlinkStatus, SkipTo, check_downlink},
 };
 
-const NAME: &[Positional] = &[Positional { name: "NAME", required: true, help: "Name of the downlink" }];
-const ANY_NAME: &[Positional] = &[Positional { name: "NAME", required: false, help: "Only this downlink" }];
 /// Longest text of a trouble in a table, characters.
 const TROUBLE_CHARS_MAX: usize = 60;
 
-pub(super) static STATUS: Spec = Spec {
-    name: "downlink status",
-    summary: "Show what each downlink has brought and what is still upstream",
-    positionals: ANY_NAME,
-    options: &[],
-    shared: &[connect::OPTIONS, JSON],
-    details: "",
-};
+pub(super) static STATUS: Spec =
+    links::status_spec("downlink status", "Show what each downlink has brought and what is still upstream");
 
-pub(super) static CHECK: Spec = Spec {
-    name: "downlink check",
-    summary: "Try to read from the centre step by step, and say what to do",
-    positionals: ANY_NAME,
-    options: &[
-        Opt::value("config", "FILE", "Check from here what this configuration says, without a gateway").short('c')
+pub(super) static CHECK: Spec = links::check_spec(
+    "downlink check",
+    "Try to read from the centre step by step, and say what to do",
+    "Resolves, connects, looks for the topics and for the right to read them. The running gateway does it, or\n\
+     with --config this command. Exits 1 if a downlink would not work.",
+);
+
+pub(super) static PAUSE: Spec = links::steer_spec("downlink pause", "Bring nothing down until resumed");
+
+pub(super) static RESUME: Spec = links::steer_spec("downlink resume", "Bring records down again");
+
+pub(super) static SKIP: Spec = Spec {
+    name: "downlink skip",
+    summary: "Pass over what can't be brought; it stays at the centre only",
+    positionals: &[
+        Positional { name: "NAME", required: true, help: "Name of the downlink" },
+        Positional { name: "TOPIC", required: true, help: "Topic at the centre" },
     ],
-    shared: &[connect::OPTIONS, JSON],
-    details: "Resolves, connects, looks for the topics and for the right to read them. The running gateway does it, or\n\
-              with --config this command. Exits 1 if a downlink would not work.",
+    options: &[
+        Opt::value("partition", "N", "Only this partition of the topic").short('p'),
+        Opt::value(
+            "to",
+            "OFFSET|latest",
+            "Where it goes on: an offset at the centre, or what is committed from now on",
+        ),
+    ],
+    shared: &[connect::OPTIONS],
+    details: "What is passed over is counted as a gap, and never comes. It goes forward only: nothing comes down twice.\n\
+              `downlink status` names the offset behind a batch that holds a partition up.",
 };
 
-pub(super) static PAUSE: Spec = Spec {
-    name: "downlink pause",
-    summary: "Bring nothing down until resumed",
-    positionals: NAME,
-    options: &[],
-    shared: &[connect::OPTIONS],
-    details: "",
-};
+/// Arguments of `downlink skip`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SkipArgs {
+    pub downlink: NameArgs,
+    /// Topic, partition and place, as the gateway is told them.
+    pub words: String,
+}
 
-pub(super) static RESUME: Spec = Spec {
-    name: "downlink resume",
-    summary: "Bring records down again",
-    positionals: NAME,
-    options: &[],
-    shared: &[connect::OPTIONS],
-    details: "",
-};
+impl SkipArgs {
+    pub(super) fn parse(args: &mut Parsed) -> Result<SkipArgs, CliError> {
+        let (name, topic) = (args.positional("NAME")?, args.positional("TOPIC")?);
+        let partition = args.number("partition", 0, PARTITIONS_MAX as u64 - 1)?;
+        let to = args.text("to")?.ok_or_else(|| args.usage("give --to OFFSET or --to latest"))?;
+        if SkipTo::parse(&to).is_none() {
+            return Err(args.usage("--to is an offset or \"latest\""));
+        }
+        let partition = partition.map_or("all".to_owned(), |partition| partition.to_string());
+        let downlink = NameArgs { name, target: Target::parse(args)? };
+        Ok(SkipArgs { downlink, words: format!(" {topic} {partition} {to}") })
+    }
+}
+
+/// Runs `downlink skip`.
+///
+/// # Errors
+/// No gateway, no such downlink, topic or partition, or it is further already.
+pub(super) fn skip(args: &SkipArgs) -> Result<(), CliError> {
+    steer_with(Kind::Downlink, &args.downlink, UplinkAction::Skip, &args.words)
+}
 
 /// Runs `downlink status`.
 ///
@@ -144,6 +170,7 @@ pub(super) fn stalls(downlink: &DownlinkStatus) -> Vec<String> {
 fn details(downlink: &DownlinkStatus) -> String {
     let versions = downlink.versions.as_ref().map_or(String::new(), |versions| format!(" ({versions})"));
     let mut out = format!("\n{} from {}{versions}\n", downlink.name, downlink.bootstrap.join(", "));
+    out.push_str(&status_view::link(&downlink.link));
     if let Some(error) = &downlink.last_error {
         out.push_str(&format!("last error, {}: {}\n", when::format_time(error.at_ms), error.text));
     }
@@ -226,7 +253,7 @@ async fn check_from_here(args: &CheckArgs) -> Result<String, CliError> {
 /// # Errors
 /// No gateway, or no such downlink.
 pub(super) fn pause(args: &NameArgs) -> Result<(), CliError> {
-    steer(args, UplinkAction::Pause)
+    steer(Kind::Downlink, args, UplinkAction::Pause)
 }
 
 /// Runs `downlink resume`.
@@ -234,19 +261,5 @@ pub(super) fn pause(args: &NameArgs) -> Result<(), CliError> {
 /// # Errors
 /// No gateway, or no such downlink.
 pub(super) fn resume(args: &NameArgs) -> Result<(), CliError> {
-    steer(args, UplinkAction::Resume)
-}
-
-fn steer(args: &NameArgs, action: UplinkAction) -> Result<(), CliError> {
-    let said = block_on(async {
-        let mut connection = args.target.connect().await?;
-        let status = GatewayStatus::parse(&connection.status().await?).map_err(CliError::Failed)?;
-        // An uplink of this name is not meant.
-        if !status.downlinks.iter().any(|downlink| downlink.name == args.name) {
-            return Err(CliError::failed(&args.name, "there is no downlink of this name"));
-        }
-        Ok::<_, CliError>(connection.uplink(action, &args.name).await?)
-    })?;
-    term::note(said.trim_end());
-    Ok(())
+    steer(Kind::Downlink, args, UplinkAction::Resume)
 }

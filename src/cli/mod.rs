@@ -41,6 +41,7 @@ mod fsck;
 mod group;
 mod help;
 mod lines;
+mod links;
 mod losses;
 mod nodes;
 mod notify;
@@ -94,6 +95,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &downlink::CHECK, run: |args| downlink::check(&downlink::CheckArgs::parse(args)?) },
     Command { spec: &downlink::PAUSE, run: |args| downlink::pause(&downlink::NameArgs::parse(args)?) },
     Command { spec: &downlink::RESUME, run: |args| downlink::resume(&downlink::NameArgs::parse(args)?) },
+    Command { spec: &downlink::SKIP, run: |args| downlink::skip(&downlink::SkipArgs::parse(args)?) },
     Command { spec: &dead_letter::LIST, run: |args| dead_letter::list(&dead_letter::LetterArgs::parse(args, false)?) },
     Command { spec: &dead_letter::RETRY, run: |args| dead_letter::retry(&dead_letter::LetterArgs::parse(args, true)?) },
     Command {

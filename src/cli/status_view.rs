@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     gateway::status::{GatewayStatus, Loss, StoreFigures, TopicFigures},
-    uplink::{UplinkState, UplinkStatus},
+    uplink::{LinkStatus, UplinkState, UplinkStatus},
 };
 
 const BAR_CELLS: u64 = 20;
@@ -296,9 +296,14 @@ pub(super) fn backlog(uplink: &UplinkStatus, now_ms: i64) -> String {
         a_second(uplink.committed_a_minute),
         human_bytes(uplink.forwarded_bytes_a_minute)
     ));
-    let link = &uplink.link;
+    out.push_str(&link(&uplink.link));
+    out
+}
+
+/// What a link has taken, and what holds it back: a line or two.
+pub(super) fn link(link: &LinkStatus) -> String {
     let (sent, received) = (human_bytes(link.bytes_sent), human_bytes(link.bytes_received));
-    out.push_str(&format!("link: {sent} sent, {received} received"));
+    let mut out = format!("link: {sent} sent, {received} received");
     if let Some(rate) = link.rate_limit {
         out.push_str(&format!(", at most {}/s", human_bytes(rate)));
     }

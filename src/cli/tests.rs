@@ -122,6 +122,12 @@ fn topics_are_administered() {
 fn the_rest_take_their_arguments() {
     assert_eq!(args!(uplink::NameArgs of PAUSE, "centre").unwrap().name, "centre");
     assert_eq!(args!(uplink::StatusArgs of STATUS,).unwrap().name, None);
+    let skip = args!(downlink::SkipArgs of SKIP, "centre", "commands", "-p", "2", "--to", "77").unwrap();
+    assert_eq!((skip.downlink.name.as_str(), skip.words.as_str()), ("centre", " commands 2 77"));
+    let all = args!(downlink::SkipArgs of SKIP, "centre", "commands", "--to", "latest").unwrap();
+    assert_eq!(all.words, " commands all latest");
+    assert!(problem(args!(downlink::SkipArgs of SKIP, "centre", "commands")).contains("--to latest"));
+    assert!(problem(args!(downlink::SkipArgs of SKIP, "centre", "commands", "--to", "-3")).contains("an offset"));
     let check = args!(uplink::CheckArgs of CHECK, "centre", "-c", "f").unwrap();
     assert_eq!(check.layers().file, Some(PathBuf::from("f")));
     assert!(args!(status::StatusArgs of SPEC, "-w").unwrap().watch);

@@ -1,12 +1,11 @@
 //! `brooklet uplink …`: status, check, pause, resume.
 
-use std::path::PathBuf;
-
+pub(super) use super::links::{CheckArgs, NameArgs, StatusArgs};
 use super::{
-    connect::{self, Target},
+    connect::Target,
     error::CliError,
-    parse::Parsed,
-    spec::{JSON, Opt, Positional, Spec},
+    links::{self, Kind, show_check, steer},
+    spec::Spec,
     status_view,
     table::Table,
     term::{self, human_count},
@@ -15,116 +14,26 @@ use super::{
 use crate::executor::block_on;
 use crate::{
     client::Connection,
-    config::{Config, Layers},
+    config::Config,
     frame::UplinkAction,
     gateway,
-    json::{self, JsonObject},
     uplink::{self, UplinkOptions, UplinkStatus},
 };
 
-const NAME: &[Positional] = &[Positional { name: "NAME", required: true, help: "Name of the uplink" }];
-const ANY_NAME: &[Positional] = &[Positional { name: "NAME", required: false, help: "Only this uplink" }];
+pub(super) static STATUS: Spec =
+    links::status_spec("uplink status", "Show what each uplink has forwarded and what waits");
 
-pub(super) static STATUS: Spec = Spec {
-    name: "uplink status",
-    summary: "Show what each uplink has forwarded and what waits",
-    positionals: ANY_NAME,
-    options: &[],
-    shared: &[connect::OPTIONS, JSON],
-    details: "",
-};
+pub(super) static CHECK: Spec = links::check_spec(
+    "uplink check",
+    "Try the way to the centre step by step, and say what to do",
+    "Resolves, connects, compares versions, topics, size limits and clocks. The running gateway does it, which\n\
+     knows its topics; where none answers, or with --config, this command does what it can from the\n\
+     configuration. Exits 1 if an uplink would not work.",
+);
 
-pub(super) static CHECK: Spec = Spec {
-    name: "uplink check",
-    summary: "Try the way to the centre step by step, and say what to do",
-    positionals: ANY_NAME,
-    options: &[
-        Opt::value("config", "FILE", "Check from here what this configuration says, without a gateway").short('c')
-    ],
-    shared: &[connect::OPTIONS, JSON],
-    details: "Resolves, connects, compares versions, topics, size limits and clocks. The running gateway does it, which\n\
-              knows its topics; where none answers, or with --config, this command does what it can from the\n\
-              configuration. Exits 1 if an uplink would not work.",
-};
+pub(super) static PAUSE: Spec = links::steer_spec("uplink pause", "Stop forwarding until resumed; records are kept");
 
-pub(super) static PAUSE: Spec = Spec {
-    name: "uplink pause",
-    summary: "Stop forwarding until resumed; records are kept",
-    positionals: NAME,
-    options: &[],
-    shared: &[connect::OPTIONS],
-    details: "",
-};
-
-pub(super) static RESUME: Spec = Spec {
-    name: "uplink resume",
-    summary: "Forward again",
-    positionals: NAME,
-    options: &[],
-    shared: &[connect::OPTIONS],
-    details: "",
-};
-
-/// Arguments of `uplink status`.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct StatusArgs {
-    pub name: Option<String>,
-    pub target: Target,
-    pub json: bool,
-}
-
-/// Arguments of `uplink check`.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct CheckArgs {
-    pub name: Option<String>,
-    pub target: Target,
-    pub config: Option<PathBuf>,
-    pub json: bool,
-}
-
-/// Arguments of `uplink pause` and `uplink resume`.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct NameArgs {
-    pub name: String,
-    pub target: Target,
-}
-
-impl StatusArgs {
-    pub(super) fn parse(args: &mut Parsed) -> Result<StatusArgs, CliError> {
-        Ok(StatusArgs {
-            name: args.optional_positional("NAME")?,
-            target: Target::parse(args)?,
-            json: args.switch("json"),
-        })
-    }
-}
-
-impl CheckArgs {
-    pub(super) fn parse(args: &mut Parsed) -> Result<CheckArgs, CliError> {
-        let parsed = CheckArgs {
-            name: args.optional_positional("NAME")?,
-            target: Target::parse(args)?,
-            config: args.path("config"),
-            json: args.switch("json"),
-        };
-        if parsed.config.is_some() && parsed.target != Target::default() {
-            return Err(args.usage("--config needs no gateway; give it or --broker or --data"));
-        }
-        Ok(parsed)
-    }
-
-    /// The system's layers, with `--config` in its place.
-    #[must_use]
-    pub(super) fn layers(&self) -> Layers {
-        Layers { file: self.config.clone(), ..Layers::system() }
-    }
-}
-
-impl NameArgs {
-    pub(super) fn parse(args: &mut Parsed) -> Result<NameArgs, CliError> {
-        Ok(NameArgs { name: args.positional("NAME")?, target: Target::parse(args)? })
-    }
-}
+pub(super) static RESUME: Spec = links::steer_spec("uplink resume", "Forward again");
 
 /// Runs `uplink status`.
 ///
@@ -203,23 +112,6 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), CliError> {
     show_check(&text, args.json)
 }
 
-/// Prints what a check has told.
-///
-/// # Errors
-/// Something would not work, or there was nothing to check.
-pub(super) fn show_check(text: &str, as_json: bool) -> Result<(), CliError> {
-    let lines = read_check(text);
-    if lines.is_empty() {
-        return Err(CliError::Failed("none is configured; nothing to check".to_owned()));
-    }
-    if as_json {
-        term::print(&format!("{}\n", json::array(lines.iter().map(Line::to_json))))?;
-    } else {
-        term::print(text)?;
-    }
-    if lines.iter().any(|line| line.severity == "FAIL") { Err(CliError::FailedAsShown) } else { Ok(()) }
-}
-
 async fn check_by_gateway(mut connection: Connection, name: &str) -> Result<String, CliError> {
     Ok(connection.uplink(UplinkAction::Check, name).await?)
 }
@@ -244,49 +136,12 @@ async fn check_from_here(args: &CheckArgs) -> Result<String, CliError> {
     Ok(text)
 }
 
-/// A line of a check: `SEVERITY WHAT TEXT`, below the uplink's name.
-#[derive(Debug, PartialEq, Eq)]
-struct Line<'a> {
-    uplink: &'a str,
-    /// `ok`, `warn` or `FAIL`.
-    severity: &'a str,
-    what: &'a str,
-    text: &'a str,
-}
-
-impl Line<'_> {
-    fn to_json(&self) -> String {
-        let mut object = JsonObject::new();
-        object.text("uplink", self.uplink).text("severity", &self.severity.to_lowercase());
-        object.text("what", self.what).text("text", self.text);
-        object.finish()
-    }
-}
-
-fn read_check(text: &str) -> Vec<Line<'_>> {
-    let mut uplink = "";
-    let mut lines = Vec::new();
-    for line in text.lines() {
-        let word = |text: &'_ str| text.trim_start().find(' ').unwrap_or(text.trim_start().len());
-        if let Some(name) = line.strip_suffix(':').filter(|name| !name.contains(' ')) {
-            uplink = name;
-            continue;
-        }
-        let line = line.trim_start();
-        let (severity, rest) = line.split_at(word(line));
-        let rest = rest.trim_start();
-        let (what, rest) = rest.split_at(word(rest));
-        lines.push(Line { uplink, severity, what, text: rest.trim_start() });
-    }
-    lines
-}
-
 /// Runs `uplink pause`.
 ///
 /// # Errors
 /// No gateway, or no such uplink.
 pub(super) fn pause(args: &NameArgs) -> Result<(), CliError> {
-    steer(args, UplinkAction::Pause)
+    steer(Kind::Uplink, args, UplinkAction::Pause)
 }
 
 /// Runs `uplink resume`.
@@ -294,31 +149,5 @@ pub(super) fn pause(args: &NameArgs) -> Result<(), CliError> {
 /// # Errors
 /// No gateway, or no such uplink.
 pub(super) fn resume(args: &NameArgs) -> Result<(), CliError> {
-    steer(args, UplinkAction::Resume)
-}
-
-fn steer(args: &NameArgs, action: UplinkAction) -> Result<(), CliError> {
-    let said = block_on(async {
-        let mut connection = args.target.connect().await?;
-        Ok::<_, CliError>(connection.uplink(action, &args.name).await?)
-    })?;
-    term::note(said.trim_end());
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_check_is_read_as_it_is_printed() {
-        let text = "centre:\nok    dns       kafka is 127.0.0.1\nFAIL  connect   refused: is it up?\n";
-        let line = |severity, what, text| Line { uplink: "centre", severity, what, text };
-        assert_eq!(
-            read_check(text),
-            [line("ok", "dns", "kafka is 127.0.0.1"), line("FAIL", "connect", "refused: is it up?")]
-        );
-        assert!(read_check("").is_empty());
-        assert_eq!(read_check("x").len(), 1);
-    }
+    steer(Kind::Uplink, args, UplinkAction::Resume)
 }

@@ -180,7 +180,7 @@ impl UplinkConfig {
             backoff_min: Duration::ZERO,
             backoff_max: Duration::ZERO,
             delivery: Delivery::AtLeastOnce,
-            link: blank_link(),
+            link: LinkConfig::blank(),
             tls: LinkTlsConfig::default(),
             sasl: LinkSaslConfig::default(),
             on_divergence: OnDivergence::ForwardAll,
@@ -189,20 +189,5 @@ impl UplinkConfig {
             refuse_too_large: false,
             client_id: None,
         }
-    }
-}
-
-fn blank_link() -> LinkConfig {
-    LinkConfig {
-        rate_limit: None,
-        budget: None,
-        reset_day: 1,
-        time_zone: UtcOffset::default(),
-        schedule: Vec::new(),
-        keepalive: None,
-        metadata_refresh: Duration::ZERO,
-        proxy: None,
-        proxy_auth: None,
-        slow_start: Duration::ZERO,
     }
 }

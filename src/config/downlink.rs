@@ -1,10 +1,10 @@
 //! `[downlink.NAME]`: what comes down from a Kafka cluster, and its own kinds of values.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, time::Duration};
 
 use super::{
-    auth::LinkSaslConfig, keys, pattern::TopicTemplate, resolve::read_defaults, tls::LinkTlsConfig, types::HostPort,
-    value::words,
+    auth::LinkSaslConfig, keys, link::LinkConfig, pattern::TopicTemplate, resolve::read_defaults, tls::LinkTlsConfig,
+    types::HostPort, value::words,
 };
 use crate::calendar::{format_time, parse_rfc3339};
 
@@ -32,10 +32,8 @@ pub struct DownlinkConfig {
     pub request_timeout: Duration,
     pub backoff_min: Duration,
     pub backoff_max: Duration,
-    /// An HTTP proxy that is asked for a tunnel (CONNECT) to each broker.
-    pub proxy: Option<HostPort>,
-    /// A file with `user:password` for the proxy.
-    pub proxy_auth: Option<PathBuf>,
+    /// What may be used of the link. Its questions keep connections alive: `keepalive` is `None`.
+    pub link: LinkConfig,
     pub tls: LinkTlsConfig,
     pub sasl: LinkSaslConfig,
     /// Sent with every request. `None`: `brooklet-` and the gateway's id.
@@ -125,8 +123,7 @@ impl DownlinkConfig {
             request_timeout: Duration::ZERO,
             backoff_min: Duration::ZERO,
             backoff_max: Duration::ZERO,
-            proxy: None,
-            proxy_auth: None,
+            link: LinkConfig::blank(),
             tls: LinkTlsConfig::default(),
             sasl: LinkSaslConfig::default(),
             client_id: None,

@@ -1,4 +1,4 @@
-//! What an uplink may ask of its link: `rate_limit`, `budget`, `schedule` and their kin, as types.
+//! What an uplink or a downlink may ask of its link: `rate_limit`, `budget`, `schedule` and their kin, as types.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -12,10 +12,10 @@ const OFFSET_MINUTES_MAX: i16 = 14 * 60;
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const ALL_DAYS: u8 = 0b0111_1111;
 
-/// The part of `[uplink.NAME]` that keeps it gentle on its link.
+/// The part of `[uplink.NAME]` and `[downlink.NAME]` that keeps it gentle on its link.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkConfig {
-    /// Bytes a second that are sent at most. `None`: any.
+    /// Bytes a second that are sent at most; of a downlink, that are brought. `None`: any.
     pub rate_limit: Option<u64>,
     /// Bytes of a day or month, both directions. `None`: any.
     pub budget: Option<LinkBudget>,
@@ -23,11 +23,11 @@ pub struct LinkConfig {
     pub reset_day: u8,
     /// Of `schedule`, and of the days and months of `budget`.
     pub time_zone: UtcOffset,
-    /// When records are forwarded; empty: always.
+    /// When records are forwarded or brought; empty: always.
     pub schedule: Vec<WeekWindow>,
     /// A connection that is silent for that long is asked something small. `None`: never.
     pub keepalive: Option<Duration>,
-    /// Metadata older than that is asked for again before something is sent.
+    /// Metadata older than that is asked for again: by an uplink, before something is sent.
     pub metadata_refresh: Duration,
     /// An HTTP proxy that is asked for a tunnel (CONNECT) to each broker.
     pub proxy: Option<HostPort>,
@@ -35,6 +35,23 @@ pub struct LinkConfig {
     pub proxy_auth: Option<PathBuf>,
     /// After an outage, sending begins within that time and grows over it.
     pub slow_start: Duration,
+}
+
+impl LinkConfig {
+    pub(super) fn blank() -> LinkConfig {
+        LinkConfig {
+            rate_limit: None,
+            budget: None,
+            reset_day: 1,
+            time_zone: UtcOffset::default(),
+            schedule: Vec::new(),
+            keepalive: None,
+            metadata_refresh: Duration::ZERO,
+            proxy: None,
+            proxy_auth: None,
+            slow_start: Duration::ZERO,
+        }
+    }
 }
 
 /// Bytes that may be used in a period, both directions together.

@@ -1,11 +1,12 @@
 //! Relations between keys: what no key can check alone.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use super::{
     auth::{AuthMethod, LinkSaslConfig, ListenAuthConfig, SaslMechanism},
     downlink::DownlinkConfig,
     error::{ConfigError, Origin},
+    link::LinkConfig,
     pattern::{TopicTemplate, is_name_char},
     resolve::Effective,
     security::IfNoRule,
@@ -223,16 +224,21 @@ impl Relations<'_> {
         }
     }
 
+    /// What uplinks and downlinks have alike.
+    fn link(&mut self, scope: &str, (backoff_min, backoff_max): (Duration, Duration), link: &LinkConfig) {
+        if backoff_min > backoff_max {
+            self.refuse(&format!("{scope}.backoff.min"), "must be at most backoff.max");
+        }
+        if link.proxy_auth.is_some() && link.proxy.is_none() {
+            self.refuse(&format!("{scope}.proxy_auth"), "needs a proxy to show it to");
+        }
+    }
+
     fn uplink(&mut self, name: &str, uplink: &UplinkConfig) {
         if uplink.batch_min_bytes > uplink.batch_max_bytes {
             self.refuse(&format!("uplink.{name}.batch.min_bytes"), "must be at most batch.max_bytes");
         }
-        if uplink.backoff_min > uplink.backoff_max {
-            self.refuse(&format!("uplink.{name}.backoff.min"), "must be at most backoff.max");
-        }
-        if uplink.link.proxy_auth.is_some() && uplink.link.proxy.is_none() {
-            self.refuse(&format!("uplink.{name}.proxy_auth"), "needs a proxy to show it to");
-        }
+        self.link(&format!("uplink.{name}"), (uplink.backoff_min, uplink.backoff_max), &uplink.link);
         self.link_tls(&format!("uplink.{name}"), &uplink.tls);
         self.link_sasl(&format!("uplink.{name}"), &uplink.sasl, &uplink.tls);
         if uplink.topics.is_empty() {
@@ -263,12 +269,7 @@ impl Relations<'_> {
         if config.uplinks.contains_key(name) {
             self.refuse(&key("bootstrap"), "an uplink has this name: choose another");
         }
-        if downlink.backoff_min > downlink.backoff_max {
-            self.refuse(&key("backoff.min"), "must be at most backoff.max");
-        }
-        if downlink.proxy_auth.is_some() && downlink.proxy.is_none() {
-            self.refuse(&key("proxy_auth"), "needs a proxy to show it to");
-        }
+        self.link(&format!("downlink.{name}"), (downlink.backoff_min, downlink.backoff_max), &downlink.link);
         self.link_tls(&format!("downlink.{name}"), &downlink.tls);
         self.link_sasl(&format!("downlink.{name}"), &downlink.sasl, &downlink.tls);
         if downlink.topics.iter().any(|topic| !topic.merges_topics()) {

@@ -292,6 +292,9 @@ pub enum UplinkAction {
     Pause,
     /// Go on.
     Resume,
+    /// A downlink only: go on behind what can't be brought. The name is then followed by topic upstream, partition (or `all`) and
+    /// offset (or `latest`), with a space before each.
+    Skip,
 }
 
 /// Looks at or steers uplinks. Answered by [`super::Text`]s.

@@ -98,6 +98,9 @@ impl Administration for GatewayAdministration {
         name: &'a str,
     ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>> {
         Box::pin(async move {
+            if action == UplinkAction::Skip {
+                return self.downlinks.skip(name);
+            }
             if self.downlinks.has(name) {
                 return Ok(self.downlinks.act(action, name).await);
             }

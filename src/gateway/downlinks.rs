@@ -8,7 +8,7 @@ use super::certificates::Certificates;
 use crate::broker::Broker;
 use crate::config::{Config, DownlinkConfig};
 use crate::frame::UplinkAction;
-use crate::uplink::{Downlink, DownlinkOptions, DownlinkStatus, check_downlink};
+use crate::uplink::{Downlink, DownlinkOptions, DownlinkStatus, SkipTo, check_downlink};
 
 /// The downlinks that are configured and enabled, by name.
 #[derive(Debug)]
@@ -62,6 +62,27 @@ impl Downlinks {
         self.0.iter().any(|downlink| downlink.name() == name)
     }
 
+    /// Lets a downlink go on behind what can't be brought: name, topic upstream, partition or `all`, offset or `latest`.
+    ///
+    /// # Errors
+    /// A text for people: why not.
+    pub(super) fn skip(&self, words: &str) -> Result<String, String> {
+        let words: Vec<&str> = words.split(' ').collect();
+        let &[name, topic, partition, to] = words.as_slice() else {
+            return Err(
+                "name the downlink, a topic upstream, a partition or \"all\", and an offset or \"latest\"".to_owned()
+            );
+        };
+        let meant = self.0.iter().find(|downlink| downlink.name() == name);
+        let meant = meant.ok_or_else(|| format!("there is no downlink {name:?}"))?;
+        let partition = match partition {
+            "all" => None,
+            number => Some(number.parse().map_err(|_| format!("{number} is no partition"))?),
+        };
+        let to = SkipTo::parse(to).ok_or_else(|| format!("{to} is neither an offset nor \"latest\""))?;
+        meant.skip(topic, partition, to)
+    }
+
     /// What `action` tells of the downlink `name` ("" for all): JSON for the status, lines for the others.
     pub(super) async fn act(&self, action: UplinkAction, name: &str) -> String {
         let mut lines = String::new();
@@ -80,7 +101,7 @@ impl Downlinks {
                     downlink.resume();
                     lines.push_str(&format!("{name}: goes on\n"));
                 }
-                UplinkAction::Check | UplinkAction::Status => {
+                UplinkAction::Check | UplinkAction::Status | UplinkAction::Skip => {
                     lines.push_str(&format!("{name}:\n"));
                     for finding in check_downlink(downlink.options()).await {
                         lines.push_str(&format!("{finding}\n"));

@@ -81,6 +81,7 @@ impl Uplinks {
             }
             UplinkAction::Pause => steer(&meant, Uplink::pause, "paused"),
             UplinkAction::Resume => steer(&meant, Uplink::resume, "goes on"),
+            UplinkAction::Skip => return Err("only a downlink passes anything over".to_owned()),
         })
     }
 }

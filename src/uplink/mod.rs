@@ -14,12 +14,12 @@
 //! | `letters` | records that upstream refuses for what they are |
 //! | `door` | what topics upstream take, so that the broker refuses what is larger |
 //! | `task`, `parts`, `upkeep`, `forward`, `dispatch`, `pacing` | the loop that joins them |
+//! | `running` | a handle to it |
 //! | `status`, `state`, `backlog`, `check`, `rights` | for people |
 //!
 //! Invariants: nothing is forwarded that is not committed here; a position never includes what upstream has not acknowledged
 //! (with all replicas in sync); a damaged batch is never given a new checksum; whatever the backlog, memory is bounded by
 //! `options::WINDOW_BYTES` plus one scan.
-//!
 
 mod backlog;
 mod backoff;
@@ -39,6 +39,7 @@ mod options;
 mod pacing;
 mod parts;
 mod rights;
+mod running;
 mod scans;
 mod sending;
 mod state;
@@ -49,13 +50,9 @@ mod upkeep;
 
 use std::sync::Arc;
 
-use crate::executor::Executor;
-use async_channel::Receiver;
-use smol::Task;
-
 pub use check::{Finding, Severity, check};
 pub use downlink::{
-    Downlink, DownlinkCounts, DownlinkOptions, DownlinkPartition, DownlinkState, DownlinkStatus, check_downlink,
+    Downlink, DownlinkCounts, DownlinkOptions, DownlinkPartition, DownlinkState, DownlinkStatus, SkipTo, check_downlink,
 };
 pub use options::UplinkOptions;
 pub use status::{
@@ -63,19 +60,18 @@ pub use status::{
 };
 
 use crate::broker::Broker;
+use crate::executor::Executor;
 use backlog::{Backlog, Sample};
-use status::{Control, Report};
+use running::{Control, Running};
+use status::Report;
 
 /// A running uplink. Dropping it ends it at once; [`Uplink::stop`] ends it cleanly.
 #[derive(Debug)]
 pub struct Uplink {
     broker: Broker,
     options: Arc<UplinkOptions>,
-    control: Arc<Control>,
     report: Arc<Report>,
-    /// Closed when it has ended.
-    ended: Receiver<()>,
-    _task: Task<()>,
+    running: Running,
 }
 
 impl Uplink {
@@ -93,12 +89,8 @@ impl Uplink {
             Arc::clone(&control),
             Arc::clone(&report),
         );
-        let (alive, ended) = async_channel::bounded(1);
-        let task = executor.spawn(async move {
-            forwarder.run().await;
-            drop(alive);
-        });
-        Self { broker, options, control, report, ended, _task: task }
+        let running = Running::spawn(executor, control, forwarder.run());
+        Self { broker, options, report, running }
     }
 
     /// The uplink's name, as configured.
@@ -113,24 +105,22 @@ impl Uplink {
 
     /// Stops reading and sending until [`Uplink::resume`]. What is in flight is still acknowledged. Not remembered over a restart.
     pub fn pause(&self) {
-        self.control.set_paused(true);
+        self.running.set_paused(true);
     }
 
     /// Ends [`Uplink::pause`]. One that is fenced, or waits because its store has diverged, tries again.
     pub fn resume(&self) {
-        self.control.set_paused(false);
+        self.running.set_paused(false);
     }
 
     /// Tells it to end, without waiting.
     pub fn begin_stop(&self) {
-        self.control.stop();
+        self.running.begin_stop();
     }
 
     /// Ends it cleanly, within 2 s: waits for acknowledgements under way, and makes the positions durable.
     pub async fn stop(&self) {
-        self.begin_stop();
-        // Nobody sends: this ends when the task does.
-        let _ = self.ended.recv().await;
+        self.running.stop().await;
     }
 
     /// How it is doing. May read a few batches from the store.

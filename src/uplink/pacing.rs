@@ -1,16 +1,16 @@
-//! The loop and the gate: what may be sent now, what that costs, and what keeps idle connections alive.
+//! A link's loop and its gate: what may go now, what that costs, and what keeps idle connections alive. Of uplinks and downlinks.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::gentle::{Gate, Open, Permit, Shut};
 use super::link::meter::Meter;
-use super::options::{SAVE_WITHIN, SCAN_BYTES, UplinkOptions, WINDOW_BYTES};
+use super::options::{SAVE_WITHIN, SCAN_BYTES, WINDOW_BYTES};
 use super::parts::Event;
 use super::status::{BudgetStatus, LinkStatus, wall_ms};
 use super::task::Forwarder;
-use crate::broker::Broker;
-use crate::config::format_size;
+use crate::broker::{Broker, CommitError};
+use crate::config::{LinkConfig, format_size};
 use crate::store::Stamp;
 
 /// Under this name the broker keeps what is used of the budget.
@@ -36,14 +36,107 @@ pub(super) struct Pacing {
     saving: bool,
     /// Bytes of batches that were acknowledged since nothing was under way.
     carried: u64,
+    /// `uplink` or `downlink`, and its name: the gate's notes are the follower's.
+    who: (&'static str, Arc<str>),
+    /// Of its budget, for the log.
+    limit: u64,
 }
 
 impl Pacing {
-    pub(super) fn new(broker: &Broker, options: &UplinkOptions, meter: Arc<Meter>) -> Self {
-        let (now, saved) = (broker.store().now(), broker.follower_note(&options.name, NOTE));
-        let mut gate = Gate::new(&options.config.link, saved.as_deref(), now);
+    pub(super) fn new(
+        broker: &Broker,
+        (kind, name): (&'static str, &str),
+        link: &LinkConfig,
+        meter: Arc<Meter>,
+    ) -> Self {
+        let (now, saved) = (broker.store().now(), broker.follower_note(name, NOTE));
+        let mut gate = Gate::new(link, saved.as_deref(), now);
         let permit = gate.ask(0, now);
-        Self { gate, meter, permit, until: None, keepalive: None, saving: false, carried: 0 }
+        let limit = link.budget.map_or(0, |budget| budget.bytes);
+        let who = (kind, name.into());
+        Self { gate, meter, permit, until: None, keepalive: None, saving: false, carried: 0, who, limit }
+    }
+
+    /// Asks the gate; tells where its answer is another one. Whether it is open for others than before.
+    pub(super) fn ask(&mut self, now: Stamp) -> bool {
+        let permit = self.gate.ask(self.meter.wire(), now);
+        let before = std::mem::replace(&mut self.permit, permit);
+        self.until = permit.holds.map(|holds| Instant::now() + holds.min(LOOK_WITHIN));
+        if permit.shut != before.shut {
+            self.tell(before);
+        }
+        permit.open != before.open
+    }
+
+    fn tell(&self, before: Permit) {
+        let (kind, name) = &self.who;
+        let left = self.permit.holds.unwrap_or_default().as_secs();
+        match self.permit.shut {
+            Some(Shut::Budget) => {
+                let limit = format_size(self.limit);
+                log::warn!("{kind} {name}: the budget of {limit} is used up: all but urgent topics wait {left} s");
+            }
+            Some(Shut::Schedule) => {
+                log::info!("{kind} {name}: outside its schedule: all but urgent topics wait {left} s");
+            }
+            Some(Shut::SlowStart) => {
+                log::info!("{kind} {name}: begins in {left} s, so that not all gateways come at once");
+            }
+            None if before.shut != Some(Shut::SlowStart) => log::info!("{kind} {name}: all topics go on"),
+            None => {}
+        }
+    }
+
+    /// Makes durable what is used of the budget, if it is time; then [`Pacing::saved`].
+    pub(super) fn save(
+        &mut self,
+        broker: &Broker,
+    ) -> Option<impl Future<Output = Result<(), CommitError>> + Send + 'static + use<>> {
+        if self.saving {
+            return None;
+        }
+        let row = self.gate.row_due()?;
+        self.saving = true;
+        let (broker, name) = (broker.clone(), Arc::clone(&self.who.1));
+        Some(async move { broker.save_follower_note(&name, NOTE, row, SAVE_WITHIN).await })
+    }
+
+    /// The row was saved, or not: then why, for people.
+    pub(super) fn saved(&mut self, result: Result<(), CommitError>) -> Result<(), String> {
+        self.saving = false;
+        result.map_err(|error| {
+            self.gate.not_saved();
+            format!("what is used of the budget was not saved: {error}")
+        })
+    }
+
+    /// The exact row, at a clean end.
+    pub(super) async fn save_at_end(&mut self, broker: &Broker) {
+        self.gate.ask(self.meter.wire(), broker.store().now());
+        if let Some(row) = self.gate.last_save() {
+            // If it fails, the row before stands, which counts rather too much.
+            let _ = broker.save_follower_note(&self.who.1, NOTE, row, Duration::ZERO).await;
+        }
+    }
+
+    /// The link works again after an outage.
+    pub(super) fn outage_ended(&mut self, lasted: Duration, now: Stamp) {
+        self.gate.outage_ended(lasted, fastrand::f64(), now);
+    }
+
+    /// For how long the gate's answer is certain, if anything ends it.
+    pub(super) fn holds(&self) -> Option<Duration> {
+        self.permit.holds
+    }
+
+    /// Bytes a second that may go. `None`: any.
+    pub(super) fn rate(&self) -> Option<u64> {
+        self.permit.rate
+    }
+
+    /// Bytes to ask for at once, of at most so many.
+    pub(super) fn ask_bytes(&self, most: usize) -> usize {
+        self.bounded(most, UNDER_WAY / READ_PART)
     }
 
     /// What may be sent, as of when it was last asked.
@@ -83,7 +176,7 @@ impl Pacing {
     fn bounded(&self, most: usize, seconds: u64) -> usize {
         let bounds = [self.permit.rate.map(|rate| rate.saturating_mul(seconds)), self.permit.bytes];
         let least = bounds.into_iter().flatten().min().and_then(|bytes| usize::try_from(bytes).ok());
-        least.unwrap_or(most).clamp(READ_BYTES_MIN, most)
+        least.unwrap_or(most).clamp(READ_BYTES_MIN.min(most), most)
     }
 
     /// For the status.
@@ -110,80 +203,30 @@ impl Pacing {
 impl Forwarder {
     /// Asks the gate; lets its answer take effect.
     pub(super) fn ask_gate(&mut self) -> Open {
-        let now = self.broker.store().now();
-        let pacing = &mut self.pacing;
-        let permit = pacing.gate.ask(pacing.meter.wire(), now);
-        pacing.meter.set_rate(permit.rate);
-        let before = std::mem::replace(&mut pacing.permit, permit);
-        pacing.until = permit.holds.map(|holds| Instant::now() + holds.min(LOOK_WITHIN));
-        if permit.open != before.open {
+        if self.pacing.ask(self.broker.store().now()) {
             self.reading.at_end = false;
         }
-        if permit.shut != before.shut {
-            self.tell_gate(before, permit);
+        self.pacing.meter.set_rate(self.pacing.permit.rate);
+        if let Some(saving) = self.pacing.save(&self.broker) {
+            let sender = self.sender.clone();
+            let saved = async move {
+                let _ = sender.send(Event::BudgetSaved(saving.await)).await;
+            };
+            self.executor.spawn(saved).detach();
         }
-        self.save_budget();
-        permit.open
-    }
-
-    fn tell_gate(&self, before: Permit, permit: Permit) {
-        let name = &self.options.name;
-        let left = permit.holds.unwrap_or_default().as_secs();
-        match permit.shut {
-            Some(Shut::Budget) => {
-                let limit = self.options.config.link.budget.map_or(0, |budget| budget.bytes);
-                let limit = format_size(limit);
-                log::warn!("uplink {name}: the budget of {limit} is used up: all but urgent topics wait {left} s");
-            }
-            Some(Shut::Schedule) => {
-                log::info!("uplink {name}: outside its schedule: all but urgent topics wait {left} s")
-            }
-            Some(Shut::SlowStart) => {
-                log::info!("uplink {name}: begins in {left} s, so that not all gateways come at once")
-            }
-            None if before.shut != Some(Shut::SlowStart) => log::info!("uplink {name}: all topics are forwarded again"),
-            None => {}
-        }
-    }
-
-    /// Makes durable what is used of the budget, if it is time.
-    fn save_budget(&mut self) {
-        if self.pacing.saving {
-            return;
-        }
-        let Some(row) = self.pacing.gate.row_due() else { return };
-        self.pacing.saving = true;
-        let (broker, name, sender) = (self.broker.clone(), self.options.name.clone(), self.sender.clone());
-        let saved = async move {
-            let result = broker.save_follower_note(&name, NOTE, row, SAVE_WITHIN).await;
-            let _ = sender.send(Event::BudgetSaved(result)).await;
-        };
-        self.executor.spawn(saved).detach();
+        self.pacing.permit.open
     }
 
     /// The row was saved, or not.
-    pub(super) fn budget_saved(&mut self, result: Result<(), crate::broker::CommitError>) {
-        self.pacing.saving = false;
-        if let Err(error) = result {
-            self.pacing.gate.not_saved();
-            self.failed(format!("what is used of the budget was not saved: {error}"));
-        }
-    }
-
-    /// The exact row, at a clean end.
-    pub(super) async fn save_budget_at_end(&mut self) {
-        let (now, pacing) = (self.broker.store().now(), &mut self.pacing);
-        pacing.gate.ask(pacing.meter.wire(), now);
-        if let Some(row) = pacing.gate.last_save() {
-            // If it fails, the row before stands, which counts rather too much.
-            let _ = self.broker.save_follower_note(&self.options.name, NOTE, row, Duration::ZERO).await;
+    pub(super) fn budget_saved(&mut self, result: Result<(), CommitError>) {
+        if let Err(why) = self.pacing.saved(result) {
+            self.failed(why);
         }
     }
 
     /// The link works again after an outage.
     pub(super) fn outage_ended(&mut self, lasted: Duration) {
-        let now = self.broker.store().now();
-        self.pacing.gate.outage_ended(lasted, fastrand::f64(), now);
+        self.pacing.outage_ended(lasted, self.broker.store().now());
         self.busy = true;
     }
 

@@ -1,14 +1,12 @@
-//! What an uplink tells about itself, and how it is told to pause and stop.
+//! What an uplink tells about itself.
 //!
 //! Invariant: fields of the status are added, never renamed: the command line reads it as JSON from gateways of any version.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use event_listener::{Event, EventListener};
-use futures_lite::FutureExt;
 use serde::{Deserialize, Serialize};
 
 use super::backlog::{Ages, Rates};
@@ -98,7 +96,7 @@ pub struct UplinkCounts {
     pub failures: u64,
 }
 
-/// What goes over the link, and what holds it back.
+/// What goes over the link of an uplink or a downlink, and what holds it back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LinkStatus {
@@ -107,10 +105,10 @@ pub struct LinkStatus {
     pub bytes_received: u64,
     /// Both, with headers of IP and TCP, estimated.
     pub bytes_on_wire: u64,
-    /// Bytes a second that may leave; `None`: any.
+    /// Bytes a second that may leave (of a downlink: be brought); `None`: any.
     pub rate_limit: Option<u64>,
     pub budget: Option<BudgetStatus>,
-    /// Why not all topics are forwarded: `schedule`, `budget` or `slow-start`; `None`: all are.
+    /// Why not all topics go on: `schedule`, `budget` or `slow-start`; `None`: all are.
     pub shut: Option<String>,
     /// Until then, Unix ms by the gateway's clock.
     pub shut_until_ms: Option<i64>,
@@ -265,61 +263,6 @@ impl Report {
     pub(super) fn failed(&self, text: String) {
         count(&self.counters.failures, 1);
         self.live().last_error = Some(LastError { text, at_ms: wall_ms() });
-    }
-}
-
-/// What the uplink is told from outside.
-#[derive(Debug, Default)]
-pub(super) struct Control {
-    paused: AtomicBool,
-    /// Told to go on since the uplink last looked.
-    resumed: AtomicBool,
-    stopping: AtomicBool,
-    changed: Event,
-}
-
-impl Control {
-    pub(super) fn set_paused(&self, paused: bool) {
-        self.paused.store(paused, Ordering::SeqCst);
-        self.resumed.store(!paused, Ordering::SeqCst);
-        self.changed.notify(usize::MAX);
-    }
-
-    /// Whether it was told to go on since the last call.
-    pub(super) fn take_resumed(&self) -> bool {
-        self.resumed.swap(false, Ordering::SeqCst)
-    }
-
-    pub(super) fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
-        self.changed.notify(usize::MAX);
-    }
-
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::SeqCst)
-    }
-
-    /// Resolves at the next change. Take it, look, then await it.
-    pub(super) fn changed(&self) -> EventListener {
-        self.changed.listen()
-    }
-
-    /// What `future` gives, or `None` as soon as the uplink is to stop.
-    pub(super) async fn unless_stopping<T>(self: &Arc<Self>, future: impl Future<Output = T>) -> Option<T> {
-        let stopped = async {
-            loop {
-                let changed = self.changed();
-                if self.is_stopping() {
-                    return None;
-                }
-                changed.await;
-            }
-        };
-        async { Some(future.await) }.or(stopped).await
     }
 }
 

@@ -26,9 +26,10 @@ use super::naming;
 use super::options::{SAVE_WITHIN, STOP_WITHIN, UplinkOptions};
 use super::pacing::Pacing;
 use super::parts::{Event, Freshness, Node, Reading, Upstream};
+use super::running::Control;
 use super::scans::Class;
 use super::sending::producer::Producers;
-use super::status::{Control, Report, StallStatus, UplinkState, wall_ms};
+use super::status::{Report, StallStatus, UplinkState, wall_ms};
 use super::tier::Tier;
 use crate::broker::{Broker, Registration};
 use crate::config::{Delivery, UplinkProtocol};
@@ -111,7 +112,7 @@ impl Forwarder {
     ) -> Self {
         let meter = Arc::<Meter>::default();
         let dialer = Dialer::new(&executor, &options, &meter);
-        let pacing = Pacing::new(&broker, &options, meter);
+        let pacing = Pacing::new(&broker, ("uplink", &options.name), &options.config.link, meter);
         let door = Door::restore(&broker, &options.name);
         let cluster = Cluster::new(dialer, options.config.bootstrap.clone());
         let provenance = Arc::new(options.provenance(broker.store().incarnation()));
@@ -471,7 +472,7 @@ impl Forwarder {
                 );
             }
         }
-        self.save_budget_at_end().await;
+        self.pacing.save_at_end(&self.broker).await;
         self.report.live().set_state(UplinkState::Stopped);
     }
 

@@ -150,6 +150,25 @@ impl Transactor {
                 error => panic!("EndTxn: {error}"),
             }
         });
+        // That was answered before the markers were in the partitions: until they are, the transaction is an open one to
+        // whoever reads what is committed, and `latest` lies before it.
+        for partition in 0..self.leaders.len() {
+            wait_for("the markers", ARRIVAL, || {
+                let stable = self.end_of(partition, 1)?;
+                (Some(stable) == self.end_of(partition, 0)).then_some(())
+            });
+        }
+    }
+
+    /// ListOffsets v2 of what is newest: the last stable offset (isolation 1), or the high watermark (0).
+    fn end_of(&self, partition: usize, isolation: i8) -> Option<i64> {
+        let body = Body::default().i32(-1).i8(isolation).i32(1).string(&self.topic);
+        let body = body.i32(1).i32(partition as i32).i64(-1);
+        let mut answer = Wire::connect(self.leaders.get(partition)?).ok()?.call(2, 2, body).ok()?;
+        answer.i32();
+        let told = answer.array(|a| (a.string(), a.array(|a| (a.i32(), a.i16(), a.i64(), a.i64()))));
+        let (_, error, _, offset) = *told.first()?.1.first()?;
+        (error == 0).then_some(offset)
     }
 }
 

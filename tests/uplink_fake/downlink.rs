@@ -2,13 +2,14 @@
 //! what came down does not go up again.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use brooklet::config::{DownlinkConfig, HostPort, Labels, TopicPattern, TopicTemplate};
+use brooklet::broker::NewTopic;
+use brooklet::config::{DownlinkConfig, HostPort, Labels, LinkBudget, TopicPattern, TopicTemplate, WeekWindow};
 use brooklet::kafka::api::ApiKey;
-use brooklet::record::{BatchBuilder, BatchView, Compression, Producer, decompress, header, records};
+use brooklet::record::{BatchBuilder, BatchView, Compression, NO_HEADERS, Producer, decompress, header, records};
 use brooklet::uplink::{
-    Downlink, DownlinkOptions, DownlinkState, DownlinkStatus, Severity, UplinkState, check_downlink,
+    Downlink, DownlinkOptions, DownlinkState, DownlinkStatus, Severity, SkipTo, UplinkState, check_downlink,
 };
 use smol::block_on;
 
@@ -236,6 +237,170 @@ fn a_damaged_batch_stops_its_partition_before_it_until_it_is_whole() {
 }
 
 #[test]
+fn the_latest_begins_behind_what_is_committed_and_takes_what_is_committed_later() {
+    let fake = Fake::start(&[("c", 2)]);
+    put(&fake, 0, &values(0, 3), Some((5_000, 0)), None);
+    fake.state().topics.get_mut("c").unwrap()[0].mark(5_000, 0, true);
+    // Written before the first contact, and committed after it: whoever reads what is committed meets it then.
+    put(&fake, 0, &values(3, 2), Some((5_001, 0)), None);
+    put(&fake, 1, &values(0, 3), None, None);
+    // A leader that doesn't know yet how far its log is committed says so (OFFSET_NOT_AVAILABLE).
+    fake.fail_api(ApiKey::ListOffsets, &[Fault::Code(78), Fault::Code(78)]);
+    let edge = Edge::start();
+    let down = downlink(&edge, &fake, |config| config.from = brooklet::config::DownlinkFrom::Latest);
+    wait(&down, |status| status.partitions.len() == 2 && status.partitions.iter().all(|one| one.position.is_some()));
+    fake.state().topics.get_mut("c").unwrap()[0].mark(5_001, 0, true);
+    put(&fake, 0, &values(5, 2), None, None);
+    put(&fake, 1, &values(3, 1), None, None);
+    wait_records(&down, 5);
+    assert_eq!((here(&edge, "c", 0), here(&edge, "c", 1)), (values(3, 4), values(3, 1)));
+}
+
+#[test]
+fn what_holds_a_partition_up_is_passed_over_when_an_operator_says_so() {
+    let fake = Fake::start(&[("c", 2)]);
+    for at in 0..3 {
+        put(&fake, 0, &values(at * 3, 3), None, None);
+    }
+    put(&fake, 1, &values(0, 2), None, None);
+    *fake.state().topics.get_mut("c").unwrap()[0].entries[1].bytes.last_mut().unwrap() ^= 1;
+    let edge = Edge::start();
+    // Longer than the test: it goes on at the operator's word, not when it is tried again.
+    let patient = |config: &mut DownlinkConfig| {
+        (config.backoff_min, config.backoff_max) = (Duration::from_secs(600), Duration::from_secs(600));
+    };
+    let down = downlink(&edge, &fake, patient);
+    let status = wait(&down, |status| status.state == DownlinkState::Stalled && status.counts.records == 5);
+    let why = status.partitions[0].stalled.clone().unwrap();
+    assert!(why.contains("brooklet downlink skip centre-down c --partition 0 --to 6"), "{why}");
+    for (topic, partition, to, expected) in [
+        ("c", Some(0), SkipTo::Offset(3), "nothing comes down twice"),
+        ("c", Some(0), SkipTo::Offset(10), "ends at 9"),
+        ("c", Some(2), SkipTo::Latest, "no topic c, partition 2"),
+        ("d", None, SkipTo::Latest, "(c)"),
+        ("c", None, SkipTo::Offset(6), "name one"),
+    ] {
+        let refused = down.skip(topic, partition, to).unwrap_err();
+        assert!(refused.contains(expected), "{refused}");
+    }
+    down.skip("c", Some(0), SkipTo::Offset(6)).unwrap();
+    let status = wait_records(&down, 8);
+    assert_eq!((here(&edge, "c", 0), status.counts.gaps), ([values(0, 3), values(6, 3)].concat(), 3));
+    // All that is committed by now, of all partitions; and that is durable.
+    pause(&down, &fake);
+    for partition in 0..2 {
+        put(&fake, partition, &values(900, 4), None, None);
+    }
+    down.skip("c", None, SkipTo::Latest).unwrap();
+    down.resume();
+    wait(&down, |status| status.counts.gaps == 11 && status.state == DownlinkState::CaughtUp);
+    block_on(down.stop());
+    let edge = edge.restart();
+    let down = downlink(&edge, &fake, |_| {});
+    put(&fake, 1, &values(2, 1), None, None);
+    wait_records(&down, 1);
+    assert_eq!((here(&edge, "c", 0).len(), here(&edge, "c", 1)), (6, values(0, 3)));
+}
+
+/// Pauses it, and waits until nothing is under way any more.
+fn pause(down: &Downlink, fake: &Fake) {
+    down.pause();
+    wait(down, |status| status.state == DownlinkState::Paused);
+    loop {
+        let asked = fake.requests(ApiKey::Fetch);
+        thread::sleep(Duration::from_millis(50));
+        if fake.requests(ApiKey::Fetch) == asked {
+            return;
+        }
+    }
+}
+
+/// A window that is shut for as long as a test runs.
+fn never() -> WeekWindow {
+    let minute = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 60 % 1_440;
+    let hour = (minute / 60 + 12) % 24;
+    WeekWindow::parse(&format!("{hour:02}:00-{hour:02}:59")).unwrap()
+}
+
+#[test]
+fn outside_its_schedule_only_urgent_topics_come_down_and_no_budget_is_overdrawn() {
+    let fake = Fake::start(&[("c", 2), ("alarms", 1)]);
+    let committed = fill(&fake, 2);
+    let edge = Edge::start();
+    let configs = vec![("brooklet.urgent".to_owned(), "true".to_owned())];
+    let urgent = NewTopic { name: "alarms".to_owned(), partitions: Some(1), configs, ..NewTopic::default() };
+    block_on(edge.broker.create_topic(urgent)).unwrap();
+    let both = |config: &mut DownlinkConfig| {
+        config.topics = ["c", "alarms"].map(|name| TopicTemplate::parse(name).unwrap()).to_vec();
+    };
+    let alarm = |fake: &Fake| {
+        let mut builder = BatchBuilder::new();
+        builder.push(1_700_000_000_000, None, Some(b"fire".as_slice()), NO_HEADERS).unwrap();
+        let batch = builder.finish(Compression::None);
+        let (view, _) = BatchView::parse(&batch).unwrap();
+        fake.state().topics.get_mut("alarms").unwrap()[0].append(&view).unwrap();
+    };
+    alarm(&fake);
+    let down = downlink(&edge, &fake, |config| {
+        both(config);
+        config.link.schedule = vec![never()];
+    });
+    let status = wait(&down, |status| status.counts.records == 1);
+    assert_eq!((here(&edge, "alarms", 0).len(), status.link.shut.as_deref()), (1, Some("schedule")));
+    assert!(edge.broker.topic("c").is_none(), "nothing of it was asked for");
+    block_on(down.stop());
+
+    // A day's budget: what is over it waits, and the next process knows.
+    let budget = |config: &mut DownlinkConfig| {
+        both(config);
+        config.fetch_max_bytes = 1_024;
+        config.link.budget = LinkBudget::parse("64KiB/day");
+    };
+    for _ in 0..400 {
+        let value: String = (0..400).map(|_| fastrand::alphanumeric()).collect();
+        put(&fake, 0, &[value], None, None);
+    }
+    let down = downlink(&edge, &fake, budget);
+    let shut = wait(&down, |status| status.link.shut.as_deref() == Some("budget"));
+    let used = shut.link.budget.unwrap();
+    assert!(used.used_bytes >= used.limit_bytes && used.used_bytes < used.limit_bytes * 3 / 2, "{used:?}");
+    block_on(down.stop());
+    let before = here(&edge, "c", 0).len();
+    let down = downlink(&edge, &fake, budget);
+    wait(&down, |status| status.link.shut.as_deref() == Some("budget"));
+    alarm(&fake);
+    wait(&down, |_| here(&edge, "alarms", 0).len() == 2);
+    assert_eq!(here(&edge, "c", 0).len(), before);
+    block_on(down.stop());
+    let down = downlink(&edge, &fake, both);
+    wait(&down, |status| status.state == DownlinkState::CaughtUp);
+    assert_same(&edge, &fake);
+    assert!(here(&edge, "c", 0).len() + here(&edge, "c", 1).len() == committed as usize + 400);
+}
+
+#[test]
+fn no_more_comes_than_the_rate_allows() {
+    let fake = Fake::start(&[("c", 2)]);
+    for partition in 0..2 {
+        for at in 0..8 {
+            let value: String = (0..8_000).map(|_| fastrand::alphanumeric()).collect();
+            put(&fake, partition, &[format!("{at} {value}")], None, None);
+        }
+    }
+    let edge = Edge::start();
+    let begin = Instant::now();
+    let down = downlink(&edge, &fake, |config| {
+        config.fetch_max_bytes = 8_192;
+        config.link.rate_limit = Some(60_000);
+    });
+    let status = wait_records(&down, 16);
+    // Not sooner than the rate allows, but for what may come ahead: one answer of each broker and the burst.
+    let least = (status.link.bytes_received as f64 - 2.0 * 12_000.0 - 6_000.0) / 60_000.0;
+    assert!(begin.elapsed().as_secs_f64() > least, "{:?} for {:?}", begin.elapsed(), status.link);
+    assert_same(&edge, &fake);
+}
+
+#[test]
 fn partitions_fold_onto_those_that_the_local_topic_has() {
     let fake = Fake::start(&[("c", 3)]);
     for partition in 0..3 {
@@ -265,15 +430,8 @@ fn paused_nothing_comes_down() {
     let edge = Edge::start();
     let down = downlink(&edge, &fake, |_| {});
     wait_records(&down, 3);
-    down.pause();
-    wait(&down, |status| status.state == DownlinkState::Paused);
-    let asked = loop {
-        let asked = fake.requests(ApiKey::Fetch);
-        thread::sleep(Duration::from_millis(50));
-        if fake.requests(ApiKey::Fetch) == asked {
-            break asked;
-        }
-    };
+    pause(&down, &fake);
+    let asked = fake.requests(ApiKey::Fetch);
     put(&fake, 0, &values(3, 3), None, None);
     thread::sleep(Duration::from_millis(50));
     assert_eq!(fake.requests(ApiKey::Fetch), asked);

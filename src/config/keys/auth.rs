@@ -8,7 +8,7 @@ use super::super::{
     types::{Config, UplinkConfig},
     value::{Kind, Special, SpecialList},
 };
-use super::uplink::{file, unless};
+use super::link::{file, unless};
 use super::{DAY, Key, MINUTE, key};
 
 const METHODS: &str =

@@ -1,15 +1,12 @@
 //! Keys of a downlink: `[downlink.NAME]`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::{
     downlink::{DownlinkConfig, DownlinkFrom, DownlinkPartitioning, OutOfRange},
     value::{Kind, Special},
 };
-use super::uplink::{file, unless};
-use super::{DAY, HOUR, KIB, Key, MIB, MS_10, SECOND, auth, count, joined, key, tls};
-use crate::limits::CLIENT_ID_BYTES_MAX;
+use super::{KIB, Key, MIB, MS_10, auth, count, joined, key, link, tls};
 
 /// A key without a default.
 const fn required(name: &'static str, kind: Kind<DownlinkConfig>, doc: &'static str) -> Key<DownlinkConfig> {
@@ -18,7 +15,7 @@ const fn required(name: &'static str, kind: Kind<DownlinkConfig>, doc: &'static 
 
 /// Keys of `[downlink.NAME]`.
 pub(in crate::config) static DOWNLINK: &[Key<DownlinkConfig>] = &joined::<_, { count(PARTS) }>(PARTS);
-const PARTS: &[&[Key<DownlinkConfig>]] = &[OWN, tls::DOWNLINK, auth::DOWNLINK];
+const PARTS: &[&[Key<DownlinkConfig>]] = &[OWN, link::DOWNLINK, tls::DOWNLINK, auth::DOWNLINK];
 
 const OWN: &[Key<DownlinkConfig>] = &[
     key("enabled", "true", Kind::Boolean(|d, v| d.enabled = v), "Whether this downlink brings anything."),
@@ -70,50 +67,5 @@ const OWN: &[Key<DownlinkConfig>] = &[
         "1m",
         Kind::Duration { min: MS_10, max: Duration::from_secs(600), set: |d, v| d.fetch_wait = v },
         "How long a broker holds a question until there is something new; records never wait for it.",
-    ),
-    key(
-        "connect_timeout",
-        "30s",
-        Kind::Duration { min: SECOND, max: HOUR, set: |d, v| d.connect_timeout = v },
-        "For resolving, connecting and the first answer.",
-    ),
-    key(
-        "request_timeout",
-        "30s",
-        Kind::Duration { min: SECOND, max: HOUR, set: |d, v| d.request_timeout = v },
-        "While an answer is awaited and nothing has moved for so long besides fetch.wait, the connection is given up.",
-    ),
-    key(
-        "backoff.min",
-        "1s",
-        Kind::Duration { min: MS_10, max: HOUR, set: |d, v| d.backoff_min = v },
-        "First pause after a failure; it doubles, with jitter.",
-    ),
-    key(
-        "backoff.max",
-        "5m",
-        Kind::Duration { min: MS_10, max: DAY, set: |d, v| d.backoff_max = v },
-        "Longest pause between attempts.",
-    ),
-    key(
-        "proxy",
-        "none",
-        Kind::HostPortOr { word: "none", set: |d, v| d.proxy = v },
-        "HTTP proxy that is asked for a tunnel (CONNECT) to each broker; it resolves their names.",
-    ),
-    key(
-        "proxy_auth",
-        "none",
-        Kind::Special(Special {
-            allowed: "\"none\" or the path of a file that holds user:password",
-            set: |d, text| unless("none", text, file, |v| d.proxy_auth = v.map(PathBuf::from)),
-        }),
-        "File with user:password for the proxy (basic authentication).",
-    ),
-    key(
-        "client_id",
-        "auto",
-        Kind::NameOr { word: "auto", max: CLIENT_ID_BYTES_MAX, set: |d, v| d.client_id = v },
-        "Client id that the centre sees; auto: brooklet-GATEWAY.",
     ),
 ];

@@ -23,6 +23,7 @@ macro_rules! choice {
 mod auth;
 mod downlink;
 mod global;
+mod link;
 mod security;
 mod tls;
 mod topic;

@@ -8,7 +8,7 @@ use super::super::{
     types::{Config, UplinkConfig},
     value::{Kind, Special, address},
 };
-use super::uplink::{file, unless};
+use super::link::{file, unless};
 use super::{Key, key};
 
 /// A key that names a file, or `none`.

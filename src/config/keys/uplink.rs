@@ -1,23 +1,17 @@
 //! Keys of an uplink: `[uplink.NAME]`.
 
-use std::{
-    fmt::{self, Display, Formatter},
-    path::PathBuf,
-    time::Duration,
-};
+use std::time::Duration;
 
 use super::super::{
-    link::{LinkBudget, UtcOffset},
     types::{Compression, Delivery, OnDivergence, Partitioning, ProvenanceMode, UplinkConfig, UplinkProtocol},
-    units::{format_size, parse_size},
-    value::{Kind, Special},
+    value::Kind,
 };
-use super::{DAY, HOUR, KIB, Key, MS_10, SECOND, auth, count, joined, key, tls};
-use crate::limits::{BATCH_BYTES_MAX, CLIENT_ID_BYTES_MAX};
+use super::{DAY, HOUR, KIB, Key, SECOND, auth, count, joined, key, link, tls};
+use crate::limits::BATCH_BYTES_MAX;
 
 /// Keys of `[uplink.NAME]`.
 pub(in crate::config) static UPLINK: &[Key<UplinkConfig>] = &joined::<_, { count(PARTS) }>(PARTS);
-const PARTS: &[&[Key<UplinkConfig>]] = &[OWN, tls::UPLINK, auth::UPLINK];
+const PARTS: &[&[Key<UplinkConfig>]] = &[OWN, link::UPLINK, tls::UPLINK, auth::UPLINK];
 
 const OWN: &[Key<UplinkConfig>] = &[
     key("enabled", "true", Kind::Boolean(|u, v| u.enabled = v), "Whether this uplink forwards."),
@@ -103,100 +97,10 @@ const OWN: &[Key<UplinkConfig>] = &[
         "Replication factor of topics created at the centre; auto: its own default.",
     ),
     key(
-        "connect_timeout",
-        "30s",
-        Kind::Duration { min: SECOND, max: HOUR, set: |u, v| u.connect_timeout = v },
-        "For resolving, connecting and the first answer.",
-    ),
-    key(
-        "request_timeout",
-        "30s",
-        Kind::Duration { min: SECOND, max: HOUR, set: |u, v| u.request_timeout = v },
-        "While an answer is awaited and nothing has moved for so long, the connection is given up.",
-    ),
-    key(
-        "backoff.min",
-        "1s",
-        Kind::Duration { min: MS_10, max: HOUR, set: |u, v| u.backoff_min = v },
-        "First pause after a failure; it doubles, with jitter.",
-    ),
-    key(
-        "backoff.max",
-        "5m",
-        Kind::Duration { min: MS_10, max: DAY, set: |u, v| u.backoff_max = v },
-        "Longest pause between attempts.",
-    ),
-    key(
-        "rate_limit",
-        "unlimited",
-        Kind::Special(Special {
-            allowed: "\"unlimited\" or a size a second from 128B/s to 1TiB/s, such as \"20KiB/s\"",
-            set: |u, text| unless("unlimited", text, rate, |v| u.link.rate_limit = v.map(|v| v.0)),
-        }),
-        "Most bytes a second that are sent.",
-    ),
-    key(
-        "budget",
-        "unlimited",
-        Kind::Special(Special {
-            allowed: "\"unlimited\" or a size a day or month from 64KiB, such as \"20MB/day\" or \"1GB/month\"",
-            set: |u, text| unless("unlimited", text, budget, |v| u.link.budget = v),
-        }),
-        "Most bytes a day or month, both ways; at the limit all but urgent topics wait for the next.",
-    ),
-    key(
-        "reset_day",
-        "1",
-        Kind::Count { min: 1, max: 28, set: |u, v| u.link.reset_day = v as u8 },
-        "The day of the month on which a monthly budget begins.",
-    ),
-    key(
-        "schedule",
-        "always",
-        Kind::Windows { word: "always", set: |u, v| u.link.schedule = v },
-        "When records are forwarded; urgent topics always are, and all while the time is not known.",
-    ),
-    key(
-        "time_zone",
-        "UTC",
-        Kind::Special(Special {
-            allowed: "\"UTC\" or an offset from it, such as \"+02:00\"",
-            set: |u, text| UtcOffset::parse(text).map(|v| (u.link.time_zone = v, v.to_string()).1),
-        }),
-        "Of the schedule, and of the budget's days and months; it knows no summer time.",
-    ),
-    key(
         "keepalive",
         "4m",
         Kind::DurationOr { word: "never", min: SECOND, max: DAY, set: |u, v| u.link.keepalive = v },
         "A connection idle for so long is asked something small, so that it lives and a dead one is noticed.",
-    ),
-    key(
-        "metadata_refresh",
-        "15m",
-        Kind::Duration { min: SECOND, max: DAY, set: |u, v| u.link.metadata_refresh = v },
-        "When there is something to send, metadata older than that is asked for again first.",
-    ),
-    key(
-        "proxy",
-        "none",
-        Kind::HostPortOr { word: "none", set: |u, v| u.link.proxy = v },
-        "HTTP proxy that is asked for a tunnel (CONNECT) to each broker; it resolves their names.",
-    ),
-    key(
-        "proxy_auth",
-        "none",
-        Kind::Special(Special {
-            allowed: "\"none\" or the path of a file that holds user:password",
-            set: |u, text| unless("none", text, file, |v| u.link.proxy_auth = v.map(PathBuf::from)),
-        }),
-        "File with user:password for the proxy (basic authentication).",
-    ),
-    key(
-        "slow_start",
-        "30s",
-        Kind::Duration { min: Duration::ZERO, max: HOUR, set: |u, v| u.link.slow_start = v },
-        "After an outage, sending begins at random within that time or a tenth of the outage, and grows over it.",
     ),
     key(
         "delivery",
@@ -228,57 +132,7 @@ const OWN: &[Key<UplinkConfig>] = &[
         Kind::Boolean(|u, v| u.refuse_too_large = v),
         "Whether records larger than the topic at the centre takes are refused at once; else they become dead letters.",
     ),
-    key(
-        "client_id",
-        "auto",
-        Kind::NameOr { word: "auto", max: CLIENT_ID_BYTES_MAX, set: |u, v| u.client_id = v },
-        "Client id that the centre sees; auto: brooklet-GATEWAY.",
-    ),
 ];
 
 /// Apache Kafka's default of `transaction.max.timeout.ms`.
 const MINUTES_15: Duration = Duration::from_secs(900);
-/// Slowest and fastest rate, bytes a second.
-const RATE_MIN: u64 = 128;
-const RATE_MAX: u64 = 1 << 40;
-/// Below that a budget would not even pay for connecting.
-const BUDGET_MIN: u64 = 64 * KIB;
-
-/// Sets `None` for the word, else what `read` makes of the text; its canonical spelling.
-pub(super) fn unless<V: Display>(
-    word: &str,
-    text: &str,
-    read: impl FnOnce(&str) -> Option<V>,
-    set: impl FnOnce(Option<V>),
-) -> Option<String> {
-    if text == word {
-        set(None);
-        return Some(word.to_owned());
-    }
-    let value = read(text)?;
-    let shown = value.to_string();
-    set(Some(value));
-    Some(shown)
-}
-
-/// Bytes a second.
-struct Rate(u64);
-
-impl Display for Rate {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/s", format_size(self.0))
-    }
-}
-
-fn rate(text: &str) -> Option<Rate> {
-    let bytes = parse_size(text.trim().strip_suffix("/s")?).ok()?;
-    (RATE_MIN..=RATE_MAX).contains(&bytes).then_some(Rate(bytes))
-}
-
-fn budget(text: &str) -> Option<LinkBudget> {
-    LinkBudget::parse(text).filter(|budget| budget.bytes >= BUDGET_MIN)
-}
-
-pub(super) fn file(text: &str) -> Option<String> {
-    (!text.is_empty() && !text.contains('\0')).then(|| text.to_owned())
-}

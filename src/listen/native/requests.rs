@@ -375,7 +375,7 @@ fn steer_uplink(call: Call, uplink: &Uplink<'_>) -> impl Future<Output = Told> +
     let (action, name) = (uplink.action, uplink.name.to_owned());
     let operation = match action {
         UplinkAction::Status => Operation::Describe,
-        UplinkAction::Check | UplinkAction::Pause | UplinkAction::Resume => Operation::Alter,
+        UplinkAction::Check | UplinkAction::Pause | UplinkAction::Resume | UplinkAction::Skip => Operation::Alter,
     };
     async move {
         if let Err(denied) = call.access.allow(operation, Resource::CLUSTER) {

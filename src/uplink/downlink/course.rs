@@ -15,14 +15,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::backoff::{Backoff, Bounds};
-use super::leg::{Leg, Lost, Place, Seek, Source, Trouble};
+use super::super::gentle::Open;
+use super::leg::{Leg, Lost, Place, Seek, SkipTo, Source, Trouble};
 use crate::broker::UpstreamPosition;
 use crate::config::{DownlinkFrom, OutOfRange};
 use crate::kafka::list_offsets::{EARLIEST, LATEST};
 use crate::store::PartitionId;
 
-/// Metadata is asked for again after this time, to notice added partitions and topics made anew.
-const METADATA_AGE_MAX: Duration = Duration::from_secs(300);
 /// It is not asked for more often than this where that has not helped.
 const METADATA_PACE: Bounds = Bounds { min: Duration::from_millis(100), max: Duration::from_secs(30) };
 /// A broker that does not hold a question while there is nothing is asked this often at most.
@@ -37,6 +36,8 @@ pub(super) struct Policy {
     pub(super) out_of_range: OutOfRange,
     /// How long a broker holds a question.
     pub(super) wait: Duration,
+    /// Metadata is asked for again after this time, to notice added partitions and topics made anew.
+    pub(super) metadata_age_max: Duration,
     pub(super) bounds: Bounds,
 }
 
@@ -91,6 +92,8 @@ pub(super) enum Event {
     Listed(i32, Result<Offsets, String>),
     /// A position was stored, or why not.
     Saved(Source, Result<(), String>),
+    /// An operator lets a partition go on elsewhere.
+    Skip(Source, SkipTo),
     /// Time has passed, or somebody has changed something.
     Tick,
 }
@@ -126,6 +129,8 @@ pub(super) enum Action {
     CountGap(u64),
     /// Something failed.
     CountFailure(String),
+    /// The cluster answers again after so long.
+    OutageEnded(Duration),
 }
 
 /// A partition in a fetch.
@@ -147,7 +152,15 @@ pub(super) struct TopicCourse {
     preparing: bool,
     ready: bool,
     pub(super) legs: Vec<Leg>,
+    /// Its local side is: it waits for no window and no budget.
+    urgent: bool,
     pub(super) trouble: Trouble,
+}
+
+impl TopicCourse {
+    fn may_go(&self, open: Open) -> bool {
+        open == Open::All || open == Open::Urgent && self.urgent
+    }
 }
 
 #[derive(Debug, Default)]
@@ -181,7 +194,9 @@ pub(super) struct Course {
     topics: BTreeMap<Arc<str>, TopicCourse>,
     nodes: BTreeMap<i32, Node>,
     metadata: Metadata,
-    paused: bool,
+    /// What may go now, and until when that is certain.
+    open: Open,
+    holds_until: Option<Instant>,
     turns: u64,
     actions: Vec<Action>,
 }
@@ -194,14 +209,25 @@ impl Course {
             topics: topics.into_iter().map(|name| (name, TopicCourse::default())).collect(),
             nodes: BTreeMap::new(),
             metadata: Metadata { stale: true, ..Metadata::default() },
-            paused: false,
+            open: Open::All,
+            holds_until: None,
             turns: 0,
             actions: Vec::new(),
         }
     }
 
-    pub(super) fn pause(&mut self, paused: bool) {
-        self.paused = paused;
+    /// From now on what is `open` may go, at least until that time.
+    pub(super) fn permit(&mut self, open: Open, holds_until: Option<Instant>) {
+        (self.open, self.holds_until) = (open, holds_until);
+    }
+
+    /// Which topics are urgent, by their names upstream.
+    pub(super) fn set_urgent(&mut self, is_urgent: impl Fn(&str) -> bool) {
+        self.topics.iter_mut().for_each(|(name, topic)| topic.urgent = is_urgent(name));
+    }
+
+    fn is_shut(&self) -> bool {
+        !self.topics.values().any(|topic| topic.may_go(self.open))
     }
 
     pub(super) fn topics(&self) -> impl Iterator<Item = (&Arc<str>, &TopicCourse)> {
@@ -228,6 +254,11 @@ impl Course {
             Event::Fetched(node, told) => self.take_fetched(node, told, now, jitter),
             Event::Listed(node, told) => self.take_listed(node, told, now, jitter),
             Event::Saved(source, result) => self.take_saved(&source, result, now, jitter),
+            Event::Skip(source, to) => {
+                if let Some(leg) = self.leg_mut(&source) {
+                    leg.skip = Some(to);
+                }
+            }
             Event::Tick => {}
         }
         self.advance(now);
@@ -236,10 +267,10 @@ impl Course {
 
     /// When to look again, if nothing happens before.
     pub(super) fn next_time(&self, now: Instant) -> Option<Instant> {
-        if self.paused {
+        if self.is_shut() {
             return None;
         }
-        let age = self.metadata.at.map(|at| at + METADATA_AGE_MAX);
+        let age = self.metadata.at.map(|at| at + self.policy.metadata_age_max);
         let metadata = [self.metadata.trouble.until, self.metadata.not_before, age].into_iter().flatten();
         let nodes = self.nodes.values().flat_map(|node| [node.trouble.until, node.throttled]).flatten();
         let topics = self.topics.values().filter_map(|topic| topic.trouble.until);
@@ -250,7 +281,8 @@ impl Course {
     // ---- what is to be done now
 
     fn advance(&mut self, now: Instant) {
-        if self.paused {
+        self.skip_on(now);
+        if self.is_shut() {
             return;
         }
         self.ask_topics(now);
@@ -285,8 +317,9 @@ impl Course {
 
     fn ask_topics(&mut self, now: Instant) {
         let metadata = &self.metadata;
-        let is_old = metadata.at.is_none_or(|at| at + METADATA_AGE_MAX <= now);
-        let is_missed = |topic: &TopicCourse| topic.heard.is_none() && !topic.trouble.waits(now);
+        let is_old = metadata.at.is_none_or(|at| at + self.policy.metadata_age_max <= now);
+        let open = self.open;
+        let is_missed = |topic: &TopicCourse| topic.may_go(open) && topic.heard.is_none() && !topic.trouble.waits(now);
         let is_wanted = metadata.stale || self.topics.values().any(is_missed);
         let too_soon = metadata.trouble.waits(now) || metadata.not_before.is_some_and(|at| at > now);
         if metadata.asked.is_some() || too_soon || !(is_wanted || is_old) {
@@ -308,7 +341,8 @@ impl Course {
     /// Asks for the local side of topics that are known upstream.
     fn prepare(&mut self, now: Instant) {
         for (name, topic) in &mut self.topics {
-            let wanted = !topic.ready && !topic.preparing && !topic.trouble.waits(now);
+            let may = topic.may_go(self.open) && !topic.trouble.waits(now);
+            let wanted = may && !topic.ready && !topic.preparing;
             if let Some(heard) = topic.heard.clone().filter(|_| wanted) {
                 topic.preparing = true;
                 self.actions.push(Action::Prepare(Arc::clone(name), heard));
@@ -323,14 +357,16 @@ impl Course {
         if mine.clone().any(|(_, _, leg)| leg.is_busy()) {
             return;
         }
-        let due = mine.clone().filter(|(_, _, leg)| leg.is_due(now));
+        let may_go = |name: &Arc<str>| self.topics.get(name).is_some_and(|topic| topic.may_go(self.open));
+        let due = mine.clone().filter(|(name, _, leg)| leg.is_due(now) && may_go(name));
         let seeking: Vec<(Source, i64)> = due.clone().filter_map(seek).collect();
         let mut wanted: Vec<(u64, Wanted)> = due.filter_map(want).collect();
         if seeking.is_empty() && wanted.is_empty() {
             return;
         }
-        // Not longer than until another one may be asked for again.
-        let soonest = mine.filter_map(|(_, _, leg)| leg.trouble.until).filter(|until| *until > now).min();
+        // Not longer than until another one may be asked for again, or the gate has another answer.
+        let others = mine.filter_map(|(_, _, leg)| leg.trouble.until).chain(self.holds_until);
+        let soonest = others.filter(|until| *until > now).min();
         let wait = soonest.map_or(self.policy.wait, |until| self.policy.wait.min(until - now)).max(WAIT_MIN);
         self.nodes.entry(node).or_default().busy = true;
         if !seeking.is_empty() {

@@ -65,7 +65,15 @@ pub(super) struct Digested {
     /// Records that had passed this gateway.
     pub(super) looped: u64,
     /// Why it ends before the end of what came.
-    pub(super) fault: Option<String>,
+    pub(super) fault: Option<Fault>,
+}
+
+/// A batch that can't be brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) why: String,
+    /// The offset behind it, by its header; `None` where even that can't be read.
+    pub(super) behind: Option<i64>,
 }
 
 /// Digests what was fetched from `from` on, where the last batch before had `leader_epoch`.
@@ -82,7 +90,7 @@ pub(super) fn digest(fetched: Fetched<'_>, from: i64, leader_epoch: i32, rules: 
             // The last one may be cut off; alone it may not.
             Err(BatchError::Truncated) if rest.len() < fetched.batches.len() => break,
             Err(error) => {
-                out.fault = Some(format!("offset {}: {error}", out.next_offset));
+                out.fault = Some(Fault { why: format!("offset {}: {error}", out.next_offset), behind: None });
                 break;
             }
         };
@@ -90,7 +98,8 @@ pub(super) fn digest(fetched: Fetched<'_>, from: i64, leader_epoch: i32, rules: 
             break;
         }
         if let Err(why) = out.take(&view, &mut aborted, rules) {
-            out.fault = Some(format!("the batch at offset {}: {why}", view.base_offset()));
+            let why = format!("the batch at offset {}: {why}", view.base_offset());
+            out.fault = Some(Fault { why, behind: Some(view.next_offset()) });
             break;
         }
         out.next_offset = out.next_offset.max(view.next_offset());

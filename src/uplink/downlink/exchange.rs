@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::super::link::cluster::Link;
 use super::course::{Offsets, Outcome, Wanted};
-use super::digest::{Digested, Fetched, Piece, Rules, digest};
+use super::digest::{self, Digested, Fault, Piece, Rules, digest};
 use super::leg::Source;
 use super::status::Report;
 use crate::broker::{Broker, Intake, UpstreamPosition};
@@ -39,6 +39,16 @@ pub(super) struct Exchange {
     pub(super) bytes_max: usize,
 }
 
+/// What came of an answer to a fetch.
+pub(super) struct Fetched {
+    /// How long the broker wants to be left alone.
+    pub(super) throttle: Duration,
+    /// What came of each partition.
+    pub(super) outcomes: Vec<(Source, Outcome)>,
+    /// Bytes of the answer.
+    pub(super) bytes: usize,
+}
+
 /// What is kept of a partition's answer.
 enum Answered {
     Refused(i16),
@@ -47,21 +57,17 @@ enum Answered {
 }
 
 impl Exchange {
-    /// Asks `link` for batches, and stores what comes. For how long the broker wants to be left alone, and what came of each.
+    /// Asks `link` for batches, and stores what comes.
     ///
     /// # Errors
     /// Why there is no answer.
-    pub(super) async fn fetch(
-        &self,
-        link: &Link,
-        wanted: Vec<Wanted>,
-        wait: Duration,
-    ) -> Result<(Duration, Vec<(Source, Outcome)>), String> {
+    pub(super) async fn fetch(&self, link: &Link, wanted: Vec<Wanted>, wait: Duration) -> Result<Fetched, String> {
         let version = link.versions.pick(ApiKey::Fetch).map_err(|error| error.to_string())?;
         let request = self.request(&wanted, wait);
         let reply = link.connection.send(version, &request).map_err(|error| error.to_string())?;
         drop(request);
         let frame = reply.frame().await.map_err(|error| error.to_string())?;
+        let bytes = frame.len();
         let rules: Vec<Rules> = wanted.iter().map(|wanted| self.rules(wanted)).collect();
         let peer = link.connection.peer().to_owned();
         // Unpacking takes its time: not where sockets wait.
@@ -71,7 +77,7 @@ impl Exchange {
             Ok::<_, String>((throttle, answers, wanted))
         })
         .await?;
-        Ok((throttle, self.store(&wanted, answers).await))
+        Ok(Fetched { throttle, outcomes: self.store(&wanted, answers).await, bytes })
     }
 
     fn request<'a>(&self, wanted: &'a [Wanted], wait: Duration) -> FetchRequest<'a> {
@@ -113,7 +119,7 @@ impl Exchange {
     async fn store(&self, wanted: &[Wanted], answers: Vec<Option<Answered>>) -> Vec<(Source, Outcome)> {
         let mut told: Vec<(Source, Outcome)> = Vec::new();
         let mut loads: Vec<Load> = Vec::new();
-        let mut ends: BTreeMap<usize, (i64, UpstreamPosition, Option<String>)> = BTreeMap::new();
+        let mut ends: BTreeMap<usize, (i64, UpstreamPosition, Option<Fault>)> = BTreeMap::new();
         for (at, (one, answer)) in wanted.iter().zip(answers).enumerate() {
             let tell = |outcome| (one.source.clone(), outcome);
             match answer {
@@ -144,8 +150,14 @@ impl Exchange {
             if stored.get(&at) != Some(&last) && (fault.is_none() || last != one.at) {
                 tell(Outcome::Took { to: last, stored: false, end });
             }
-            if let Some(why) = fault {
-                tell(Outcome::Fault(why));
+            if let Some(Fault { why, behind }) = fault {
+                let skip = behind.map_or(String::new(), |to| {
+                    let ((topic, partition), name) = (&one.source, &self.name);
+                    format!(
+                        "; `brooklet downlink skip {name} {topic} --partition {partition} --to {to}` passes over it"
+                    )
+                });
+                tell(Outcome::Fault(format!("{why}{skip}")));
             }
         }
         told
@@ -287,7 +299,7 @@ fn read_partition(data: &PartitionData<'_>, wanted: &Wanted, rules: &Rules) -> A
     let listed = data.aborted_transactions.iter().flatten();
     let aborted: Vec<(i64, i64)> = listed.map(|one| (one.producer_id, one.first_offset)).collect();
     let stable_end = (data.last_stable_offset >= 0).then_some(data.last_stable_offset);
-    let fetched = Fetched { batches: data.records.unwrap_or_default().bytes(), aborted: &aborted, stable_end };
+    let fetched = digest::Fetched { batches: data.records.unwrap_or_default().bytes(), aborted: &aborted, stable_end };
     let digested = digest(fetched, wanted.at.next_offset, wanted.at.leader_epoch, rules);
     Answered::Digested { digested, end: data.high_watermark }
 }

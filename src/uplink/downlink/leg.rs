@@ -1,5 +1,6 @@
 //! One partition upstream: where it is read on, and what stands in its way. Pure; driven by `course`.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,35 @@ pub(super) enum Lost {
     SkipToEnd,
 }
 
+/// Where an operator lets a partition go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SkipTo {
+    /// At this offset upstream, which lies behind its position.
+    Offset(i64),
+    /// With what is not committed upstream yet.
+    Latest,
+}
+
+impl SkipTo {
+    /// Reads an offset or `latest`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text == "latest" {
+            return Some(Self::Latest);
+        }
+        text.parse().ok().filter(|offset| *offset >= 0).map(Self::Offset)
+    }
+}
+
+impl fmt::Display for SkipTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Offset(offset) => offset.fmt(f),
+            Self::Latest => f.write_str("latest"),
+        }
+    }
+}
+
 /// Where a partition is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -57,6 +87,8 @@ pub(super) struct Leg {
     pub(super) end: Option<i64>,
     /// When it last brought something; the one that waited longest is asked for first.
     pub(super) turn: u64,
+    /// An operator's word, until it is carried out.
+    pub(super) skip: Option<SkipTo>,
     pub(super) trouble: Trouble,
 }
 
@@ -71,6 +103,7 @@ impl Leg {
             saving: None,
             end: None,
             turn: 0,
+            skip: None,
             trouble: Trouble::default(),
         }
     }
@@ -79,6 +112,14 @@ impl Leg {
     pub(super) fn lag(&self) -> Option<u64> {
         let Place::At(position) = &self.place else { return None };
         Some(u64::try_from(self.end?.saturating_sub(position.next_offset)).unwrap_or(0))
+    }
+
+    /// Where it is read on, or would be if that were still there.
+    pub(super) fn position(&self) -> Option<UpstreamPosition> {
+        match &self.place {
+            Place::At(position) | Place::Seek(Seek::Lost(position, _)) => Some(*position),
+            Place::Seek(Seek::Begin(_)) | Place::Stopped(_) => self.known,
+        }
     }
 
     /// Whether something of it is on the way that must come first.

@@ -12,8 +12,8 @@
 //!
 //! Invariants: records and the upstream position behind them are one commit of the store, which moves only from the position
 //! it was read at; so nothing comes twice, whatever breaks when. Nothing of an open or aborted transaction comes down. What is
-//! passed over (gone upstream, or this gateway's own) is counted and told. Memory is bounded by `fetch.max_bytes`, or one
-//! batch, a broker.
+//! passed over (gone upstream, this gateway's own, or by an operator's word) is counted and told. Memory is bounded by
+//! `fetch.max_bytes`, or one batch, a broker.
 
 mod check;
 mod course;
@@ -28,20 +28,19 @@ mod verdict;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::executor::Executor;
-use async_channel::Receiver;
-use smol::Task;
-
 pub use check::check_downlink;
+pub use leg::SkipTo;
 pub use status::{DownlinkCounts, DownlinkPartition, DownlinkState, DownlinkStatus};
 
 use super::link::dial::{Calling, Secure};
-use super::status::Control;
+use super::running::{Control, Running};
 use crate::broker::{Broker, validate_name};
 use crate::config::{DownlinkConfig, Labels};
+use crate::executor::Executor;
 use crate::limits::is_internal_topic;
 use crate::tls::ClientTls;
 use status::Report;
+use task::Skips;
 
 /// What one downlink is told. The gateway fills it from the configuration.
 #[derive(Clone, Debug)]
@@ -89,8 +88,8 @@ impl DownlinkOptions {
             client_id: config.client_id.clone().unwrap_or_else(|| format!("brooklet-{}", self.gateway)),
             connect_timeout: config.connect_timeout,
             request_timeout: config.request_timeout + wait,
-            proxy: config.proxy.clone(),
-            proxy_auth: config.proxy_auth.clone(),
+            proxy: config.link.proxy.clone(),
+            proxy_auth: config.link.proxy_auth.clone(),
             tls: Secure::of(&config.tls, &self.tls),
             sasl: config.sasl.clone(),
         }
@@ -101,11 +100,9 @@ impl DownlinkOptions {
 #[derive(Debug)]
 pub struct Downlink {
     options: Arc<DownlinkOptions>,
-    control: Arc<Control>,
     report: Arc<Report>,
-    /// Closed when it has ended.
-    ended: Receiver<()>,
-    _task: Task<()>,
+    skips: Skips,
+    running: Running,
 }
 
 impl Downlink {
@@ -120,12 +117,9 @@ impl Downlink {
             Arc::clone(&control),
             Arc::clone(&report),
         );
-        let (alive, ended) = async_channel::bounded(1);
-        let task = executor.spawn(async move {
-            bringer.run().await;
-            drop(alive);
-        });
-        Self { options, control, report, ended, _task: task }
+        let skips = bringer.skips();
+        let running = Running::spawn(executor, control, bringer.run());
+        Self { options, report, skips, running }
     }
 
     /// The downlink's name, as configured.
@@ -140,24 +134,49 @@ impl Downlink {
 
     /// Asks for nothing more until [`Downlink::resume`]; what was asked for still comes in. Not remembered over a restart.
     pub fn pause(&self) {
-        self.control.set_paused(true);
+        self.running.set_paused(true);
     }
 
     /// Ends [`Downlink::pause`].
     pub fn resume(&self) {
-        self.control.set_paused(false);
+        self.running.set_paused(false);
     }
 
     /// Tells it to end, without waiting.
     pub fn begin_stop(&self) {
-        self.control.stop();
+        self.running.begin_stop();
     }
 
     /// Ends it.
     pub async fn stop(&self) {
-        self.begin_stop();
-        // Nobody sends: this ends when the task does.
-        let _ = self.ended.recv().await;
+        self.running.stop().await;
+    }
+
+    /// Passes over what lies before `to` in a topic upstream, or in one partition of it: for what can't be read or stored. It is
+    /// counted as a gap. What it says, for people.
+    ///
+    /// # Errors
+    /// Why not, and what to do: nothing is passed over then.
+    pub fn skip(&self, topic: &str, partition: Option<u32>, to: SkipTo) -> Result<String, String> {
+        let status = self.report.live();
+        let meant: Vec<&DownlinkPartition> = status.partitions.iter().filter(|one| one.is(topic, partition)).collect();
+        if meant.is_empty() {
+            let known: Vec<&str> = status.topics();
+            let known = if known.is_empty() { "it has found none yet".to_owned() } else { known.join(", ") };
+            let which = partition.map_or(String::new(), |partition| format!(", partition {partition}"));
+            return Err(format!("downlink {} brings no topic {topic}{which} ({known})", self.options.name));
+        }
+        if let (SkipTo::Offset(to), [one]) = (to, meant.as_slice()) {
+            one.may_skip_to(to)?;
+        } else if let SkipTo::Offset(_) = to {
+            return Err(format!("{topic} has {} partitions: name one, or skip to \"latest\"", meant.len()));
+        }
+        let mut said = String::new();
+        for one in meant {
+            self.skips.push((one.topic.as_str().into(), one.partition as i32), to);
+            said.push_str(&format!("{}: {}/{} goes on at {to}\n", self.options.name, one.topic, one.partition));
+        }
+        Ok(said)
     }
 
     /// How it is doing.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::super::status::{LastError, count, wall_ms};
+use super::super::status::{LastError, LinkStatus, count, wall_ms};
 use crate::metrics::METRICS;
 
 /// What a downlink is doing.
@@ -89,7 +89,38 @@ pub struct DownlinkStatus {
     /// Bytes sent and received in all connections since the process started, without headers of IP and TCP.
     pub link_sent: u64,
     pub link_received: u64,
+    /// The same, and what holds it back.
+    pub link: LinkStatus,
     pub counts: DownlinkCounts,
+}
+
+impl DownlinkPartition {
+    /// Whether it is of this topic, and this one of it, if one is named.
+    pub(super) fn is(&self, topic: &str, partition: Option<u32>) -> bool {
+        self.topic == topic && partition.is_none_or(|partition| partition == self.partition)
+    }
+
+    /// Whether what lies before this offset can be passed over.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn may_skip_to(&self, to: i64) -> Result<(), String> {
+        let (topic, partition) = (&self.topic, self.partition);
+        match (self.position, self.end) {
+            (Some(at), _) if to <= at => Err(format!("{topic}/{partition} is at {at}: nothing comes down twice")),
+            (_, Some(end)) if to > end => Err(format!("{topic}/{partition} ends at {end} upstream")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl DownlinkStatus {
+    /// The topics upstream that were found, each once.
+    pub(super) fn topics(&self) -> Vec<&str> {
+        let mut topics: Vec<&str> = self.partitions.iter().map(|one| one.topic.as_str()).collect();
+        topics.dedup();
+        topics
+    }
 }
 
 /// What the running downlink writes and [`super::Downlink::status`] reads.

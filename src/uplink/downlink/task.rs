@@ -12,17 +12,20 @@ use event_listener::EventListener;
 use futures_lite::FutureExt;
 
 use super::super::backoff::Bounds;
+use super::super::gentle::{Bucket, Open};
 use super::super::link::cluster::{Cluster, Link, Told, TopicState, ask_topics};
 use super::super::link::connection::LinkError;
 use super::super::link::dial::Dialer;
 use super::super::link::meter::Meter;
-use super::super::status::{Control, wall_ms};
-use super::course::{Action, Course, Event, Heard, Policy, Topics, Wanted};
-use super::exchange::Exchange;
-use super::leg::{Place, Source};
+use super::super::pacing::Pacing;
+use super::super::running::Control;
+use super::super::status::wall_ms;
+use super::course::{Action, Course, Event, Heard, Outcome, Policy, Topics, Wanted};
+use super::exchange::{Exchange, Fetched};
+use super::leg::{Place, SkipTo, Source};
 use super::status::{DownlinkPartition, DownlinkState, DownlinkStatus, Report};
 use super::{DownlinkOptions, local, verdict};
-use crate::broker::{Broker, Intake};
+use crate::broker::{Broker, CommitError, Intake};
 use crate::config::HostPort;
 
 /// A position without records rides with another commit for so long.
@@ -31,10 +34,26 @@ const SAVE_WITHIN: Duration = Duration::from_secs(60);
 /// What happened beside the loop.
 enum Done {
     Event(Event),
+    /// A broker's answer to a fetch.
+    Fetched(i32, Result<Fetched, String>),
     /// A broker was dialled.
     Dialled(i32, Link),
     /// Metadata, and the connection that it came by.
     Topics(Result<(Told, Link), String>),
+    /// What is used of the budget was saved, or not.
+    BudgetSaved(Result<(), CommitError>),
+}
+
+/// Takes what operators say.
+#[derive(Clone, Debug)]
+pub(super) struct Skips(Sender<Done>);
+
+impl Skips {
+    /// Lets a partition go on at `to`.
+    pub(super) fn push(&self, source: Source, to: SkipTo) {
+        // Where nobody listens any more, there is nothing to let go on.
+        let _ = self.0.try_send(Done::Event(Event::Skip(source, to)));
+    }
 }
 
 /// See the module.
@@ -48,8 +67,10 @@ pub(super) struct Bringer {
     course: Course,
     topics: Arc<[Arc<str>]>,
     exchange: Exchange,
-    /// Counts what goes over the link.
-    meter: Arc<Meter>,
+    pacing: Pacing,
+    /// The rate at which answers come in.
+    inflow: Bucket,
+    begun: Instant,
     done: Receiver<Done>,
     sender: Sender<Done>,
 }
@@ -65,10 +86,12 @@ impl Bringer {
         let config = &options.config;
         let meter = Arc::<Meter>::default();
         let dialer = Dialer::calling(&executor, options.calling(config.fetch_wait), &meter);
+        let pacing = Pacing::new(&broker, ("downlink", &options.name), &config.link, meter);
         let policy = Policy {
             from: config.from,
             out_of_range: config.out_of_range,
             wait: config.fetch_wait,
+            metadata_age_max: config.link.metadata_refresh,
             bounds: Bounds { min: config.backoff_min, max: config.backoff_max },
         };
         let topics: Arc<[Arc<str>]> = options.topics().into();
@@ -91,10 +114,23 @@ impl Bringer {
             report,
             topics,
             exchange,
-            meter,
+            pacing,
+            inflow: Bucket::default(),
+            begun: Instant::now(),
             done,
             sender,
         }
+    }
+
+    /// What came, and how long its broker is left alone: as it wants, and until all that came would be here at the rate.
+    fn paced(&mut self, fetched: Fetched) -> (Duration, Vec<(Source, Outcome)>) {
+        let now_us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        (fetched.throttle.max(self.inflow.take_in(fetched.bytes, now_us)), fetched.outcomes)
+    }
+
+    /// Where operators are heard.
+    pub(super) fn skips(&self) -> Skips {
+        Skips(self.sender.clone())
     }
 
     /// Brings what there is until told to stop. Whatever is under way then is committed whole or not at all.
@@ -106,19 +142,39 @@ impl Bringer {
             if self.control.is_stopping() {
                 break;
             }
-            self.course.pause(self.control.is_paused());
+            self.ask_gate();
             for action in self.course.step(event, Instant::now(), fastrand::f64()) {
                 self.act(action);
             }
             self.tell();
             event = self.wait(control).await;
         }
+        self.pacing.save_at_end(&self.broker).await;
         self.report.tell(|status| status.state = DownlinkState::Stopped);
+    }
+
+    /// Lets the course know what may go now.
+    fn ask_gate(&mut self) {
+        self.pacing.ask(self.broker.store().now());
+        self.inflow.set_rate(self.pacing.rate());
+        self.exchange.bytes_max = self.pacing.ask_bytes(self.options.config.fetch_max_bytes);
+        let open = if self.control.is_paused() { Open::Nothing } else { self.pacing.open() };
+        self.course.permit(open, self.pacing.holds().map(|holds| Instant::now() + holds));
+        if open == Open::Urgent {
+            let (broker, options) = (&self.broker, &self.options);
+            self.course.set_urgent(|topic| {
+                let local = options.local_name(topic).ok().and_then(|name| broker.topic(&name));
+                local.is_some_and(|topic| topic.config.urgent)
+            });
+        }
+        if let Some(saving) = self.pacing.save(&self.broker) {
+            self.beside(async { Done::BudgetSaved(saving.await) });
+        }
     }
 
     /// The next event.
     async fn wait(&mut self, control: EventListener) -> Event {
-        let next = self.course.next_time(Instant::now());
+        let next = [self.course.next_time(Instant::now()), self.pacing.until].into_iter().flatten().min();
         let done = async { self.done.recv().await.ok() };
         let control = async {
             control.await;
@@ -133,7 +189,14 @@ impl Bringer {
         };
         match done.or(control).or(timer).await {
             None => Event::Tick,
+            Some(Done::Fetched(node, told)) => Event::Fetched(node, told.map(|fetched| self.paced(fetched))),
             Some(Done::Event(event)) => event,
+            Some(Done::BudgetSaved(result)) => {
+                if let Err(why) = self.pacing.saved(result) {
+                    self.report.failed(why);
+                }
+                Event::Tick
+            }
             Some(Done::Dialled(node, link)) => {
                 self.cluster.adopt(node, link);
                 Event::Tick
@@ -183,6 +246,7 @@ impl Bringer {
             Action::Tell(level, text) => log::log!(level, "downlink {}: {text}", self.options.name),
             Action::CountGap(offsets) => self.report.gap(offsets),
             Action::CountFailure(text) => self.report.failed(text),
+            Action::OutageEnded(lasted) => self.pacing.outage_ended(lasted, self.broker.store().now()),
         }
     }
 
@@ -226,7 +290,7 @@ impl Bringer {
         let (exchange, link) = (self.exchange.clone(), self.link(node));
         self.beside(async move {
             let told = async { exchange.fetch(&link.await?, wanted, wait).await };
-            Done::Event(Event::Fetched(node, told.await))
+            Done::Fetched(node, told.await)
         });
     }
 
@@ -284,7 +348,8 @@ impl Bringer {
             wall_ms().saturating_add_unsigned(left.as_millis() as u64)
         });
         status.state = self.state(&status, trouble.is_some());
-        (status.link_sent, status.link_received) = self.meter.counts();
+        status.link = self.pacing.status(self.broker.store().now());
+        (status.link_sent, status.link_received) = (status.link.bytes_sent, status.link.bytes_received);
         self.report.tell(|live| {
             let last_error = live.last_error.take();
             let versions = status.versions.take().or_else(|| live.versions.take());

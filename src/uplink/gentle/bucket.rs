@@ -29,6 +29,15 @@ impl Bucket {
         self.through_us = begin_us.saturating_add(u64::try_from(takes_us).unwrap_or(u64::MAX));
         Duration::from_micros(begin_us.saturating_sub(now_us))
     }
+
+    /// Counts `bytes` that came; how long until they and all before them would be through at the rate.
+    pub(in crate::uplink) fn take_in(&mut self, bytes: usize, now_us: u64) -> Duration {
+        if self.rate.is_none() {
+            return Duration::ZERO;
+        }
+        self.take(bytes, now_us);
+        Duration::from_micros(self.through_us.saturating_sub(now_us))
+    }
 }
 
 #[cfg(test)]
@@ -44,6 +53,17 @@ mod tests {
         bucket.take(1_000_000, 0);
         bucket.set_rate(None);
         assert_eq!(bucket.take(1, 1), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_came_is_followed_by_a_pause() {
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.take_in(5_000, 1_000_000), Duration::ZERO);
+        bucket.set_rate(Some(1_000));
+        let burst = BURST;
+        assert_eq!(bucket.take_in(5_000, 1_000_000), Duration::from_secs(5) - burst);
+        // Two connections share the rate.
+        assert_eq!(bucket.take_in(1_000, 2_000_000), Duration::from_secs(5) - burst);
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! Gentleness: what of the link an uplink may use, and when. Pure: the caller brings the time and counts the bytes.
+//! Gentleness: what of the link an uplink or a downlink may use, and when. Pure: the caller brings the time and counts the bytes.
 //!
 //! | file | what it decides |
 //! |---|---|
@@ -6,7 +6,7 @@
 //! | `budget` | `budget`: bytes of a day or month, kept over restarts |
 //! | `schedule` | `schedule`: windows of the week |
 //! | `slow_start` | after an outage: when to begin, and how fast to grow |
-//! | `bucket` | `rate_limit`: when the next bytes may leave |
+//! | `bucket` | `rate_limit`: when the next bytes may leave, or be asked for |
 //! | `rhythm` | how far apart commits upstream are |
 //!
 //! Invariants: what is urgent waits for no window and no budget; a clock that is not believed closes no window and renews no

@@ -1,14 +1,18 @@
-//! Where a partition begins, and where it goes on when its position is not upstream any more. What that costs is told and
-//! counted; with `out_of_range = "stop"` nothing is passed over.
+//! Where a partition begins, and where it goes on when its position is not upstream any more, or an operator says so. What that
+//! costs is told and counted; with `out_of_range = "stop"` nothing is passed over.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::leg::{Lost, Place, Seek, Source};
+use super::super::leg::{Leg, Lost, Place, Seek, SkipTo, Source};
 use super::super::verdict;
 use super::{Action, Course, Offsets};
 use crate::broker::UpstreamPosition;
 use crate::config::OutOfRange;
 use crate::kafka::list_offsets::LATEST;
+
+/// Why offsets are never brought.
+const GONE: &str = "gone upstream or passed over (out_of_range)";
 
 impl Course {
     pub(super) fn take_listed(&mut self, node: i32, told: Result<Offsets, String>, now: Instant, jitter: f64) {
@@ -38,14 +42,14 @@ impl Course {
                 leg.place = Place::Seek(Seek::Lost(position, Lost::AskEnd));
             }
             Seek::Lost(position, Lost::AskTopic | Lost::AskStart) => match policy {
-                OutOfRange::Earliest => self.pass_over(source, position, offset),
+                OutOfRange::Earliest => self.pass_over(source, position, offset, GONE),
                 OutOfRange::Latest => leg.place = Place::Seek(Seek::Lost(position, Lost::SkipToEnd)),
                 OutOfRange::Stop => {
                     let gone = offset.abs_diff(position.next_offset);
                     self.stop(source, &format!("{gone} offsets from {} on are gone upstream", position.next_offset));
                 }
             },
-            Seek::Lost(position, Lost::SkipToEnd) => self.pass_over(source, position, offset),
+            Seek::Lost(position, Lost::SkipToEnd) => self.pass_over(source, position, offset, GONE),
             Seek::Lost(position, Lost::AskEnd) if position.next_offset > offset => self.cut(source, position, offset),
             // It is there after all: only the epoch was not known.
             Seek::Lost(position, Lost::AskEnd) => {
@@ -66,11 +70,40 @@ impl Course {
         }
     }
 
-    /// Retention upstream has overtaken the position.
-    fn pass_over(&mut self, source: &Source, position: UpstreamPosition, to: i64) {
+    /// Carries out what operators have said, where nothing is on the way.
+    pub(super) fn skip_on(&mut self, now: Instant) {
+        let wanted = |(name, index, leg): (&Arc<str>, i32, &Leg)| {
+            let to = leg.skip.filter(|_| !leg.is_busy() && leg.saving.is_none())?;
+            Some(((Arc::clone(name), index), to))
+        };
+        let wanted: Vec<(Source, SkipTo)> = self.legs().filter_map(wanted).collect();
+        for (source, to) in wanted {
+            self.skip(&source, to, now);
+        }
+    }
+
+    fn skip(&mut self, source: &Source, to: SkipTo, now: Instant) {
+        let Some(leg) = self.leg_mut(source) else { return };
+        leg.skip = None;
+        leg.trouble.end(now);
+        let position = leg.position();
+        match (to, position) {
+            (SkipTo::Latest, None) => leg.place = Place::Seek(Seek::Begin(LATEST)),
+            (SkipTo::Latest, Some(position)) => leg.place = Place::Seek(Seek::Lost(position, Lost::SkipToEnd)),
+            (SkipTo::Offset(to), None) => self.go_on_at(source, to),
+            (SkipTo::Offset(to), Some(position)) if to > position.next_offset => {
+                self.pass_over(source, position, to, "passed over by an operator's word");
+            }
+            // It has come further since.
+            (SkipTo::Offset(_), Some(_)) => {}
+        }
+    }
+
+    /// Goes on at `to`, for this reason; what lies before is never brought.
+    fn pass_over(&mut self, source: &Source, position: UpstreamPosition, to: i64, why: &str) {
         let gap = to.abs_diff(position.next_offset);
         let text = format!(
-            "{}/{}: {gap} offsets from {} on are gone upstream or passed over (out_of_range); goes on at {to}",
+            "{}/{}: {gap} offsets from {} on are {why}; goes on at {to}",
             source.0, source.1, position.next_offset
         );
         self.actions.push(Action::Tell(log::Level::Warn, text));
@@ -92,7 +125,9 @@ impl Course {
     }
 
     fn stop(&mut self, source: &Source, what: &str) {
-        let why = format!("{what}; out_of_range = \"stop\": set it to \"earliest\" or \"latest\" to go on");
+        let why = format!(
+            "{what}; out_of_range = \"stop\": set it to \"earliest\" or \"latest\" to go on, or `brooklet downlink skip`"
+        );
         let text = format!("{}/{}: {why}", source.0, source.1);
         self.actions.push(Action::Tell(log::Level::Error, text.clone()));
         self.actions.push(Action::CountFailure(text));

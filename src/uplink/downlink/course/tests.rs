@@ -14,7 +14,8 @@ struct Play {
 
 fn play(from: DownlinkFrom, out_of_range: OutOfRange) -> Play {
     let bounds = Bounds { min: Duration::from_secs(1), max: Duration::from_secs(300) };
-    let policy = Policy { from, out_of_range, wait: WAIT, bounds };
+    let metadata_age_max = Duration::from_secs(300);
+    let policy = Policy { from, out_of_range, wait: WAIT, metadata_age_max, bounds };
     Play { course: Course::new(policy, ["t".into()]), now: Instant::now() }
 }
 
@@ -78,6 +79,7 @@ fn shown(action: Action) -> Option<String> {
         Action::Tell(level, text) => format!("{level} {text}"),
         Action::CountGap(offsets) => format!("gap {offsets}"),
         Action::CountFailure(_) => return None,
+        Action::OutageEnded(lasted) => format!("outage of {} s ended", lasted.as_secs()),
     })
 }
 
@@ -213,7 +215,7 @@ fn by_configuration_it_goes_on_at_the_end_or_stops() {
     stop.is(fetched(1, 0, Outcome::Refused(1)), &["ask 1"]);
     stop.is(topics(Ok(heard(ID, &[1]))), &["list 1: 0@-2"]);
     stop.is(listed(1, 30), &[
-        "ERROR t/0: 25 offsets from 5 on are gone upstream; out_of_range = \"stop\": set it to \"earliest\" or \"latest\" to go on",
+        "ERROR t/0: 25 offsets from 5 on are gone upstream; out_of_range = \"stop\": set it to \"earliest\" or \"latest\" to go on, or `brooklet downlink skip`",
     ]);
     stop.pass(Duration::from_secs(3_600));
     stop.is(Event::Tick, &["ask 1"]);
@@ -311,7 +313,7 @@ fn an_unreachable_cluster_is_told_once_and_tried_ever_more_rarely() {
     }
     play.pass(Duration::from_secs(300));
     play.is(Event::Tick, &["ask any"]);
-    play.is(topics(Ok(heard(ID, &[1]))), &["INFO works again after 1411 s", "prepare t"]);
+    play.is(topics(Ok(heard(ID, &[1]))), &["INFO works again after 1411 s", "outage of 1411 s ended", "prepare t"]);
 }
 
 #[test]
@@ -339,10 +341,10 @@ fn old_metadata_is_asked_for_between_two_answers() {
 #[test]
 fn paused_it_asks_for_nothing_and_throttled_it_waits() {
     let mut play = play(DownlinkFrom::Latest, OutOfRange::Earliest).begun_at(5);
-    play.course.pause(true);
+    play.course.permit(Open::Nothing, None);
     play.is(fetched(1, 0, took(6, true, 6)), &[]);
     assert_eq!(play.course.next_time(play.now), None);
-    play.course.pause(false);
+    play.course.permit(Open::All, None);
     play.is(Event::Tick, &["fetch 1: 0@6 for 60000 ms"]);
     let answer = vec![(source(0), took(7, true, 7))];
     play.is(Event::Fetched(1, Ok((Duration::from_secs(5), answer))), &[]);
@@ -361,4 +363,49 @@ fn whoever_may_be_asked_for_soon_shortens_the_wait_of_the_others() {
         Event::Fetched(1, Ok((Duration::ZERO, both))),
         &["WARN t/0: damaged; tried again, the others go on", "fetch 1: 1@3 for 1000 ms"],
     );
+}
+
+#[test]
+fn where_the_gate_is_shut_only_what_is_urgent_is_asked_for_and_no_question_outlasts_it() {
+    let mut play = play(DownlinkFrom::Earliest, OutOfRange::Earliest);
+    play.course.permit(Open::Urgent, None);
+    play.is(Event::Tick, &[]);
+    assert_eq!(play.course.next_time(play.now), None);
+    play.course.set_urgent(|topic| topic == "t");
+    play.is(Event::Tick, &["ask any"]);
+    play.is(topics(Ok(heard(ID, &[1]))), &["prepare t"]);
+    play.is(prepared(ID, 1, &[Some(5)]), &["fetch 1: 0@5 for 60000 ms"]);
+    play.pass(Duration::from_millis(100));
+    play.course.permit(Open::Nothing, None);
+    // What was asked for still comes in.
+    play.is(fetched(1, 0, took(7, true, 9)), &[]);
+    play.course.permit(Open::All, Some(play.now + Duration::from_secs(3)));
+    play.is(Event::Tick, &["fetch 1: 0@7 for 3000 ms"]);
+}
+
+#[test]
+fn an_operator_lets_a_partition_go_on_behind_what_holds_it_up() {
+    let skip = |to| Event::Skip(source(0), to);
+    let mut play = play(DownlinkFrom::Earliest, OutOfRange::Stop).begun_at(5);
+    let held_up = fetched(1, 0, Outcome::Fault("damaged".to_owned()));
+    play.is(held_up, &["WARN t/0: damaged; tried again, the others go on"]);
+    let passed = "WARN t/0: 4 offsets from 5 on are passed over by an operator's word; goes on at 9";
+    // At once, not when it would be tried again; and durable before anything is asked for.
+    play.is(skip(SkipTo::Offset(9)), &[passed, "gap 4", "save 0 5 to 9 now"]);
+    play.is(saved(), &["fetch 1: 0@9 for 60000 ms"]);
+    // What is on the way comes first; and it never goes back.
+    play.is(skip(SkipTo::Offset(10)), &[]);
+    play.is(fetched(1, 0, took(12, true, 20)), &["fetch 1: 0@12 for 60000 ms"]);
+    play.is(skip(SkipTo::Latest), &[]);
+    play.is(fetched(1, 0, took(13, true, 20)), &["list 1: 0@-1"]);
+    let passed = "WARN t/0: 7 offsets from 13 on are gone upstream or passed over (out_of_range); goes on at 20";
+    play.is(listed(1, 20), &[passed, "gap 7", "save 0 13 to 20 now"]);
+    // And where it waits for a decision.
+    play.is(saved(), &["fetch 1: 0@20 for 60000 ms"]);
+    play.is(fetched(1, 0, Outcome::Refused(1)), &["ask 1"]);
+    play.is(topics(Ok(heard(ID, &[1]))), &["list 1: 0@-2"]);
+    let stopped = "ERROR t/0: 10 offsets from 20 on are gone upstream; out_of_range = \"stop\": set it to \"earliest\" or \"latest\" to go on, or `brooklet downlink skip`";
+    play.is(listed(1, 30), &[stopped]);
+    let passed = "WARN t/0: 11 offsets from 20 on are passed over by an operator's word; goes on at 31";
+    play.is(skip(SkipTo::Offset(31)), &[passed, "gap 11", "save 0 20 to 31 now"]);
 }

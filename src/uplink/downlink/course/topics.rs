@@ -1,7 +1,7 @@
 //! What metadata and the local side tell of topics.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::leg::{Leg, Lost, Place, Seek};
 use super::{Action, Course, Heard, METADATA_PACE, Prepared, Topics};
@@ -22,6 +22,7 @@ impl Course {
         self.metadata.not_before = Some(now + self.metadata.pace.fail(METADATA_PACE, jitter));
         if let Some(seconds) = self.metadata.trouble.end(now) {
             self.actions.push(Action::Tell(log::Level::Info, format!("works again after {seconds} s")));
+            self.actions.push(Action::OutageEnded(Duration::from_secs(seconds)));
         }
         for (name, told) in told {
             match told {
@@ -95,7 +96,9 @@ impl Course {
             // What was known goes on where it was, if the store agrees.
             let mut leg = match kept {
                 Some(leg) if leg.local == local && (leg.known == position || leg.is_busy()) => leg,
-                Some(leg) => Leg { asked: leg.asked, trouble: leg.trouble, ..Leg::new(place, position, local) },
+                Some(leg) => {
+                    Leg { asked: leg.asked, trouble: leg.trouble, skip: leg.skip, ..Leg::new(place, position, local) }
+                }
                 None => Leg::new(place, position, local),
             };
             leg.leader = heard.leaders.get(index).copied().flatten();

@@ -159,7 +159,7 @@ fn damage_ends_it_before_the_batch_and_is_told() {
     let log = [good.clone(), bad].concat();
     let digested = digest(whole(&log), 0, -1, &rules());
     assert_eq!((values(&digested), digested.next_offset), (vec!["a".to_owned()], 1));
-    assert!(digested.fault.unwrap().contains("the batch at offset 1"));
+    assert!(digested.fault.unwrap().why.contains("the batch at offset 1"));
     // Cut off behind a whole one is how answers end; alone it is no batch.
     let cut = [good.as_slice(), &good[..30]].concat();
     assert_eq!(digest(whole(&cut), 0, -1, &rules()).fault, None);
@@ -175,7 +175,7 @@ fn what_is_too_large_for_the_local_topic_is_cut_by_record() {
     assert_eq!((batches(&digested).len(), count(&digested)), (3, 3));
     let digested = digest(whole(&log), 0, -1, &Rules { batch_bytes_max: 200, ..rules() });
     assert!(digested.pieces.is_empty() && digested.next_offset == 0);
-    assert!(digested.fault.unwrap().contains("max.message.bytes"));
+    assert!(digested.fault.unwrap().why.contains("max.message.bytes"));
 }
 
 #[test]
