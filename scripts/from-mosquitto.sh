@@ -1,20 +1,23 @@
 #!/usr/bin/env bash
 # Turns a mosquitto.conf into Brooklet's configuration.
 #
-#   scripts/from-mosquitto.sh FILE [>brooklet.toml]
+#   scripts/from-mosquitto.sh [--rights SCRIPT] FILE [>brooklet.toml]
 #
 # The configuration goes to standard output; `brooklet check FILE` takes it as it is. What Brooklet does by itself, does otherwise or
 # can't do is said in comments there, each with its line in FILE, and what needs a hand also on standard error. `include_dir` is
-# followed. Users and access rules are no configuration of Brooklet's: they come as commands in comments.
+# followed. Users and access rules are no configuration of Brooklet's: they are commands, which go to SCRIPT, to be run beside the
+# gateway when it is up (`sh SCRIPT --data DIR`); without --rights they are comments.
 #
 # Exit codes: 0 done, 2 usage or a file that can't be read.
 set -euo pipefail
 
-usage() { sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+rights=''
 case ${1:-} in
   -h | --help) usage; exit 0 ;;
-  '' | -*) usage >&2; exit 2 ;;
+  --rights) rights=${2:-}; shift 2 || { usage >&2; exit 2; } ;;
 esac
+case ${1:-} in '' | -*) usage >&2; exit 2 ;; esac
 if [ $# -ne 1 ] || [ ! -r "$1" ]; then
   echo "from-mosquitto.sh: $1: can't be read" >&2
   exit 2
@@ -43,4 +46,4 @@ named() {
   done
 }
 
-{ lines "$1"; named "$1"; } | awk -F '\t' -v source="$1" -f "$(dirname "${BASH_SOURCE[0]}")/lib/from-mosquitto.awk"
+{ lines "$1"; named "$1"; } | awk -F '\t' -v source="$1" -v rights="$rights" -f "$(dirname "${BASH_SOURCE[0]}")/lib/from-mosquitto.awk"

@@ -67,3 +67,5 @@ pub mod store;
 pub mod tls;
 #[cfg(feature = "gateway")]
 pub mod uplink;
+#[cfg(feature = "gateway")]
+pub mod websocket;

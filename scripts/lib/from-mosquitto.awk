@@ -28,10 +28,9 @@ function topic_of(filter,   first) {
 function addr(port, host) { return (host ~ /:/ && host !~ /^\[/ ? "[" host "]" : host) ":" port }
 
 function listener(port, host) {
-  listeners++
-  here = listeners
-  if (here == 1) { first_port = port; first_host = host == "" ? "0.0.0.0" : host }
-  else others[here] = addr(port, host == "" ? "0.0.0.0" : host)
+  here = ++listeners
+  ports[here] = port
+  hosts[here] = host == "" ? "0.0.0.0" : host
 }
 
 function duration(text,   n, unit) {
@@ -64,13 +63,41 @@ function bridge_topic(   direction, qos, local, remote, from, to) {
   if (direction != "out") in_topics[bridge] = in_topics[bridge] (in_topics[bridge] == "" ? "" : ", ") quoted(topic_of(to) == "" ? "*" : topic_of(to))
 }
 
-function user_rule(who, filter, access,   topic, operations) {
-  topic = topic_of(filter)
-  operations = access == "read" ? "read" : access == "write" ? "write" : access == "deny" ? "no" : "read, write"
-  rights[++righted] = place ": " who ": " operations ", of what " filter " matches" (topic == "" ? "" : "; without a rule of listen.mqtt.map that is the topic " topic)
-}
+function shell(text) { gsub(/\047/, "\047\\\\\047\047", text); return "\047" text "\047" }
+function command(text) { commands[++commanded] = text " \"$@\"" }
+function remark(text) { commands[++commanded] = "# " text }
 
-BEGIN { FS = "\t"; persistence = 0; anonymous = ""; ruled = noted = righted = users = 0 }
+# A line of an ACL file: who is a user, "*" for all of them, or empty for who comes without a name. Rights are those to Kafka topics, so a
+# filter is a command if it holds the whole of one; what it would widen is left to whoever knows better.
+function user_rule(who, filter, access,   topic, operations, options, words, i, name) {
+  operations = access == "read" ? "Read" : access == "write" ? "Write,Create" : access == "deny" ? "Read,Write" : "Read,Write,Create"
+  words = place ": " (who == "" ? "who comes without a name" : who == "*" ? "every user" : "user " who) ": " access " " filter
+  if (filter ~ /%c/) { undone(words, "rights can not name a client\047s id"); return }
+  if (filter == "%u/#") {
+    remark(words)
+    for (i = 1; i <= users; i++) grant(names[i], operations, access, " --topic " shell(kafka(names[i])))
+    return
+  }
+  if (filter ~ /%u/) { undone(words, "rights can not name a user\047s own level, unless it is the first"); return }
+  if (filter == "#") options = " --topic \047*\047"
+  else if (filter ~ /^[^+#\/]+\/#$/) options = " --topic " shell(topic_of(filter))
+  if (options != "") { remark(words); grant(who == "" ? "ANONYMOUS" : who, operations, access, options); return }
+  topic = topic_of(filter)
+  undone(words, "it is less than a Kafka topic" (topic == "" ? "" : " (" topic ")") "; a rule of listen.mqtt.map makes one of it")
+  name = kafka(literal(filter))
+  if (topic != "" && name != "") {
+    remark("  { filter = " quoted(filter) ", topic = " quoted(name == topic ? name ".own" : name) " }, and then")
+    remark("  " granting(who == "" ? "ANONYMOUS" : who, operations, access, " --topic " shell(name == topic ? name ".own" : name)))
+  }
+}
+function granting(who, operations, access, options) {
+  return "brooklet acl add --principal " shell(who) " --operation " operations options (access == "deny" ? " --deny" : "")
+}
+function grant(who, operations, access, options) { command(granting(who, operations, access, options)) }
+function undone(words, why) { remark(words ": by hand: " why); left_over++ }
+function user_known(name) { if (!(name in known)) { known[name] = 1; names[++users] = name } }
+
+BEGIN { FS = "\t"; persistence = 0; anonymous = ""; ruled = noted = commanded = users = 0 }
 
 {
   place = $1
@@ -91,15 +118,15 @@ BEGIN { FS = "\t"; persistence = 0; anonymous = ""; ruled = noted = righted = us
 
 function read_option() {
   # --- what a password file and an ACL file hold
-  if (option == "@password_file") { name = value; sub(/:.*/, "", name); if (name !~ /^#/ && name != "") names[++users] = name; return }
+  if (option == "@password_file") { name = value; sub(/:.*/, "", name); if (name !~ /^#/ && name != "") user_known(name); return }
   if (option == "@acl_file") {
-    if ($2 == "user") { who = value; sub(/^user[ \t]+/, "", who); return }
+    if ($2 == "user") { who = value; sub(/^user[ \t]+/, "", who); user_known(who); return }
     if ($2 == "topic" || $2 == "pattern") {
       line = value
       sub(/^(topic|pattern)[ \t]+/, "", line)
       access = "readwrite"
       if (line ~ /^(readwrite|read|write|deny)[ \t]/) { access = line; sub(/[ \t].*/, "", access); sub(/^[a-z]+[ \t]+/, "", line) }
-      user_rule($2 == "pattern" ? "every user (%u its name, %c its client id)" : who == "" ? "who comes without a name" : "user " who, line, access)
+      acl_lines[++acls] = ($2 == "pattern" ? "*" : who) SUBSEP line SUBSEP access SUBSEP place
     }
     return
   }
@@ -112,28 +139,33 @@ function read_option() {
     else listener($2, $3)
     return
   }
-  if (option == "bind_address") { pending_host = $2; if (listeners == 1) first_host = $2; return }
-  if (option == "protocol") { if ($2 == "websockets") { by_hand("WebSocket is not served"); if (here == 1) websockets = 1 }; return }
+  if (option == "bind_address") { pending_host = $2; if (listeners == 1) hosts[1] = $2; return }
+  if (option == "protocol") { if ($2 == "websockets") web[here] = 1; return }
+  if (option == "websockets_origin") { origins = origins (origins == "" ? "" : ", ") quoted(value); return }
   if (option == "max_connections") {
     if (value + 0 < 1) say("there is always a most: listen.mqtt.max_connections, 128 by default")
     else set_key("listen.mqtt.max_connections", number(1, 65536, option))
     return
   }
   if (option == "mount_point") { by_hand("mount points are not there; a rule of listen.mqtt.map puts what is published under " value " where it belongs"); return }
-  if (option ~ /^(bind_interface|socket_domain|http_dir|use_username_as_clientid|clientid_prefixes|auth_plugin|plugin|auth_opt_.*|plugin_opt_.*|psk_file|psk_hint|use_identity_as_username|use_subject_as_username|allow_zero_length_clientid|auto_id_prefix|check_retain_source|set_tcp_nodelay|websockets_.*|tls_engine.*|tls_keyform|dhparamfile|ciphers|ciphers_tls1\.3|tls_version)$/) {
+  if (option ~ /^(bind_interface|socket_domain|http_dir|use_username_as_clientid|clientid_prefixes|auth_plugin|plugin|auth_opt_.*|plugin_opt_.*|psk_file|psk_hint|use_subject_as_username|allow_zero_length_clientid|auto_id_prefix|check_retain_source|set_tcp_nodelay|websockets_.*|tls_engine.*|tls_keyform|dhparamfile|ciphers|ciphers_tls1\.3|tls_version)$/) {
     by_hand(option " has no counterpart"); return
   }
 
   # --- certificates
-  if (option ~ /^(cafile|capath|certfile|keyfile|crlfile|require_certificate)$/) {
-    if (!tls++) by_hand("TLS is set up by hand: listen.mqtt.tls.*; see the lines below")
-    certificates[tls] = place ": " option " " value
-    return
-  }
+  if (option ~ /^(cafile|certfile|keyfile|crlfile|require_certificate)$/) { tls[here, option] = value; return }
+  if (option == "capath") { by_hand("listen.mqtt.tls.client_ca is a file with all CAs: put those of " value " into one"); return }
+  if (option == "use_identity_as_username") { if (value == "true") by_name = 1; return }
 
   # --- who may come, and what they may do
   if (option == "allow_anonymous") { anonymous = value; return }
-  if (option == "password_file" || option == "acl_file" || option == "include_dir" || option == "per_listener_settings") return
+  if (option == "password_file") { passwords = 1; return }
+  if (option == "acl_file") { acl_file = value; return }
+  if (option == "max_keepalive") {
+    if (value + 0 > 0) set_key("listen.mqtt.max_keepalive", quoted(number(1, 65535, option) "s"))
+    return
+  }
+  if ( option == "include_dir" || option == "per_listener_settings") return
 
   # --- persistence: there is nothing to choose
   if (option == "persistence") { persistence = value == "true"; return }
@@ -158,7 +190,7 @@ function read_option() {
   if (option ~ /^max_queued_(messages|bytes)$/) { say("sessions that are away cost positions in the log, not copies: store.max_bytes bounds what they can find; " option " is not needed"); return }
   if (option == "queue_qos0_messages") { if (value == "true") by_hand("subscriptions of QoS 0 gather nothing while their client is away"); return }
   if (option == "retain_available") { if (value == "false") set_key("listen.mqtt.max_retained", 0); return }
-  if (option ~ /^(max_inflight_bytes|max_keepalive|max_topic_alias|memory_limit|upgrade_outgoing_qos|maximum_qos|max_qos|allow_duplicate_messages|retain_expiry_interval|global_max_clients|global_max_connections)$/) {
+  if (option ~ /^(max_inflight_bytes|max_topic_alias|memory_limit|upgrade_outgoing_qos|maximum_qos|max_qos|allow_duplicate_messages|retain_expiry_interval|global_max_clients|global_max_connections)$/) {
     by_hand(option " has no counterpart"); return
   }
 
@@ -192,15 +224,84 @@ function uplinks(   i, name, label) {
   }
 }
 
+# Which of the listeners is which: by MQTT or WebSocket, in the clear or by TLS, the first of each.
+function sort_listeners(   i, kind) {
+  if (!listeners) listener(1883, pending_host == "" ? "127.0.0.1" : pending_host)
+  for (i = 1; i <= listeners; i++) {
+    kind = (i in web ? "web" : "mqtt") (((i, "certfile") in tls) ? "s" : "")
+    if (kind in first) {
+      print "# not served: another listener of its kind, " addr(ports[i], hosts[i])
+      print source ": there is one MQTT listener, with TLS and WebSocket beside it: " addr(ports[i], hosts[i]) " is not served" >"/dev/stderr"
+    }
+    else first[kind] = i
+  }
+  secured = ("mqtts" in first) ? first["mqtts"] : ("webs" in first) ? first["webs"] : 0
+}
+function at(kind) { return quoted(addr(ports[first[kind]], hosts[first[kind]])) }
+function asks_clients() { return secured && tls[secured, "require_certificate"] == "true" }
+
+function authentication(   methods) {
+  if (asks_clients() && by_name) methods = quoted("certificate")
+  if (passwords) methods = methods (methods == "" ? "" : ", ") quoted("password")
+  if (methods != "" && anonymous == "true") methods = methods ", " quoted("none")
+  if (methods == "" && anonymous == "false") {
+    methods = quoted("password")
+    print source ": nobody may come without a name, and no password_file says who else: add users" >"/dev/stderr"
+  }
+  if (methods != "") print "auth = [" methods "]"
+  if (methods ~ /password/ && ("mqtt" in first) && hosts[first["mqtt"]] !~ /^(127\.|::1|localhost)/) {
+    print "# As before: passwords cross the network in the clear. With TLS, or on this machine only, this line can go."
+    print "clear_passwords = true"
+    print source ": passwords cross the network in the clear at " addr(ports[first["mqtt"]], hosts[first["mqtt"]]) ": better by TLS" >"/dev/stderr"
+  }
+  if (acl_file != "") print "if_no_rule = \"deny\""
+  else if (methods != "") print "if_no_rule = \"allow\""
+}
+
+function print_tls() {
+  print ""
+  print "[listen.mqtt.tls]"
+  # Where there is no MQTT in the clear its address is that of TLS.
+  if ("mqtt" in first) print "addr = " (("mqtts" in first) ? at("mqtts") : quoted("127.0.0.1:8883"))
+  if ("webs" in first) print "websocket = " at("webs")
+  print "cert = " quoted(tls[secured, "certfile"])
+  print "key = " quoted(tls[secured, "keyfile"])
+  if (!asks_clients()) return
+  print "client_ca = " quoted(tls[secured, "cafile"])
+  if ((secured, "crlfile") in tls) print "crl = " quoted(tls[secured, "crlfile"])
+}
+
+function print_rights(   i, parts) {
+  for (i = 1; i <= users; i++) command("brooklet user add " shell(names[i]))
+  for (i = 1; i <= acls; i++) {
+    split(acl_lines[i], parts, SUBSEP)
+    place = parts[4]
+    user_rule(parts[1], parts[2], parts[3])
+  }
+  if (!commanded) return
+  if (users) print source ": passwords were salted for Mosquitto and can not be carried over: `brooklet user add` asks for each" >"/dev/stderr"
+  if (left_over) print source ": " left_over " of the access rules need a hand: see the comments beside the commands" >"/dev/stderr"
+  if (rights == "") print "\n# Users and rights, once the gateway is up (\"$@\" is --data DIR or --broker ADDR):"
+  else {
+    print "#!/bin/sh\n# Users and rights, from " source " by from-mosquitto.sh. Once the gateway is up: sh " rights " --data DIR" >rights
+    print "# Each user\047s password is asked for: Mosquitto\047s are salted, and can not be carried over.\nset -e" >rights
+    print "\n# Users and rights are in " rights "."
+  }
+  for (i = 1; i <= commanded; i++) if (rights == "") print "# " commands[i]; else print commands[i] >rights
+}
+
 END {
   print "# From " source " by from-mosquitto.sh."
   for (i = 1; i <= noted; i++) print "# " notes[i]
-  if (!listeners) { first_port = 1883; first_host = pending_host == "" ? "127.0.0.1" : pending_host }
-  for (i in others) { print "# not served: a second MQTT listener, " others[i]; print source ": there is one MQTT listener: " others[i] " is not served" >"/dev/stderr" }
+  sort_listeners()
   if (!persistence) print "# Mosquitto kept nothing over a restart; Brooklet keeps what it acknowledges, and sessions."
+  if (by_name && asks_clients()) print "\nsecurity.names = [\"cn\"]"
   print ""
   print "[listen.mqtt]"
-  print "addr = " quoted(addr(first_port, first_host))
+  print "addr = " (("mqtt" in first) ? at("mqtt") : ("mqtts" in first) ? at("mqtts") : quoted("127.0.0.1:1883"))
+  if ("web" in first) print "websocket = " at("web")
+  if (origins != "") print "websocket_origins = [" origins "]"
+  authentication()
   if (debug) print "# log.level = \"debug\""
   for (i = 1; i <= keys; i++) { key = order[i]; value = values[key]; sub(/^listen\.mqtt\./, "", key); print key " = " value }
   if (ruled) {
@@ -208,18 +309,7 @@ END {
     for (i = 1; i <= ruled; i++) print "  " rules[i] ","
     print "]"
   }
-  if (tls) {
-    print ""
-    print "# Certificates; `brooklet check` tells what it makes of them."
-    for (i = 1; i <= tls; i++) print "# " certificates[i]
-  }
-  if (anonymous == "false" || users || righted) {
-    print ""
-    print "# Users: their passwords were salted for Mosquitto and can't be carried over."
-    for (i = 1; i <= users; i++) print "# brooklet user add " names[i]
-    print "# Rights, by `brooklet acl`, on Kafka topics; a rule of listen.mqtt.map may make one of what has a right of its own:"
-    for (i = 1; i <= righted; i++) print "# " rights[i]
-    print source ": users and rights are no configuration: see the commands in the comments" >"/dev/stderr"
-  }
+  if (secured) print_tls()
+  print_rights()
   uplinks()
 }

@@ -5,7 +5,12 @@ use crate::gateway::status::{CertificateFigures, GatewayStatus};
 
 /// Where TLS is spoken, and a line for each certificate.
 pub(super) fn lines(status: &GatewayStatus) -> String {
-    let doors = [("native", &status.native_tls), ("Kafka", &status.kafka_tls), ("MQTT", &status.mqtt_tls)];
+    let doors = [
+        ("native", &status.native_tls),
+        ("Kafka", &status.kafka_tls),
+        ("MQTT", &status.mqtt_tls),
+        ("WebSocket", &status.websocket_tls),
+    ];
     let doors: Vec<String> = doors.iter().filter_map(|(name, at)| Some(format!("{name} {}", at.as_ref()?))).collect();
     let mut out = String::new();
     if !doors.is_empty() {

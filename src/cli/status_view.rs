@@ -58,7 +58,8 @@ fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
     out.push_str(&format!("clock        {}, {trust}\n", when::format_time(status.time_ms)));
     let address = |address: &Option<String>| address.clone().unwrap_or_else(|| "off".to_owned());
     let [native, kafka, mqtt] = [&status.native, &status.kafka, &status.mqtt].map(address);
-    out.push_str(&format!("listens      native {native}, Kafka {kafka}, MQTT {mqtt}\n"));
+    let websocket = status.websocket.as_ref().map(|at| format!(", WebSocket {at}")).unwrap_or_default();
+    out.push_str(&format!("listens      native {native}, Kafka {kafka}, MQTT {mqtt}{websocket}\n"));
     out.push_str(&certificates::lines(status));
     let (used, most) = (human_bytes(store.disk_bytes), human_bytes(store.max_bytes));
     let segments = format!("{} of {}", counted(store.segments, "segment"), human_bytes(store.segment_bytes));

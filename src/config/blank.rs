@@ -124,6 +124,10 @@ fn blank_mqtt() -> MqttListenConfig {
         max_retained: 0,
         max_retained_bytes: 0,
         packet_timeout: Duration::ZERO,
+        max_keepalive: None,
+        websocket: None,
+        websocket_tls: None,
+        websocket_origins: Vec::new(),
         map: Vec::new(),
     }
 }

@@ -98,6 +98,7 @@ impl Relations<'_> {
     fn listeners(&mut self, config: &Config) {
         let (native, kafka) = (&config.listen.native, &config.listen.kafka);
         self.addresses(config);
+        self.websocket_tls(config);
         let largest =
             config.topics.by_name.values().chain([&config.topics.defaults]).map(|t| t.max_message_bytes).max();
         let needed = largest.unwrap_or(0) + AROUND_A_BATCH_BYTES;
@@ -122,18 +123,30 @@ impl Relations<'_> {
             ("listen.kafka", of.kafka.enabled, of.kafka.addr, &of.kafka.tls, &of.kafka.auth),
             ("listen.mqtt", of.mqtt.enabled, of.mqtt.addr, &of.mqtt.tls, &of.mqtt.auth),
         ];
+        let websocket =
+            [("listen.mqtt.websocket", of.mqtt.websocket), ("listen.mqtt.tls.websocket", of.mqtt.websocket_tls)];
+        let websocket = websocket.map(|(key, addr)| (key.to_owned(), addr));
         let mut taken: Vec<(String, SocketAddr)> = Vec::new();
         for (name, enabled, addr, tls, auth) in listeners {
             self.listener_tls(name, tls);
             self.listener_auth(name, tls, auth);
             let of_tls = tls.addr.filter(|_| tls.is_on()).map(|addr| (format!("{name}.tls.addr"), addr));
             let own = std::iter::once((format!("{name}.addr"), addr));
-            for (key, addr) in own.chain(of_tls).filter(|(_, addr)| enabled && addr.port() != 0) {
+            let more = websocket.iter().filter(|_| name == "listen.mqtt");
+            let more = more.filter_map(|(key, addr)| Some((key.clone(), (*addr)?)));
+            for (key, addr) in own.chain(of_tls).chain(more).filter(|(_, addr)| enabled && addr.port() != 0) {
                 match taken.iter().find(|(_, other)| *other == addr).map(|(other, _)| other.clone()) {
                     Some(other) => self.refuse(&key, format!("must differ from {other}")),
                     None => taken.push((key, addr)),
                 }
             }
+        }
+    }
+
+    fn websocket_tls(&mut self, config: &Config) {
+        let mqtt = &config.listen.mqtt;
+        if mqtt.websocket_tls.is_some() && !mqtt.tls.is_on() {
+            self.refuse("listen.mqtt.tls.websocket", "needs listen.mqtt.tls.cert and key");
         }
     }
 

@@ -198,6 +198,14 @@ pub struct MqttListenConfig {
     pub max_retained_bytes: u64,
     /// CONNECT must come, a begun packet be whole, and an answer be taken, within this.
     pub packet_timeout: Duration,
+    /// The longest that a client of 5.0 may be silent. `None`: as long as it promised.
+    pub max_keepalive: Option<Duration>,
+    /// Where MQTT is spoken over WebSocket, in the clear. `None`: nowhere.
+    pub websocket: Option<SocketAddr>,
+    /// The same, by TLS.
+    pub websocket_tls: Option<SocketAddr>,
+    /// Sites whose pages may come by WebSocket, beside the gateway's own; `*`: all.
+    pub websocket_origins: Vec<String>,
     /// Which Kafka topic a message goes to; the first rule that matches.
     pub map: Vec<MqttRule>,
 }

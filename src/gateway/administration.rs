@@ -42,6 +42,8 @@ pub(super) struct Listeners {
     pub(super) native: Addresses,
     pub(super) kafka: Addresses,
     pub(super) mqtt: Addresses,
+    /// MQTT over WebSocket.
+    pub(super) websocket: Addresses,
 }
 
 impl GatewayAdministration {
@@ -79,6 +81,8 @@ impl Administration for GatewayAdministration {
             kafka_tls: text(self.listeners.kafka.tls),
             mqtt: text(self.listeners.mqtt.plain),
             mqtt_tls: text(self.listeners.mqtt.tls),
+            websocket: text(self.listeners.websocket.plain),
+            websocket_tls: text(self.listeners.websocket.tls),
             certificates,
             mqtt_clients: MqttFigures::from(self.mqtt.counts()),
             store: figures,

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::certificates::Certificates;
-use crate::config::{ListenConfig, ListenTlsConfig};
+use crate::config::{ListenConfig, ListenTlsConfig, MqttListenConfig};
 use crate::listen::accept::{self, Door};
 use crate::tls;
 
-/// What MQTT clients may ask for by ALPN (as registered with IANA).
-const MQTT_ALPN: &[&[u8]] = &[b"mqtt"];
+/// What MQTT clients may ask for by ALPN (as registered with IANA); over WebSocket they ask for HTTP.
+const MQTT_ALPN: &[&[u8]] = &[b"mqtt", b"http/1.1"];
 
 /// The doors of one listener.
 #[derive(Default)]
@@ -39,6 +39,8 @@ pub(super) struct AllDoors {
     pub(super) native: Doors,
     pub(super) kafka: Doors,
     pub(super) mqtt: Doors,
+    /// MQTT over WebSocket.
+    pub(super) websocket: Doors,
 }
 
 impl AllDoors {
@@ -48,31 +50,56 @@ impl AllDoors {
     /// A text that names the key, what is wrong and what to do.
     pub(super) async fn bind(config: &ListenConfig, certificates: &Certificates) -> Result<Self, String> {
         let (native, kafka, mqtt) = (&config.native, &config.kafka, &config.mqtt);
-        let doors = |enabled, addr, tls, name, alpn| doors((enabled, addr), tls, (name, alpn), certificates);
+        let held = |enabled, tls, name, alpn| held(enabled, tls, (name, alpn), certificates);
+        let of_native = held(native.enabled, &native.tls, "native", &[])?;
+        let of_kafka = held(kafka.enabled, &kafka.tls, "kafka", &[])?;
+        let of_mqtt = held(mqtt.enabled, &mqtt.tls, "mqtt", MQTT_ALPN)?;
         Ok(Self {
-            native: doors(native.enabled, native.addr, &native.tls, "native", &[]).await?,
-            kafka: doors(kafka.enabled, kafka.addr, &kafka.tls, "kafka", &[]).await?,
-            mqtt: doors(mqtt.enabled, mqtt.addr, &mqtt.tls, "mqtt", MQTT_ALPN).await?,
+            native: doors((native.enabled, native.addr), &native.tls, "native", of_native).await?,
+            kafka: doors((kafka.enabled, kafka.addr), &kafka.tls, "kafka", of_kafka).await?,
+            mqtt: doors((mqtt.enabled, mqtt.addr), &mqtt.tls, "mqtt", of_mqtt.clone()).await?,
+            websocket: websocket_doors(mqtt, of_mqtt).await?,
         })
     }
+}
+
+type Held = Option<Arc<tls::ServerTls>>;
+
+/// What a listener shows, if it speaks TLS.
+fn held(
+    enabled: bool,
+    tls: &ListenTlsConfig,
+    (name, alpn): (&str, &'static [&'static [u8]]),
+    certificates: &Certificates,
+) -> Result<Held, String> {
+    if !enabled || !tls.is_on() {
+        return Ok(None);
+    }
+    let held = Arc::new(tls::server(&format!("listen.{name}.tls"), tls, alpn, certificates.clock())?);
+    certificates.watch(held.clone());
+    Ok(Some(held))
+}
+
+async fn websocket_doors(mqtt: &MqttListenConfig, held: Held) -> Result<Doors, String> {
+    let mut doors = Doors::default();
+    if let Some(addr) = mqtt.websocket.filter(|_| mqtt.enabled) {
+        doors.addresses.plain = Some(open(&mut doors.all, addr, "listen.mqtt.websocket", None).await?);
+    }
+    if let (Some(addr), Some(held)) = (mqtt.websocket_tls, held) {
+        doors.addresses.tls = Some(open(&mut doors.all, addr, "listen.mqtt.tls.websocket", Some(held)).await?);
+    }
+    Ok(doors)
 }
 
 async fn doors(
     (enabled, addr): (bool, SocketAddr),
     tls: &ListenTlsConfig,
-    (name, alpn): (&str, &'static [&'static [u8]]),
-    certificates: &Certificates,
+    name: &str,
+    held: Held,
 ) -> Result<Doors, String> {
     let mut doors = Doors::default();
     if !enabled {
         return Ok(doors);
-    }
-    let held = match tls.is_on() {
-        true => Some(Arc::new(tls::server(&format!("listen.{name}.tls"), tls, alpn, certificates.clock())?)),
-        false => None,
-    };
-    if let Some(held) = &held {
-        certificates.watch(held.clone());
     }
     let own_key = format!("listen.{name}.addr");
     if !tls.takes_listener() {

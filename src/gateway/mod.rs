@@ -192,6 +192,12 @@ impl Gateway {
         self.listeners.mqtt.any()
     }
 
+    /// Where MQTT clients connect by WebSocket, if they may: in the clear, and by TLS.
+    pub fn websocket_addrs(&self) -> [Option<SocketAddr>; 2] {
+        let of = &self.listeners.websocket;
+        [of.plain, of.tls]
+    }
+
     /// Where listeners are reached by TLS: native, Kafka, MQTT.
     pub fn tls_addrs(&self) -> [(&'static str, Option<SocketAddr>); 3] {
         let of = &self.listeners;
@@ -276,6 +282,7 @@ impl Parts<'_> {
             native: doors.native.addresses,
             kafka: doors.kafka.addresses,
             mqtt: doors.mqtt.addresses,
+            websocket: doors.websocket.addresses,
         };
         let bound = Bound { listeners, socket };
         let (native, kafka, mqtt) = (&config.listen.native, &config.listen.kafka, &config.listen.mqtt);
@@ -316,6 +323,10 @@ impl Parts<'_> {
         for door in doors.mqtt.all {
             let (serving, acceptor) = (mqtt_serving.clone(), acceptor.clone());
             self.spawn(async move { serving.serve_tcp(door, acceptor).await });
+        }
+        for door in doors.websocket.all {
+            let (serving, acceptor) = (mqtt_serving.clone(), acceptor.clone());
+            self.spawn(async move { serving.serve_websocket(door, acceptor).await });
         }
         if mqtt.enabled {
             let shutdown = self.shutdown.clone();

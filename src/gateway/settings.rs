@@ -168,6 +168,8 @@ pub(super) fn mqtt(config: &MqttListenConfig) -> Result<MqttOptions, String> {
         retained_max: config.max_retained,
         retained_bytes_max: bytes(config.max_retained_bytes),
         packet_time: config.packet_timeout,
+        keep_alive_s_max: config.max_keepalive.map(|time| u16::try_from(time.as_secs()).unwrap_or(u16::MAX)),
+        origins: config.websocket_origins.clone(),
     })
 }
 

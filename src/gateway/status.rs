@@ -36,6 +36,9 @@ pub struct GatewayStatus {
     /// Where MQTT clients connect, if they may.
     pub mqtt: Option<String>,
     pub mqtt_tls: Option<String>,
+    /// Where they connect by WebSocket.
+    pub websocket: Option<String>,
+    pub websocket_tls: Option<String>,
     /// What TLS stands on, of listeners, uplinks and downlinks.
     pub certificates: Vec<CertificateFigures>,
     pub mqtt_clients: MqttFigures,

@@ -16,3 +16,4 @@ pub mod native;
 pub mod places;
 pub mod stream;
 mod watch;
+pub mod websocket;

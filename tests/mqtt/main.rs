@@ -9,14 +9,17 @@ mod properties;
 mod rights;
 mod sequences;
 mod shared;
+mod websocket;
+
+use std::time::Duration;
 
 use brooklet::broker::Acks;
 use brooklet::config::MqttRule;
 use brooklet::mqtt::{
-    Ack, Connect, Packet, PacketId, Properties, PropertiesBuilder, Property, Publish, Qos, Reason, ReasonCode,
-    RetainHandling, Subscription, Will,
+    Ack, Connect, Packet, PacketId, Properties, PropertiesBuilder, Property, Protocol, Publish, Qos, Reason,
+    ReasonCode, RetainHandling, Subscription, Will,
 };
-use client::Server;
+use client::{Client, Server};
 
 const ID: PacketId = PacketId::new(5).unwrap();
 
@@ -244,7 +247,67 @@ fn wills_are_published_when_a_client_is_lost_and_only_then() {
     let (mut first, _) = server.connect(with_will("will/twice"));
     let (_second, _) = server.connect(with_will("will/twice"));
     assert!(first.is_closed());
-    assert!(subscriber.is_quiet(), "the client is back: no will");
+    assert_eq!(subscriber.take(), ("will/twice".to_owned(), "gone".to_owned()));
+}
+
+#[test]
+fn a_will_that_is_delayed_is_dropped_when_its_session_goes_on_and_only_then() {
+    let server = Server::start();
+    let mut subscriber = server.client("s");
+    subscriber.subscribe("will/#", Qos::AtLeastOnce);
+    let (mut delay, mut kept) = (PropertiesBuilder::default(), PropertiesBuilder::default());
+    delay.push(Property::WillDelay(3_600));
+    kept.push(Property::SessionExpiry(7_200));
+    let connect = |clean_start, properties| Connect {
+        protocol: Protocol::V5,
+        level: 5,
+        client_id: "device",
+        clean_start,
+        will: Some(Will {
+            topic: "will/delayed",
+            payload: b"gone",
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            properties: delay.as_properties(),
+        }),
+        properties,
+        ..Connect::default()
+    };
+    server.connect(connect(true, kept.as_properties())).0.cut();
+    let (again, present) = server.connect(connect(false, kept.as_properties()));
+    assert!(present);
+    again.cut();
+    assert!(subscriber.is_quiet(), "it is back in time");
+    // The session that the will belongs to ends.
+    let (ends, _) = server.connect(connect(true, Properties::default()));
+    assert_eq!(subscriber.take(), ("will/delayed".to_owned(), "gone".to_owned()));
+    // This one ends with its connection, before the delay.
+    ends.cut();
+    assert_eq!(subscriber.take(), ("will/delayed".to_owned(), "gone".to_owned()));
+}
+
+#[test]
+fn a_client_that_promises_too_long_a_silence_is_told_another() {
+    let server = Server::start_with(|config| config.listen.mqtt.max_keepalive = Some(Duration::from_secs(60)));
+    let told = |protocol, level, keep_alive| {
+        let mut client = Client::open(server.addr(), protocol);
+        client.send(&Packet::Connect(Connect {
+            protocol,
+            level,
+            client_id: "c",
+            clean_start: true,
+            keep_alive,
+            ..Connect::default()
+        }));
+        client.next(|packet| match packet {
+            Packet::ConnAck(connack) => {
+                connack.properties.find(|p| if let Property::ServerKeepAlive(s) = p { Some(s) } else { None })
+            }
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!([0, 61, 60, 5].map(|keep_alive| told(Protocol::V5, 5, keep_alive)), [Some(60), Some(60), None, None]);
+    assert_eq!(told(Protocol::V3, 4, 120), None);
 }
 
 #[test]

@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use super::super::{
     types::{AcksOne, ClockTrust, Compression, Config, OnFull, StoreMedium},
-    value::{Choice, Kind},
+    value::{Choice, Kind, Special, SpecialList, address},
 };
 use super::{
     DAY, GIB, HOUR, KIB, Key, MIB, MINUTE, MS_10, SECOND, TIB, YEARS_100, auth, count, joined, key, security, tls,
+    uplink::unless,
 };
 use crate::limits::{CLIENT_ID_BYTES_MAX, TOPIC_NAME_BYTES_MAX};
 
 /// Longest time between two commits that may be set.
 const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(10);
+
+/// The longest keep-alive that MQTT can name.
+const KEEPALIVE_MAX: Duration = Duration::from_secs(u16::MAX as u64);
 
 /// Smallest segment: must hold the activation transaction and a few batches.
 const SEGMENT_BYTES_MIN: u64 = MIB;
@@ -326,6 +330,35 @@ const OWN: &[Key<Config>] = &[
         "30s",
         Kind::Duration { min: SECOND, max: HOUR, set: |c, v| c.listen.mqtt.packet_timeout = v },
         "Within this CONNECT must come, a begun packet be whole and an answer be taken.",
+    ),
+    key(
+        "listen.mqtt.max_keepalive",
+        "none",
+        Kind::DurationOr { word: "none", min: SECOND, max: KEEPALIVE_MAX, set: |c, v| c.listen.mqtt.max_keepalive = v },
+        "Longest that MQTT clients of 5.0 may be silent, whatever they promise; a lost one is noticed after half as long again.",
+    ),
+    key(
+        "listen.mqtt.websocket",
+        "off",
+        Kind::Special(Special {
+            allowed: "\"off\" or an address and a port, such as \"0.0.0.0:9001\"",
+            set: |c, text| unless("off", text, address, |v| c.listen.mqtt.websocket = v),
+        }),
+        "Where MQTT is spoken over WebSocket as well, at the path /mqtt.",
+    ),
+    key(
+        "listen.mqtt.websocket_origins",
+        "none",
+        Kind::SpecialList(SpecialList {
+            allowed: "[\"none\"], [\"*\"], or sites such as [\"https://tools.example\"]",
+            set: |c, texts| {
+                let is_site = |text: &&str| *text == "*" || text.starts_with("http://") || text.starts_with("https://");
+                let named = texts.iter().filter(|text| **text != "none");
+                c.listen.mqtt.websocket_origins = named.clone().map(ToString::to_string).collect();
+                named.clone().all(is_site).then(|| texts.iter().map(ToString::to_string).collect())
+            },
+        }),
+        "Sites whose pages may connect by WebSocket; pages loaded from the gateway's own address may always.",
     ),
     key(
         "topic.auto_create",

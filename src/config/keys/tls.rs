@@ -84,7 +84,20 @@ pub(super) const KAFKA: &[Key<Config>] = listener!(
     )
 );
 /// Keys of the MQTT listener's TLS.
-pub(super) const MQTT: &[Key<Config>] = listener!(mqtt, "listen.mqtt.tls", "8883");
+pub(super) const MQTT: &[Key<Config>] = listener!(
+    mqtt,
+    "listen.mqtt.tls",
+    "8883",
+    key(
+        "listen.mqtt.tls.websocket",
+        "off",
+        Kind::Special(Special {
+            allowed: "\"off\" or an address and a port, such as \"0.0.0.0:9443\"",
+            set: |c, text| unless("off", text, address, |v| c.listen.mqtt.websocket_tls = v),
+        }),
+        "Where MQTT is spoken over WebSocket by TLS, at the path /mqtt.",
+    )
+);
 
 macro_rules! link {
     ($config:ty) => {

@@ -390,5 +390,10 @@ async fn leave(sides: &Sides, place: Place, end: &End, will: Option<(u32, Will)>
     back.hand_on(sides);
     // A gateway that stops is not a device that is lost.
     let lost = !matches!(end, End::Disconnected { with_will: false } | End::Shutdown);
-    place.leave(Leaving { expiry_s, will: will.filter(|_| lost) });
+    let mut will = will.filter(|_| lost);
+    // Before whoever takes over is let in: a will without delay is due with the end of the connection (MQTT 5.0, section 3.1.2.5).
+    if let Some((_, will)) = will.take_if(|(delay_s, _)| expiry_s.min(*delay_s) == 0) {
+        super::publishing::publish_will(&sides.context, will).await;
+    }
+    place.leave(Leaving { expiry_s, will });
 }

@@ -9,7 +9,7 @@ use super::inbound::Inbound;
 use super::log;
 use super::message::Message;
 use super::permits;
-use super::publishing::Will;
+use super::publishing::{self, Will};
 use super::session::Session;
 use crate::broker::Access;
 use crate::limits::{MQTT_CLIENT_ID_BYTES_MAX, MQTT_TOPIC_BYTES_MAX};
@@ -83,12 +83,16 @@ pub(super) async fn greet(
         allowed.map_err(|denied| Refusal::new(ReasonCode::NOT_AUTHORIZED, denied.to_string()))?;
     }
     let place = Hub::enter(context, &client).await;
-    let place = place.ok_or_else(|| {
+    let (place, will_before) = place.ok_or_else(|| {
         let text =
             format!("{} clients are connected or have sessions, which is the most", context.options.sessions_max);
         Refusal::new(ReasonCode::QUOTA_EXCEEDED, text)
     })?;
     if connect.clean_start {
+        // The session ends that its will belongs to; one that goes on has none published (MQTT 5.0, section 3.1.3.2.2).
+        if let Some(will) = will_before {
+            publishing::publish_will(context, will).await;
+        }
         hub::forget(context, &client).await;
     }
     let stored = place.stored();
@@ -111,10 +115,14 @@ pub(super) async fn greet(
     let granted = if connect.protocol == Protocol::V5 { context.options.in_flight_max } else { u16::MAX };
     told.push(Property::ReceiveMaximum(granted));
     told.push(Property::TopicAliasMaximum(ALIASES_MAX));
+    let keep_alive_s = keep_alive_s(connect, context.options.keep_alive_s_max);
+    if keep_alive_s != connect.keep_alive {
+        told.push(Property::ServerKeepAlive(keep_alive_s));
+    }
     told.push(Property::MaximumPacketSize(u32::try_from(context.options.packet_bytes_max).unwrap_or(u32::MAX)));
     Ok(Greeted {
         will: will(&access, connect, &client),
-        terms: terms(access, connect, &client),
+        terms: terms(access, connect, &client, keep_alive_s),
         inbound: Inbound::new(granted, ids),
         place,
         session,
@@ -161,13 +169,21 @@ fn receive_maximum(connect: &Connect<'_>) -> u16 {
     connect.properties.find(asked).unwrap_or(u16::MAX)
 }
 
-fn terms(access: Access, connect: &Connect<'_>, client: &str) -> Terms {
+/// The longest that the client is to be silent, seconds; 0: for ever. 3.1.1 has no way to tell it another time than its own.
+fn keep_alive_s(connect: &Connect<'_>, max: Option<u16>) -> u16 {
+    match max.filter(|_| connect.protocol == Protocol::V5) {
+        Some(max) if connect.keep_alive == 0 || connect.keep_alive > max => max,
+        _ => connect.keep_alive,
+    }
+}
+
+fn terms(access: Access, connect: &Connect<'_>, client: &str, keep_alive_s: u16) -> Terms {
     let mut terms = Terms {
         access,
         protocol: connect.protocol,
         client: client.to_owned(),
         // Half as long again as it promised (section 3.1.2.10).
-        silence: (connect.keep_alive > 0).then(|| Duration::from_millis(1_500 * u64::from(connect.keep_alive))),
+        silence: (keep_alive_s > 0).then(|| Duration::from_millis(1_500 * u64::from(keep_alive_s))),
         packet_bytes_max: usize::MAX,
         aliases_max: 0,
         problem_info: true,

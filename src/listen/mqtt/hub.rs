@@ -62,7 +62,7 @@ pub(super) struct Place {
 pub(super) struct Leaving {
     /// How long the session stays, seconds; 0: it is gone.
     pub(super) expiry_s: u32,
-    /// To be published after that many seconds, or with the end of the session.
+    /// To be published after that many seconds, or with the end of the session; one that is due at once has been.
     pub(super) will: Option<(u32, publishing::Will)>,
 }
 
@@ -77,7 +77,8 @@ impl Hub {
     }
 
     /// Takes the place of a client id, ending whoever has it. `None` if there are too many sessions.
-    pub(super) async fn enter(context: &Arc<Context>, client: &str) -> Option<Place> {
+    /// With it comes the will that an earlier connection has left and that is not due yet.
+    pub(super) async fn enter(context: &Arc<Context>, client: &str) -> Option<(Place, Option<publishing::Will>)> {
         loop {
             let older = {
                 let mut clients = context.hub.clients();
@@ -95,9 +96,9 @@ impl Hub {
                     None => {
                         let connection = Arc::<Connection>::default();
                         entry.connection = Some(Arc::clone(&connection));
-                        // Whoever comes back in time has no will published.
-                        entry.will = None;
-                        return Some(Place { context: Arc::clone(context), client: client.to_owned(), connection });
+                        let will = entry.will.take().map(|(_, will)| will);
+                        let place = Place { context: Arc::clone(context), client: client.to_owned(), connection };
+                        return Some((place, will));
                     }
                 }
             };

@@ -51,9 +51,12 @@ use super::accept::{Acceptor, Door};
 use super::arrival::Arrival;
 use super::auth::Guard;
 use super::budget::ByteBudget;
-use super::stream::Stream;
+use super::stream::{Socket, Stream, count_slow};
+use super::websocket::{self, Carrier};
 use crate::broker::{Access, Broker, Caller, Lobby};
+use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
+use crate::websocket::handshake::Offer;
 use hub::Hub;
 use mapping::Rules;
 use retained::Retained;
@@ -81,6 +84,10 @@ pub struct MqttOptions {
     pub retained_bytes_max: usize,
     /// Time for CONNECT to come, for a begun packet to come whole, and for what is sent to be taken.
     pub packet_time: Duration,
+    /// The longest that a client of 5.0 may promise to be silent, seconds.
+    pub keep_alive_s_max: Option<u16>,
+    /// Sites whose pages may come by WebSocket, beside the gateway's own.
+    pub origins: Vec<String>,
 }
 
 /// What all connections share.
@@ -142,8 +149,39 @@ impl Mqtt {
     pub async fn serve_tcp(&self, door: Door, acceptor: Acceptor) {
         let (executor, shutdown) = (Arc::clone(&acceptor.executor), acceptor.shutdown.clone());
         let mqtt = self.clone();
-        let session = move |socket, arrival| mqtt.serve(Arc::clone(&executor), shutdown.clone(), socket, arrival);
+        let session =
+            move |socket, arrival| mqtt.serve(Arc::clone(&executor), shutdown.clone(), Carrier::Plain(socket), arrival);
         acceptor.run(&door, session).await;
+    }
+
+    /// Serves clients that come by WebSocket, until shutdown.
+    pub async fn serve_websocket(&self, door: Door, acceptor: Acceptor) {
+        let (executor, shutdown) = (Arc::clone(&acceptor.executor), acceptor.shutdown.clone());
+        let mqtt = self.clone();
+        let session = move |socket, arrival: Arrival| {
+            let (mqtt, executor, shutdown) = (mqtt.clone(), Arc::clone(&executor), shutdown.clone());
+            async move {
+                // Boxed, for the same reason as a TLS handshake; and the session is the one of other connections.
+                let carrier = Box::pin(mqtt.shake(socket, &shutdown, &arrival)).await;
+                let Some(carrier) = carrier else { return };
+                mqtt.serve(executor, shutdown, carrier, arrival).await;
+            }
+        };
+        acceptor.run(&door, session).await;
+    }
+
+    async fn shake(&self, socket: Socket, shutdown: &Shutdown, arrival: &Arrival) -> Option<Carrier> {
+        let options = &self.context.options;
+        let offer = Offer { path: "/mqtt", protocol: "mqtt", origins: &options.origins };
+        match shutdown.unless(websocket::accept(socket, &offer, options.packet_time)).await? {
+            Ok(socket) => Some(Carrier::WebSocket(socket)),
+            Err(error) => {
+                count_slow(&error);
+                METRICS.protocol_errors.add(u64::from(error.kind() == std::io::ErrorKind::InvalidData));
+                ::log::debug!("mqtt: {arrival}: {error}");
+                None
+            }
+        }
     }
 
     /// Ends what is over of sessions and wills, until shutdown.

@@ -2,7 +2,8 @@
 the Kafka side. `scripts/interop.sh mqtt` builds the drivers and starts this.
 
 A driver is a small program against one library, as its users would write it; `DRIVER VERB ADDRESS VERSION ID ARGS` (VERSION is 4 for
-3.1.1, or 5) exits with 0 when done:
+3.1.1, or 5) exits with 0 when done. ADDRESS is HOST:PORT; for WebSocket, if the library has it, ws://HOST:PORT or wss://HOST:PORT, the latter
+by a certificate of the CA in BROOKLET_TEST_CA:
 
     version                                      prints the library's name and version; no other arguments
     publish … TOPIC QOS FROM TO [retain]         messages mN for FROM <= N < TO, in a session that is kept; done once all are acknowledged
@@ -32,6 +33,7 @@ MESSAGES = 40
 # Under way while the gateway is killed; fewer for who waits for each acknowledgement before the next message.
 MANY, FEWER = 3_000, 400
 ONE_BY_ONE = ("aiomqtt", "mosquitto")
+WEBSOCKET = ("mqttjs", "paho-mqtt")
 AT_ONCE = 3
 # To kill the gateway before a publisher is through.
 ATTEMPTS = 3
@@ -46,7 +48,10 @@ class Gateway:
 
     def __init__(self, config=""):
         self.home = tempfile.TemporaryDirectory(prefix="brooklet-mqtt-")
-        self.mqtt, self.kafka = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        self.mqtt, self.kafka, self.ws, self.wss = (f"127.0.0.1:{free_port()}" for _ in range(4))
+        certs = pathlib.Path(os.environ["BROOKLET_TEST_CA"]).parent
+        config += f'[listen.mqtt]\nwebsocket = "{self.ws}"\n[listen.mqtt.tls]\nwebsocket = "{self.wss}"\naddr = "127.0.0.1:0"\n'
+        config += f'cert = "{certs}/gw.pem"\nkey = "{certs}/gw.key"\n'
         pathlib.Path(self.home.name, "brooklet.toml").write_text(config, encoding="utf-8")
         self.process = None
         self.launch()
@@ -158,8 +163,8 @@ class Player:
         self.name, self.gateway, self.level = name, gateway, level
         self.program = os.path.join(os.environ["BROOKLET_TEST_CLIENTS_DIR"], name)
 
-    def start(self, verb, who, *args):
-        return Running([self.program, verb, self.gateway.mqtt, self.level, who + self.level, *map(str, args)])
+    def start(self, verb, who, *args, at=None):
+        return Running([self.program, verb, at or self.gateway.mqtt, self.level, who + self.level, *map(str, args)])
 
     def topic(self, name):
         return f"{name}v{self.level}"
@@ -325,6 +330,21 @@ def from_kafka(player):
         assert ear.payloads() == payloads(0, MESSAGES), ear.payloads()
 
 
+def websocket(player):
+    """By WebSocket, in the clear and by TLS: published there and heard there, and in the log."""
+    if player.name not in WEBSOCKET:
+        raise Lacks("played with " + " and ".join(WEBSOCKET) + " only")
+    for at in (f"ws://{player.gateway.ws}", f"wss://{player.gateway.wss}"):
+        topic = player.topic(at.partition(":")[0])
+        with player.start("subscribe", f"ear-{topic}", f"{topic}/+", 2, MESSAGES, at=at) as ear:
+            ear.ready()
+            with player.start("publish", f"pub-{topic}", f"{topic}/x", 2, 0, MESSAGES, at=at) as running:
+                running.end()
+            ear.end()
+            assert ear.payloads() == payloads(0, MESSAGES), ear.payloads()
+        assert player.gateway.stored(topic) == payloads(0, MESSAGES), at
+
+
 def bridge(level):
     """Mosquitto as a bridge into the gateway, both ways, QoS 1, over a SIGKILL of the gateway: nothing is lost either way."""
     gateway = Gateway()
@@ -376,6 +396,7 @@ SCENES = [
     ("retained message", retained),
     ("will of a client that is killed", will),
     ("a Kafka producer's records to a subscriber", from_kafka),
+    ("by WebSocket, in the clear and by TLS", websocket),
     ("session kept over two SIGKILLs of the gateway", session),
     ("SIGKILL of the gateway while publishing, QoS 1", killed_1),
     ("SIGKILL of the gateway while publishing, QoS 2: once each", killed_2),
@@ -429,6 +450,14 @@ def play_bridge():
 
 
 def main():
+    with tempfile.TemporaryDirectory(prefix="brooklet-certs-") as certs:
+        for what in (["ca"], ["gateway", "gw"]):
+            subprocess.run([os.environ["BROOKLET_TEST_BINARY"], "cert", *what, "--dir", certs], check=True, stdout=subprocess.DEVNULL)
+        os.environ["BROOKLET_TEST_CA"] = f"{certs}/ca.pem"
+        play_all()
+
+
+def play_all():
     names = os.environ["BROOKLET_TEST_CLIENTS"].split()
     programs = [Player(name, None, "4").program for name in names]
     versions = [subprocess.run([program, "version"], check=True, capture_output=True, text=True).stdout for program in programs]

@@ -1,6 +1,7 @@
 // MQTT.js. The verbs stand in tests/clients/mqtt/matrix.py.
 'use strict'
 
+const { readFileSync } = require('node:fs')
 const mqtt = require('mqtt')
 
 const FOREVER = 0xffffffff
@@ -8,7 +9,8 @@ const FOREVER = 0xffffffff
 function connect (address, level, name, keep, more = {}) {
   const v5 = level === '5' ? { properties: { sessionExpiryInterval: keep ? FOREVER : 0 } } : {}
   const options = { clientId: name, protocolVersion: Number(level), clean: !keep, reconnectPeriod: 300, ...v5, ...more }
-  const client = mqtt.connect(`mqtt://${address}`, options)
+  if (address.startsWith('wss:')) options.ca = readFileSync(process.env.BROOKLET_TEST_CA)
+  const client = mqtt.connect(address.includes('://') ? `${address}/mqtt` : `mqtt://${address}`, options)
   // While the gateway is away: it connects again by itself.
   client.on('error', () => {})
   return client

@@ -1,5 +1,6 @@
 """paho-mqtt, with its own network thread. The verbs stand in tests/clients/mqtt/matrix.py."""
 
+import os
 import socket
 import sys
 import threading
@@ -13,14 +14,22 @@ from paho.mqtt.properties import Properties
 FOREVER = 0xFFFFFFFF
 
 
-def client_of(level, name, keep):
+def client_of(address, level, name, keep):
+    transport, _, _ = address.rpartition("://")
+    more = {"transport": "websockets"} if transport else {}
     if level == "5":
-        return mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, name, protocol=mqtt.MQTTv5)
-    return mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, name, protocol=mqtt.MQTTv311, clean_session=not keep)
+        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, name, protocol=mqtt.MQTTv5, **more)
+    else:
+        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, name, protocol=mqtt.MQTTv311, clean_session=not keep, **more)
+    if transport:
+        client.ws_set_options(path="/mqtt")
+    if transport == "wss":
+        client.tls_set(ca_certs=os.environ["BROOKLET_TEST_CA"])
+    return client
 
 
 def connect(client, address, level, keep):
-    host, port = address.split(":")
+    host, port = address.rpartition("://")[2].split(":")
     more = {}
     if level == "5":
         properties = Properties(PacketTypes.CONNECT)
@@ -45,7 +54,7 @@ def wait_for(host, port):
 
 def publish(address, level, name, topic, qos, first, end, retain=""):
     # Kept, so that what is under way when the gateway dies is sent again.
-    client = client_of(level, name, keep=True)
+    client = client_of(address, level, name, keep=True)
     connect(client, address, level, keep=True)
     sent = [client.publish(topic, f"m{number}", int(qos), retain == "retain") for number in range(int(first), int(end))]
     for message in sent:
@@ -57,7 +66,7 @@ def publish(address, level, name, topic, qos, first, end, retain=""):
 def subscribe(address, level, name, pattern, qos, count, keep=""):
     done = threading.Event()
     left = [int(count)]
-    client = client_of(level, name, keep == "keep")
+    client = client_of(address, level, name, keep == "keep")
 
     def on_message(_client, _userdata, message):
         print(message.topic, message.payload.decode(), message.qos, int(message.retain), flush=True)
@@ -75,7 +84,7 @@ def subscribe(address, level, name, pattern, qos, count, keep=""):
 
 
 def will(address, level, name, topic, payload):
-    client = client_of(level, name, keep=False)
+    client = client_of(address, level, name, keep=False)
     client.will_set(topic, payload, 1)
     client.on_connect = lambda *_: print("ready", flush=True)
     connect(client, address, level, keep=False)
