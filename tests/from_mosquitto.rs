@@ -1,5 +1,13 @@
 //! `scripts/from-mosquitto.sh`: what it makes of the files in `tests/from_mosquitto`, word by word, and that `brooklet check` takes it.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop where it fails")]
+#![cfg(all(feature = "gateway", target_os = "linux"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests may stop where the program may not"
+)]
 
 mod common;
 

@@ -52,6 +52,8 @@ impl World {
             retained_max: 100,
             retained_bytes_max: 1 << 20,
             packet_time: Duration::from_secs(60),
+            keep_alive_s_max: None,
+            origins: Vec::new(),
         };
         let anyone = ListenAuthConfig { methods: vec![AuthMethod::None], clear_passwords: true, lifetime: None };
         let guard = Authentication::new(broker.lobby(), Vec::new()).guard(Listener::Mqtt, &anyone);
