@@ -9,7 +9,7 @@
 //! | 5 | [`listen`], [`uplink`]: sessions; [`source`]: the gateway's own telemetry; [`client`]: native client for programs with std |
 //! | 3 | [`broker`]: topics, partitions, produce, fetch, dedup; protocol-neutral |
 //! | 2 | [`store`]: the only code that names redb |
-//! | 1 | [`frame`], [`kafka`], [`mqtt`], [`sasl`]: codecs; [`device`]: the no_std client; [`tls`] |
+//! | 1 | [`frame`], [`kafka`], [`mqtt`], [`http`], [`websocket`], [`sasl`]: codecs; [`device`]: the no_std client; [`tls`] |
 //! | 0 | [`record`], [`limits`], [`config`], [`base64`], [`calendar`], [`executor`], [`metrics`], [`json`], [`secret`], [`shutdown`] |
 //!
 //! Without the feature `gateway` the crate is `no_std` without alloc, and holds [`frame`] and [`device`] only.

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod client;
+mod damage;
+mod features;
 mod hostile;
 mod properties;
 mod rights;

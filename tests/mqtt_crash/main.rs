@@ -3,6 +3,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `overload` | a store that stands still, under a publisher that doesn't |
 //! | `world` | a gateway on a simulated disk, driven by hand, with its clients on connections in memory |
 //! | `../mqtt_peers` | the clients |
 //!
@@ -20,6 +21,7 @@
 
 #[path = "../crash_harness/mod.rs"]
 mod harness;
+mod overload;
 #[path = "../mqtt_peers/mod.rs"]
 mod peers;
 mod pipe;

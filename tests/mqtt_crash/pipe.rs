@@ -37,6 +37,11 @@ impl Pipe {
         self.inner.lock().unwrap()
     }
 
+    /// Bytes that the gateway has not read.
+    pub fn unread(&self) -> usize {
+        self.inner().to_gateway.len()
+    }
+
     /// The client's side is gone.
     pub fn cut(&self) {
         let mut inner = self.inner();

@@ -86,12 +86,9 @@ impl World {
         let all_subscribed = self.crew.all_subscribed();
         let peer = &mut self.crew.peers[at];
         let Some((line, pipe)) = &mut self.lines[at] else {
-            let pipe = Pipe::default();
+            let pipe = connect(&self.mqtt, &self.executor);
             let mut line = Line::new(pipe.clone());
             peer.greet(&mut line);
-            let from = Arrival::by_network(([127, 0, 0, 1], 20_000).into(), None);
-            let serving = self.mqtt.serve(Arc::clone(&self.executor), Shutdown::default(), pipe.clone(), from);
-            self.executor.spawn(serving).detach();
             self.lines[at] = Some((line, pipe));
             return Ok(());
         };
@@ -117,8 +114,18 @@ impl World {
         Ok(())
     }
 
+    /// A connection of somebody else.
+    pub fn connect(&self) -> Pipe {
+        connect(&self.mqtt, &self.executor)
+    }
+
+    /// The gateway does what there is to do, and its store nothing.
+    pub fn stand_still(&self) {
+        while self.executor.try_tick() {}
+    }
+
     /// The gateway does what there is to do, and its store something.
-    fn work(&mut self, rng: &mut Rng) {
+    pub fn work(&mut self, rng: &mut Rng) {
         while self.executor.try_tick() {}
         self.clock.advance_ms(rng.u64(0..20));
         if rng.u8(0..3) > 0 {
@@ -170,4 +177,12 @@ impl World {
         std::thread::yield_now();
         Ok(())
     }
+}
+
+fn connect(mqtt: &Mqtt, executor: &Arc<Executor>) -> Pipe {
+    let pipe = Pipe::default();
+    let from = Arrival::by_network(([127, 0, 0, 1], 20_000).into(), None);
+    let serving = mqtt.serve(Arc::clone(executor), Shutdown::default(), pipe.clone(), from);
+    executor.spawn(serving).detach();
+    pipe
 }

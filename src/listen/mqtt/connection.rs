@@ -33,7 +33,9 @@ use crate::metrics::METRICS;
 use crate::mqtt::{ConnAck, Packet, PropertiesBuilder, Property, Protocol, Reason, ReasonCode};
 use crate::shutdown::Shutdown;
 
-/// Packets that may wait to be written.
+/// Bytes of packets that are handed to the writer at a time, about.
+pub(super) const FRAME_BYTES: usize = 16 * 1024;
+/// Frames that may wait to be written.
 const FRAMES_MAX: usize = 16;
 /// How long the end of a connection may take: storing and writing what is on its way.
 const DRAIN_TIME: Duration = Duration::from_secs(4);
@@ -161,7 +163,7 @@ async fn greet(
     outbox: &Sender<Vec<u8>>,
 ) -> Result<Greeted, End> {
     let whole = reader.first(context.options.packet_time).await?;
-    let connect = match Packet::decode(whole.first, &whole.body, Protocol::V3) {
+    let connect = match Packet::decode(whole.first, reader.body(&whole), Protocol::V3) {
         Ok(Packet::Connect(connect)) => connect,
         Ok(_) => return Err(End::Refused(ReasonCode::PROTOCOL_ERROR, "the first packet is not a CONNECT".to_owned())),
         Err(error) => {
@@ -194,13 +196,16 @@ async fn refuse(outbox: &Sender<Vec<u8>>, protocol: Protocol, reason: ReasonCode
 
 fn encoded(packet: &Packet<'_>, protocol: Protocol) -> Vec<u8> {
     let mut frame = Vec::new();
-    match packet.encode(&mut frame, protocol) {
-        Ok(()) => frame,
-        // Nothing that is sent has a field beyond 64 KiB: what came by MQTT fits it, and the rest is ours.
-        Err(error) => {
-            log::error!("mqtt: a packet could not be written: {error}");
-            Vec::new()
-        }
+    encode(packet, &mut frame, protocol);
+    frame
+}
+
+fn encode(packet: &Packet<'_>, frame: &mut Vec<u8>, protocol: Protocol) {
+    let before = frame.len();
+    // Nothing that is sent has a field beyond 64 KiB: what came by MQTT fits it, and the rest is ours.
+    if let Err(error) = packet.encode(frame, protocol) {
+        log::error!("mqtt: a packet could not be written: {error}");
+        frame.truncate(before);
     }
 }
 
@@ -276,14 +281,30 @@ impl Sides {
         self.inbound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a packet. One that is larger than the client takes is left out: `false`.
-    pub(super) async fn send(&self, packet: &Packet<'_>) -> Result<bool, Gone> {
-        let frame = encoded(packet, self.terms.protocol);
-        if frame.len() > self.terms.packet_bytes_max {
-            return Ok(false);
+    /// Sends a packet, unless it is larger than the client takes.
+    pub(super) async fn send(&self, packet: &Packet<'_>) -> Result<(), Gone> {
+        let mut frame = Vec::new();
+        self.put(packet, &mut frame);
+        self.send_frame(&mut frame).await
+    }
+
+    /// Puts a packet behind others that are to be sent. One that is larger than the client takes is left out: `false`.
+    pub(super) fn put(&self, packet: &Packet<'_>, frame: &mut Vec<u8>) -> bool {
+        let before = frame.len();
+        encode(packet, frame, self.terms.protocol);
+        let fits = frame.len() - before <= self.terms.packet_bytes_max;
+        if !fits {
+            frame.truncate(before);
         }
-        self.outbox.send(frame).await.map_err(|_| Gone)?;
-        Ok(true)
+        fits
+    }
+
+    /// Sends what was put together, if there is anything.
+    pub(super) async fn send_frame(&self, frame: &mut Vec<u8>) -> Result<(), Gone> {
+        if frame.is_empty() {
+            return Ok(());
+        }
+        self.outbox.send(std::mem::take(frame)).await.map_err(|_| Gone)
     }
 
     pub(super) fn shares(&self) -> MutexGuard<'_, Vec<Arc<Shared>>> {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use event_listener::EventListener;
 use futures_lite::FutureExt;
 
-use super::connection::{Gone, Sides};
+use super::connection::{FRAME_BYTES, Gone, Sides};
 use super::filter::Filter;
 use super::given::Given;
 use super::log::{self, PAUSE};
@@ -26,8 +26,6 @@ use crate::metrics::METRICS;
 use crate::mqtt::{Ack, Packet, PacketId, Publish, Qos};
 use crate::store::PartitionId;
 
-/// Bytes of packets that are handed to the writer at a time, about.
-const FRAME_BYTES: usize = 16 * 1024;
 /// How often a session that has changed is stored for the sake of its positions, and how long that may wait for another commit: not
 /// long, because whoever else stores the session meanwhile waits for it. A crash delivers messages of QoS 1 again that were acknowledged since.
 const STORE_EVERY: Duration = Duration::from_secs(5);
@@ -79,6 +77,8 @@ struct Delivery<'a> {
     blocked: bool,
     /// The numbers that this side has given to topics.
     aliases: HashMap<String, u16>,
+    /// Messages that go out together.
+    frame: Vec<u8>,
     stored_at: Instant,
 }
 
@@ -93,6 +93,7 @@ pub(super) async fn deliver(sides: &Arc<Sides>) {
         next_source: 0,
         blocked: false,
         aliases: HashMap::new(),
+        frame: Vec::new(),
         stored_at: Instant::now(),
     };
     // Whoever reads finds out that the client has gone.
@@ -281,9 +282,14 @@ impl Delivery<'_> {
         for Outgoing { id, matched, message } in outgoing {
             self.send(id, &matched, &message, false).await?;
         }
-        Ok(())
+        self.flush().await
     }
 
+    async fn flush(&mut self) -> Result<(), Gone> {
+        self.sides.send_frame(&mut self.frame).await
+    }
+
+    /// Puts a message behind those that go out together; [`Self::flush`] sends the last of them.
     async fn send(
         &mut self,
         packet_id: Option<PacketId>,
@@ -306,8 +312,8 @@ impl Delivery<'_> {
             payload: &message.payload,
         };
         METRICS.mqtt_delivered.add(1);
-        let sent = self.sides.send(&Packet::Publish(publish)).await?;
-        if !sent && let Some(id) = packet_id {
+        let fits = self.sides.put(&Packet::Publish(publish), &mut self.frame);
+        if !fits && let Some(id) = packet_id {
             // Larger than the client takes: it is as if it had acknowledged it (MQTT 5.0, section 3.1.2.11.4).
             let mut session = self.sides.session();
             if let Some(flight) = session.outbound.forget(id) {
@@ -315,7 +321,7 @@ impl Delivery<'_> {
                 self.sides.settled(&flight.origin);
             }
         }
-        Ok(())
+        if self.frame.len() < FRAME_BYTES { Ok(()) } else { self.flush().await }
     }
 
     /// The topic as it is sent: empty where an alias that the client knows stands for it.
@@ -355,6 +361,7 @@ impl Delivery<'_> {
             self.send(id, &matched, &message, false).await?;
             share.changed.notify(usize::MAX);
         }
+        self.flush().await?;
         Ok(Step::Sent)
     }
 
@@ -390,6 +397,7 @@ impl Delivery<'_> {
             }
             if let Some(message) = found {
                 self.send(id, &matched, &message, false).await?;
+                self.flush().await?;
             }
             step = Step::Sent;
         }
@@ -413,6 +421,7 @@ impl Delivery<'_> {
         let flights: Vec<(PacketId, Flight)> = self.sides.session().outbound.flights().cloned().collect();
         for (id, flight) in flights {
             if flight.stage == Stage::Released {
+                self.flush().await?;
                 self.sides.send(&Packet::PubRel(Ack::of(id))).await?;
                 continue;
             }
@@ -432,7 +441,7 @@ impl Delivery<'_> {
             matched.qos = Qos::of_bits(flight.qos).unwrap_or_default();
             self.send(Some(id), &matched, &message, true).await?;
         }
-        Ok(())
+        self.flush().await
     }
 
     /// The message again; `None` if it is gone.

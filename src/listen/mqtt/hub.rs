@@ -13,7 +13,7 @@ use event_listener::Event;
 use super::inbound::Mark;
 use super::session::Stored;
 use super::{Context, publishing};
-use crate::broker::{GuardedChange, Lobby, RowChange};
+use crate::broker::{GuardedChange, Lobby, RowChange, Stays};
 use crate::metrics::METRICS;
 use crate::mqtt::PacketId;
 use crate::shutdown::Shutdown;
@@ -189,10 +189,27 @@ fn expiry(now: Instant, expiry_s: u32) -> Option<Instant> {
 
 /// All sessions that are stored, by client id.
 pub(super) fn stored_sessions(broker: &Lobby) -> Vec<(String, Stored)> {
-    let session = |(key, value): (Vec<u8>, Vec<u8>)| {
-        Some((String::from_utf8(key.get(1..)?.to_vec()).ok()?, Stored::decode(&value)?))
-    };
-    broker.rows(&[SESSION_ROW]).into_iter().filter_map(session).collect()
+    broker.rows(&[SESSION_ROW]).iter().filter_map(session).collect()
+}
+
+fn session((key, value): &(Vec<u8>, Vec<u8>)) -> Option<(String, Stored)> {
+    Some((String::from_utf8(key.get(1..)?.to_vec()).ok()?, Stored::decode(value)?))
+}
+
+/// Deletes sessions that can't be read: nobody would come for them.
+pub(super) async fn drop_unreadable(broker: &Lobby) {
+    let rows = broker.rows(&[SESSION_ROW]).into_iter().filter(|row| session(row).is_none());
+    // Unless its client comes at this moment.
+    let readable: fn() -> Option<Stays> = || Some(Box::new(|value: &[u8]| Stored::decode(value).is_some()));
+    let rows: Vec<GuardedChange> =
+        rows.map(|(key, _)| GuardedChange { row: (key, None), unless: readable() }).collect();
+    if rows.is_empty() {
+        return;
+    }
+    log::error!("mqtt: {} stored sessions can't be read; they are deleted, and their clients begin anew", rows.len());
+    if let Err(error) = broker.change_rows_guarded(rows, Duration::ZERO).await {
+        log::warn!("mqtt: sessions could not be deleted: {error}");
+    }
 }
 
 /// Deletes all that is stored of a client.

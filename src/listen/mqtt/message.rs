@@ -71,14 +71,13 @@ impl Message {
     }
 
     /// The record that it is stored as.
-    pub(super) fn to_record(&self, mapped: Mapped) -> NewRecord {
-        let mut headers: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
+    pub(super) fn into_record(self, mapped: Mapped) -> NewRecord {
+        let mut headers: Vec<(Vec<u8>, Option<Vec<u8>>)> =
+            Vec::with_capacity(4 + mapped.headers.len() + self.user.len());
+        headers.push((TOPIC.to_vec(), Some(self.topic.into_bytes())));
+        headers.push((QOS.to_vec(), Some(self.qos.to_string().into_bytes())));
+        headers.extend(self.client.map(|client| (CLIENT.to_vec(), Some(client.into_bytes()))));
         let mut put = |name: &[u8], value: &[u8]| headers.push((name.to_vec(), Some(value.to_vec())));
-        put(TOPIC, self.topic.as_bytes());
-        put(QOS, self.qos.to_string().as_bytes());
-        if let Some(client) = &self.client {
-            put(CLIENT, client.as_bytes());
-        }
         if self.retain {
             put(RETAIN, b"1");
         }
@@ -100,7 +99,7 @@ impl Message {
         for (name, value) in mapped.headers.iter().chain(&self.user) {
             put(name.as_bytes(), value.as_bytes());
         }
-        NewRecord { key: Some(mapped.key.into_bytes()), value: Some(self.payload.clone()), timestamp_ms: None, headers }
+        NewRecord { key: Some(mapped.key.into_bytes()), value: Some(self.payload), timestamp_ms: None, headers }
     }
 
     /// The message that a record of `kafka_topic` is. A tombstone is one without payload.
@@ -216,7 +215,7 @@ mod tests {
         };
         let message = Message::published(&publish, "plant/a", "dev", 7_000);
         let mapped = Mapped { topic: "plant".into(), key: "dev".into(), headers: vec![("site".into(), "x".into())] };
-        let back = through_the_store(&message.to_record(mapped), "plant");
+        let back = through_the_store(&message.clone().into_record(mapped), "plant");
         let mut expected = message.clone();
         expected.user.insert(0, ("site".into(), "x".into()));
         assert_eq!(back, expected);

@@ -187,6 +187,7 @@ impl Mqtt {
     /// Ends what is over of sessions and wills, until shutdown.
     pub async fn keep(&self, shutdown: &Shutdown) {
         let keeping = async {
+            hub::drop_unreadable(&self.context.broker).await;
             self.context.shares.sweep(&self.context.broker).await;
             Hub::keep(&self.context).await;
         };

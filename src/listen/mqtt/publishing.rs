@@ -80,7 +80,7 @@ pub(super) async fn publish(
     context: &Context,
     access: &Access,
     client: &str,
-    message: &Message,
+    message: Message,
     kept_id: Option<(PacketId, Mark)>,
 ) -> Result<Ticket<Noted>, NotTaken> {
     if message.topic.len() > MQTT_TOPIC_BYTES_MAX {
@@ -95,7 +95,7 @@ pub(super) async fn publish(
     let mut rows = Vec::new();
     let mut held: Option<Box<dyn Send>> = None;
     if message.retain {
-        let row = context.retained.row(&context.broker, message);
+        let row = context.retained.row(&context.broker, &message);
         held = Some(Box::new(context.retained.counted(&message.topic)));
         let text =
             "no more messages are retained: their number or size would pass mqtt.retained_max or retained_bytes_max";
@@ -104,7 +104,7 @@ pub(super) async fn publish(
     let unless = kept_id.map(|(id, mark)| (packet_row(client, id), mark.to_row()));
     rows.extend(unless.clone().map(|(key, value)| (key, Some(value))));
     let acks = if message.qos() == Qos::AtMostOnce && !message.retain { Acks::Memory } else { Acks::Flash };
-    let noted = NotedRecord { record: message.to_record(mapped), unless, rows, held };
+    let noted = NotedRecord { record: message.into_record(mapped), unless, rows, held };
     Ok(access.publish_noted(&topic, noted, acks).await?)
 }
 
@@ -116,7 +116,7 @@ pub(super) async fn publish_will(context: &Arc<Context>, will: Will) {
     }
     let client = will.message.client.clone().unwrap_or_default();
     let published = async {
-        let ticket = publish(context, &will.access, &client, &will.message, None).await?;
+        let ticket = publish(context, &will.access, &client, will.message, None).await?;
         Ok::<_, NotTaken>(ticket.wait().await?)
     };
     if let Err(error) = published.await {

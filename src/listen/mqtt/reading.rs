@@ -4,6 +4,7 @@
 //! memory from the budget that all connections share.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use futures_lite::AsyncReadExt;
 
 use super::Context;
 use crate::listen::budget::Permit;
-use crate::listen::stream::{Stream, within};
+use crate::listen::stream::Stream;
+use crate::listen::watch::Watch;
 use crate::mqtt::{DecodeError, First, FrameError, ReasonCode, Split, split};
 
 /// Bytes of a reading buffer at first.
@@ -56,10 +58,10 @@ impl From<DecodeError> for End {
     }
 }
 
-/// A packet that has come whole.
+/// A packet that has come whole: [`PacketReader::body`] has its bytes until the next one is read.
 pub(super) struct Whole {
     pub(super) first: First,
-    pub(super) body: Vec<u8>,
+    body: Range<usize>,
     /// Its memory, if it is large.
     _permit: Option<Permit>,
 }
@@ -72,12 +74,16 @@ pub(super) struct PacketReader<S> {
     bytes_max: usize,
     /// What has come and is not worked off.
     buffer: Vec<u8>,
+    /// Bytes of the buffer that are worked off.
+    done: usize,
+    /// The time of what is waited for.
+    watch: Watch,
 }
 
 impl<S: Stream> PacketReader<S> {
     pub(super) fn new(stream: S, context: &Arc<Context>) -> Self {
         let bytes_max = context.options.packet_bytes_max.min(CONNECT_BYTES_MAX);
-        Self { stream, context: Arc::clone(context), bytes_max, buffer: Vec::new() }
+        Self { stream, context: Arc::clone(context), bytes_max, buffer: Vec::new(), done: 0, watch: Watch::new() }
     }
 
     /// The first packet, which must come within `time` and be a CONNECT: what else a client begins with is not waited for.
@@ -96,36 +102,39 @@ impl<S: Stream> PacketReader<S> {
     pub(super) async fn next(&mut self, silence: Option<Duration>) -> Result<Whole, End> {
         let (bytes_max, packet_time) = (self.bytes_max, self.context.options.packet_time);
         let mut permit = None;
-        if self.buffer.is_empty() {
+        if self.done >= self.buffer.len() {
+            // Of a large packet the room is not kept.
+            self.buffer = Vec::new();
+            self.done = 0;
             self.wait(silence).await?;
         }
         loop {
-            let missing = match split(&self.buffer, bytes_max)? {
+            let missing = match split(self.buffer.get(self.done..).unwrap_or_default(), bytes_max)? {
                 Split::Need(missing) => missing,
                 Split::Packet { first, body, taken } => {
-                    let body = body.to_vec();
-                    self.buffer.drain(..taken);
-                    if self.buffer.is_empty() {
-                        self.buffer = Vec::new();
-                    }
+                    self.done += taken;
+                    let body = self.done - body.len()..self.done;
                     return Ok(Whole { first, body, _permit: permit });
                 }
             };
             if missing > FREE_BYTES && permit.is_none() {
                 permit = Some(self.context.packets.take(missing).await);
             }
-            within(packet_time, self.read()).await?;
+            self.buffer.drain(..self.done);
+            self.done = 0;
+            self.read(packet_time).await?;
         }
+    }
+
+    /// The bytes of a packet behind its length; of the one that was read last.
+    pub(super) fn body(&self, whole: &Whole) -> &[u8] {
+        self.buffer.get(whole.body.clone()).unwrap_or_default()
     }
 
     /// Waits for the first byte on the stack: the buffer comes when there is something to put into it.
     async fn wait(&mut self, silence: Option<Duration>) -> Result<(), End> {
         let mut first = [0; 1];
-        let read = self.stream.read(&mut first);
-        let read = match silence {
-            None => read.await?,
-            Some(time) => within(time, read).await?,
-        };
+        let read = self.watch.within(silence, self.stream.read(&mut first)).await?;
         if read == 0 {
             return Err(End::Lost(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -134,11 +143,12 @@ impl<S: Stream> PacketReader<S> {
     }
 
     /// Reads what is there; the buffer grows with what has come.
-    async fn read(&mut self) -> Result<(), End> {
+    async fn read(&mut self, time: Duration) -> Result<(), End> {
         let had = self.buffer.len();
         let room = had.clamp(BUFFER_BYTES, FREE_BYTES);
         self.buffer.resize(had + room, 0);
-        let read = self.stream.read(self.buffer.get_mut(had..).unwrap_or_default()).await;
+        let into = self.buffer.get_mut(had..).unwrap_or_default();
+        let read = self.watch.within(Some(time), self.stream.read(into)).await;
         self.buffer.truncate(had + read.as_ref().copied().unwrap_or(0));
         if read? == 0 { Err(End::Lost(io::ErrorKind::UnexpectedEof.into())) } else { Ok(()) }
     }

@@ -71,13 +71,17 @@ impl Retained {
             let name = key.get(1..).and_then(|name| std::str::from_utf8(name).ok());
             name.is_some_and(|name| topic::matches(pattern, name))
         });
-        let messages = matching.filter_map(|(_, value)| decode(&value));
+        // By the row's own topic: that it is in the value as well is nothing to rely on.
+        let messages = matching.filter_map(|(key, value)| {
+            let topic = String::from_utf8(key.get(1..)?.to_vec()).ok()?;
+            Some(Message { topic, ..decode(&value)? })
+        });
         messages.filter(|message| message.left_s(now_ms) != Some(0)).collect()
     }
 
     /// What is retained for a topic.
     pub(super) fn get(&self, broker: &Lobby, topic: &str) -> Option<Message> {
-        decode(&broker.row(&key(topic))?)
+        Some(Message { topic: topic.to_owned(), ..decode(&broker.row(&key(topic))?)? })
     }
 
     /// How many there are, and their bytes.

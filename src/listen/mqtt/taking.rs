@@ -40,7 +40,7 @@ pub(super) async fn read(sides: &Arc<Sides>, reader: &mut PacketReader<impl Stre
         let read = async {
             let whole = reader.next(sides.terms.silence).await?;
             METRICS.requests_mqtt.add(1);
-            let packet = Packet::decode(whole.first, &whole.body, sides.terms.protocol)?;
+            let packet = Packet::decode(whole.first, reader.body(&whole), sides.terms.protocol)?;
             sides.take(packet, &mut aliases, answers).await
         };
         match read.await {
@@ -119,7 +119,7 @@ impl Sides {
         let message = Message::published(publish, &topic, &self.terms.client, now_ms);
         let kept = qos == Qos::ExactlyOnce && self.session().is_kept();
         let kept_id = packet_id.filter(|_| kept).map(|id| (id, mark));
-        let taken = publishing::publish(&self.context, &self.terms.access, &self.terms.client, &message, kept_id).await;
+        let taken = publishing::publish(&self.context, &self.terms.access, &self.terms.client, message, kept_id).await;
         let answer = match (taken, packet_id) {
             (Ok(ticket), Some(id)) => Answer::Stored { id, qos, ticket },
             (Err(why), Some(id)) => Answer::Refused { id, qos, why },
