@@ -7,8 +7,8 @@ use super::super::{
     value::{Choice, Kind, Special, SpecialList, address},
 };
 use super::{
-    DAY, GIB, HOUR, KIB, Key, MIB, MINUTE, MS_10, SECOND, TIB, YEARS_100, auth, count, joined, key, security, tls,
-    uplink::unless,
+    DAY, GIB, HOUR, KIB, Key, MIB, MINUTE, MS_10, SECOND, TIB, YEARS_100, auth, count, joined, key, link::unless,
+    security, tls,
 };
 use crate::limits::{CLIENT_ID_BYTES_MAX, TOPIC_NAME_BYTES_MAX};
 
