@@ -9,6 +9,13 @@ has_rustup_target() {
   timeout 120 rustup target add "$1" >/dev/null 2>&1
 }
 
+# Whether the sources of the library of rustup's compiler are at hand; adds them where rustup can.
+has_rustup_source() {
+  [ -f "$(rustc --print sysroot 2>/dev/null)/lib/rustlib/src/rust/library/Cargo.lock" ] && return
+  command -v rustup >/dev/null || return 1
+  timeout 120 rustup component add rust-src >/dev/null 2>&1
+}
+
 # Whether the distribution's compiler and the sources of its library are here.
 has_library_source() {
   [ -x /usr/bin/cargo ] && [ -x /usr/bin/rustc ] && [ -f "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock" ]
@@ -39,16 +46,25 @@ build_for() {
   local target=$1 profile=$2 tools=$PWD/.scratch/cross
   shift 2
   mkdir -p "$tools"
-  local std=()
+  # Rust's library, built small, and without what prints backtraces: a stripped binary has no names for them. Unwinding is needed: what a
+  # damaged file or a hostile frame makes a library do is caught.
+  local small_std=(-Zbuild-std=std,panic_unwind -Zbuild-std-features=optimize_for_size) std=()
   # A subshell: the choice of a compiler is not the caller's.
   (
     local flags="--remap-path-prefix=$PWD=brooklet --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
+    # A function made of pieces of others saves fewer bytes than its unwinding table takes; a small one not inlined, too.
+    flags+=" -Cllvm-args=-enable-machine-outliner=never -Cllvm-args=-inline-threshold=15"
     if has_rustup_target "$target"; then
-      flags+=" --remap-path-prefix=$(rustc --print sysroot)=rust"
+      # LLVM's linker folds functions that come out equal, of which generic code makes thousands; zig's can't.
+      flags+=" --remap-path-prefix=$(rustc --print sysroot)=rust -Clinker=rust-lld -Clink-arg=--icf=all"
+      if has_rustup_source; then
+        std=("${small_std[@]}")
+        # Building the library is not a stable option of cargo; the compiler is the stable one.
+        export RUSTC_BOOTSTRAP=1
+      fi
     elif has_library_source; then
       use_distribution_compiler "$tools/bin"
-      # Unwinding is needed: what a damaged file or a hostile frame makes a library do is caught.
-      std=(-Zbuild-std=std,panic_unwind)
+      std=("${small_std[@]}")
       flags+=" --remap-path-prefix=/usr/lib/rustlib=rust --remap-path-prefix=$(rustc --print sysroot)=rust -Clink-self-contained=no"
     else
       echo "no compiler for $target: run 'rustup target add $target' (or install Debian's rustc-web cargo-web rust-web-src)" >&2
@@ -58,6 +74,6 @@ build_for() {
     export CARGO_ZIGBUILD_CACHE_DIR=$tools/zigbuild ZIG_GLOBAL_CACHE_DIR=$tools/zig-global ZIG_LOCAL_CACHE_DIR=$tools/zig-local
     local name=${target//-/_}
     export "CARGO_TARGET_${name^^}_RUSTFLAGS=$flags"
-    cargo zigbuild --locked --bin brooklet --profile "$profile" --target "$target" ${std[@]+"${std[@]}"} "$@"
+    cargo zigbuild --locked --no-default-features --features gateway --bin brooklet --profile "$profile" --target "$target" ${std[@]+"${std[@]}"} "$@"
   )
 }

@@ -26,6 +26,7 @@ pub mod term;
 pub mod when;
 
 mod acl;
+#[cfg(feature = "bench")]
 mod bench;
 mod cert;
 mod certificates;
@@ -128,12 +129,19 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &forward::SPEC, run: |args| forward::run(&forward::ForwardArgs::parse(args)?) },
     Command { spec: &reset::SPEC, run: |args| reset::run(&reset::ResetArgs::parse(args)?) },
     Command { spec: &export::SPEC, run: |args| export::run(&export::ExportArgs::parse(args)?) },
+    #[cfg(feature = "bench")]
     Command { spec: &bench::STORE, run: |args| bench::run_store(&bench::StoreArgs::parse(args)?) },
+    #[cfg(feature = "bench")]
     Command { spec: &bench::SCALE, run: |args| bench::run_scale(&bench::ScaleArgs::parse(args)?) },
+    #[cfg(feature = "bench")]
     Command { spec: &bench::ROOM, run: |args| bench::run_room(&bench::RoomArgs::parse(args)?) },
+    #[cfg(feature = "bench")]
     Command { spec: &bench::FLASH, run: |args| bench::run_flash(&bench::FlashArgs::parse(args)?) },
+    #[cfg(feature = "bench")]
     Command { spec: &bench::CONNECTIONS, run: |args| bench::run_connections(&bench::ConnectionsArgs::parse(args)?) },
+    #[cfg(feature = "bench")]
     Command { spec: &bench::MQTT, run: |args| bench::run_mqtt(&bench::MqttArgs::parse(args)?) },
+    #[cfg(feature = "bench")]
     Command { spec: &bench::PUBLISH, run: |args| bench::run_publish(&bench::PublishArgs::parse(args)?) },
 ];
 

@@ -136,6 +136,11 @@ fn the_rest_take_their_arguments() {
     assert_eq!(args!(export::ExportArgs of SPEC, "d", "-t", "x").unwrap().topic, "x");
     assert_eq!(problem(args!(export::ExportArgs of SPEC, "d")), "--topic is missing");
     assert!(args!(demo::DemoArgs of SPEC, "--keep").unwrap().keep);
+}
+
+#[cfg(feature = "bench")]
+#[test]
+fn benches_take_their_arguments() {
     assert_eq!(args!(bench::StoreArgs of STORE, "--seconds", "1").unwrap().seconds, 1);
     let scale = args!(bench::ScaleArgs of SCALE, "--partitions", "10000", "--bytes", "64MiB").unwrap();
     assert_eq!((scale.partitions, scale.bytes), (10_000, 64 << 20));
