@@ -45,7 +45,7 @@ tree() {
   install -D -m 755 "$binary" "$root/usr/bin/brooklet"
   install -D -m 644 scripts/package/brooklet.service "$root/lib/systemd/system/brooklet.service"
   install -D -m 640 scripts/package/brooklet.toml "$root/etc/brooklet/brooklet.toml"
-  install -D -m 644 -t "$root/usr/share/doc/brooklet" README.md CHANGELOG.md
+  install -D -m 644 -t "$root/usr/share/doc/brooklet" README.md CHANGELOG.md METRICS.md package/grafana/brooklet.json
   install -D -m 644 -t "$root/usr/share/doc/brooklet/board-configs" board-configs/*.toml
   find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 }

@@ -40,6 +40,8 @@ pub mod gateway;
 #[cfg(feature = "gateway")]
 pub mod http;
 #[cfg(feature = "gateway")]
+pub mod human;
+#[cfg(feature = "gateway")]
 pub mod json;
 #[cfg(feature = "gateway")]
 pub mod kafka;

@@ -107,7 +107,7 @@ fn what_check_prints_is_a_configuration() {
 
 #[test]
 fn check_is_strict_and_tells_all_errors() {
-    let config = file("store.max_byte = 1\nlog.level = \"loud\"\n[listen.http]\naddr = \"x\"\n");
+    let config = file("store.max_byte = 1\nlog.level = \"loud\"\n[listen.serial]\naddr = \"x\"\n");
     let path = config.path().to_str().unwrap();
     let output = brooklet(&["check", path]);
     assert_eq!(output.status.code(), Some(2));
@@ -115,7 +115,7 @@ fn check_is_strict_and_tells_all_errors() {
     let said = stderr(&output);
     assert!(said.contains(&format!("{path}:1: store.max_byte: unknown key; did you mean store.max_bytes?")), "{said}");
     assert!(said.contains(&format!("{path}:2: log.level = \"loud\": must be \"off\" or \"error\"")), "{said}");
-    assert!(said.contains(&format!("{path}:4: listen.http.addr: the HTTP listener is not available")), "{said}");
+    assert!(said.contains(&format!("{path}:4: listen.serial.addr: the serial listener is not available")), "{said}");
 
     let json = stdout(&brooklet(&["check", path, "--json"]));
     assert!(json.starts_with("{\"ok\":false,\"errors\":["), "{json}");

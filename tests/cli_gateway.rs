@@ -224,6 +224,15 @@ fn status_tells_scripts_and_people() {
     drop(out);
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+    // Where there is no terminal, a line each time; rates from the second on.
+    let mut child = start(&gateway, &["status", "--watch"]);
+    let mut told = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    for expected in ["Z in -, out -, ", "/s, out 0.0/s, forwarded 0.0/s, 0 wait, store "] {
+        let line = told.next().unwrap().unwrap();
+        assert!(line.contains(expected), "{expected:?} in {line}");
+    }
+    drop(told);
+    assert!(child.wait_with_output().unwrap().status.success());
 }
 
 #[test]

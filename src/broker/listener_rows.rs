@@ -168,9 +168,16 @@ impl Operation for Append {
     }
 
     fn done(self: Box<Self>, outcome: Result<&Committed, &StoreError>) {
-        drop(self.noted.held);
+        let NotedRecord { record, held, .. } = self.noted;
+        drop(held);
+        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len) as u64;
+        let bytes = length(&record.key) + length(&record.value);
         match self.answer.committed(outcome) {
-            Some(Some(_)) => METRICS.records_in.add(1),
+            Some(Some(_)) => {
+                METRICS.records_in.add(1);
+                METRICS.records_in_mqtt.add(1);
+                METRICS.bytes_in_mqtt.add(bytes);
+            }
             Some(None) => METRICS.duplicates_dropped.add(1),
             None => {}
         }

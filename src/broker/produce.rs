@@ -208,8 +208,14 @@ impl Operation for Append {
 
     fn done(self: Box<Self>, outcome: Result<&Committed, &StoreError>) {
         if let Some(appended) = self.answer.committed(outcome) {
-            let counter = if appended.duplicate { &METRICS.duplicates_dropped } else { &METRICS.batches_appended };
-            counter.add(1);
+            if appended.duplicate {
+                return METRICS.duplicates_dropped.add(1);
+            }
+            let records = BatchView::parse(&self.batch).map_or(0, |(batch, _)| u64::from(batch.record_count()));
+            METRICS.batches_appended.add(1);
+            METRICS.records_in.add(records);
+            METRICS.records_in_kafka.add(records);
+            METRICS.bytes_in_kafka.add(self.batch.len() as u64);
         }
     }
 

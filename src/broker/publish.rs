@@ -177,7 +177,11 @@ impl Operation for Publish {
     fn done(self: Box<Self>, outcome: Result<&Committed, &StoreError>) {
         let records = self.records.len() as u64;
         if let Some(published) = self.answer.committed(outcome) {
-            METRICS.records_in.add(records.saturating_sub(published.duplicates));
+            let new = records.saturating_sub(published.duplicates);
+            METRICS.records_in.add(new);
+            METRICS.records_in_native.add(new);
+            // Of a part that came again the bytes are estimated: which records it was is the writer's.
+            METRICS.bytes_in_native.add((self.bytes as u64).saturating_mul(new) / records.max(1));
             METRICS.duplicates_dropped.add(published.duplicates);
         }
     }

@@ -10,6 +10,7 @@ pub(super) fn lines(status: &GatewayStatus) -> String {
         ("Kafka", &status.kafka_tls),
         ("MQTT", &status.mqtt_tls),
         ("WebSocket", &status.websocket_tls),
+        ("HTTP", &status.http_tls),
     ];
     let doors: Vec<String> = doors.iter().filter_map(|(name, at)| Some(format!("{name} {}", at.as_ref()?))).collect();
     let mut out = String::new();
@@ -34,25 +35,6 @@ fn validity(figures: &CertificateFigures) -> String {
         Some(days) if days >= 0 => format!("until {until} ({days} days)"),
         _ => format!("expired {until}"),
     }
-}
-
-/// What has to be done about certificates.
-pub(super) fn problems(status: &GatewayStatus) -> Vec<String> {
-    let mut problems = Vec::new();
-    for figures in &status.certificates {
-        let of = &figures.of;
-        if let Some(why) = &figures.failure {
-            problems.push(format!("{of}: {why}; what was read before stays in use"));
-        }
-        if figures.expired {
-            problems.push(format!("{of}: the certificate has expired: replace its files, no restart is needed"));
-        } else if figures.expires_soon {
-            let days = figures.days_left.unwrap_or(0);
-            problems
-                .push(format!("{of}: the certificate expires in {days} days: replace its files, no restart is needed"));
-        }
-    }
-    problems
 }
 
 #[cfg(test)]
@@ -80,7 +62,7 @@ mod tests {
         assert!(said.contains("by TLS       Kafka 0.0.0.0:9093\n"), "{said}");
         assert!(said.contains("listen.kafka.tls: CN=gw-7, until 2026-11-21") && said.contains("(31 days)"), "{said}");
         assert!(said.contains("expired 2026-11-21") && said.contains("the clock is not trusted"), "{said}");
-        let problems = problems(&status);
+        let problems = crate::gateway::problems::certificates(&status.certificates);
         assert_eq!(problems.len(), 3, "{problems:?}");
         assert!(problems[0].contains("in 29 days") && problems[1].contains("has expired"));
         assert!(problems[2].contains("no such file; what was read before"));

@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     frame::UplinkAction,
     gateway,
-    gateway::status::GatewayStatus,
+    gateway::{problems::downlink_stalls, status::GatewayStatus},
     limits::PARTITIONS_MAX,
     uplink::{DownlinkOptions, DownlinkState, DownlinkStatus, SkipTo, check_downlink},
 };
@@ -152,18 +152,9 @@ fn state(downlink: &DownlinkStatus, now_ms: i64) -> String {
             Some(ms) => format!("down, again in {} s", (ms + 999) / 1_000),
             None => "down".to_owned(),
         },
-        DownlinkState::Stalled => format!("stalled ({})", stalls(downlink).len()),
+        DownlinkState::Stalled => format!("stalled ({})", downlink_stalls(downlink).len()),
         DownlinkState::Stopped => "stopped".to_owned(),
     }
-}
-
-/// What does not come down, and why.
-pub(super) fn stalls(downlink: &DownlinkStatus) -> Vec<String> {
-    let topics = downlink.stalled.iter().map(|(topic, why)| format!("{topic}: {why}"));
-    let partitions = downlink.partitions.iter().filter_map(|partition| {
-        Some(format!("{}/{}: {}", partition.topic, partition.partition, partition.stalled.as_ref()?))
-    });
-    topics.chain(partitions).map(|what| format!("downlink {} is held up: {what}", downlink.name)).collect()
 }
 
 /// Where a downlink reads from, what stands in its way, and how far each partition is.
@@ -174,7 +165,7 @@ fn details(downlink: &DownlinkStatus) -> String {
     if let Some(error) = &downlink.last_error {
         out.push_str(&format!("last error, {}: {}\n", when::format_time(error.at_ms), error.text));
     }
-    for stall in stalls(downlink) {
+    for stall in downlink_stalls(downlink) {
         out.push_str(&format!("{stall}\n"));
     }
     let counts = &downlink.counts;

@@ -125,6 +125,7 @@ fn configure(args: &ForwardArgs) -> Result<Config, CliError> {
     config.listen.native.enabled = false;
     config.listen.kafka.enabled = false;
     config.listen.mqtt.enabled = false;
+    config.listen.http.enabled = false;
     config.source.host.enabled = false;
     config.downlinks.clear();
     let needed = size(&store).saturating_mul(5) / 4 + SPARE_BYTES;

@@ -59,6 +59,7 @@ mod status_view;
 mod topic;
 mod uplink;
 mod user;
+mod watch;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -27,6 +27,7 @@ pub(super) static SPEC: Spec = Spec {
         Opt::value("native", "ADDR", "Where devices connect (default 127.0.0.1:9790)"),
         Opt::value("kafka", "ADDR", "Where Kafka clients connect (default 127.0.0.1:9092)"),
         Opt::value("mqtt", "ADDR", "Where MQTT clients connect (default 127.0.0.1:1883)"),
+        Opt::value("http", "ADDR", "Where browsers and Prometheus see how it is (default 127.0.0.1:9791)"),
         Opt::value("log-level", "LEVEL", "off, error, warn, info, debug or trace (default info)"),
         Opt::switch("dry-run-acl", "Count and log what rules would deny, and allow it all the same"),
         Opt::switch("strict", "Exit 2 if the configuration is refused, in place of starting with the last good one"),
@@ -44,6 +45,7 @@ pub(super) struct ServeArgs {
     pub native: Option<String>,
     pub kafka: Option<String>,
     pub mqtt: Option<String>,
+    pub http: Option<String>,
     pub log_level: Option<String>,
     pub dry_run_acl: bool,
     pub strict: bool,
@@ -57,6 +59,7 @@ impl ServeArgs {
             native: args.text("native")?,
             kafka: args.text("kafka")?,
             mqtt: args.text("mqtt")?,
+            http: args.text("http")?,
             log_level: args.text("log-level")?,
             dry_run_acl: args.switch("dry-run-acl"),
             strict: args.switch("strict"),
@@ -73,6 +76,7 @@ impl ServeArgs {
             ("--native", "listen.native.addr", &self.native),
             ("--kafka", "listen.kafka.addr", &self.kafka),
             ("--mqtt", "listen.mqtt.addr", &self.mqtt),
+            ("--http", "listen.http.addr", &self.http),
             ("--log-level", "log.level", &self.log_level),
         ];
         let given = flags.into_iter().filter_map(|(flag, key, value)| Some(Flag { flag, key, value: value.clone()? }));
@@ -168,6 +172,11 @@ fn introduce(gateway: &Gateway, loaded: &Loaded) {
     match gateway.mqtt_addr() {
         Some(address) => log::info!("MQTT clients connect to {address}"),
         None => log::info!("no MQTT listener (listen.mqtt.enabled)"),
+    }
+    match gateway.http_addr() {
+        Some(address) => log::info!("how it is: http://{address}/ (page, metrics)"),
+        None if config.listen.http.enabled => {}
+        None => log::info!("no page and no metrics (listen.http.enabled)"),
     }
     for (name, address) in gateway.tls_addrs() {
         if let Some(address) = address {

@@ -1,9 +1,6 @@
 //! `brooklet status`: how the gateway is.
 
-use std::{
-    io::{self, IsTerminal},
-    time::Duration,
-};
+use std::time::Duration;
 
 use smol::Timer;
 
@@ -11,8 +8,10 @@ use super::{
     connect::{self, Target},
     error::CliError,
     parse::Parsed,
+    signals,
     spec::{JSON, Opt, Spec},
     status_view, term,
+    watch::Screen,
 };
 use crate::executor::block_on;
 use crate::gateway::status::GatewayStatus;
@@ -21,17 +20,13 @@ pub(super) static SPEC: Spec = Spec {
     name: "status",
     summary: "Show how a gateway is: disk, topics, uplinks, connections, counters",
     positionals: &[],
-    options: &[Opt::switch("watch", "Show it again every two seconds until interrupted").short('w')],
+    options: &[Opt::switch("watch", "Show it again every second, until q or Ctrl-C").short('w')],
     shared: &[connect::OPTIONS, JSON],
-    details: "With --watch --json, one object a line.",
+    details: "With --watch, a line a second where standard output is no terminal; with --watch --json, one object a line.",
 };
 
 /// Time between two looks of `--watch`.
-const WATCH: Duration = Duration::from_secs(2);
-/// From the top left: the old text is overwritten, so that nothing flickers.
-const HOME: &str = "\x1b[H";
-const CLEAR_LINE: &str = "\x1b[K";
-const CLEAR_BELOW: &str = "\x1b[J";
+const WATCH: Duration = Duration::from_secs(1);
 
 /// Arguments of `status`.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,25 +48,43 @@ impl StatusArgs {
 /// No gateway; with `--watch` only at the beginning.
 pub(super) fn run(args: &StatusArgs) -> Result<(), CliError> {
     block_on(async {
-        let mut status = ask(&args.target).await?;
-        show(args, &status, None)?;
-        if !args.watch {
-            return Ok(());
+        let first = ask(&args.target).await?;
+        if args.watch {
+            return watch(args, first).await;
         }
-        loop {
-            Timer::after(WATCH).await;
-            match ask(&args.target).await {
-                Ok(now) => {
-                    // Counters of another run of the gateway say nothing about rates.
-                    let earlier = Some(&status).filter(|earlier| earlier.1.uptime_s <= now.1.uptime_s);
-                    show(args, &now, earlier)?;
-                    status = now;
-                }
-                // It may come again.
-                Err(error) => term::note(&error.to_string()),
-            }
-        }
+        term::print(&if args.json { format!("{}\n", first.0) } else { status_view::render(&first.1, None) })
     })
+}
+
+async fn watch(args: &StatusArgs, mut status: Told) -> Result<(), CliError> {
+    let stop = signals::watch(|| {})?;
+    let screen = if args.json { None } else { Screen::begin(&stop)? };
+    let show = |status: &Told, earlier: Option<&Told>, trouble: &str| {
+        let earlier = earlier.map(|(_, status)| status);
+        match &screen {
+            Some(screen) => screen.draw(&format!("{trouble}{}", status_view::watched(&status.1, earlier))),
+            None if args.json => term::print(&format!("{}\n", status.0)),
+            None => term::print(&format!("{}\n", status_view::line(&status.1, earlier))),
+        }
+    };
+    show(&status, None, "")?;
+    while stop.unless(Timer::after(WATCH)).await.is_some() {
+        let Some(asked) = stop.unless(ask(&args.target)).await else { break };
+        match asked {
+            Ok(now) => {
+                // Counters of another run of the gateway say nothing about rates.
+                let earlier = Some(&status).filter(|earlier| earlier.1.uptime_s <= now.1.uptime_s);
+                show(&now, earlier, "")?;
+                status = now;
+            }
+            // It may come again.
+            Err(error) if screen.is_some() => {
+                show(&status, None, &format!("NO ANSWER    {error}; what follows is old\n"))?
+            }
+            Err(error) => term::note(&error.to_string()),
+        }
+    }
+    Ok(())
 }
 
 /// The status as it came, and what it says.
@@ -82,20 +95,4 @@ async fn ask(target: &Target) -> Result<Told, CliError> {
     let json = connection.status().await?;
     let status = GatewayStatus::parse(&json).map_err(CliError::Failed)?;
     Ok((json, status))
-}
-
-fn show(args: &StatusArgs, (json, status): &Told, earlier: Option<&Told>) -> Result<(), CliError> {
-    if args.json {
-        return term::print(&format!("{json}\n"));
-    }
-    let text = status_view::render(status, earlier.map(|(_, status)| status));
-    match (args.watch, io::stdout().is_terminal()) {
-        (true, true) => {
-            let lines = text.replace('\n', &format!("{CLEAR_LINE}\n"));
-            let clear = if earlier.is_none() { CLEAR_BELOW } else { "" };
-            term::print(&format!("{HOME}{clear}{lines}{CLEAR_BELOW}"))
-        }
-        (true, false) => term::print(&format!("{text}\n")),
-        (false, _) => term::print(&text),
-    }
 }

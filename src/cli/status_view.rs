@@ -2,30 +2,28 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{
-    certificates, downlink,
-    table::Table,
-    term::{human_bytes, human_count, human_duration},
-    topic::followers,
-    when,
-};
+use super::{certificates, downlink, table::Table, topic::followers, when};
 use crate::{
-    gateway::status::{GatewayStatus, Loss, StoreFigures, TopicFigures},
+    gateway::{
+        problems,
+        status::{GatewayStatus, Loss, StoreFigures},
+    },
+    human::{counted, human_bytes, human_count, human_duration, human_seconds},
     uplink::{LinkStatus, UplinkState, UplinkStatus},
 };
 
 const BAR_CELLS: u64 = 20;
+/// Changes of a link that are shown to who watches.
+const CHANGES_MAX: usize = 4;
 /// Longest text of an error in a table, characters.
 const ERROR_CHARS_MAX: usize = 60;
 /// Rows of a table; what is beyond is counted.
 const ROWS_MAX: usize = 200;
-/// Partitions that are named with a problem.
-const NAMED_MAX: usize = 6;
 
 /// Everything a person needs. `earlier` is an earlier status of the same gateway: then rates are of the time between.
 pub(super) fn render(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
     let mut out = summary(status, earlier);
-    for problem in problems(status) {
+    for problem in problems::of(status) {
         out.push_str(&format!("problem      {problem}\n"));
     }
     out.push('\n');
@@ -46,9 +44,53 @@ pub(super) fn render(status: &GatewayStatus, earlier: Option<&GatewayStatus>) ->
     out
 }
 
+/// The same for who watches: and how far each uplink is, and what its link was.
+pub(super) fn watched(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
+    let mut out = render(status, earlier);
+    for uplink in &status.uplinks {
+        out.push_str(&format!("\nuplink {}\n{}", uplink.name, backlog(uplink, status.time_ms)));
+        for change in uplink.history.iter().rev().take(CHANGES_MAX) {
+            let why = change.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
+            let ago = human_seconds(status.time_ms.saturating_sub(change.at_ms).max(0).unsigned_abs() / 1_000);
+            out.push_str(&format!("link {} {ago} ago{why}\n", change.link));
+        }
+    }
+    out
+}
+
+/// The least in one line: rates, what waits, how full the store is, the links, and how much there is to look at.
+pub(super) fn line(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
+    let rate = |names: &[&str]| {
+        let figure = |status: &GatewayStatus| -> i64 {
+            names.iter().filter_map(|name| status.metrics.get(*name)).fold(0, |sum, value| sum.saturating_add(*value))
+        };
+        let Some(earlier) = earlier else { return "-".to_owned() };
+        let ms = status.time_ms.saturating_sub(earlier.time_ms).max(1);
+        format!("{:.1}/s", figure(status).saturating_sub(figure(earlier)).max(0) as f64 * 1_000.0 / ms as f64)
+    };
+    let waits: u64 = status.uplinks.iter().map(|uplink| uplink.lag_records).sum();
+    let oldest =
+        status.uplinks.iter().filter(|uplink| uplink.lag_records > 0).filter_map(|uplink| uplink.oldest_unforwarded_ms);
+    let age = oldest.min().map_or(String::new(), |at| {
+        format!(" ({} old)", human_seconds(status.time_ms.saturating_sub(at).max(0).unsigned_abs() / 1_000))
+    });
+    let links: String =
+        status.uplinks.iter().map(|uplink| format!(", {} {}", uplink.name, state(uplink, status.time_ms))).collect();
+    let full = u128::from(status.store.disk_bytes) * 100 / u128::from(status.store.max_bytes.max(1));
+    format!(
+        "{} in {}, out {}, forwarded {}, {} wait{age}, store {full} %{links}, {}",
+        when::format_time(status.time_ms),
+        rate(&["records_in"]),
+        rate(&["records_out_native", "records_out_kafka", "mqtt_delivered"]),
+        rate(&["uplink_records"]),
+        human_count(waits),
+        counted(problems::of(status).len() as u64, "problem"),
+    )
+}
+
 fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
     let store = &status.store;
-    let up = seconds(status.uptime_s);
+    let up = human_seconds(status.uptime_s);
     let mut out = format!("gateway      {}, Brooklet {}, up {up}\n", status.gateway, status.version);
     if !status.labels.is_empty() {
         let labels: Vec<_> = status.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -57,9 +99,9 @@ fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
     let trust = if status.time_trusted { "trusted" } else { "not trusted: records it stamps may bear a wrong time" };
     out.push_str(&format!("clock        {}, {trust}\n", when::format_time(status.time_ms)));
     let address = |address: &Option<String>| address.clone().unwrap_or_else(|| "off".to_owned());
-    let [native, kafka, mqtt] = [&status.native, &status.kafka, &status.mqtt].map(address);
+    let [native, kafka, mqtt, http] = [&status.native, &status.kafka, &status.mqtt, &status.http].map(address);
     let websocket = status.websocket.as_ref().map(|at| format!(", WebSocket {at}")).unwrap_or_default();
-    out.push_str(&format!("listens      native {native}, Kafka {kafka}, MQTT {mqtt}{websocket}\n"));
+    out.push_str(&format!("listens      native {native}, Kafka {kafka}, MQTT {mqtt}{websocket}, HTTP {http}\n"));
     out.push_str(&certificates::lines(status));
     let (used, most) = (human_bytes(store.disk_bytes), human_bytes(store.max_bytes));
     let segments = format!("{} of {}", counted(store.segments, "segment"), human_bytes(store.segment_bytes));
@@ -103,7 +145,7 @@ fn written(store: &StoreFigures) -> String {
     let flash = &store.flash;
     let counted = match flash.day_counted_s {
         86_000.. => "a day".to_owned(),
-        less => seconds(less),
+        less => human_seconds(less),
     };
     let mut out = format!("{} in {counted}", human_bytes(flash.day_bytes));
     if let Some(budget) = flash.day_budget_bytes {
@@ -126,10 +168,11 @@ fn written(store: &StoreFigures) -> String {
 
 /// The counters that have no line of their own and are not zero.
 fn others(metrics: &BTreeMap<String, i64>) -> String {
-    const SHOWN: [&str; 14] = [
+    const SHOWN: [&str; 15] = [
         "card_life_used_percent",
         "card_pre_eol",
         "connections_accepted",
+        "connections_http",
         "connections_kafka",
         "connections_mqtt",
         "connections_native",
@@ -146,69 +189,6 @@ fn others(metrics: &BTreeMap<String, i64>) -> String {
     let one =
         |(name, value): (&String, &i64)| format!("{} {}", name.replace('_', " "), human_count(value.unsigned_abs()));
     rest.map(one).collect::<Vec<_>>().join(", ")
-}
-
-/// What someone should look at.
-fn problems(status: &GatewayStatus) -> Vec<String> {
-    let mut problems = Vec::new();
-    if let Some(why) = &status.store.stopped {
-        let again = status.store.not_reopened.as_ref().map(|why| format!(": {why}"));
-        let again = again.unwrap_or_default();
-        problems.push(format!("the store has stopped: {why}; it opens its files again as soon as that works{again}"));
-    }
-    if let Some(why) = &status.store.reserve_failure {
-        problems.push(format!("store.preallocate has not claimed all the room there could be: {why}"));
-    }
-    if status.store.damaged_segments > 0 {
-        let count = counted(status.store.damaged_segments, "segment");
-        problems.push(format!("{count} cannot be read; stop the gateway and run `brooklet fsck`"));
-    }
-    if status.store.quarantined_segments > 0 {
-        let count = counted(status.store.quarantined_segments, "damaged segment");
-        problems.push(format!("{count} taken out of the store (files .bad); what was lost is in the loss ledger"));
-    }
-    let flash = &status.store.flash;
-    if let (true, Some(budget)) = (flash.budget_unmet, flash.day_budget_bytes) {
-        problems.push(format!(
-            "store.flash_budget of {}/day cannot be met: {} were written, and nothing is refused; raise \
-             store.commit_interval_max or the budget",
-            human_bytes(budget),
-            human_bytes(flash.day_bytes)
-        ));
-    }
-    if flash.pre_eol.is_some_and(|level| level > 1) || flash.life_used_percent.iter().any(|used| *used >= 100) {
-        problems.push(format!("{} says that its life is nearly used up: replace it", flash.device));
-    }
-    problems.extend(certificates::problems(status));
-    status.uplinks.iter().for_each(|uplink| problems.extend(stalls(uplink)));
-    status.downlinks.iter().for_each(|downlink| problems.extend(downlink::stalls(downlink)));
-    // What comes down is not meant to go up.
-    let comes_down = |name: &str| {
-        let partitions = status.downlinks.iter().flat_map(|downlink| &downlink.partitions);
-        partitions.into_iter().any(|partition| partition.local_topic == name)
-    };
-    let is_left = |topic: &&TopicFigures| !topic.internal && topic.followed_by.is_empty() && !comes_down(&topic.name);
-    let unfollowed = status.topics.iter().filter(is_left).count();
-    if unfollowed > 0 && !status.uplinks.is_empty() {
-        problems.push(format!("{} without an uplink that follows (see below)", counted(unfollowed as u64, "topic")));
-    }
-    problems
-}
-
-/// What stands in an uplink's way, each reason once with the partitions it holds up.
-pub(super) fn stalls(uplink: &UplinkStatus) -> Vec<String> {
-    let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for stall in &uplink.stalls {
-        by_reason.entry(&stall.why).or_default().push(format!("{}/{}", stall.topic, stall.partition));
-    }
-    let one = |(why, partitions): (&str, Vec<String>)| {
-        let mut named = partitions.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
-        if partitions.len() > NAMED_MAX {
-            named.push_str(&format!(" and {} more", partitions.len() - NAMED_MAX));
-        }
-        format!("uplink {} is held up: {named}: {why}", uplink.name)
-    };
-    by_reason.into_iter().map(one).collect()
 }
 
 fn topics(status: &GatewayStatus) -> String {
@@ -239,7 +219,7 @@ fn topics(status: &GatewayStatus) -> String {
 pub(super) fn uplinks(uplinks: &[UplinkStatus], now_ms: i64) -> String {
     let mut table = Table::new(&["UPLINK", "STATE", ">BEHIND", ">OLDEST", ">FORWARDED", ">FAILURES", "LAST ERROR"]);
     for uplink in uplinks.iter().take(ROWS_MAX) {
-        let ago = |ms: i64| seconds(now_ms.saturating_sub(ms).max(0).unsigned_abs() / 1_000);
+        let ago = |ms: i64| human_seconds(now_ms.saturating_sub(ms).max(0).unsigned_abs() / 1_000);
         let error = uplink.last_error.as_ref().map_or(String::new(), |error| {
             let text: String = error.text.chars().take(ERROR_CHARS_MAX).collect();
             format!("{} ago: {text}", ago(error.at_ms))
@@ -276,7 +256,7 @@ fn state(uplink: &UplinkStatus, now_ms: i64) -> String {
 
 /// What waits, how fast it goes, when it will be through, and what the link takes: a line each.
 pub(super) fn backlog(uplink: &UplinkStatus, now_ms: i64) -> String {
-    let ago = |ms: i64| seconds(now_ms.saturating_sub(ms).max(0).unsigned_abs() / 1_000);
+    let ago = |ms: i64| human_seconds(now_ms.saturating_sub(ms).max(0).unsigned_abs() / 1_000);
     let mut out = uplink.since_ms.map_or(String::new(), |ms| format!("{} for {}\n", state(uplink, now_ms), ago(ms)));
     if uplink.lag_records > 0 {
         let (records, bytes) = (human_count(uplink.lag_records), human_bytes(uplink.lag_bytes));
@@ -284,8 +264,8 @@ pub(super) fn backlog(uplink: &UplinkStatus, now_ms: i64) -> String {
             uplink.oldest_unforwarded_ms.map_or(String::new(), |ms| format!(", the oldest from {} ago", ago(ms)));
         out.push_str(&format!("backlog: {records} records, {bytes}{oldest}\n"));
         let drain = match (uplink.drain_s, uplink.full_s) {
-            (Some(s), _) => format!("through in {} at this rate", seconds(s)),
-            (None, Some(s)) => format!("grows: it fills the store in {} at this rate", seconds(s)),
+            (Some(s), _) => format!("through in {} at this rate", human_seconds(s)),
+            (None, Some(s)) => format!("grows: it fills the store in {} at this rate", human_seconds(s)),
             (None, None) => "not shrinking".to_owned(),
         };
         out.push_str(&format!("         {drain}\n"));
@@ -347,15 +327,6 @@ fn with_rest(mut table: String, rows: usize) -> String {
         table.push_str(&format!("… and {} more; --json shows all\n", rows - ROWS_MAX));
     }
     table
-}
-
-/// Whole seconds and more, for people.
-fn seconds(seconds: u64) -> String {
-    if seconds < 60 { format!("{seconds} s") } else { human_duration(Duration::from_secs(seconds)) }
-}
-
-fn counted(count: u64, what: &str) -> String {
-    format!("{} {what}{}", human_count(count), if count == 1 { "" } else { "s" })
 }
 
 /// `[####····]  42 %`
@@ -433,6 +404,9 @@ mod tests {
         later.store.commits += 10;
         later.metrics.insert("records_in".to_owned(), 1_500);
         let text = render(&later, Some(&earlier));
+        assert!(line(&later, Some(&earlier)).contains("in 250.0/s, out 0.0/s, forwarded 0.0/s, 0 wait"));
+        assert!(line(&later, None).contains("in -, out -") && line(&later, None).contains("store 50 %, centre down"));
+        assert!(watched(&later, None).contains("uplink centre\n"));
         assert!(text.contains("210 (5.0/s)") && text.contains("1,500 in (250.0/s)"), "{text}");
     }
 

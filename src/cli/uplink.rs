@@ -70,7 +70,7 @@ fn details(uplink: &UplinkStatus, now_ms: i64) -> String {
     if let Some(error) = &uplink.last_error {
         out.push_str(&format!("last error, {}: {}\n", when::format_time(error.at_ms), error.text));
     }
-    for stall in status_view::stalls(uplink) {
+    for stall in gateway::problems::stalls(uplink) {
         out.push_str(&format!("{stall}\n"));
     }
     let mut table = Table::new(&["TOPIC", ">PARTITION", ">FORWARDED UP TO", ">END", ">BEHIND"]);

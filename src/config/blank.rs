@@ -11,8 +11,8 @@ use std::{
 use log::LevelFilter;
 
 use super::{
-    auth::*, keys, labels::Labels, link::*, pattern::TopicTemplate, resolve::read_defaults, security::*, tls::*,
-    types::*,
+    auth::*, http::*, keys, labels::Labels, link::*, pattern::TopicTemplate, resolve::read_defaults, security::*,
+    tls::*, types::*,
 };
 
 impl Default for Config {
@@ -53,6 +53,7 @@ impl Config {
                 native: blank_native(),
                 kafka: blank_kafka(),
                 mqtt: blank_mqtt(),
+                http: HttpListenConfig::default(),
             },
             topics: TopicsConfig { auto_create: false, defaults: blank_topic(), by_name: BTreeMap::new() },
             group: GroupConfig { offsets_retention: Duration::ZERO, initial_rebalance_delay: Duration::ZERO },

@@ -6,6 +6,7 @@ use super::{
     auth::{AuthMethod, LinkSaslConfig, ListenAuthConfig, SaslMechanism},
     downlink::DownlinkConfig,
     error::{ConfigError, Origin},
+    http::HttpAnonymous,
     link::LinkConfig,
     pattern::{TopicTemplate, is_name_char},
     resolve::Effective,
@@ -110,6 +111,17 @@ impl Relations<'_> {
         if kafka.enabled && kafka.max_inflight_bytes < kafka.max_request_bytes as u64 {
             self.refuse("listen.kafka.max_inflight_bytes", "must be at least listen.kafka.max_request_bytes");
         }
+        for key in config.listen.http.open_addresses() {
+            let text = "whoever reaches this address could read how the gateway is: name a file that holds a token in \
+                        listen.http.token_file, or say listen.http.anonymous = \"read\" if everybody there may";
+            self.refuse(key, text);
+        }
+        if config.listen.http.token_file.is_some() && config.listen.http.anonymous == HttpAnonymous::Read {
+            self.refuse(
+                "listen.http.anonymous",
+                "whoever needs no token is not asked for one: take this or token_file",
+            );
+        }
         if native.enabled && native.max_inflight_bytes < native.max_frame_bytes as u64 {
             self.refuse("listen.native.max_inflight_bytes", "must be at least listen.native.max_frame_bytes");
         }
@@ -122,6 +134,13 @@ impl Relations<'_> {
             ("listen.native", of.native.enabled, of.native.addr, &of.native.tls, &of.native.auth),
             ("listen.kafka", of.kafka.enabled, of.kafka.addr, &of.kafka.tls, &of.kafka.auth),
             ("listen.mqtt", of.mqtt.enabled, of.mqtt.addr, &of.mqtt.tls, &of.mqtt.auth),
+            (
+                "listen.http",
+                of.http.enabled && of.http.addr.is_some(),
+                of.http.address(),
+                &of.http.tls,
+                &ListenAuthConfig::default(),
+            ),
         ];
         let websocket =
             [("listen.mqtt.websocket", of.mqtt.websocket), ("listen.mqtt.tls.websocket", of.mqtt.websocket_tls)];

@@ -10,6 +10,7 @@ use crate::limits::is_internal_topic;
 use super::{
     auth::{CertificateName, LinkSaslConfig, ListenAuthConfig},
     downlink::DownlinkConfig,
+    http::HttpListenConfig,
     labels::Labels,
     link::LinkConfig,
     pattern::{TopicPattern, TopicTemplate},
@@ -127,6 +128,7 @@ pub struct ListenConfig {
     pub native: NativeListenConfig,
     pub kafka: KafkaListenConfig,
     pub mqtt: MqttListenConfig,
+    pub http: HttpListenConfig,
 }
 
 #[derive(Clone, Debug, PartialEq)]

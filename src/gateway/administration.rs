@@ -1,9 +1,10 @@
 //! What a gateway tells about itself, and how its uplinks are steered.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::certificates::Certificates;
@@ -11,13 +12,17 @@ use super::doors::Addresses;
 use super::downlinks::Downlinks;
 use super::draining;
 use super::status::{
-    Amount, DeletedTopicFigures, FlashFigures, Follower, GatewayStatus, Loss, MqttFigures, PartitionFigures,
-    StoreFigures, TopicFigures,
+    Amount, DeletedTopicFigures, FlashFigures, Follower, GatewayStatus, GroupFigures, Loss, MqttFigures,
+    PartitionFigures, ProcessFigures, StoreFigures, TopicFigures,
 };
+use super::traffic::Traffic;
 use super::uplinks::Uplinks;
+use super::{exposition, problems};
+use crate::broker::groups::GroupDescription;
 use crate::broker::{Broker, Topic, TopicId};
 use crate::config::Labels;
 use crate::frame::{DrainAction, UplinkAction};
+use crate::listen::http::View;
 use crate::listen::mqtt::Mqtt;
 use crate::listen::native::Administration;
 use crate::metrics::METRICS;
@@ -33,8 +38,13 @@ pub(super) struct GatewayAdministration {
     listeners: Listeners,
     certificates: Certificates,
     mqtt: Mqtt,
+    traffic: Arc<Traffic>,
+    health: Health,
     started: Instant,
 }
+
+/// What the last look at the vital signs has found.
+pub(super) type Health = Arc<Mutex<Result<(), String>>>;
 
 /// Where clients connect, if they may.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +54,7 @@ pub(super) struct Listeners {
     pub(super) mqtt: Addresses,
     /// MQTT over WebSocket.
     pub(super) websocket: Addresses,
+    pub(super) http: Addresses,
 }
 
 impl GatewayAdministration {
@@ -53,14 +64,14 @@ impl GatewayAdministration {
         (uplinks, downlinks): (Arc<Uplinks>, Arc<Downlinks>),
         (listeners, certificates): (Listeners, Certificates),
         mqtt: Mqtt,
+        (traffic, health): (Arc<Traffic>, Health),
     ) -> Self {
-        let (id, labels) = (id.to_owned(), labels.clone());
-        Self { id, labels, broker, uplinks, downlinks, listeners, certificates, mqtt, started: Instant::now() }
+        let (id, labels, started) = (id.to_owned(), labels.clone(), Instant::now());
+        Self { id, labels, broker, uplinks, downlinks, listeners, certificates, mqtt, traffic, health, started }
     }
-}
 
-impl Administration for GatewayAdministration {
-    fn status_json(&self) -> String {
+    /// Everything as of now.
+    fn status(&self) -> GatewayStatus {
         let store = self.broker.store();
         let now = store.now();
         // First: they bring the metrics of the medium and of certificates up to date.
@@ -68,7 +79,7 @@ impl Administration for GatewayAdministration {
         let certificates = self.certificates.figures();
         let metrics = METRICS.readings();
         let losses = store.losses();
-        let status = GatewayStatus {
+        let mut status = GatewayStatus {
             gateway: self.id.clone(),
             labels: self.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -83,17 +94,56 @@ impl Administration for GatewayAdministration {
             mqtt_tls: text(self.listeners.mqtt.tls),
             websocket: text(self.listeners.websocket.plain),
             websocket_tls: text(self.listeners.websocket.tls),
+            http: text(self.listeners.http.plain),
+            http_tls: text(self.listeners.http.tls),
+            problems: Vec::new(),
+            process: ProcessFigures::now(),
+            traffic: self.traffic.figures(),
             certificates,
             mqtt_clients: MqttFigures::from(self.mqtt.counts()),
+            groups: self.broker.groups().into_iter().map(group).collect(),
             store: figures,
             topics: self.broker.topics().iter().map(|topic| self.topic(topic, &losses)).collect(),
             uplinks: self.uplinks.statuses(),
             downlinks: self.downlinks.statuses(),
             deleted_topics: store.deleted_topics().into_iter().map(deleted).collect(),
             losses: store.removals().iter().chain(&losses).map(|loss| self.loss(loss)).collect(),
+            left_off: BTreeMap::new(),
             metrics: metrics.iter().map(|reading| (reading.name.to_owned(), reading.value)).collect(),
         };
-        status.to_json()
+        status.problems = problems::of(&status);
+        status
+    }
+}
+
+impl View for GatewayAdministration {
+    fn status_json(&self) -> String {
+        self.status().to_json()
+    }
+
+    fn glance_json(&self) -> String {
+        self.status().glance().to_json()
+    }
+
+    fn metrics(&self) -> String {
+        exposition::text(&self.status())
+    }
+
+    fn health(&self) -> Result<(), String> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn readiness(&self) -> Result<(), String> {
+        match self.broker.store().status().poisoned {
+            None => Ok(()),
+            Some(why) => Err(format!("the store has stopped: {why}")),
+        }
+    }
+}
+
+impl Administration for GatewayAdministration {
+    fn status_json(&self) -> String {
+        self.status().to_json()
     }
 
     fn uplink<'a>(
@@ -195,6 +245,10 @@ impl GatewayAdministration {
             appended_to_ms: loss.appended_to_ms,
         }
     }
+}
+
+fn group(group: GroupDescription) -> GroupFigures {
+    GroupFigures { name: group.name, state: group.state.to_owned(), members: group.member_count as u64 }
 }
 
 fn flash_figures(flash: &FlashStatus) -> FlashFigures {

@@ -4,12 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::certificates::Certificates;
-use crate::config::{ListenConfig, ListenTlsConfig, MqttListenConfig};
+use crate::config::{HttpListenConfig, ListenConfig, ListenTlsConfig, MqttListenConfig};
 use crate::listen::accept::{self, Door};
 use crate::tls;
 
 /// What MQTT clients may ask for by ALPN (as registered with IANA); over WebSocket they ask for HTTP.
 const MQTT_ALPN: &[&[u8]] = &[b"mqtt", b"http/1.1"];
+
+/// What browsers may ask for by ALPN, beside others.
+const HTTP_ALPN: &[&[u8]] = &[b"http/1.1"];
 
 /// The doors of one listener.
 #[derive(Default)]
@@ -41,6 +44,7 @@ pub(super) struct AllDoors {
     pub(super) mqtt: Doors,
     /// MQTT over WebSocket.
     pub(super) websocket: Doors,
+    pub(super) http: Doors,
 }
 
 impl AllDoors {
@@ -59,6 +63,8 @@ impl AllDoors {
             kafka: doors((kafka.enabled, kafka.addr), &kafka.tls, "kafka", of_kafka).await?,
             mqtt: doors((mqtt.enabled, mqtt.addr), &mqtt.tls, "mqtt", of_mqtt.clone()).await?,
             websocket: websocket_doors(mqtt, of_mqtt).await?,
+            // The last: where it was not told where, it gives way.
+            http: http(&config.http, certificates).await?,
         })
     }
 }
@@ -89,6 +95,19 @@ async fn websocket_doors(mqtt: &MqttListenConfig, held: Held) -> Result<Doors, S
         doors.addresses.tls = Some(open(&mut doors.all, addr, "listen.mqtt.tls.websocket", Some(held)).await?);
     }
     Ok(doors)
+}
+
+/// The gateway serves, seen or not: only an address that somebody has chosen is missed.
+async fn http(config: &HttpListenConfig, certificates: &Certificates) -> Result<Doors, String> {
+    let held = held(config.enabled, &config.tls, ("http", HTTP_ALPN), certificates)?;
+    let bound = doors((config.enabled, config.address()), &config.tls, "http", held).await;
+    match bound {
+        Err(why) if config.addr.is_none() => {
+            log::warn!("no page and no metrics: {why}");
+            Ok(Doors::default())
+        }
+        bound => bound,
+    }
 }
 
 async fn doors(

@@ -8,15 +8,19 @@ mod certificates;
 mod doors;
 mod downlinks;
 mod draining;
+mod exposition;
+mod glance;
 mod local;
+pub mod problems;
 mod settings;
 pub mod status;
+mod traffic;
 mod uplinks;
 mod vital;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -30,6 +34,7 @@ use crate::config::{Config, ListenConfig};
 use crate::listen::accept::Acceptor;
 use crate::listen::auth::Authentication;
 use crate::listen::handshake::Handshakes;
+use crate::listen::http::Http;
 use crate::listen::kafka::Kafka;
 use crate::listen::mqtt::Mqtt;
 use crate::listen::native::Native;
@@ -44,6 +49,7 @@ use crate::store::{EngineHandle, Store};
 use certificates::Certificates;
 use doors::AllDoors;
 use downlinks::Downlinks;
+use traffic::Traffic;
 use uplinks::Uplinks;
 
 pub use certificates::link_tls;
@@ -54,6 +60,8 @@ pub use vital::Vital;
 
 /// Threads that run sessions and uplinks; the store has its own.
 const IO_THREADS: usize = 2;
+/// How often it is looked whether everything gets on, for `/healthz`.
+const HEALTH_EVERY: Duration = Duration::from_secs(10);
 /// How long sessions may take to answer what they have taken.
 const DRAIN_TIME: Duration = Duration::from_secs(4);
 
@@ -198,10 +206,15 @@ impl Gateway {
         [of.plain, of.tls]
     }
 
-    /// Where listeners are reached by TLS: native, Kafka, MQTT.
-    pub fn tls_addrs(&self) -> [(&'static str, Option<SocketAddr>); 3] {
+    /// Where it shows itself by HTTP, if it does.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.listeners.http.any()
+    }
+
+    /// Where listeners are reached by TLS: native, Kafka, MQTT, HTTP.
+    pub fn tls_addrs(&self) -> [(&'static str, Option<SocketAddr>); 4] {
         let of = &self.listeners;
-        [("native", of.native.tls), ("Kafka", of.kafka.tls), ("MQTT", of.mqtt.tls)]
+        [("native", of.native.tls), ("Kafka", of.kafka.tls), ("MQTT", of.mqtt.tls), ("HTTP", of.http.tls)]
     }
 
     /// Reads certificates, keys and CAs again. Connections go on as they are.
@@ -283,6 +296,7 @@ impl Parts<'_> {
             kafka: doors.kafka.addresses,
             mqtt: doors.mqtt.addresses,
             websocket: doors.websocket.addresses,
+            http: doors.http.addresses,
         };
         let bound = Bound { listeners, socket };
         let (native, kafka, mqtt) = (&config.listen.native, &config.listen.kafka, &config.listen.mqtt);
@@ -295,7 +309,9 @@ impl Parts<'_> {
             (uplinks, downlinks),
             (listeners, certificates.clone()),
             mqtt_serving.clone(),
+            self.watch(broker),
         ));
+        let http = Http::new(administration.clone(), settings::http(&config.listen.http))?;
         let acceptors = Acceptors::new(self, &config.listen);
         let serving = Native::new(
             broker.clone(),
@@ -328,11 +344,42 @@ impl Parts<'_> {
             let (serving, acceptor) = (mqtt_serving.clone(), acceptor.clone());
             self.spawn(async move { serving.serve_websocket(door, acceptor).await });
         }
+        let acceptor = acceptors.with(config.listen.http.max_connections, &METRICS.connections_http);
+        if !doors.http.all.is_empty() {
+            let (serving, shutdown) = (http.clone(), self.shutdown.clone());
+            self.spawn(async move { serving.keep(&shutdown).await });
+        }
+        for door in doors.http.all {
+            let (serving, acceptor) = (http.clone(), acceptor.clone());
+            self.spawn(async move { serving.serve_tcp(door, acceptor).await });
+        }
         if mqtt.enabled {
             let shutdown = self.shutdown.clone();
             self.spawn(async move { mqtt_serving.keep(&shutdown).await });
         }
         Ok(bound)
+    }
+}
+
+impl Parts<'_> {
+    /// Looks after what only time tells: what goes through, and whether everything gets on.
+    fn watch(&self, broker: &Broker) -> (Arc<Traffic>, administration::Health) {
+        let traffic = Arc::new(Traffic::default());
+        let health = Arc::new(Mutex::new(Ok(())));
+        self.spawn({
+            let (traffic, shutdown) = (Arc::clone(&traffic), self.shutdown.clone());
+            async move { traffic.keep(shutdown).await }
+        });
+        self.spawn({
+            let (health, shutdown) = (Arc::clone(&health), self.shutdown.clone());
+            let mut vital = Vital::new(broker.store(), self.executor);
+            async move {
+                while shutdown.unless(smol::Timer::after(HEALTH_EVERY)).await.is_some() {
+                    *health.lock().unwrap_or_else(PoisonError::into_inner) = vital.check();
+                }
+            }
+        });
+        (traffic, health)
     }
 }
 

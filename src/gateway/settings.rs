@@ -6,10 +6,11 @@ use std::time::Duration;
 use crate::broker::rights::RightsOptions;
 use crate::broker::{Acks, BrokerOptions, Defaults, KeyDefault, Listener, Principal, TimestampType, TopicConfig};
 use crate::config::{
-    self, AcksOne, ClockTrust, Config, DefaultKey, DiskBudget, Forward, HostPort, KafkaListenConfig, ListenerRights,
-    MqttListenConfig, NativeListenConfig, OnFull, StoreMedium, TimestampType as ConfigTimestampType, TopicCompression,
-    TopicSettings, Unforwarded,
+    self, AcksOne, ClockTrust, Config, DefaultKey, DiskBudget, Forward, HostPort, HttpListenConfig, KafkaListenConfig,
+    ListenerRights, MqttListenConfig, NativeListenConfig, OnFull, StoreMedium, TimestampType as ConfigTimestampType,
+    TopicCompression, TopicSettings, Unforwarded,
 };
+use crate::listen::http::HttpOptions;
 use crate::listen::kafka::KafkaOptions;
 use crate::listen::mqtt::MqttOptions;
 use crate::listen::mqtt::mapping::Rules;
@@ -171,6 +172,10 @@ pub(super) fn mqtt(config: &MqttListenConfig) -> Result<MqttOptions, String> {
         keep_alive_s_max: config.max_keepalive.map(|time| u16::try_from(time.as_secs()).unwrap_or(u16::MAX)),
         origins: config.websocket_origins.clone(),
     })
+}
+
+pub(super) fn http(config: &HttpListenConfig) -> HttpOptions {
+    HttpOptions { token_file: config.token_file.clone().filter(|_| config.enabled), names: config.names.clone() }
 }
 
 fn address(of: &Option<HostPort>) -> Option<(String, u16)> {

@@ -39,9 +39,19 @@ pub struct GatewayStatus {
     /// Where they connect by WebSocket.
     pub websocket: Option<String>,
     pub websocket_tls: Option<String>,
+    /// Where it shows itself by HTTP, if it does.
+    pub http: Option<String>,
+    pub http_tls: Option<String>,
+    /// What somebody should look at, in words.
+    pub problems: Vec<String>,
+    pub process: ProcessFigures,
+    /// What went through in the last minutes.
+    pub traffic: TrafficFigures,
     /// What TLS stands on, of listeners, uplinks and downlinks.
     pub certificates: Vec<CertificateFigures>,
     pub mqtt_clients: MqttFigures,
+    /// Consumer groups, by name.
+    pub groups: Vec<GroupFigures>,
     pub store: StoreFigures,
     /// By name.
     pub topics: Vec<TopicFigures>,
@@ -53,8 +63,53 @@ pub struct GatewayStatus {
     pub losses: Vec<Loss>,
     /// The accounts of deleted topics, oldest first; of the last 64.
     pub deleted_topics: Vec<DeletedTopicFigures>,
+    /// How many were left out of lists that were cut; empty where all is there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_off: BTreeMap<String, u64>,
     /// Everything counted, by name (see [`crate::metrics`]).
     pub metrics: BTreeMap<String, i64>,
+}
+
+/// The process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProcessFigures {
+    /// Memory that it has in RAM; 0 where /proc doesn't tell.
+    pub resident_bytes: u64,
+}
+
+impl ProcessFigures {
+    /// Of this process (proc(5)).
+    #[must_use]
+    pub fn now() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        Self { resident_bytes: line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1_024 }
+    }
+}
+
+/// Records in stretches of time, the latest last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrafficFigures {
+    /// How long a stretch is.
+    pub every_s: u64,
+    /// Taken from clients, whatever they speak.
+    pub records_in: Vec<u64>,
+    /// Sent to consumers and subscribers.
+    pub records_out: Vec<u64>,
+    /// Acknowledged upstream.
+    pub forwarded: Vec<u64>,
+}
+
+/// A consumer group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GroupFigures {
+    pub name: String,
+    /// As in Kafka: `Empty`, `PreparingRebalance`, `CompletingRebalance` or `Stable`.
+    pub state: String,
+    pub members: u64,
 }
 
 /// What one listener, uplink or downlink has for TLS.

@@ -10,6 +10,7 @@ pub mod arrival;
 pub mod auth;
 pub mod budget;
 pub mod handshake;
+pub mod http;
 pub mod kafka;
 pub mod mqtt;
 pub mod native;

@@ -56,7 +56,8 @@ pub use downlink::{
 };
 pub use options::UplinkOptions;
 pub use status::{
-    BudgetStatus, LastError, LinkStatus, PartitionStatus, StallStatus, UplinkCounts, UplinkState, UplinkStatus,
+    BudgetStatus, LINK_CHANGES_MAX, LastError, LinkChange, LinkStatus, PartitionStatus, StallStatus, UplinkCounts,
+    UplinkState, UplinkStatus,
 };
 
 use crate::broker::Broker;
@@ -150,6 +151,7 @@ impl Uplink {
             retry_at_ms: live.retry_at_ms,
             versions: live.versions,
             last_error: live.last_error,
+            history: live.history.into(),
             stalls: live.stalls.into_values().collect(),
             partitions: backlog.partitions,
             lag_records: backlog.records,

@@ -2,7 +2,7 @@
 //!
 //! Invariant: fields of the status are added, never renamed: the command line reads it as JSON from gateways of any version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,6 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::backlog::{Ages, Rates};
 use crate::store::PartitionId;
+
+/// Changes of a link that are remembered.
+pub const LINK_CHANGES_MAX: usize = 32;
+/// Longest reason that is kept with one, characters.
+const WHY_CHARS_MAX: usize = 160;
 
 /// What an uplink is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +75,19 @@ pub struct LastError {
     pub text: String,
     /// Unix ms, by the gateway's clock.
     pub at_ms: i64,
+}
+
+/// What the link came to be, and when.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LinkChange {
+    /// Unix ms, by the gateway's clock.
+    pub at_ms: i64,
+    /// `connecting` (before anything else), `up`, `down`, `paused`, `fenced`, `diverged` or `stopped`. Each try of one that is down
+    /// is no change.
+    pub link: String,
+    /// What had failed, if it is down.
+    pub why: Option<String>,
 }
 
 /// Everything an uplink counts, since the process started.
@@ -140,6 +158,8 @@ pub struct UplinkStatus {
     /// Versions spoken with the cluster, once known.
     pub versions: Option<String>,
     pub last_error: Option<LastError>,
+    /// What the link was, the latest last; at most [`LINK_CHANGES_MAX`].
+    pub history: Vec<LinkChange>,
     pub stalls: Vec<StallStatus>,
     pub partitions: Vec<PartitionStatus>,
     /// Records not acknowledged upstream, over all partitions.
@@ -194,6 +214,7 @@ pub(super) struct Live {
     pub(super) retry_at_ms: Option<i64>,
     pub(super) versions: Option<String>,
     pub(super) last_error: Option<LastError>,
+    pub(super) history: VecDeque<LinkChange>,
     pub(super) stalls: BTreeMap<PartitionId, StallStatus>,
     /// Timestamp of the oldest record under way.
     pub(super) under_way_ms: Option<i64>,
@@ -226,6 +247,26 @@ impl Live {
             self.since_ms = Some(wall_ms());
         }
         self.state = state;
+        let link = match state {
+            // A try of a link that is down, unless it is the first of all.
+            UplinkState::Connecting if !self.history.is_empty() => return,
+            UplinkState::Connecting => "connecting",
+            UplinkState::Forwarding | UplinkState::CaughtUp | UplinkState::Stalled => "up",
+            UplinkState::Backoff => "down",
+            UplinkState::Paused => "paused",
+            UplinkState::Fenced => "fenced",
+            UplinkState::Diverged => "diverged",
+            UplinkState::Stopped => "stopped",
+        };
+        if self.history.back().is_some_and(|last| last.link == link) {
+            return;
+        }
+        let why = self.last_error.as_ref().filter(|_| state == UplinkState::Backoff);
+        let why = why.map(|error| error.text.chars().take(WHY_CHARS_MAX).collect());
+        if self.history.len() >= LINK_CHANGES_MAX {
+            self.history.pop_front();
+        }
+        self.history.push_back(LinkChange { at_ms: wall_ms(), link: link.to_owned(), why });
     }
 }
 
@@ -270,4 +311,31 @@ impl Report {
 pub(super) fn wall_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_links_history_is_of_what_matters_and_bounded() {
+        let mut live =
+            Live { last_error: Some(LastError { text: "no route".repeat(100), at_ms: 0 }), ..Live::default() };
+        let words = |live: &Live| live.history.iter().map(|change| change.link.clone()).collect::<Vec<_>>();
+        use UplinkState::{Backoff, CaughtUp, Connecting, Forwarding, Paused, Stalled};
+        for state in
+            [Connecting, Forwarding, CaughtUp, Stalled, Backoff, Connecting, Backoff, Connecting, CaughtUp, Paused]
+        {
+            live.set_state(state);
+        }
+        assert_eq!(words(&live), ["connecting", "up", "down", "up", "paused"]);
+        assert!(
+            live.history[2].why.as_ref().is_some_and(|why| why.len() == WHY_CHARS_MAX) && live.history[3].why.is_none()
+        );
+        for _ in 0..LINK_CHANGES_MAX {
+            live.set_state(Backoff);
+            live.set_state(Forwarding);
+        }
+        assert_eq!(live.history.len(), LINK_CHANGES_MAX);
+    }
 }

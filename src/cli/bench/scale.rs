@@ -17,6 +17,7 @@ use crate::cli::scratch::ScratchDir;
 use crate::cli::signals;
 use crate::cli::table::Table;
 use crate::cli::term::{Progress, human_bytes, human_duration, print};
+use crate::gateway::status::ProcessFigures;
 use crate::json::JsonObject;
 use crate::shutdown::Shutdown;
 use crate::store::clock::RealClock;
@@ -82,7 +83,7 @@ fn measure(args: &ScaleArgs, dir: &Path, stop: &Shutdown) -> Result<Outcome, Cli
     let mut bench = BenchStore::open(&case, &disk, dir, StateSize::Small, max_bytes)?;
     fill(&mut bench, &case, args.bytes, &disk, &mut outcome, stop)?;
     std::thread::sleep(REST);
-    outcome.rss_filled = resident_bytes();
+    outcome.rss_filled = ProcessFigures::now().resident_bytes;
     outcome.segments = bench.store.status().segments;
     let store_dir = dir.join("store");
     crash(bench, &store_dir, dir, &disk).map_err(|error| CliError::failed(dir.display(), error))?;
@@ -93,7 +94,7 @@ fn measure(args: &ScaleArgs, dir: &Path, stop: &Shutdown) -> Result<Outcome, Cli
     let (store, engine) = opened.map_err(|error| CliError::failed(dir.display(), error))?;
     outcome.open_time = begun.elapsed();
     outcome.open_read = store.status().opening.bytes_read;
-    outcome.rss_opened = resident_bytes();
+    outcome.rss_opened = ProcessFigures::now().resident_bytes;
     look_up(&store, &mut outcome.lookups)?;
     drain(&store, &disk, &mut outcome, stop)?;
     engine.close().map_err(|error| CliError::failed(dir.display(), error))?;
@@ -187,13 +188,6 @@ fn drain(store: &Store, disk: &RealDisk, outcome: &mut Outcome, stop: &Shutdown)
     outcome.drain_time = begun.elapsed();
     outcome.drain_read = disk.counters().bytes_read - read;
     Ok(())
-}
-
-/// What this process has in memory, by the kernel's account (proc(5)); 0 where there is none.
-fn resident_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1_024
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {

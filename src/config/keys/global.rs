@@ -7,7 +7,7 @@ use super::super::{
     value::{Choice, Kind, Special, SpecialList, address},
 };
 use super::{
-    DAY, GIB, HOUR, KIB, Key, MIB, MINUTE, MS_10, SECOND, TIB, YEARS_100, auth, count, joined, key, link::unless,
+    DAY, GIB, HOUR, KIB, Key, MIB, MINUTE, MS_10, SECOND, TIB, YEARS_100, auth, count, http, joined, key, link::unless,
     security, tls,
 };
 use crate::limits::{CLIENT_ID_BYTES_MAX, TOPIC_NAME_BYTES_MAX};
@@ -23,8 +23,19 @@ const SEGMENT_BYTES_MIN: u64 = MIB;
 
 /// Keys of the file itself.
 pub(in crate::config) static GLOBAL: &[Key<Config>] = &joined::<_, { count(PARTS) }>(PARTS);
-const PARTS: &[&[Key<Config>]] =
-    &[OWN, tls::NATIVE, tls::KAFKA, tls::MQTT, auth::NATIVE, auth::KAFKA, auth::MQTT, auth::NAMES, security::SECURITY];
+const PARTS: &[&[Key<Config>]] = &[
+    OWN,
+    http::HTTP,
+    tls::NATIVE,
+    tls::KAFKA,
+    tls::MQTT,
+    tls::HTTP,
+    auth::NATIVE,
+    auth::KAFKA,
+    auth::MQTT,
+    auth::NAMES,
+    security::SECURITY,
+];
 
 const OWN: &[Key<Config>] = &[
     key("data_dir", "./brooklet-data", Kind::Path(|c, v| c.data_dir = v), "Directory of everything Brooklet keeps."),
@@ -335,7 +346,7 @@ const OWN: &[Key<Config>] = &[
         "listen.mqtt.max_keepalive",
         "none",
         Kind::DurationOr { word: "none", min: SECOND, max: KEEPALIVE_MAX, set: |c, v| c.listen.mqtt.max_keepalive = v },
-        "Longest that MQTT clients of 5.0 may be silent, whatever they promise; a lost one is noticed after half as long again.",
+        "Longest that MQTT clients of 5.0 may be silent; one that is gone is noticed after half as long again.",
     ),
     key(
         "listen.mqtt.websocket",

@@ -23,6 +23,7 @@ macro_rules! choice {
 mod auth;
 mod downlink;
 mod global;
+mod http;
 mod link;
 mod security;
 mod tls;
@@ -108,7 +109,6 @@ pub(super) static RESERVED: &[(&[&str], &str)] = &[
     (&["user"], "authentication"),
     (&["acl"], "authorisation"),
     (&["quota"], "quotas"),
-    (&["listen", "http"], "the HTTP listener"),
     (&["listen", "serial"], "the serial listener"),
     (&["streams"], "stream processing"),
 ];

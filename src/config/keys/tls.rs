@@ -70,7 +70,7 @@ macro_rules! listener {
 }
 
 /// Keys of the native listener's TLS.
-pub(super) const NATIVE: &[Key<Config>] = listener!(native, "listen.native.tls", "9791");
+pub(super) const NATIVE: &[Key<Config>] = listener!(native, "listen.native.tls", "9789");
 /// Keys of the Kafka listener's TLS.
 pub(super) const KAFKA: &[Key<Config>] = listener!(
     kafka,
@@ -98,6 +98,9 @@ pub(super) const MQTT: &[Key<Config>] = listener!(
         "Where MQTT is spoken over WebSocket by TLS, at the path /mqtt.",
     )
 );
+
+/// Keys of the HTTP listener's TLS.
+pub(super) const HTTP: &[Key<Config>] = listener!(http, "listen.http.tls", "9443");
 
 macro_rules! link {
     ($config:ty) => {

@@ -13,7 +13,7 @@
 
 pub mod exchange;
 mod names;
-mod throttle;
+pub(super) mod throttle;
 mod verified;
 
 use std::fmt;

@@ -14,20 +14,20 @@ const ADDRESSES_MAX: usize = 1_024;
 
 /// The failures of all addresses.
 #[derive(Debug, Default)]
-pub(super) struct Throttle {
+pub(in crate::listen) struct Throttle {
     /// Until when each is in debt, ms: a failure adds [`FORGIVE_MS`].
     debts: HashMap<IpAddr, u64>,
 }
 
 impl Throttle {
     /// Whether somebody at this address may try.
-    pub(super) fn allows(&self, address: IpAddr, now_ms: u64) -> bool {
+    pub(in crate::listen) fn allows(&self, address: IpAddr, now_ms: u64) -> bool {
         let debt = self.debts.get(&whole(address)).map_or(0, |until| until.saturating_sub(now_ms));
         debt < BURST * FORGIVE_MS
     }
 
     /// Somebody there has failed.
-    pub(super) fn failed(&mut self, address: IpAddr, now_ms: u64) {
+    pub(in crate::listen) fn failed(&mut self, address: IpAddr, now_ms: u64) {
         if self.debts.len() >= ADDRESSES_MAX {
             self.debts.retain(|_, until| *until > now_ms);
         }

@@ -21,6 +21,8 @@ use crate::kafka::fetch::{
 };
 use crate::limits;
 use crate::listen::budget::Permit;
+use crate::metrics::METRICS;
+use crate::record::BatchView;
 use crate::store::{PartitionHead, PartitionId};
 
 pub(super) fn handle(
@@ -92,12 +94,25 @@ async fn finish(context: Arc<Context>, request: Request) -> Answer {
         })
         .collect();
     let bytes = request.answer(&FetchResponse { responses, ..Default::default() })?;
+    let records = shares.iter().map(|share| record_count(&share.records)).sum();
+    METRICS.records_out_kafka.add(records);
+    METRICS.bytes_out_kafka.add(shares.iter().map(|share| share.records.len() as u64).sum());
     let asides = shares.into_iter().filter(|share| !share.records.is_empty());
     let reply = Reply::with_asides(bytes, asides.map(|share| (share.place.into_inner(), share.records)).collect())?;
     if let Some(permit) = &mut permit {
         permit.keep(reply.len());
     }
     Ok(Some(reply.holding(permit)))
+}
+
+/// Records in batches that lie back to back, by their headers.
+fn record_count(mut batches: &[u8]) -> u64 {
+    let mut records = 0;
+    while let Ok((batch, behind)) = BatchView::parse(batches) {
+        records += u64::from(batch.record_count());
+        batches = behind;
+    }
+    records
 }
 
 /// Memory for an answer, and how many bytes of records it may have. Where consumers that do not read hold all of it, an

@@ -312,6 +312,7 @@ impl Delivery<'_> {
             payload: &message.payload,
         };
         METRICS.mqtt_delivered.add(1);
+        METRICS.bytes_out_mqtt.add(message.payload.len() as u64);
         let fits = self.sides.put(&Packet::Publish(publish), &mut self.frame);
         if !fits && let Some(id) = packet_id {
             // Larger than the client takes: it is as if it had acknowledged it (MQTT 5.0, section 3.1.2.11.4).

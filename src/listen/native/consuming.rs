@@ -16,6 +16,7 @@ use crate::frame::client_message::Fetch;
 use crate::frame::gateway_message::{Offsets, RecordSet};
 use crate::frame::{ErrorCode, GatewayMessage, Headers, Position, Record, Records, RecordsWriter};
 use crate::limits;
+use crate::metrics::METRICS;
 use crate::record::{BatchError, BatchView, RecordRef, VerifyLimits, decompress, records};
 use crate::store::{PartitionHead, PartitionId};
 
@@ -68,6 +69,7 @@ pub(super) async fn fetch(call: Call, topic: String, wanted: Wanted) -> Told {
         };
         let left = deadline.saturating_duration_since(Instant::now());
         if set.bytes.len() >= wanted.bytes_min || left.is_zero() {
+            set.count();
             return call.outbox.send(GatewayMessage::Records(set.message(call.id))).await.map(Ok);
         }
         let short = wanted.bytes_min - set.bytes.len();
@@ -108,6 +110,7 @@ pub(super) async fn push(
         }
         offset = set.next_offset;
         credit.spend(set.bytes.len());
+        set.count();
         call.outbox.send(GatewayMessage::Push(set.message(call.id))).await?;
     }
 }
@@ -199,6 +202,13 @@ struct Set {
 }
 
 impl Set {
+    /// They are on their way.
+    fn count(&self) {
+        let records = Records::parse(&self.bytes).map_or(0, |records| records.len());
+        METRICS.records_out_native.add(records as u64);
+        METRICS.bytes_out_native.add(self.bytes.len() as u64);
+    }
+
     fn message(&self, id: u32) -> RecordSet<'_> {
         RecordSet {
             id,

@@ -15,6 +15,7 @@ use super::settling::Histories;
 use crate::broker::CommitError;
 use crate::kafka::api::ApiKey;
 use crate::kafka::error_code::ErrorCode;
+use crate::metrics::METRICS;
 use crate::record::{BatchBuilder, NO_HEADERS};
 use crate::uplink::batches::origins::Origins;
 use crate::uplink::batches::recode::Recoded;
@@ -378,6 +379,8 @@ impl Forwarder {
     /// It is known now what became of a transaction in doubt.
     fn resolved(&mut self, pending: &Pending, committed: bool) {
         let (name, number) = (&self.options.name, pending.mark.number);
+        let counter = if committed { &METRICS.uplink_doubt_committed } else { &METRICS.uplink_doubt_aborted };
+        counter.add(1);
         if !committed {
             log::info!("uplink {name}: transaction {number} was not committed upstream; its records are sent again");
             return;

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# The gateway's page in a browser: what it says under load, with its uplink down, with the gateway gone and back again, at 1280 and 360 px.
+#   scripts/page.sh [--binary FILE] [--screenshots DIR]
+# Exit codes: 0 all is as it should be, 1 not so, 2 usage, 3 no browser (Debian: chromium) or Python.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+command -v python3 >/dev/null || { echo "page: SKIP: no python3 found" >&2; exit 3; }
+exec python3 "$root/scripts/page.py" "$@"
