@@ -192,7 +192,8 @@ impl Forwarder {
         let config = &self.options.config;
         partitioning::route(config.partitioning, &self.options.gateway, local, known.partitions)
             .map_err(|error| error.to_string())?;
-        Ok(self.producers.is_topic_empty(upstream) || known.heard.is_none())
+        let settled = known.heard.is_none() && !self.producers.is_topic_abandoned(upstream);
+        Ok(self.producers.is_topic_empty(upstream) || settled)
     }
 
     /// Whether metadata says that a topic can't be written to, for a reason that does not pass by itself.

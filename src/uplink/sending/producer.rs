@@ -91,6 +91,11 @@ impl Producers {
         self.lanes.iter().filter(|((name, _), _)| **name == *topic).all(|(_, lane)| lane.is_empty())
     }
 
+    /// Whether something of this topic was dropped and is still to be answered: what is pushed before that would never be sent.
+    pub(in crate::uplink) fn is_topic_abandoned(&self, topic: &str) -> bool {
+        self.lanes.iter().any(|((name, _), lane)| **name == *topic && lane.is_abandoned())
+    }
+
     /// Whether a producer id must be asked for before something can be sent.
     pub(in crate::uplink) fn wants_identity(&self) -> bool {
         self.lanes.values().any(|lane| lane.wants_identity(self.identity))
