@@ -103,8 +103,9 @@ impl Forwarder {
     /// A Produce request of so many bytes has ended after that time, with an answer or without.
     pub(super) fn sent(&mut self, (bytes, took): (usize, Duration), answered: bool) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        let round_trip = self.pacing.round_trip();
         if let Some(exactly) = self.exactly.as_mut().filter(|_| answered) {
-            exactly.produce_answered(bytes, took);
+            exactly.produce_answered(bytes, took, round_trip);
         }
     }
 

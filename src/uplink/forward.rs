@@ -26,6 +26,8 @@ const CLOCK_WAIT: &str = "the gateway does not know the time yet: what it stampe
 const WIDE_BYTES: usize = 2 << 20;
 /// With less than this on its way, such a link waits for the gateway rather than the other way round.
 const HUNGRY_BYTES: usize = 512 << 10;
+/// A batch is not cut into smaller parts than this, bytes.
+const PART_BYTES_MIN: usize = 8 * 1024;
 
 /// A scanned batch and where it goes; an owned [`Item`].
 #[derive(Clone)]
@@ -101,6 +103,9 @@ impl Forwarder {
         let (window, scan_bytes) = (self.pacing.window(), self.pacing.scan_bytes());
         let waiting = self.producers.bytes() + self.tier.as_ref().map_or(0, Tier::bytes);
         let full = waiting + scan_bytes > window && waiting > 0;
+        if full && self.has_more() {
+            self.pacing.hold_back();
+        }
         let full = full || self.has_many_letters() || self.tier.as_ref().is_some_and(Tier::is_full);
         let may = self.exactly.as_ref().is_none_or(|exactly| exactly.may_gather(Instant::now()));
         if full || !may || !self.has_more() {
@@ -152,6 +157,13 @@ impl Forwarder {
         }
         let most = self.tier.as_ref().map_or(usize::MAX, Tier::batches_max);
         let mut batches = Vec::new();
+        if self.exactly.is_some()
+            && waiting == 0
+            && self.reading.stash.front().is_some_and(|first| first.bytes.len() > room)
+            && let Some(first) = self.reading.stash.pop_front()
+        {
+            return self.take_part(first, room.max(PART_BYTES_MIN)).await;
+        }
         // A batch that is larger than any room goes alone.
         while let Some(first) = self.reading.stash.front()
             && (first.bytes.len() <= room || waiting == 0 && batches.is_empty())
@@ -166,9 +178,23 @@ impl Forwarder {
 
     async fn take_batches(&mut self, batches: Vec<ScannedBatch>) {
         let planned: Vec<Planned> = batches.into_iter().filter_map(|scanned| self.plan(scanned)).collect();
-        if planned.is_empty() {
-            return;
+        if !planned.is_empty() {
+            self.take_planned(planned).await;
         }
+    }
+
+    /// As much of a batch as a transaction takes in time; the rest of its records comes next.
+    async fn take_part(&mut self, scanned: ScannedBatch, room: usize) {
+        self.busy = true;
+        let again = scanned.clone();
+        let Some(mut planned) = self.plan(scanned) else { return };
+        if planned.cut(room) {
+            self.reading.stash.push_front(again);
+        }
+        self.take_planned(vec![planned]).await;
+    }
+
+    async fn take_planned(&mut self, planned: Vec<Planned>) {
         METRICS.bytes_fetched.add(planned.iter().map(|planned| planned.scanned.bytes.len() as u64).sum());
         let (mut planned, mut gathered) = self.gather(planned).await;
         // What a topic takes may have changed since it was asked for.
@@ -379,6 +405,22 @@ fn salvage(
 }
 
 impl Planned {
+    /// Leaves out the last records, so that about so many bytes are left, one record at least. Whether any was left out.
+    fn cut(&mut self, bytes: usize) -> bool {
+        let records = self.scanned.next_offset.abs_diff(self.scanned.base_offset).max(1);
+        let each = (self.scanned.bytes.len() as u64).div_ceil(records).max(1);
+        let mut left = i64::try_from((bytes as u64 / each).max(1)).unwrap_or(i64::MAX);
+        let mut is_cut = false;
+        for range in &mut self.wanted {
+            let end = range.end.min(range.start.saturating_add(left));
+            is_cut |= end < range.end;
+            left -= end - range.start;
+            range.end = end;
+        }
+        self.wanted.retain(|range| !range.is_empty());
+        is_cut
+    }
+
     fn item(&self) -> Item<'_> {
         Item {
             partition: self.scanned.partition,

@@ -19,7 +19,7 @@
 //!
 //! Invariants: nothing is forwarded that is not committed here; a position never includes what upstream has not acknowledged
 //! (with all replicas in sync); a damaged batch is never given a new checksum; whatever the backlog, memory is bounded by
-//! `options::WINDOW_BYTES` plus one scan.
+//! `options::WINDOW_BYTES_MAX` plus one scan, a quarter of that.
 
 mod backlog;
 mod backoff;

@@ -8,11 +8,13 @@ use crate::config::{self, Labels, UplinkConfig};
 use crate::record::Compression;
 use crate::tls::ClientTls;
 
-/// Most bytes of batches that wait for the cluster's acknowledgement, whatever the backlog. One batch larger than that is
+/// Bytes of batches that may wait for the cluster's acknowledgement, whatever the backlog. One batch larger than that is
 /// taken too, alone.
 pub(super) const WINDOW_BYTES: usize = 1024 * 1024;
-/// Bytes read from the store at a time. A whole commit is read even if it is larger.
-pub(super) const SCAN_BYTES: usize = 256 * 1024;
+/// The most, on a link that carries more than that in a round trip: 10 Mbit/s at 1 s and somewhat more.
+pub(super) const WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Part of the window that is read from the store at a time. A whole commit is read even if it is larger.
+pub(super) const SCAN_PART: usize = 4;
 /// Letters that wait to be saved; beyond that nothing more is read.
 pub(super) const LETTERS_MAX: usize = 1_000;
 /// What a topic upstream takes is asked again, before a record becomes a letter for it, after this time: who has just raised a
@@ -72,4 +74,4 @@ impl UplinkOptions {
     }
 }
 
-const _: () = assert!(SCAN_BYTES <= WINDOW_BYTES && REQUEST_BYTES <= WINDOW_BYTES);
+const _: () = assert!(REQUEST_BYTES <= WINDOW_BYTES && WINDOW_BYTES <= WINDOW_BYTES_MAX);

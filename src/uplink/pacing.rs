@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::gentle::{Gate, Open, Permit, Shut};
+use super::gentle::{Flow, Gate, Open, Permit, Shut};
 use super::link::meter::Meter;
-use super::options::{SAVE_WITHIN, SCAN_BYTES, WINDOW_BYTES};
+use super::options::{SAVE_WITHIN, SCAN_PART};
 use super::parts::Event;
 use super::status::{BudgetStatus, LinkStatus, wall_ms};
 use super::task::Forwarder;
@@ -28,6 +28,7 @@ const READ_BYTES_MIN: usize = 16 * 1_024;
 pub(super) struct Pacing {
     gate: Gate,
     meter: Arc<Meter>,
+    flow: Flow,
     permit: Permit,
     /// When it is to be asked again, if nothing else happens.
     pub(super) until: Option<Instant>,
@@ -54,7 +55,8 @@ impl Pacing {
         let permit = gate.ask(0, now);
         let limit = link.budget.map_or(0, |budget| budget.bytes);
         let who = (kind, name.into());
-        Self { gate, meter, permit, until: None, keepalive: None, saving: false, carried: 0, who, limit }
+        let flow = Flow::default();
+        Self { gate, meter, flow, permit, until: None, keepalive: None, saving: false, carried: 0, who, limit }
     }
 
     /// Asks the gate; tells where its answer is another one. Whether it is open for others than before.
@@ -146,17 +148,28 @@ impl Pacing {
 
     /// Bytes that may be under way.
     pub(super) fn window(&self) -> usize {
-        self.bounded(WINDOW_BYTES, UNDER_WAY)
+        self.bounded(self.flow.window(self.round_trip()), UNDER_WAY)
     }
 
     /// Bytes to read at once.
     pub(super) fn scan_bytes(&self) -> usize {
-        self.bounded(SCAN_BYTES, UNDER_WAY / READ_PART)
+        self.bounded(self.flow.window(self.round_trip()) / SCAN_PART, UNDER_WAY / READ_PART)
+    }
+
+    /// There is more to read, but as much is under way as may be.
+    pub(super) fn hold_back(&mut self) {
+        self.flow.hold_back();
+    }
+
+    /// How long the link takes to answer to something small.
+    pub(super) fn round_trip(&self) -> Duration {
+        self.meter.round_trip()
     }
 
     /// Batches of so many bytes were acknowledged.
     pub(super) fn carried(&mut self, bytes: u64) {
         self.carried += bytes;
+        self.flow.acknowledged(bytes, self.meter.round_trip(), Instant::now());
     }
 
     /// A request was answered, so many are still under way. What went over the link until none is, is taken for one commit.

@@ -253,6 +253,29 @@ fn a_transaction_that_takes_longer_than_it_may_be_open_is_given_more_time() {
     }
 }
 
+/// A batch of a client that is larger than what the link carries in the time of a transaction goes in parts.
+#[test]
+fn no_batch_holds_a_transaction_open_for_longer_than_the_link_needs() {
+    let fake = start(&[("t", 1)], 2);
+    let edge = Edge::start();
+    let topic = edge.topic("t", 1);
+    let values: Vec<String> =
+        (0..80).map(|n| format!("{n}-{}", (0..10_000).map(|_| fastrand::alphanumeric()).collect::<String>())).collect();
+    edge.produce(&topic, 0, &values, 1_700_000_000_000);
+    let uplink = edge.uplink(&fake, |config| {
+        exactly(config);
+        config.compression = brooklet::config::Compression::None;
+        config.link.rate_limit = Some(200_000);
+    });
+    wait_caught_up(&uplink);
+    assert_exact(&fake, "t", 1, &[values], "in parts");
+    let state = fake.state();
+    let sizes: Vec<usize> = state.topics["t"][0].committed().map(|entry| entry.bytes.len()).collect();
+    // Not all at once, though it was one batch here.
+    let all: usize = sizes.iter().sum();
+    assert!(sizes.len() > 2 && sizes.iter().all(|bytes| *bytes < all / 2), "{sizes:?}");
+}
+
 /// An uplink is told of a coordinator that metadata does not know; then `change` happens, and it must find its way.
 fn with_an_unknown_coordinator(change: impl Fn(&mut State)) {
     let fake = start(&[("t", 1)], 2);

@@ -120,7 +120,7 @@ impl Forwarder {
             }
             exactly.machine.begin(now);
             exactly.course += 1;
-            exactly.sizing.begin(waiting);
+            exactly.sizing.begin(waiting, self.pacing.round_trip());
             exactly.not_before = Some(now + commit_every);
             exactly.place = None;
             let cursors = (cursor_topic(), exactly.machine.partition());

@@ -143,8 +143,8 @@ impl Exactly {
     }
 
     /// A Produce request of so many bytes was answered after that time.
-    pub(in crate::uplink) fn produce_answered(&mut self, bytes: usize, took: Duration) {
-        self.patience.answered(bytes, took);
+    pub(in crate::uplink) fn produce_answered(&mut self, bytes: usize, took: Duration, round_trip: Duration) {
+        self.patience.answered(bytes, took, round_trip);
     }
 
     /// A broker is out of reach.

@@ -45,15 +45,16 @@ impl Patience {
         i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX)
     }
 
-    /// A Produce request of so many bytes was answered after that time, whatever the answer.
-    pub(super) fn answered(&mut self, bytes: usize, took: Duration) {
+    /// A Produce request of so many bytes was answered after that time, whatever the answer; of it, answers travel for `round_trip`.
+    pub(super) fn answered(&mut self, bytes: usize, took: Duration, round_trip: Duration) {
         if took < FAST_WITHIN {
             self.rate = self.rate.filter(|_| bytes < FAST_BYTES);
             return;
         }
         self.slowest = self.slowest.max(took);
         if bytes >= TELLING_BYTES {
-            self.rate = Some(bytes as f64 / took.as_secs_f64());
+            let carried_for = took.saturating_sub(round_trip).max(took / 8);
+            self.rate = Some(bytes as f64 / carried_for.as_secs_f64());
         }
     }
 
@@ -111,7 +112,7 @@ mod tests {
     fn on_a_fast_link_it_stays_short() {
         let mut patience = patience();
         for _ in 0..100 {
-            patience.answered(1 << 20, SECOND / 2);
+            patience.answered(1 << 20, SECOND / 2, Duration::ZERO);
             patience.committed(2 * SECOND);
             assert!(!patience.adapts(16 << 20));
         }
@@ -125,14 +126,14 @@ mod tests {
         let mut patience = patience();
         assert!(!patience.adapts(100 << 10));
         assert!(patience.is_up(100 * SECOND));
-        patience.answered(100 << 10, 100 * SECOND);
+        patience.answered(100 << 10, 100 * SECOND, Duration::ZERO);
         assert!(patience.adapts(100 << 10));
         assert_eq!(patience.timeout_ms(), 300_000);
         patience.committed(100 * SECOND);
         assert!(!patience.adapts(100 << 10));
         // What was measured of a small one is enough for a large one.
         let mut other = Patience::new(15 * SECOND);
-        other.answered(8 << 10, 8 * SECOND);
+        other.answered(8 << 10, 8 * SECOND, Duration::ZERO);
         other.committed(10 * SECOND);
         assert!(other.adapts(100 << 10));
         assert_eq!(other.timeout_ms(), 300_000);
@@ -149,17 +150,17 @@ mod tests {
         assert_eq!(patience.timeout_ms(), 27_000);
         let changes: Vec<i32> = (0..40)
             .filter_map(|_| {
-                patience.answered(64 << 10, SECOND / 10);
+                patience.answered(64 << 10, SECOND / 10, Duration::ZERO);
                 patience.committed(SECOND / 5);
                 patience.adapts(100).then(|| patience.timeout_ms())
             })
             .collect();
         assert!(changes.is_empty(), "within four times the least: {changes:?}");
-        patience.answered(100 << 10, 100 * SECOND);
+        patience.answered(100 << 10, 100 * SECOND, Duration::ZERO);
         assert!(patience.adapts(100));
         let mut last = 0;
         for _ in 0..40 {
-            patience.answered(64 << 10, SECOND / 10);
+            patience.answered(64 << 10, SECOND / 10, Duration::ZERO);
             patience.committed(SECOND / 5);
             if patience.adapts(100) {
                 last = patience.timeout_ms();
@@ -169,9 +170,16 @@ mod tests {
     }
 
     #[test]
+    fn a_long_round_trip_is_no_slow_link() {
+        let mut patience = patience();
+        patience.answered(100 << 10, SECOND * 2, SECOND * 19 / 10);
+        assert!(!patience.adapts(1 << 20), "{:?}", patience.needed(1 << 20));
+    }
+
+    #[test]
     fn what_upstream_does_not_allow_is_halved() {
         let mut patience = patience();
-        patience.answered(100 << 10, 400 * SECOND);
+        patience.answered(100 << 10, 400 * SECOND, Duration::ZERO);
         assert!(patience.adapts(100));
         assert_eq!(patience.timeout_ms(), 900_000);
         assert!(patience.refused());

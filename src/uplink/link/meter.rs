@@ -38,6 +38,8 @@ const PACE_MIN: u64 = 1_024;
 const PACE_STEP: u64 = 8;
 /// A request of less tells of round trips only.
 const TELLING_BYTES: u64 = 4 * 1_024;
+/// A round trip that is slower than the one believed counts for this part.
+const ROUND_TRIP_PART: u64 = 8;
 
 /// See the module.
 #[derive(Debug)]
@@ -50,6 +52,8 @@ pub(in crate::uplink) struct Meter {
     rate: AtomicU64,
     /// How fast requests get through, bytes a second: the slowest of late.
     pace: AtomicU64,
+    /// How long the answer to something small takes where nothing else is under way, microseconds; 0 is unknown.
+    round_trip: AtomicU64,
     bucket: Mutex<Bucket>,
     start: Instant,
 }
@@ -57,9 +61,9 @@ pub(in crate::uplink) struct Meter {
 impl Default for Meter {
     fn default() -> Self {
         let zero = || AtomicU64::new(0);
-        let (sent, received, headers, rate) = (zero(), zero(), zero(), zero());
+        let (sent, received, headers, rate, round_trip) = (zero(), zero(), zero(), zero(), zero());
         let pace = AtomicU64::new(PACE_BELIEVED);
-        Self { sent, received, headers, rate, pace, bucket: Mutex::default(), start: Instant::now() }
+        Self { sent, received, headers, rate, pace, round_trip, bucket: Mutex::default(), start: Instant::now() }
     }
 }
 
@@ -88,13 +92,29 @@ impl Meter {
         }
     }
 
-    /// A request of so many bytes was answered after that time.
-    pub(super) fn answered(&self, bytes: u64, took: Duration) {
+    /// How long the link takes to answer to something small; zero until it is known.
+    pub(in crate::uplink) fn round_trip(&self) -> Duration {
+        Duration::from_micros(self.round_trip.load(Ordering::Relaxed))
+    }
+
+    /// A request of so many bytes was answered after that time; `alone`: nothing else was under way on its connection.
+    pub(in crate::uplink) fn answered(&self, bytes: u64, took: Duration, alone: bool) {
         if bytes < TELLING_BYTES {
+            if alone {
+                self.answered_at_once(u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1));
+            }
             return;
         }
         let measured = (bytes as f64 / took.as_secs_f64().max(0.001)) as u64;
         self.pace.store(measured.clamp(PACE_MIN, PACE_BELIEVED), Ordering::Relaxed);
+    }
+
+    /// The fastest answer of late is the link's; what takes longer is mostly the broker's doing.
+    fn answered_at_once(&self, took_us: u64) {
+        let before = self.round_trip.load(Ordering::Relaxed);
+        let slower = before + took_us.saturating_sub(before) / ROUND_TRIP_PART;
+        let now = if before == 0 { took_us } else { slower.min(took_us) };
+        self.round_trip.store(now, Ordering::Relaxed);
     }
 
     /// A request was not answered in time: perhaps because what lies in between is slower than was believed.
@@ -228,14 +248,28 @@ mod tests {
     fn a_slow_link_is_believed_to_be_slow_until_it_is_fast() {
         let meter = Meter::default();
         let seconds = Duration::from_secs;
-        meter.answered(100, seconds(9));
+        meter.answered(100, seconds(9), true);
         assert_eq!(meter.pace(), PACE_BELIEVED);
-        meter.answered(20_000, seconds(10));
+        meter.answered(20_000, seconds(10), true);
         assert_eq!(meter.pace(), 2_000);
-        meter.answered(100_000, Duration::from_millis(10));
+        meter.answered(100_000, Duration::from_millis(10), true);
         assert_eq!(meter.pace(), PACE_BELIEVED);
         let after: Vec<u64> = (0..3).map(|_| (meter.unanswered(), meter.pace()).1).collect();
         assert_eq!(after, [8_192, 1_024, 1_024]);
+    }
+
+    #[test]
+    fn the_fastest_small_answer_is_the_round_trip() {
+        let (meter, ms) = (Meter::default(), Duration::from_millis);
+        assert_eq!(meter.round_trip(), Duration::ZERO);
+        meter.answered(100, ms(80), true);
+        meter.answered(100, ms(900), false);
+        meter.answered(50_000, ms(500), true);
+        assert_eq!(meter.round_trip(), ms(80));
+        meter.answered(100, ms(880), true);
+        assert_eq!(meter.round_trip(), ms(180));
+        meter.answered(100, ms(60), true);
+        assert_eq!(meter.round_trip(), ms(60));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::frame::{
 };
 use crate::metrics::METRICS;
 use crate::secret::Secret;
-use crate::uplink::link::connection::{LinkError, Transport, foreign};
+use crate::uplink::link::connection::{LinkError, Transport, foreign, write_all};
 use crate::uplink::link::dial::Dialer;
 use crate::uplink::link::meter::Meter;
 use crate::uplink::link::pulse::{self, Pulse};
@@ -76,6 +76,9 @@ struct State {
 #[derive(Debug)]
 struct Pending {
     bytes: u64,
+    begun: Instant,
+    /// Nothing else was under way.
+    alone: bool,
     /// What has come of the answer.
     bodies: Vec<Vec<u8>>,
     received: usize,
@@ -161,7 +164,8 @@ impl Line {
         state.used = Some(begun);
         state.unanswered_bytes += bytes;
         // Before it can be answered.
-        state.pending.insert(id, Pending { bytes, bodies: Vec::new(), received: 0, reply });
+        let alone = state.pending.is_empty();
+        state.pending.insert(id, Pending { bytes, begun, alone, bodies: Vec::new(), received: 0, reply });
         self.shared.pulse.queued(bytes);
         self.shared.pulse.probe(true, self.shared.timeout);
         if self.outgoing.try_send(frame).is_err() {
@@ -234,6 +238,7 @@ impl Shared {
         pending.bodies.push(body.to_vec());
         if last && let Some(pending) = state.pending.remove(&id) {
             state.unanswered_bytes = state.unanswered_bytes.saturating_sub(pending.bytes);
+            self.meter.answered(pending.bytes, pending.begun.elapsed(), pending.alone);
             if state.pending.is_empty() {
                 self.pulse.probe(false, self.timeout);
             }
@@ -334,21 +339,7 @@ async fn drive(
     closing: Receiver<()>,
 ) {
     let (mut reader, mut writer) = smol::io::split(stream);
-    let write = async {
-        while let Ok(bytes) = to_write.recv().await {
-            let mut rest = bytes.as_slice();
-            while !rest.is_empty() {
-                let written = writer.write(rest).await?;
-                if written == 0 {
-                    return Err(io::ErrorKind::WriteZero.into());
-                }
-                shared.pulse.written(written);
-                rest = rest.get(written..).unwrap_or_default();
-            }
-            writer.flush().await?;
-        }
-        Ok(())
-    };
+    let write = write_all(&mut writer, to_write, &shared.pulse);
     let read = async {
         loop {
             let body = next_body(&mut reader, &mut decoder).await?;
@@ -360,15 +351,7 @@ async fn drive(
         let _ = closing.recv().await;
         Ok(())
     };
-    let ended: io::Result<()> = closed.or(read).or(write).await;
-    let peer = &shared.peer;
-    shared.close(match ended {
-        Ok(()) => LinkError::new("the connection was given up"),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            LinkError::new(format_args!("{peer} closed the connection"))
-        }
-        Err(error) => LinkError::new(format_args!("connection to {peer}: {error}")),
-    });
+    shared.close(LinkError::ended(&shared.peer, closed.or(read).or(write).await));
 }
 
 fn invalid(what: impl std::fmt::Display) -> io::Error {
