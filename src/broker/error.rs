@@ -234,6 +234,8 @@ pub enum IntakeError {
     Moved,
     /// The partition is not there (any more).
     UnknownPartition,
+    /// What is to be moved belongs to another user; the text says what to do.
+    NotOwner(String),
     /// A batch is none that its topic takes.
     Refused(ProduceError),
     /// The store did not take it; [`CommitError::is_transient`] says whether later helps.
@@ -245,6 +247,7 @@ impl fmt::Display for IntakeError {
         match self {
             Self::Moved => f.write_str("the position has moved meanwhile"),
             Self::UnknownPartition => f.write_str("the topic has no such partition"),
+            Self::NotOwner(text) => f.write_str(text),
             Self::Refused(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
         }

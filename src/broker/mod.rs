@@ -5,6 +5,7 @@
 //!
 //! Absent by design: wire types and wire error codes (the listeners' and codecs'), sockets, and redb.
 
+mod above;
 mod access;
 mod admin;
 mod alter;
@@ -138,6 +139,7 @@ struct Shared {
     draining: draining::Draining,
     followers: followers::Followers,
     door: door::Door,
+    above: above::Above,
     producer_ids: producer_ids::ProducerIds,
     groups: Arc<groups::Groups>,
     rights: rights::Rights,
@@ -167,6 +169,7 @@ impl Broker {
             draining: draining::Draining::default(),
             followers: followers::Followers::default(),
             door: door::Door::default(),
+            above: above::Above::default(),
             producer_ids: producer_ids::ProducerIds::default(),
             rights,
             users: users::Users::load(&store),

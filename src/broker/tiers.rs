@@ -10,23 +10,26 @@
 //! only from where its sender believes it to be, told by offset and boot epoch (a random number); what a sender repeats
 //! because it has not heard the answer is recognised by both.
 //!
+//! A cursor belongs to the user who moved it first; to nobody, as long as only clients without a name have moved it.
+//!
 //! Invariants: all of a stretch is appended, or nothing; a cursor never leads or trails the records before it; what was
-//! appended once is never appended again within a history.
+//! appended once is never appended again within a history; nobody reads or moves a cursor that belongs to another user.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use super::call::call;
-use super::error::{CommitError, IntakeError, ProduceError};
+use super::error::{IntakeError, ProduceError};
 use super::take_in::{Brought, IntakeTicket, Moves, Standing, stamps};
-use super::{Broker, Topic, janitor};
+use super::{Broker, Principal, Topic, janitor};
 use crate::limits;
 use crate::record::SharedBytes;
 use crate::store::{CommitSeq, Draft, DraftError, Space};
 
-/// The first byte of every value.
-const FORMAT: u8 = 1;
+/// The first byte of every value; with the one before, a row had no owner.
+const FORMAT: u8 = 2;
+const FORMAT_WITHOUT_OWNER: u8 = 1;
 /// Begins every key.
 pub(super) const PREFIX: &[u8] = &[0, 0];
 /// Ends every key.
@@ -44,6 +47,26 @@ pub struct TierSource {
     pub uplink: String,
     /// See the module.
     pub history: [u8; HISTORY_BYTES],
+    /// The user it has shown to be; `None`: nobody.
+    pub user: Option<Principal>,
+}
+
+impl TierSource {
+    /// Whether a row is another's.
+    fn is_shut_out(&self, row: &Row) -> bool {
+        !row.owner.is_empty() && self.user.as_ref().is_none_or(|user| user.name() != row.owner)
+    }
+
+    /// What it is told then.
+    fn shut_out(&self) -> IntakeError {
+        let (gateway, uplink) = (&self.gateway, &self.uplink);
+        let user = self.user.as_ref().map_or_else(Principal::anonymous, Clone::clone);
+        let reason = format!(
+            "what is known here of gateway {gateway}'s uplink {uplink} belongs to another user than {user}: connect as the \
+             user of before, or begin a new history below with `brooklet reset`"
+        );
+        IntakeError::NotOwner(reason)
+    }
 }
 
 /// How far a partition below is forwarded.
@@ -97,17 +120,20 @@ struct Row {
     moved_commit: CommitSeq,
     /// Wall time it was moved at, ms since 1970; `None` while the clock was not to be trusted.
     moved_wall_ms: Option<i64>,
+    /// Whose it is: a user's name; empty is nobody's.
+    owner: String,
 }
 
 impl Broker {
     /// What is known of `source` (of one topic below, if `topic` is given), behind all that was queued before. Durable.
     ///
     /// # Errors
-    /// Why the store can't say.
-    pub async fn tier_cursors(&self, source: &TierSource, topic: Option<[u8; 16]>) -> Result<TiersKnown, CommitError> {
-        let (names, own) = (names(source), source.history);
+    /// [`IntakeError::NotOwner`]: they are another user's; or why the store can't say.
+    pub async fn tier_cursors(&self, source: &TierSource, topic: Option<[u8; 16]>) -> Result<TiersKnown, IntakeError> {
+        let (names, own, asking) = (names(source), source.history, source.clone());
         let known = move |draft: &mut Draft<'_>| {
             let mut known = TiersKnown::default();
+            let mut shut_out = false;
             let mut others = BTreeSet::new();
             for (key, value) in draft.entries(Space::Cursor, &names) {
                 let Some((history, place)) = key.get(names.len()..).and_then(<[u8]>::split_first_chunk) else {
@@ -115,6 +141,8 @@ impl Broker {
                 };
                 if *history != own {
                     others.insert(*history);
+                } else if decode(&value).is_some_and(|row| asking.is_shut_out(&row)) {
+                    shut_out = true;
                 } else if let Some(cursor) = cursor(place, &value)
                     && topic.is_none_or(|topic| topic == cursor.topic)
                 {
@@ -122,9 +150,9 @@ impl Broker {
                 }
             }
             known.others = others.len();
-            Ok(known)
+            Ok((!shut_out).then_some(known))
         };
-        call(&self.shared.store, known, |_| {}).await
+        call(&self.shared.store, known, |_| {}).await?.ok_or_else(|| source.shut_out())
     }
 
     /// Queues a stretch: its batches and the cursors behind them, all or nothing. Returns once it has its place in the order of
@@ -155,17 +183,23 @@ impl Broker {
             let twice = crate::record::BatchError::Malformed("a stretch moves one partition twice");
             return Err(IntakeError::Refused(ProduceError::Corrupt(twice)));
         }
-        Ok(self.submit_intake(Cursors(moves), brought, urgent, None).await?)
+        Ok(self.submit_intake(Cursors { moves, source: source.clone() }, brought, urgent, None).await?)
     }
 }
 
-struct Cursors(Vec<(Vec<u8>, TierMove)>);
+struct Cursors {
+    moves: Vec<(Vec<u8>, TierMove)>,
+    source: TierSource,
+}
 
 impl Moves for Cursors {
     fn check(&self, draft: &Draft<'_>) -> Result<Standing, IntakeError> {
         let mut new = true;
-        for (key, moved) in &self.0 {
+        for (key, moved) in &self.moves {
             let row = draft.get(Space::Cursor, key).and_then(decode);
+            if row.as_ref().is_some_and(|row| self.source.is_shut_out(row)) {
+                return Err(self.source.shut_out());
+            }
             new &= is_next(row.as_ref(), moved);
         }
         if new {
@@ -174,18 +208,20 @@ impl Moves for Cursors {
         let is_here = |(key, moved): &(Vec<u8>, TierMove)| {
             draft.get(Space::Cursor, key).and_then(decode).is_some_and(|row| is_here(&row, moved))
         };
-        if self.0.iter().all(is_here) { Ok(Standing::Here) } else { Err(IntakeError::Moved) }
+        if self.moves.iter().all(is_here) { Ok(Standing::Here) } else { Err(IntakeError::Moved) }
     }
 
     fn put(&self, draft: &mut Draft<'_>) -> Result<(), DraftError> {
         let now = draft.now();
-        for (key, moved) in &self.0 {
+        let user = self.source.user.as_ref().map_or("", Principal::name);
+        for (key, moved) in &self.moves {
             let before = draft.get(Space::Cursor, key).and_then(decode).unwrap_or_default();
             let row = Row {
                 next: moved.next,
                 epochs: moved.epochs.iter().chain(&before.epochs).copied().take(limits::TIER_EPOCHS_MAX).collect(),
                 moved_commit: draft.seq(),
                 moved_wall_ms: now.wall_trusted.then_some(now.wall_ms),
+                owner: if before.owner.is_empty() { user.to_owned() } else { before.owner },
             };
             draft.put(Space::Cursor, key, &encode(&row))?;
         }
@@ -254,6 +290,8 @@ fn encode(row: &Row) -> Vec<u8> {
 fn decode(value: impl AsRef<[u8]>) -> Option<Row> {
     match value.as_ref().split_first()? {
         (&FORMAT, body) => postcard::from_bytes(body).ok(),
+        // The field that came last reads as empty.
+        (&FORMAT_WITHOUT_OWNER, body) => postcard::from_bytes(&[body, &[0]].concat()).ok(),
         _ => None,
     }
 }
@@ -300,8 +338,28 @@ mod tests {
     }
 
     #[test]
+    fn a_cursor_is_its_first_users_and_one_of_before_is_nobodys() {
+        let known = row(5, &[(7, 0)]);
+        // As it was written before rows had owners.
+        let mut old = encode(&known);
+        assert_eq!((old.pop(), old.first_mut().map(|format| *format = 1)), (Some(0), Some(())));
+        assert_eq!(decode(&old), Some(known.clone()));
+        let by = |user: Option<&str>| {
+            let user = user.map(|name| Principal::new(name).unwrap());
+            TierSource { gateway: "gw".into(), uplink: "up".into(), history: [9; 16], user }
+        };
+        let owned = Row { owner: "gw-1".into(), ..known.clone() };
+        assert_eq!(decode(encode(&owned)), Some(owned.clone()));
+        for (user, own, free) in [(None, true, false), (Some("gw-1"), false, false), (Some("gw-2"), true, false)] {
+            assert_eq!((by(user).is_shut_out(&owned), by(user).is_shut_out(&known)), (own, free), "{user:?}");
+        }
+        let told = by(Some("gw-2")).shut_out().to_string();
+        assert!(told.contains("User:gw-2") && told.contains("brooklet reset"), "{told}");
+    }
+
+    #[test]
     fn keys_read_back_and_are_nobody_elses() {
-        let source = TierSource { gateway: "gw".into(), uplink: "up".into(), history: [9; 16] };
+        let source = TierSource { gateway: "gw".into(), uplink: "up".into(), history: [9; 16], user: None };
         let start = [names(&source).as_slice(), &source.history].concat();
         let moved = TierMove { partition: 70_000, ..moved(None, 1, &[]) };
         let key = key(&start, &moved);
@@ -309,6 +367,6 @@ mod tests {
         let read = cursor(&key[start.len()..], &encode(&row(3, &[(7, 0)]))).unwrap();
         assert_eq!((read.topic, read.partition, read.next), ([1; 16], 70_000, 3));
         assert_eq!(cursor(&key[start.len()..key.len() - 1], &encode(&row(3, &[]))), None);
-        assert_eq!(decode([2, 0]), None);
+        assert_eq!((decode([3, 0]), decode([2, 0])), (None, None));
     }
 }

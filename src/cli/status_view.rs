@@ -96,6 +96,13 @@ fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
         let labels: Vec<_> = status.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         out.push_str(&format!("labels       {}\n", labels.join(", ")));
     }
+    if status.draining {
+        let pending: u64 = status.uplinks.iter().map(|uplink| uplink.lag_records).sum();
+        let pending = human_count(pending);
+        out.push_str(&format!(
+            "draining     no new records are taken until `brooklet drain --end` or a restart; {pending} to forward\n"
+        ));
+    }
     let trust = if status.time_trusted { "trusted" } else { "not trusted: records it stamps may bear a wrong time" };
     out.push_str(&format!("clock        {}, {trust}\n", when::format_time(status.time_ms)));
     let address = |address: &Option<String>| address.clone().unwrap_or_else(|| "off".to_owned());
@@ -394,6 +401,15 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected:?} in\n{text}");
         }
+    }
+
+    #[test]
+    fn that_it_is_drained_is_seen() {
+        let mut drained = status();
+        assert!(!render(&drained, None).contains("draining"));
+        drained.draining = true;
+        drained.uplinks.iter_mut().for_each(|uplink| uplink.lag_records = 12);
+        assert!(render(&drained, None).contains("brooklet drain --end` or a restart; 12 to forward"));
     }
 
     #[test]

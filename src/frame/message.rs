@@ -52,7 +52,7 @@ postcard_content! {
     ListOffsets<'a>, CreateTopic<'a>, ListTopics<'a>, DescribeTopic<'a>, AlterTopic<'a>, DeleteTopic<'a>, Status,
     Uplink<'a>, Welcome<'a>, Pong, Failed<'a>, AliasOk, AliasFailed<'a>, AckAt, Upstream, PublishError<'a>, Offsets,
     Done, ReaderOffset<'a>, Topic<'a>, Text<'a>, GroupJoin<'a>, GroupBeat<'a>, GroupLeave<'a>, GroupCommit<'a>,
-    Groups<'a>, GroupJoined<'a>, DeadLetters, Rules<'a>, Users<'a>, TierCursors<'a>, TierCursor, TierKnown, Drain,
+    Groups<'a>, GroupJoined<'a>, DeadLetters, Rules<'a>, Users<'a>, TierCursors<'a>, TierCursor, TierKnown<'a>, Drain,
 }
 
 fn decode_postcard<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
@@ -303,6 +303,6 @@ messages! {
         /// How far a partition below is forwarded.
         0x92 TierCursor(TierCursor),
         /// Ends the cursors.
-        0x93 TierKnown(TierKnown),
+        0x93 TierKnown(TierKnown<'a>),
     }
 }

@@ -55,13 +55,16 @@ pub struct TierCursor {
 
 /// Ends the cursors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TierKnown {
+pub struct TierKnown<'a> {
     /// Of the request.
     pub id: u32,
     /// This store: another one has lost what was forwarded to the one before.
     pub incarnation: [u8; 16],
     /// Other histories that are known of this gateway and uplink.
     pub others: u32,
+    /// The gateways that this one forwards to, and those to them in turn: an id a line.
+    #[serde(borrow)]
+    pub above: &'a str,
 }
 
 /// Where a cursor is: its offset, and the latest boot epoch before it (0: none).

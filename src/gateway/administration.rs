@@ -86,6 +86,7 @@ impl GatewayAdministration {
             uptime_s: self.started.elapsed().as_secs(),
             time_ms: now.wall_ms,
             time_trusted: now.wall_trusted,
+            draining: self.broker.refuses_records(),
             native: text(self.listeners.native.plain),
             native_tls: text(self.listeners.native.tls),
             kafka: text(self.listeners.kafka.plain),

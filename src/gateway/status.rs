@@ -27,6 +27,8 @@ pub struct GatewayStatus {
     pub time_ms: i64,
     /// Whether it believes its clock.
     pub time_trusted: bool,
+    /// Whether it is being drained: it takes no new records.
+    pub draining: bool,
     /// Where native clients connect, if they may: in the clear, and by TLS.
     pub native: Option<String>,
     pub native_tls: Option<String>,

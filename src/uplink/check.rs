@@ -66,46 +66,45 @@ impl Findings {
 /// Checks what `options` say, for these local topics (those it doesn't follow are passed over). `wall_ms` is the gateway's wall
 /// time (Unix ms). Ends at the first step that makes the following ones pointless.
 pub async fn check(options: &UplinkOptions, topics: &[Arc<Topic>], wall_ms: i64) -> Vec<Finding> {
-    if options.config.protocol == UplinkProtocol::Brooklet {
-        return tier::check(options, topics, wall_ms).await;
-    }
     let executor = Arc::new(Executor::new());
-    executor.run(examine(&executor, options, topics, wall_ms)).await
+    let examined = async {
+        let mut findings = Findings::default();
+        let dialer = Dialer::new(&executor, options, &Arc::default());
+        if reach(&options.config.bootstrap, &dialer, &mut findings).await {
+            let through = match options.config.protocol {
+                UplinkProtocol::Brooklet => tier::examine(dialer, options, topics, &mut findings).await,
+                UplinkProtocol::Kafka => examine(dialer, options, topics, &mut findings).await,
+            };
+            if through.is_some() {
+                clock(wall_ms, &mut findings);
+            }
+        }
+        findings.0
+    };
+    executor.run(examined).await
 }
 
+/// `None`: something stands in the way of all further steps.
 async fn examine(
-    executor: &Arc<Executor>,
+    dialer: Dialer,
     options: &UplinkOptions,
     topics: &[Arc<Topic>],
-    wall_ms: i64,
-) -> Vec<Finding> {
-    let mut findings = Findings::default();
-    let dialer = Dialer::new(executor, options, &Arc::default());
-    if !reach(&options.config.bootstrap, &dialer, &mut findings).await {
-        return findings.0;
-    }
+    findings: &mut Findings,
+) -> Option<()> {
     let mut cluster = Cluster::new(dialer, options.config.bootstrap.clone());
-    let names = names(options, topics, &mut findings);
+    let names = names(options, topics, findings);
     let upstream: Vec<Arc<str>> = names.iter().map(|(_, name)| Arc::clone(name)).collect();
-    if let Err(error) = cluster.refresh(&upstream).await {
-        findings.add(Severity::Fail, "metadata", error);
-        return findings.0;
-    }
-    speak(&mut cluster, &mut findings).await;
-    brokers(&mut cluster, &mut findings).await;
-    let limits = match cluster.limits(&upstream).await {
-        Ok(limits) => limits,
-        Err(error) => {
-            findings.add(Severity::Fail, "topics", error);
-            return findings.0;
-        }
-    };
+    let metadata = cluster.refresh(&upstream).await;
+    metadata.map_err(|error| findings.add(Severity::Fail, "metadata", error)).ok()?;
+    speak(&mut cluster, findings).await;
+    brokers(&mut cluster, findings).await;
+    let limits = cluster.limits(&upstream).await;
+    let limits = limits.map_err(|error| findings.add(Severity::Fail, "topics", error)).ok()?;
     for ((topic, name), limits) in names.iter().zip(limits) {
-        self::topic(options, &cluster, topic, name, &limits, &mut findings);
+        self::topic(options, &cluster, topic, name, &limits, findings);
     }
-    rights(options, &mut cluster, &upstream, &mut findings).await;
-    clock(wall_ms, &mut findings);
-    findings.0
+    rights(options, &mut cluster, &upstream, findings).await;
+    Some(())
 }
 
 /// What the uplink's user may do there, and whether there are transactions.
@@ -286,7 +285,7 @@ fn settings(local: &Topic, name: &str, limits: &TopicLimits, findings: &mut Find
 }
 
 /// Kafka has no request that tells a broker's time; so only what is impossible is found.
-pub(super) fn clock(wall_ms: i64, findings: &mut Findings) {
+fn clock(wall_ms: i64, findings: &mut Findings) {
     if wall_ms < WALL_FLOOR_MS {
         findings.add(
             Severity::Warn,

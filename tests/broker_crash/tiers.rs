@@ -37,7 +37,7 @@ struct Below {
 }
 
 fn source() -> TierSource {
-    TierSource { gateway: "below".into(), uplink: "up".into(), history: [9; 16] }
+    TierSource { gateway: "below".into(), uplink: "up".into(), history: [9; 16], user: None }
 }
 
 impl Below {

@@ -6,7 +6,7 @@ use crate::broker::{IntakeError, IntakeTicket, TierBatch, TierMove, TierSource, 
 use crate::record::SharedBytes;
 
 impl Access {
-    /// As [`crate::broker::Broker::tier_cursors`], and which store this is: for who may write to any topic.
+    /// As [`crate::broker::Broker::tier_cursors`], and which store this is and who is above it: for who may write to any topic.
     ///
     /// # Errors
     /// [`IntakeError::Refused`], or as there.
@@ -14,10 +14,10 @@ impl Access {
         &self,
         source: &TierSource,
         topic: Option<[u8; 16]>,
-    ) -> Result<(TiersKnown, [u8; 16]), IntakeError> {
+    ) -> Result<(TiersKnown, [u8; 16], Vec<String>), IntakeError> {
         self.allow_idempotent_write().map_err(|denied| IntakeError::Refused(denied.into()))?;
         let known = self.broker().tier_cursors(source, topic).await?;
-        Ok((known, self.broker().store().incarnation()))
+        Ok((known, self.broker().store().incarnation(), self.broker().gateways_above()))
     }
 
     /// As [`crate::broker::Broker::take_stretch`]: batches for partitions of topics.

@@ -26,6 +26,7 @@ pub(super) fn of_intake(error: &IntakeError) -> ErrorCode {
     match error {
         IntakeError::Moved => ErrorCode::SequenceGap,
         IntakeError::UnknownPartition => ErrorCode::UnknownPartition,
+        IntakeError::NotOwner(_) => ErrorCode::NotAuthorized,
         IntakeError::Refused(error) => of_produce(error),
         IntakeError::Store(error) => of_commit(error),
     }

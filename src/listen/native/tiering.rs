@@ -5,7 +5,7 @@
 
 use super::errors::of_intake;
 use super::requests::{Call, Failure, Told};
-use crate::broker::{IntakeError, IntakeTicket, TierMove, TierSource, right};
+use crate::broker::{IntakeError, IntakeTicket, Principal, TierMove, TierSource, right};
 use crate::frame::{ErrorCode, GatewayMessage, TierCursor, TierCursors, TierKnown, TierStretch};
 use crate::limits::UPLINK_NAME_BYTES_MAX;
 
@@ -19,12 +19,13 @@ pub(super) fn source(call: &Call, gateway: &str, asked: &TierCursors<'_>) -> Res
         let text = format!("an uplink's name has 1 to {UPLINK_NAME_BYTES_MAX} bytes");
         return Err(Failure::new(ErrorCode::InvalidArgument, text));
     }
-    Ok(TierSource { gateway: gateway.to_owned(), uplink: asked.uplink.to_owned(), history: asked.history })
+    let user = Some(call.access.caller().principal().clone()).filter(|user| *user != Principal::anonymous());
+    Ok(TierSource { gateway: gateway.to_owned(), uplink: asked.uplink.to_owned(), history: asked.history, user })
 }
 
 /// Serves TierCursors.
 pub(super) async fn cursors(call: Call, source: TierSource, topic: Option<[u8; 16]>) -> Told {
-    let (known, incarnation) = match call.access.tier_cursors(&source, topic).await {
+    let (known, incarnation, above) = match call.access.tier_cursors(&source, topic).await {
         Ok(known) => known,
         Err(error) => return Ok(Err(failure(&error))),
     };
@@ -35,7 +36,8 @@ pub(super) async fn cursors(call: Call, source: TierSource, topic: Option<[u8; 1
         call.outbox.send(GatewayMessage::TierCursor(told)).await?;
     }
     let others = u32::try_from(known.others).unwrap_or(u32::MAX);
-    let told = TierKnown { id: call.id, incarnation, others };
+    let above = above.join("\n");
+    let told = TierKnown { id: call.id, incarnation, others, above: &above };
     call.outbox.send(GatewayMessage::TierKnown(told)).await.map(Ok)
 }
 

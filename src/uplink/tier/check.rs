@@ -2,34 +2,22 @@
 
 use std::sync::Arc;
 
-use crate::executor::Executor;
-
 use super::line::Line;
 use super::topics::{ask, described};
 use crate::broker::Topic;
 use crate::frame::ErrorCode;
 use crate::uplink::batches::partitioning::{self, Local};
-use crate::uplink::check::{Finding, Findings, Severity, clock, names, reach};
+use crate::uplink::check::{Findings, Severity, names};
 use crate::uplink::link::dial::Dialer;
 use crate::uplink::options::UplinkOptions;
 
-/// See [`crate::uplink::check`].
-pub(in crate::uplink) async fn check(options: &UplinkOptions, topics: &[Arc<Topic>], wall_ms: i64) -> Vec<Finding> {
-    let executor = Arc::new(Executor::new());
-    executor.run(examine(&executor, options, topics, wall_ms)).await
-}
-
-async fn examine(
-    executor: &Arc<Executor>,
+/// See [`crate::uplink::check`]. `None`: something stands in the way of all further steps.
+pub(in crate::uplink) async fn examine(
+    dialer: Dialer,
     options: &UplinkOptions,
     topics: &[Arc<Topic>],
-    wall_ms: i64,
-) -> Vec<Finding> {
-    let mut findings = Findings::default();
-    let dialer = Dialer::new(executor, options, &Arc::default());
-    if !reach(&options.config.bootstrap, &dialer, &mut findings).await {
-        return findings.0;
-    }
+    findings: &mut Findings,
+) -> Option<()> {
     let mut line = None;
     for address in &options.config.bootstrap {
         match Line::open(&dialer, address, &options.gateway).await {
@@ -49,13 +37,12 @@ async fn examine(
             Err(error) => findings.add(Severity::Fail, "versions", error),
         }
     }
-    let Some(line) = line else { return findings.0 };
+    let line = line?;
     findings.add(Severity::Ok, "exactly", "exactly once, by what the gateway upstream keeps of each partition");
-    for (id, (topic, name)) in (1..).zip(self::names(options, topics, &mut findings)) {
-        self::topic(&line, id, options, topic, &name, &mut findings).await;
+    for (id, (topic, name)) in (1..).zip(self::names(options, topics, findings)) {
+        self::topic(&line, id, options, topic, &name, findings).await;
     }
-    clock(wall_ms, &mut findings);
-    findings.0
+    Some(())
 }
 
 async fn topic(line: &Line, id: u32, options: &UplinkOptions, local: &Topic, name: &str, findings: &mut Findings) {

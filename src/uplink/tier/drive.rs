@@ -25,6 +25,9 @@ const LOOKS_MAX: usize = 4;
 /// An empty note under this name gives others a commit to ride with.
 const HURRY: &str = "hurry";
 
+/// More gateways than that are not one above the other.
+const ABOVE_MAX: usize = 32;
+
 /// What upstream has told.
 struct Told {
     cursors: Vec<TierCursor>,
@@ -136,7 +139,10 @@ impl Forwarder {
         for body in &bodies {
             match GatewayMessage::decode(body) {
                 Ok(GatewayMessage::TierCursor(cursor)) => cursors.push(cursor),
-                Ok(GatewayMessage::TierKnown(TierKnown { incarnation, others, .. })) => {
+                Ok(GatewayMessage::TierKnown(TierKnown { incarnation, others, above, .. })) => {
+                    let above = above.lines().map(str::to_owned);
+                    let above = [line.greeting().gateway.clone()].into_iter().chain(above).take(ABOVE_MAX).collect();
+                    self.rise_to(above)?;
                     return Ok(Told { cursors, incarnation, others });
                 }
                 Ok(GatewayMessage::Failed(failed)) => {
@@ -146,6 +152,26 @@ impl Forwarder {
             }
         }
         Err(LinkError::new("the answer to a request for cursors is none").into())
+    }
+
+    /// These are the gateways above now, the next one first.
+    ///
+    /// # Errors
+    /// [`ClusterError`]: this gateway is among them, so that its records would come back.
+    fn rise_to(&self, above: Vec<String>) -> Result<(), ClusterError> {
+        let (name, own) = (&self.options.name, &self.options.gateway);
+        if !above.contains(own) {
+            self.broker.set_gateways_above(name, above);
+            return Ok(());
+        }
+        // Others may rely on what this one forwards to, but not on a circle.
+        self.broker.set_gateways_above(name, Vec::new());
+        let text = format!(
+            "gateways forward in a circle, {own} to {} and from there to {own} again: records would go round for ever; remove \
+             one of these uplinks",
+            above.first().map_or("", String::as_str)
+        );
+        Err(LinkError::new(text).into())
     }
 
     /// Whether upstream is another store than before: then nothing is known of it, and this uplink goes on from its own positions.

@@ -40,7 +40,7 @@ use kept::Kept;
 use line::Line;
 use places::Places;
 
-pub(super) use check::check;
+pub(super) use check::examine;
 
 /// Stretches under way. The gateway above serves so many requests of a connection beside each other, and more.
 const UNDER_WAY_MAX: usize = 8;

@@ -1,11 +1,12 @@
 //! Stores that are restored, copied or lost, on either side.
 
+use brooklet::broker::{IntakeError, Principal, TierMove, TierSource};
 use brooklet::config::OnDivergence;
 use brooklet::uplink::UplinkState;
 use smol::block_on;
 
 use super::above::{Above, copy};
-use super::{Edge, arrived, uplink, wait_caught_up, wait_until};
+use super::{Edge, arrived, config, uplink, wait_caught_up, wait_until};
 
 /// Another store with the same files.
 fn copy_of(edge: &Edge) -> tempfile::TempDir {
@@ -27,6 +28,77 @@ fn assert_once(above: &Above, sent: &[(&str, &Vec<String>)]) {
         assert_eq!(arrived(above, "t", 1, &format!("{name}-")), **sent);
     }
     assert_eq!(above.values("t", 0).len(), sent.iter().map(|(_, sent)| sent.len()).sum::<usize>());
+}
+
+#[test]
+fn a_cursor_is_read_and_moved_by_the_user_who_moved_it_first_and_nobody_else() {
+    let above = Above::start(&[("t", 1)]);
+    let broker = above.gateway().broker();
+    let by = |user: Option<&str>| TierSource {
+        gateway: "gw-1".into(),
+        uplink: "up".into(),
+        history: [9; 16],
+        user: user.map(|name| Principal::new(name).unwrap()),
+    };
+    let moved = |source: &TierSource, from: i64, next: i64| {
+        let from_place = (from > 0).then_some((from, 7));
+        let epochs = if from > 0 { Vec::new() } else { vec![(7, 0)] };
+        let moves = vec![TierMove { topic: [5; 16], partition: 0, from: from_place, next, epochs }];
+        block_on(async { broker.take_stretch(source, moves, Vec::new()).await?.wait().await })
+    };
+    let read = |source: &TierSource| block_on(broker.tier_cursors(source, None)).map(|known| known.cursors[0].next);
+    // Whoever has no name leaves it to the first who has one.
+    moved(&by(None), 0, 3).unwrap();
+    assert_eq!(read(&by(Some("gw-1"))).unwrap(), 3);
+    moved(&by(Some("gw-1")), 3, 5).unwrap();
+    for other in [None, Some("gw-2")] {
+        let other = by(other);
+        assert!(matches!(read(&other), Err(IntakeError::NotOwner(_))));
+        assert!(matches!(moved(&other, 5, 9), Err(IntakeError::NotOwner(_))));
+        // Nor is it told that what it sends is here already.
+        assert!(matches!(moved(&other, 3, 5), Err(IntakeError::NotOwner(_))));
+    }
+    moved(&by(Some("gw-1")), 5, 6).unwrap();
+    assert_eq!(read(&by(Some("gw-1"))).unwrap(), 6);
+}
+
+#[test]
+fn who_would_close_a_circle_of_gateways_is_told_and_forwards_nothing() {
+    let named = |id: &'static str, upstream: Option<&Above>| {
+        let uplink = upstream.map(|upstream| config(upstream.relay, |config| config.create_topics = true));
+        Above::start_with(&[("t", 1)], move |config| {
+            config.gateway.id = Some(id.into());
+            config.uplinks.extend(uplink.map(|uplink| ("up".to_owned(), uplink)));
+        })
+    };
+    let (a, b, c);
+    a = named("a", None);
+    b = named("b", Some(&a));
+    let knows = |gateway: &Above, above: &[&str]| {
+        let begin = std::time::Instant::now();
+        while gateway.gateway().broker().gateways_above() != above {
+            assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{above:?}");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    };
+    knows(&b, &["a"]);
+    c = named("c", Some(&b));
+    knows(&c, &["a", "b"]);
+    let edge = Edge::start();
+    edge.topic("t", 1);
+    append(&edge, "x");
+    for (upstream, id) in [(&b, "b"), (&c, "c")] {
+        let circle = edge.uplink_as("a", config(upstream.relay, |_| {}));
+        let status = wait_until(&circle, |status| status.last_error.is_some());
+        let why = status.last_error.unwrap().text;
+        assert!(why.contains(&format!("in a circle, a to {id}")) && status.counts.records == 0, "{why}");
+        assert!(edge.broker.gateways_above().is_empty());
+        block_on(circle.stop());
+    }
+    // Any other gateway goes the same way.
+    let other = edge.uplink_as("d", config(c.relay, |_| {}));
+    wait_caught_up(&other);
+    assert_eq!(edge.broker.gateways_above(), ["a", "b", "c"]);
 }
 
 #[test]
