@@ -32,19 +32,6 @@ impl ProducerIds {
 }
 
 impl Broker {
-    /// Makes a first commit if there never was one: nothing of a new store is on disk until then, and the next opening
-    /// would make another, with another identity (the cluster's id, and the gateway's where it has none of its own).
-    ///
-    /// # Errors
-    /// Why the store did not take it.
-    pub async fn settle(&self) -> Result<(), CommitError> {
-        let store = &self.shared.store;
-        if store.status().last_commit > 0 {
-            return Ok(());
-        }
-        call(store, |draft| draft.put(Space::Producer, NEXT, &FIRST.to_be_bytes()), |()| {}).await
-    }
-
     /// An id that no producer was ever given, for use with epoch 0.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::config::{Config, DiskBudget, Layers, load_last_good, parse_duration};
 use crate::executor::block_on;
-use crate::gateway::{Gateway, STORE_DIR};
+use crate::gateway::{Gateway, Place, STORE_DIR};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -41,7 +41,7 @@ pub(super) static SPEC: Spec = Spec {
     ],
     shared: &[],
     details: "Opens no listener and evicts nothing; ends with exit code 0 once pending=0. Its identity is that of the\n\
-              directory: the store's, and the id that the gateway last started with, whatever FILE says. So what had been\n\
+              directory: the store's and the id that is kept in it, whatever FILE says. So what had been\n\
               forwarded before is not forwarded again. It must run nowhere else meanwhile.",
 };
 
@@ -75,7 +75,7 @@ pub(super) fn run(args: &ForwardArgs) -> Result<(), CliError> {
     let config = configure(args)?;
     logging::set_up(args.log_level.unwrap_or(log::LevelFilter::Warn));
     let stop = signals::watch(|| {})?;
-    let gateway = Gateway::start(&config).map_err(CliError::Failed)?;
+    let gateway = Gateway::start_at(&config, &Place::StandIn).map_err(CliError::Failed)?;
     gateway.broker().refuse_records(None);
     term::note(&format!("forwarding as gateway {}", gateway.id()));
     let outcome = block_on(async {

@@ -26,6 +26,7 @@ pub mod term;
 pub mod when;
 
 mod acl;
+mod adopt;
 #[cfg(feature = "bench")]
 mod bench;
 mod cert;
@@ -128,6 +129,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &fsck::SPEC, run: |args| fsck::run(&fsck::FsckArgs::parse(args)?) },
     Command { spec: &drain::SPEC, run: |args| drain::run(&drain::DrainArgs::parse(args)?) },
     Command { spec: &forward::SPEC, run: |args| forward::run(&forward::ForwardArgs::parse(args)?) },
+    Command { spec: &adopt::SPEC, run: |args| adopt::run(&adopt::AdoptArgs::parse(args)?) },
     Command { spec: &reset::SPEC, run: |args| reset::run(&reset::ResetArgs::parse(args)?) },
     Command { spec: &export::SPEC, run: |args| export::run(&export::ExportArgs::parse(args)?) },
     #[cfg(feature = "bench")]

@@ -14,7 +14,7 @@ use super::{
     term::human_bytes,
 };
 use crate::config::{Config, ConfigErrors, Flag, Layers, Loaded, Origin, load_last_good, save_last_good};
-use crate::gateway::Gateway;
+use crate::gateway::{End, Gateway, leave_last_words};
 use crate::store::disk::{Disk, RealDisk};
 
 pub(super) static SPEC: Spec = Spec {
@@ -109,6 +109,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     let stop = signals::watch_and_reload(|| {}, reload)?;
     let starting = Manager::from_environment().start();
     let gateway = Gateway::start(config).map_err(CliError::Failed)?;
+    if let Err(error) = leave_last_words(&config.data_dir) {
+        log::warn!("should this process die, it can't say why: {error}");
+    }
     introduce(&gateway, &start.loaded);
     if start.refused.is_none()
         && let Err(error) = save_last_good(&config.data_dir, &start.loaded)
@@ -133,6 +136,13 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
 fn introduce(gateway: &Gateway, loaded: &Loaded) {
     let config = &loaded.config;
     log::info!("Brooklet {}, gateway {}", env!("CARGO_PKG_VERSION"), gateway.id());
+    let start = gateway.this_start();
+    match start.before {
+        End::None | End::Clean => {}
+        End::Power => log::warn!("the last run was ended by the power, or with the kernel"),
+        end if start.words.is_empty() => log::warn!("the last run did not end in order: {}", end.name()),
+        end => log::warn!("the last run did not end in order: {}; {}", end.name(), start.words),
+    }
     match loaded.files.as_slice() {
         [] => log::info!("configuration: defaults, as no file was found"),
         files => files.iter().for_each(|file| log::info!("configuration: {}", file.display())),

@@ -11,9 +11,10 @@ use super::certificates::Certificates;
 use super::doors::Addresses;
 use super::downlinks::Downlinks;
 use super::draining;
+use super::starts::starts;
 use super::status::{
     Amount, DeletedTopicFigures, FlashFigures, Follower, GatewayStatus, GroupFigures, Loss, MqttFigures,
-    PartitionFigures, ProcessFigures, StoreFigures, TopicFigures,
+    PartitionFigures, ProcessFigures, StartFigures, StoreFigures, TopicFigures,
 };
 use super::traffic::Traffic;
 use super::uplinks::Uplinks;
@@ -26,7 +27,7 @@ use crate::listen::http::View;
 use crate::listen::mqtt::Mqtt;
 use crate::listen::native::Administration;
 use crate::metrics::METRICS;
-use crate::store::{DeletedTopic, FlashStatus, LossEntry, PartitionId, Removed, Store};
+use crate::store::{DeletedTopic, FlashStatus, LossEntry, PartitionId, Removed, Space, Store};
 
 /// The gateway as its administrators see it.
 pub(super) struct GatewayAdministration {
@@ -107,6 +108,7 @@ impl GatewayAdministration {
             topics: self.broker.topics().iter().map(|topic| self.topic(topic, &losses)).collect(),
             uplinks: self.uplinks.statuses(),
             downlinks: self.downlinks.statuses(),
+            starts: starts(store.entries(Space::Gateway, &[])).into_iter().map(StartFigures::from).collect(),
             deleted_topics: store.deleted_topics().into_iter().map(deleted).collect(),
             losses: store.removals().iter().chain(&losses).map(|loss| self.loss(loss)).collect(),
             left_off: BTreeMap::new(),

@@ -10,9 +10,13 @@ mod downlinks;
 mod draining;
 mod exposition;
 mod glance;
+mod identity;
+mod last_words;
 mod local;
+mod own_rows;
 pub mod problems;
 mod settings;
+mod starts;
 pub mod status;
 mod traffic;
 mod uplinks;
@@ -49,13 +53,20 @@ use crate::store::{EngineHandle, Store};
 use certificates::Certificates;
 use doors::AllDoors;
 use downlinks::Downlinks;
+use identity::Settled;
+use last_words::LastWords;
+use own_rows::write_rows;
+use starts::Run;
 use traffic::Traffic;
 use uplinks::Uplinks;
 
 pub use certificates::link_tls;
 pub use draining::{DrainStatus, TopicRecords, UplinkPending};
+pub use identity::{Adopted, Hardware, Place, adopt};
+pub use last_words::leave_last_words;
 pub use local::SOCKET_NAME;
 pub use settings::STORE_DIR;
+pub use starts::{End, Start, starts};
 pub use vital::Vital;
 
 /// Threads that run sessions and uplinks; the store has its own.
@@ -68,6 +79,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(4);
 /// A running gateway. Dropping it without [`Gateway::stop`] is as a power cut: what was acknowledged is kept.
 pub struct Gateway {
     id: String,
+    run: Run,
     broker: Broker,
     uplinks: Arc<Uplinks>,
     engine: EngineHandle,
@@ -84,33 +96,58 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts a gateway: when this returns, it serves.
+    /// Starts a gateway on this machine: when this returns, it serves.
     ///
     /// # Errors
     /// A text that says what is wrong and what to do: the store, an address, the data directory.
     pub fn start(config: &Config) -> Result<Self, String> {
+        Self::start_at(config, &Place::Home(Hardware::here()))
+    }
+
+    /// Starts a gateway: when this returns, it serves.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`]; and where the store belongs to another gateway or board.
+    pub fn start_at(config: &Config, place: &Place) -> Result<Self, String> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
         disk.create_dir_all(&config.data_dir)
             .map_err(|error| format!("cannot create the data directory {}: {error}", config.data_dir.display()))?;
         let clock = Arc::new(RealClock::new(settings::clock_trust(config.clock.trust)));
         let options = settings::store(config, disk.as_ref())?;
         let (store, engine) = Store::open(options, disk, clock).map_err(|error| error.to_string())?;
+        let settled = match identity::settle(config.gateway.id.as_deref(), &store, place) {
+            Ok(settled) => settled,
+            Err(why) => {
+                store.shutdown();
+                // Nothing was changed: what can't be closed is opened as after a crash.
+                drop(engine.close());
+                return Err(why);
+            }
+        };
         let engine = engine.spawn().map_err(|error| format!("cannot start the store's threads: {error}"))?;
-        let started = Self::start_on(config, &store, engine);
+        let started = Self::start_on(config, settled, &store, engine);
         if started.is_err() {
             store.shutdown();
         }
         started
     }
 
-    fn start_on(config: &Config, store: &Store, engine: EngineHandle) -> Result<Self, String> {
-        let id = config.gateway.id.clone().unwrap_or_else(|| settings::generated_id(store));
+    fn start_on(config: &Config, settled: Settled, store: &Store, engine: EngineHandle) -> Result<Self, String> {
+        let Settled { id, row } = settled;
+        let last_words = LastWords::take(&config.data_dir).unwrap_or_else(|error| {
+            log::warn!("how the last run ended can't be read: {error}");
+            LastWords::default()
+        });
+        let (run, mut rows) = Run::begin(store, &starts::boot_id(), last_words);
+        rows.extend(row);
         let broker = Broker::new(store.clone(), settings::broker(config, &id)?)?;
         if let Some(why) = broker.reserves_too_large() {
             log::warn!("{why}");
         }
-        if let Err(error) = future::block_on(broker.settle()) {
-            log::warn!("the new store's identity is not durable yet: {error}");
+        // With it a new store's identity is durable: the next opening would make another.
+        let written = future::block_on(write_rows(store, rows).recv());
+        if let Err(error) = written.unwrap_or_else(|_| Err("the store takes nothing".to_owned())) {
+            log::warn!("this start and the gateway's identity are not durable yet: {error}");
         }
         let executor = Arc::new(Executor::new());
         let (alive, ended) = async_channel::bounded::<()>(1);
@@ -156,6 +193,7 @@ impl Gateway {
         let threads = spawn_threads(&executor, &stop)?;
         Ok(Self {
             id,
+            run,
             broker,
             uplinks: forwarding,
             engine,
@@ -173,6 +211,11 @@ impl Gateway {
     /// Which gateway this is.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// This start, and how the run before it ended.
+    pub fn this_start(&self) -> &Start {
+        self.run.start()
     }
 
     /// The broker inside.
@@ -242,6 +285,8 @@ impl Gateway {
         if !future::block_on(drained.or(late)) {
             log::warn!("some connections did not end within {DRAIN_TIME:?}; they are cut");
         }
+        // The last commit has it: nobody waits for an answer.
+        drop(write_rows(self.broker.store(), vec![self.run.end()]));
         self.broker.store().shutdown();
         self.engine.join();
         drop(self.running);

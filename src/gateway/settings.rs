@@ -18,7 +18,7 @@ use crate::listen::native::NativeOptions;
 use crate::record::Compression;
 use crate::store::clock::WallTrust;
 use crate::store::disk::Disk;
-use crate::store::{self, Device, Medium, Store, StoreOptions};
+use crate::store::{self, Device, Medium, StoreOptions};
 
 /// Least time between two commits on eMMC and SD cards, unless it is set.
 const CARD_WINDOW: Duration = Duration::from_secs(1);
@@ -200,15 +200,6 @@ pub(super) fn kafka(config: &KafkaListenConfig) -> KafkaOptions {
         idle: config.idle_timeout,
         frame_time: config.frame_timeout,
     }
-}
-
-/// The id of a gateway that was given none: as durable and as unique as its store.
-pub(super) fn generated_id(store: &Store) -> String {
-    let mut id = "gw-".to_owned();
-    for byte in store.incarnation().iter().take(6) {
-        id.push_str(&format!("{byte:02x}"));
-    }
-    id
 }
 
 /// A size in memory; beyond the address space it is all there is.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::starts::Start;
 use crate::calendar::MS_PER_DAY;
 use crate::listen::mqtt::MqttCounts;
 use crate::tls::Report;
@@ -63,6 +64,8 @@ pub struct GatewayStatus {
     pub downlinks: Vec<DownlinkStatus>,
     /// The loss ledger: what went, and what of it an uplink had not forwarded.
     pub losses: Vec<Loss>,
+    /// The last starts, newest first; at most 20.
+    pub starts: Vec<StartFigures>,
     /// The accounts of deleted topics, oldest first; of the last 64.
     pub deleted_topics: Vec<DeletedTopicFigures>,
     /// How many were left out of lists that were cut; empty where all is there.
@@ -112,6 +115,27 @@ pub struct GroupFigures {
     /// As in Kafka: `Empty`, `PreparingRebalance`, `CompletingRebalance` or `Stable`.
     pub state: String,
     pub members: u64,
+}
+
+/// A start of the gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StartFigures {
+    pub time_ms: i64,
+    /// Whether the clock was believed then.
+    pub time_trusted: bool,
+    pub version: String,
+    /// How the run before it ended: `clean`, `power`, `watchdog`, `panic`, `killed`; `none` if none is known.
+    pub before: String,
+    /// The last panic of that run, if there was one.
+    pub words: String,
+}
+
+impl From<Start> for StartFigures {
+    fn from(start: Start) -> Self {
+        let Start { time_ms, time_trusted, version, before, words, .. } = start;
+        Self { time_ms, time_trusted, version, before: before.name().to_owned(), words }
+    }
 }
 
 /// What one listener, uplink or downlink has for TLS.

@@ -72,6 +72,11 @@ pub struct StoreOptions {
 pub const SEALED_OPEN_MAX: usize = 2;
 
 impl StoreOptions {
+    /// For a stopped store that is only mended: no bound binds, nothing is evicted by it.
+    pub fn unbounded(dir: impl Into<PathBuf>) -> Self {
+        Self { max_bytes: Some(1 << 50), on_full: OnFull::Refuse, ..Self::new(dir) }
+    }
+
     /// The defaults, for a store in `dir`.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {

@@ -12,13 +12,10 @@ use super::clock::RealClock;
 use super::disk::Disk;
 use super::error::OpenError;
 use super::fsck::{FsckReport, fsck};
-use super::options::{OnFull, StoreOptions};
+use super::options::StoreOptions;
 use super::recovery::io_error;
 use super::types::{PartitionId, Removed, Space};
 use super::{LossReason, Store, quarantine};
-
-/// No bound binds a repair; nothing is evicted by it.
-const MAX_BYTES: u64 = 1 << 50;
 
 /// What a repair did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,7 +37,7 @@ pub struct RepairReport {
 /// see [`OpenError`].
 pub fn repair(dir: &Path, disk: &Arc<dyn Disk>, progress: &mut dyn FnMut(u64, u64)) -> Result<RepairReport, OpenError> {
     let before = fsck(dir, Arc::clone(disk), progress)?;
-    let options = StoreOptions { max_bytes: Some(MAX_BYTES), on_full: OnFull::Refuse, ..StoreOptions::new(dir) };
+    let options = StoreOptions::unbounded(dir);
     // Opening finishes what a crash interrupted.
     let (store, mut engine) = Store::open(options, Arc::clone(disk), Arc::new(RealClock::default()))?;
     follow_all(&store);

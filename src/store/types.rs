@@ -42,11 +42,13 @@ pub enum Space {
     Epoch = 13,
     Meta = 14,
     Segment = 15,
+    /// Of the gateway itself: who it is, when it was started.
+    Gateway = 16,
 }
 
 impl Space {
     /// All spaces, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Topic,
         Self::Head,
         Self::Cursor,
@@ -62,6 +64,7 @@ impl Space {
         Self::Epoch,
         Self::Meta,
         Self::Segment,
+        Self::Gateway,
     ];
 
     /// The space with this number on disk.

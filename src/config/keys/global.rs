@@ -43,7 +43,7 @@ const OWN: &[Key<Config>] = &[
         "gateway.id",
         "auto",
         Kind::NameOr { word: "auto", max: CLIENT_ID_BYTES_MAX, set: |c, v| c.gateway.id = v },
-        "Name of this gateway at the centre; auto: generated once and kept in the data directory.",
+        "Name of this gateway at the centre; auto: by the board's serial, else random, and kept; or machine-id.",
     ),
     key(
         "store.max_bytes",
