@@ -55,13 +55,13 @@ impl Manager {
             return Starting { manager: self, stop: None };
         }
         let extend = self.clone_socket();
+        let text = format!("EXTEND_TIMEOUT_USEC={}\nSTATUS=opening the store", EXTEND_BY.as_micros());
+        // The first one from here: on a busy machine the thread may come late.
+        self.tell(&text);
         let ask = move || {
             let begun = Instant::now();
-            while begun.elapsed() < START_MAX {
-                extend.tell(&format!("EXTEND_TIMEOUT_USEC={}\nSTATUS=opening the store", EXTEND_BY.as_micros()));
-                if stopped.recv_timeout(EXTEND_EVERY) != Err(RecvTimeoutError::Timeout) {
-                    return;
-                }
+            while begun.elapsed() < START_MAX && stopped.recv_timeout(EXTEND_EVERY) == Err(RecvTimeoutError::Timeout) {
+                extend.tell(&text);
             }
         };
         let asking = thread::Builder::new().name("brooklet-start".to_owned()).spawn(ask);
