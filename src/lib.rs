@@ -54,6 +54,8 @@ pub mod metrics;
 #[cfg(feature = "gateway")]
 pub mod mqtt;
 #[cfg(feature = "gateway")]
+pub mod recent_log;
+#[cfg(feature = "gateway")]
 pub mod record;
 #[cfg(feature = "gateway")]
 pub mod sasl;

@@ -69,7 +69,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), CliError> {
 }
 
 /// What the configuration alone can't tell: whether the rules for MQTT topics make sense.
-fn with_rules(loaded: Loaded) -> Result<Loaded, ConfigErrors> {
+pub(super) fn with_rules(loaded: Loaded) -> Result<Loaded, ConfigErrors> {
     let Err(problem) = Rules::parse(&loaded.config.listen.mqtt.map) else { return Ok(loaded) };
     let key = "listen.mqtt.map";
     let found = loaded.effective.iter().find(|effective| effective.key == key);

@@ -143,9 +143,10 @@ fn names(dir: &Path, report: &FsckReport) -> Names {
     topics.iter().flat_map(of_topic).collect()
 }
 
-type Names = HashMap<PartitionId, String>;
+pub(super) type Names = HashMap<PartitionId, String>;
 
-fn as_text(report: &FsckReport, names: &Names) -> String {
+/// What was found, in lines.
+pub(super) fn as_text(report: &FsckReport, names: &Names) -> String {
     let mut out = String::new();
     for finding in &report.findings {
         out.push_str(&format!("{}: {}\n", finding.file.display(), describe(finding, names)));

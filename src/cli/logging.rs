@@ -5,6 +5,7 @@ use std::io::Write;
 use log::LevelFilter;
 
 use super::when;
+use crate::recent_log;
 
 /// Sets the log up for this process. A second call changes nothing.
 pub fn set_up(level: LevelFilter) {
@@ -15,6 +16,12 @@ pub fn set_up(level: LevelFilter) {
         .format(move |out, record| {
             let room = record.target().strip_prefix("brooklet::").unwrap_or(record.target());
             let time = if stamped { String::new() } else { format!("{} ", when::format_time(when::now_ms())) };
+            recent_log::keep(&format!(
+                "{} {:<5} {room}: {}",
+                when::format_time(when::now_ms()),
+                record.level(),
+                record.args()
+            ));
             writeln!(out, "{time}{:<5} {room}: {}", record.level(), record.args())
         })
         .try_init();

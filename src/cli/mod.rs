@@ -7,6 +7,7 @@
 //! | `connect` | which gateway a command speaks to |
 //! | `term`, `table`, `when`, `format` | progress, figures and tables for people, times, records |
 //! | `logging` | the log on standard error |
+//! | `machine` | what the kernel tells of filesystems and clocks |
 //! | `password` | passwords from files, standard input, the terminal |
 //! | `signals`, `scratch` | SIGTERM and SIGINT; directories for a while |
 //! | the rest | one command each: its declaration, its arguments as a struct, and what it does |
@@ -45,18 +46,22 @@ mod help;
 mod lines;
 mod links;
 mod losses;
+mod machine;
 mod nodes;
 mod notify;
 mod password;
 mod process;
 mod produce;
+mod provision;
 mod publishing;
 mod reset;
 mod scratch;
+mod selftest;
 mod serve;
 mod signals;
 mod status;
 mod status_view;
+mod support;
 mod topic;
 mod uplink;
 mod user;
@@ -115,6 +120,9 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &status::SPEC, run: |args| status::run(&status::StatusArgs::parse(args)?) },
     Command { spec: &losses::SPEC, run: |args| losses::run(&losses::LossesArgs::parse(args)?) },
     Command { spec: &check::SPEC, run: |args| check::run(&check::CheckArgs::parse(args)?) },
+    Command { spec: &provision::SPEC, run: |args| provision::run(&provision::ProvisionArgs::parse(args)?) },
+    Command { spec: &selftest::SPEC, run: |args| selftest::run(&selftest::SelftestArgs::parse(args)?) },
+    Command { spec: &support::SPEC, run: |args| support::run(&support::SupportArgs::parse(args)?) },
     Command { spec: &cert::CA, run: |args| cert::ca(&cert::CaArgs::parse(args)?) },
     Command {
         spec: &cert::GATEWAY,

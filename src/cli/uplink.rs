@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     frame::UplinkAction,
     gateway,
-    uplink::{self, UplinkOptions, UplinkStatus},
+    uplink::{self, Finding, UplinkOptions, UplinkStatus},
 };
 
 pub(super) static STATUS: Spec =
@@ -122,18 +122,24 @@ async fn check_from_here(args: &CheckArgs) -> Result<String, CliError> {
         return Err(CliError::failed(unknown, "no uplink of this name is configured"));
     }
     let mut text = String::new();
-    for (name, uplink) in config.uplinks.iter().filter(|(name, _)| args.name.as_ref().is_none_or(|only| only == *name))
-    {
+    for (name, findings) in check_all(&config, args.name.as_deref()).await {
+        text.push_str(&format!("{name}:\n"));
+        findings.iter().for_each(|finding| text.push_str(&format!("{finding}\n")));
+    }
+    Ok(text)
+}
+
+/// Tries every uplink of a configuration, or only one, from here: without a gateway and its topics.
+pub(super) async fn check_all(config: &Config, only: Option<&str>) -> Vec<(String, Vec<Finding>)> {
+    let mut all = Vec::new();
+    for (name, uplink) in config.uplinks.iter().filter(|(name, _)| only.is_none_or(|only| only == *name)) {
         let gateway = config.gateway.id.clone().unwrap_or_else(|| "brooklet".to_owned());
         let labels = config.gateway.labels.clone();
         let tls = gateway::link_tls(&format!("uplink.{name}"), &uplink.tls, config.clock.trust);
         let options = UplinkOptions { name: name.clone(), gateway, labels, config: uplink.clone(), tls };
-        text.push_str(&format!("{name}:\n"));
-        for finding in uplink::check(&options, &[], when::now_ms()).await {
-            text.push_str(&format!("{finding}\n"));
-        }
+        all.push((name.clone(), uplink::check(&options, &[], when::now_ms()).await));
     }
-    Ok(text)
+    all
 }
 
 /// Runs `uplink pause`.

@@ -7,7 +7,7 @@ use super::{ClientError, Connection};
 use crate::frame::{
     AlterTopic, ClientMessage, CommitOffset, Configs, CreateTopic, DeadLetters, DeleteTopic, DescribeTopic, Drain,
     DrainAction, Fetch, GatewayMessage, GroupAction, Groups, LetterAction, ListOffsets, ListTopics, Position,
-    ReadOffset, RuleAction, Rules, Status, TopicRef, Uplink, UplinkAction, UserAction, Users,
+    ReadOffset, RecentLog, RuleAction, Rules, Status, TopicRef, Uplink, UplinkAction, UserAction, Users,
 };
 
 /// Most bytes that a gateway may answer in text.
@@ -240,6 +240,13 @@ impl Connection {
     pub async fn users(&mut self, action: UserAction, name: &str, verifiers: &[u8]) -> Result<String, ClientError> {
         let id = self.new_id();
         self.send(&ClientMessage::Users(Users { id, action, name, verifiers })).await?;
+        self.text(id, Duration::ZERO).await
+    }
+
+    /// The last lines of the gateway's log.
+    pub async fn recent_log(&mut self) -> Result<String, ClientError> {
+        let id = self.new_id();
+        self.send(&ClientMessage::RecentLog(RecentLog { id })).await?;
         self.text(id, Duration::ZERO).await
     }
 

@@ -281,6 +281,13 @@ pub struct Status {
     pub id: u32,
 }
 
+/// Asks for the last lines of the gateway's log. Answered by [`super::Text`]s.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecentLog {
+    /// Comes back.
+    pub id: u32,
+}
+
 /// What to do with uplinks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UplinkAction {

@@ -128,7 +128,13 @@ impl fmt::Display for OpenError {
             Self::InUse(dir) => write!(f, "{} is in use by another process", dir.display()),
             Self::Options(what) => f.write_str(what),
             Self::TooNew { file, needs } => {
-                write!(f, "{} needs a reader of format version {needs} or later", file.display())
+                let reads = super::format::FORMAT_VERSION;
+                write!(
+                    f,
+                    "{} was written by a later version of Brooklet: it needs one that reads format {needs}, and this one reads \
+                     {reads}. Run that version again; the files are unharmed",
+                    file.display()
+                )
             }
             Self::TooOld { file, version } => write!(
                 f,

@@ -9,6 +9,7 @@ use super::disk::Disk;
 use super::error::{OpenError, ReadError};
 use super::open;
 use super::options::StoreOptions;
+use super::status::LossEntry;
 use super::types::{CommitSeq, PartitionHead, PartitionId, ReadBatches, ScanChunk, Space};
 
 /// A stopped store. Its methods do what those of [`Store`] do.
@@ -77,6 +78,11 @@ impl Reader {
     /// As there.
     pub fn offset_for_time(&self, partition: PartitionId, timestamp_ms: i64) -> Result<Option<(i64, i64)>, ReadError> {
         self.store.offset_for_time(partition, timestamp_ms)
+    }
+
+    /// See [`Store::losses`].
+    pub fn losses(&self) -> Vec<LossEntry> {
+        self.store.losses()
     }
 
     /// See [`Store::get`].

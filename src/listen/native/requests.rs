@@ -22,6 +22,7 @@ use crate::broker::{Access, CommittedOffset, Granted, Right, TierSource, Topic, 
 use crate::frame::client_message::{CommitOffset, ReadOffset, Subscribe, Uplink};
 use crate::frame::gateway_message::{Done, Pong, ReaderOffset, Text};
 use crate::frame::{ClientMessage, Drain, ErrorCode, GatewayMessage, TierCursors, TierStretch, TopicRef, UplinkAction};
+use crate::recent_log;
 
 /// Most requests of a connection that are open.
 const OPEN_MAX: usize = 16;
@@ -230,6 +231,7 @@ impl Requests {
             (ClientMessage::Users(asked), _) => {
                 self.executor.spawn(call.clone().run(users::serve(call, users::Asked::new(asked))))
             }
+            (ClientMessage::RecentLog(_), _) => self.executor.spawn(call.clone().run(tell_log(call))),
             (ClientMessage::Drain(drain), _) => self.executor.spawn(call.clone().run(empty(call, *drain))),
             (ClientMessage::Uplink(uplink), _) => self.executor.spawn(call.clone().run(steer_uplink(call, uplink))),
             (administration, _) => match topics::serve(call.clone(), administration) {
@@ -285,6 +287,7 @@ fn request_of<'a>(message: &ClientMessage<'a>) -> Option<(u32, Option<TopicRef<'
         ClientMessage::Rules(m) => (m.id, None),
         ClientMessage::Users(m) => (m.id, None),
         ClientMessage::Drain(m) => (m.id, None),
+        ClientMessage::RecentLog(m) => (m.id, None),
         _ => return None,
     })
 }
@@ -386,6 +389,14 @@ fn steer_uplink(call: Call, uplink: &Uplink<'_>) -> impl Future<Output = Told> +
             Err(text) => Ok(Err(Failure::new(ErrorCode::InvalidArgument, text))),
         }
     }
+}
+
+async fn tell_log(call: Call) -> Told {
+    // It has the names of other clients: for those who may change the gateway.
+    if let Err(denied) = call.access.allow(Operation::Alter, Resource::CLUSTER) {
+        return Ok(Err(denied.into()));
+    }
+    call.text(&recent_log::text()).await.map(Ok)
 }
 
 async fn empty(call: Call, drain: Drain) -> Told {
