@@ -247,6 +247,7 @@ def uplink_down(browser, gateway, shot):
         browser.show(f"http://127.0.0.1:{gateway.http}/", width, height)
         has(browser, ".link", "no link", "5,000", "old is the oldest", "down", "last error")
         has(browser, "#topics", "5,000 wait")
+        has(browser, "#verdict", " link")
         check_fit(browser, width)
         shot(f"down-{width}")
 
