@@ -9,7 +9,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{self, Receiver},
     },
     thread,
@@ -29,16 +29,21 @@ pub struct Shape {
 pub struct ThinLink {
     pub addr: SocketAddr,
     passed: Arc<[AtomicU64; 2]>,
+    over: Arc<AtomicBool>,
 }
 
 impl ThinLink {
-    /// A relay to `target`, on loopback. It ends with the test program.
+    /// A relay to `target`, on loopback. Its address is free again when it is dropped.
     pub fn start(addr: SocketAddr, target: SocketAddr, shape: Shape) -> ThinLink {
         let listener = TcpListener::bind(addr).unwrap();
         let passed: Arc<[AtomicU64; 2]> = Arc::default();
-        let counters = Arc::clone(&passed);
+        let over = Arc::new(AtomicBool::new(false));
+        let (counters, ended) = (Arc::clone(&passed), Arc::clone(&over));
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
+                if ended.load(Ordering::Relaxed) {
+                    break;
+                }
                 let Ok(server) = TcpStream::connect(target) else { continue };
                 for stream in [&client, &server] {
                     stream.set_nodelay(true).unwrap();
@@ -50,12 +55,20 @@ impl ThinLink {
                 thread::spawn(move || one_way(server, client, shape, move |n| count(&down[1], n)));
             }
         });
-        ThinLink { addr, passed }
+        ThinLink { addr, passed, over }
     }
 
     /// Bytes that have entered the link since the start: to the target, and from it.
     pub fn passed(&self) -> (u64, u64) {
         (self.passed[0].load(Ordering::Relaxed), self.passed[1].load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for ThinLink {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        // Wakes who waits for the next one.
+        let _ = TcpStream::connect(self.addr);
     }
 }
 

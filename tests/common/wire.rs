@@ -56,6 +56,26 @@ impl Wire {
         Err(refused)
     }
 
+    /// The controller: before KRaft it alone makes topics and moves leaders.
+    pub fn connect_controller(bootstrap: &str) -> io::Result<Wire> {
+        let mut any = Wire::connect_any(bootstrap)?;
+        // Metadata v4 of no topic.
+        let mut answer = any.call(3, 4, Body::default().i32(0).i8(0))?;
+        answer.i32();
+        let brokers = answer.array(|a| {
+            let broker = (a.i32(), format!("{}:{}", a.string(), a.i32()));
+            a.string();
+            broker
+        });
+        answer.string();
+        let controller = answer.i32();
+        match brokers.into_iter().find(|(id, _)| *id == controller) {
+            // What it tells clients may be a relay that isn't there yet.
+            Some((_, address)) => Wire::connect(&address).or(Ok(any)),
+            None => Ok(any),
+        }
+    }
+
     /// # Errors
     /// Where the peer doesn't answer, or not to this request.
     pub fn call(&mut self, api: i16, version: i16, body: Body) -> io::Result<Answer> {
@@ -186,7 +206,7 @@ pub fn try_create_topic(bootstrap: &str, topic: &str, partitions: i32, configs: 
     let body = Body::default().i32(1).string(topic).i32(partitions).i16(-1).i32(0).i32(configs.len() as i32);
     let body = configs.iter().fold(body, |body, (name, value)| body.string(name).string(value));
     let body = body.i32(15_000).i8(0);
-    let mut answer = Wire::connect_any(bootstrap).unwrap().call(19, 4, body).unwrap();
+    let mut answer = Wire::connect_controller(bootstrap).unwrap().call(19, 4, body).unwrap();
     answer.i32();
     let results = answer.array(|a| (a.string(), a.i16(), a.string()));
     if results.iter().any(|(_, error, _)| *error != 0) {
@@ -201,7 +221,7 @@ pub fn try_create_topic(bootstrap: &str, topic: &str, partitions: i32, configs: 
 /// CreatePartitions v1: the topic has `partitions` from now on.
 pub fn grow_topic(bootstrap: &str, topic: &str, partitions: i32) {
     let body = Body::default().i32(1).string(topic).i32(partitions).i32(-1).i32(15_000).i8(0);
-    let mut answer = Wire::connect_any(bootstrap).unwrap().call(37, 1, body).unwrap();
+    let mut answer = Wire::connect_controller(bootstrap).unwrap().call(37, 1, body).unwrap();
     answer.i32();
     let results = answer.array(|a| (a.string(), a.i16(), a.string()));
     assert!(results.iter().all(|(_, error, _)| *error == 0), "CreatePartitions: {results:?}");

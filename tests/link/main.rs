@@ -1,6 +1,7 @@
 //! What an uplink makes of a thin link, measured: run by `scripts/link.sh`, which prints the table.
 //!
-//! The centre is another gateway's Kafka port behind a relay that counts bytes and has a rate and a delay. Where days are
+//! The centre is another gateway's Kafka port, at least once, or the Apache Kafka that the script has started, exactly once; before it
+//! stands a relay that counts bytes and has a rate and a delay. Where days are
 //! meant, time is compressed by shortening every interval of the uplink by the same factor; bytes are those of TCP's payload, as
 //! counted by the relay, and with headers of IP and TCP as the uplink estimates them.
 
@@ -16,7 +17,7 @@
 mod common;
 
 use std::{
-    thread,
+    env, thread,
     time::{Duration, Instant},
 };
 
@@ -25,16 +26,22 @@ use common::{
     gateway::Gateway,
     link::{Shape, ThinLink},
     wait_for,
-    wire::create_topic,
+    wire::{create_topic, try_create_topic},
 };
 
 const WIDE: Shape = Shape { bytes_a_second: 1 << 30, delay: Duration::ZERO };
 
-/// A gateway whose uplink goes over a link of this shape to another gateway.
+/// A gateway whose uplink goes over a link of this shape to the centre.
 struct Scene {
     edge: Gateway,
-    centre: Gateway,
     link: ThinLink,
+    _centre: Option<Gateway>,
+}
+
+/// The Apache Kafka: where it is for this test, where it listens for who comes through the relay, and the relay's address, which it tells them.
+fn kafka() -> Option<[String; 3]> {
+    let given = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    Some([given("BROOKLET_TEST_KAFKA")?, given("BROOKLET_TEST_KAFKA_OUT")?, given("BROOKLET_TEST_KAFKA_FRONT")?])
 }
 
 impl Scene {
@@ -43,18 +50,28 @@ impl Scene {
     }
 
     fn with_topic(shape: Shape, uplink: &str, fill: impl FnOnce(&Gateway)) -> Scene {
-        let (kafka, front) = (free_addr(), free_addr());
-        let centre = Gateway::start_on(kafka, &format!("listen.kafka.advertised = \"{front}\"\n"));
-        create_topic(&kafka.to_string(), "t", 1);
-        let link = ThinLink::start(front, kafka, shape);
+        let (target, front, delivery, centre) = match kafka() {
+            Some([direct, out, front]) => {
+                // Of a scene before it may be there already.
+                let _ = try_create_topic(&direct, "t", 1, &[]);
+                (out.parse().unwrap(), front.parse().unwrap(), "exactly-once", None)
+            }
+            None => {
+                let (kafka, front) = (free_addr(), free_addr());
+                let centre = Gateway::start_on(kafka, &format!("listen.kafka.advertised = \"{front}\"\n"));
+                create_topic(&kafka.to_string(), "t", 1);
+                (kafka, front, "at-least-once", Some(centre))
+            }
+        };
+        let link = ThinLink::start(front, target, shape);
         let mut edge = Gateway::start("clock.trust = \"always\"\nstore.compression = \"none\"\n");
         fill(&edge);
         edge.stop();
         edge.configure(&format!(
-            "clock.trust = \"always\"\nstore.compression = \"none\"\n[uplink.c]\nbootstrap = [\"{front}\"]\ntopics = [\"t\"]\ndelivery = \"at-least-once\"\n{uplink}\n"
+            "clock.trust = \"always\"\nstore.compression = \"none\"\n[uplink.c]\nbootstrap = [\"{front}\"]\ntopics = [\"t\"]\ndelivery = \"{delivery}\"\n{uplink}\n"
         ));
         edge.launch();
-        Scene { edge, centre, link }
+        Scene { edge, link, _centre: centre }
     }
 
     fn status(&self) -> serde_json::Value {
@@ -130,11 +147,16 @@ fn bytes_a_day() {
         let bytes = watch(&scene, time, |_| {});
         print_day(what, FACTOR, time.as_secs_f64(), bytes);
     }
-    let scene = Scene::start(WIDE, "keepalive = \"4s\"\nmetadata_refresh = \"15s\"\nlinger = \"10ms\"");
+    let scene = Scene::start(
+        WIDE,
+        "keepalive = \"4s\"\nmetadata_refresh = \"15s\"\nlinger = \"10ms\"\ncommit_every = \"20ms\"",
+    );
     let bytes = watch(&scene, time, |second| {
         scene.edge.cli_ok(&["produce", "t"], &format!("{}\n", reading(second)));
     });
     print_day("a record a minute", FACTOR, time.as_secs_f64(), bytes);
+
+    drop(scene);
 
     // 1 kB/s in batches of 60 s, of which one is sent every 4 s here: 15 times as fast.
     let scene = Scene::start(WIDE, "keepalive = \"16s\"\nmetadata_refresh = \"60s\"\nlinger = \"4s\"");
@@ -147,7 +169,6 @@ fn bytes_a_day() {
     print_day("1 kB/s, every 60 s", 15.0, time.as_secs_f64(), bytes);
     let batches = scene.figure("/counts/bytes");
     println!("{:<40} {:8.2} × the compressed batches", "", bytes.0 as f64 / batches as f64);
-    drop(scene.centre);
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn reassign(bootstrap: &str, topic: &str, partitions: &[i32], first: impl Fn(&i3
         body = body.i32(*partition).i8(length(NODES as usize)).i32(head);
         body = others.fold(body, Body::i32).i8(0);
     }
-    let mut answer = Wire::connect_any(bootstrap)?.call(ALTER_PARTITION_REASSIGNMENTS, 0, body.i8(0).i8(0))?;
+    let mut answer = Wire::connect_controller(bootstrap)?.call(ALTER_PARTITION_REASSIGNMENTS, 0, body.i8(0).i8(0))?;
     answer.i8();
     answer.i32();
     match answer.i16() {
@@ -70,7 +70,7 @@ fn length(n: usize) -> i8 {
 fn elect(bootstrap: &str, topic: &str, partitions: &[i32]) -> io::Result<()> {
     let body = Body::default().i8(0).i32(1).string(topic).i32(partitions.len() as i32);
     let body = partitions.iter().fold(body, |body, partition| body.i32(*partition)).i32(2_000);
-    let mut answer = Wire::connect_any(bootstrap)?.call(ELECT_LEADERS, 1, body)?;
+    let mut answer = Wire::connect_controller(bootstrap)?.call(ELECT_LEADERS, 1, body)?;
     answer.i32();
     match answer.i16() {
         0 => Ok(()),
