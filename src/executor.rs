@@ -6,8 +6,12 @@
 
 use core::future::Future;
 use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use smol::Task;
+
+use crate::metrics::METRICS;
 
 /// Runs futures on whichever threads call [`Executor::run`].
 #[derive(Debug, Default)]
@@ -22,7 +26,7 @@ impl Executor {
     /// Begins a task. It ends when its [`Task`] is dropped, unless that was detached.
     pub fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Task<T> {
         let boxed: Pin<Box<dyn Future<Output = T> + Send>> = Box::pin(future);
-        self.0.spawn(boxed)
+        self.0.spawn(Caught(Some(boxed)))
     }
 
     /// Lets one task go on by a step, if any is ready; says whether one was.
@@ -36,8 +40,57 @@ impl Executor {
     }
 }
 
+/// A task. One that panics ends, and with it the connection that it served; everything else goes on. It is caught here and not by the threads,
+/// since an executor that a panic has gone through forgets to wake them.
+struct Caught<T>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+
+impl<T> Future for Caught<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let Some(future) = &mut self.0 else { return Poll::Pending };
+        // What it shares with others is behind locks that are used all the same.
+        if let Ok(poll) = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            return poll;
+        }
+        METRICS.tasks_panicked.add(1);
+        log::error!(
+            "a part of the gateway ended by a fault in the program; the rest goes on. Please report what was printed before"
+        );
+        // What it held is given back; nothing will wake it.
+        self.0 = None;
+        Poll::Pending
+    }
+}
+
 /// Runs a future on this thread, and sleeps where it waits.
 pub fn block_on<'a, T>(future: impl Future<Output = T> + 'a) -> T {
     let boxed: Pin<Box<dyn Future<Output = T> + 'a>> = Box::pin(future);
     smol::block_on(boxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_task_that_panics_takes_nothing_along() {
+        let executor = Executor::new();
+        let before = METRICS.tasks_panicked.get();
+        let held = Arc::new(());
+        for _ in 0..4 {
+            let held = Arc::clone(&held);
+            let faulty = async move {
+                let _held = held;
+                panic!("meant so");
+            };
+            executor.spawn(faulty).detach();
+        }
+        let last = executor.spawn(async { 7 });
+        assert_eq!(block_on(executor.run(last)), 7, "others go on");
+        assert!(METRICS.tasks_panicked.get() >= before + 4);
+        assert_eq!(Arc::strong_count(&held), 1, "what they held is given back");
+    }
 }

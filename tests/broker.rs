@@ -199,6 +199,26 @@ fn what_is_wrong_with_a_batch_is_found_when_it_comes() {
 }
 
 #[test]
+fn what_decompresses_to_much_is_taken_and_to_too_much_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::open(dir.path());
+    let t = topic(&running.broker, "t", 1);
+    let zeros = |megabytes: usize| {
+        let mut builder = BatchBuilder::new();
+        builder.push(0, None, Some(&vec![0; megabytes << 20]), NO_HEADERS).unwrap();
+        builder.finish(Compression::Gzip)
+    };
+    let send = |batch: Vec<u8>| {
+        block_on(async { running.broker.produce(&t, 0, batch, Acks::Flash).await?.wait().await })
+            .map(|done| done.base_offset)
+    };
+    assert_eq!(send(zeros(20)).unwrap(), 0);
+    assert!(matches!(send(zeros(70)), Err(ProduceError::Corrupt(_))));
+    assert_eq!(send(zeros(2)).unwrap(), 1);
+    running.close();
+}
+
+#[test]
 fn a_batch_is_kept_in_the_codec_of_its_topic_and_a_resend_is_still_recognised() {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::open(dir.path());

@@ -210,6 +210,11 @@ fn status_tells_scripts_and_people() {
     assert_eq!(status["topics"][0]["name"], "t");
     assert_eq!(status["topics"][0]["partitions"][0]["high_watermark"], 7);
     assert_eq!(status["metrics"]["records_in"], 7);
+    assert_eq!(status["metrics"]["kept_clients"], 1);
+    assert!(
+        status["metrics"]["kept_topics"].as_i64() >= Some(1)
+            && status["metrics"]["kept_partitions"].as_i64() >= Some(1)
+    );
     assert!(status["store"]["disk_bytes"].as_u64().unwrap() <= status["store"]["max_bytes"].as_u64().unwrap());
     let text = gateway.cli_ok(&["status"], "");
     for expected in ["gateway", "disk", "7 in", "no uplink", &gateway.native.to_string()] {

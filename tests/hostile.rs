@@ -121,6 +121,91 @@ fn a_waiting_fetch_is_not_held_up_by_the_requests_behind_it() {
     gateway.stop();
 }
 
+/// Frames that have come in part hold all the memory there is, and nothing more comes of them: they end, and who needs the memory gets it.
+#[test]
+fn who_holds_memory_and_sends_nothing_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
+    config.listen.native.enabled = false;
+    config.listen.kafka.addr = ([127, 0, 0, 1], 0).into();
+    config.listen.mqtt.enabled = false;
+    config.listen.kafka.max_inflight_bytes = 128 * 1024;
+    // Only who needs the memory ends them.
+    config.listen.kafka.frame_timeout = Duration::from_secs(3_600);
+    let gateway = Gateway::start(&config).unwrap();
+    let addr = gateway.kafka_addr().unwrap();
+    let mut good = GoodClient::new(addr);
+    good.stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    good.create("t");
+
+    let before = METRICS.memory_displaced.get();
+    let claim = [&100_000_u32.to_be_bytes()[..], &[0; 30_000]].concat();
+    let stalled: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stalled = TcpStream::connect(addr).unwrap();
+            stalled.write_all(&claim).unwrap();
+            stalled
+        })
+        .collect();
+    let mut builder = BatchBuilder::new();
+    builder.push(0, None, Some(&[7; 40_000]), NO_HEADERS).unwrap();
+    let batch = builder.finish(Compression::None);
+    for correlation_id in 0..8 {
+        let mut request = Vec::new();
+        write_request(&mut request, 9, correlation_id, None, &produce_request("t", &batch)).unwrap();
+        assert_eq!(good.ask(&request)[..4], correlation_id.to_be_bytes());
+    }
+    // All of it is free only without them.
+    let large = {
+        let mut builder = BatchBuilder::new();
+        builder.push(0, None, Some(&[7; 120_000]), NO_HEADERS).unwrap();
+        builder.finish(Compression::None)
+    };
+    let mut request = Vec::new();
+    write_request(&mut request, 9, 9, None, &produce_request("t", &large)).unwrap();
+    assert_eq!(good.ask(&request)[..4], 9i32.to_be_bytes());
+    assert!(METRICS.memory_displaced.get() > before);
+    drop(stalled);
+    gateway.stop();
+}
+
+/// A byte now and then is no progress: a frame has its time as a whole, and so has the first one of a stranger.
+#[test]
+fn a_frame_that_trickles_ends_with_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
+    config.listen.native.addr = ([127, 0, 0, 1], 0).into();
+    config.listen.kafka.addr = ([127, 0, 0, 1], 0).into();
+    config.listen.mqtt.addr = ([127, 0, 0, 1], 0).into();
+    config.listen.mqtt.enabled = true;
+    config.listen.native.frame_timeout = Duration::from_secs(1);
+    config.listen.kafka.frame_timeout = Duration::from_secs(1);
+    config.listen.mqtt.packet_timeout = Duration::from_secs(1);
+    let gateway = Gateway::start(&config).unwrap();
+    let hello = native_seeds()[0].clone();
+    let length = usize::from(hello[0]) + 1;
+    let begun = [
+        (gateway.native_addr().unwrap(), vec![100, 1]),
+        (gateway.native_addr().unwrap(), [&hello[..length], &[200, 1, 4]].concat()),
+        (gateway.kafka_addr().unwrap(), vec![0, 0, 4, 0, 0]),
+        (gateway.mqtt_addr().unwrap(), b"\x10\x80\x02\x00\x04MQTT".to_vec()),
+        (gateway.mqtt_addr().unwrap(), b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01c\x30\x80\x02".to_vec()),
+    ];
+    for (addr, begin) in begun {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        stream.write_all(&begin).unwrap();
+        // Far fewer bytes than are missing.
+        let is_closed = |stream: &mut TcpStream| match stream.read(&mut [0; 512]) {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        };
+        let ended = (0..180).any(|_| stream.write_all(b"x").is_err() || is_closed(&mut stream));
+        assert!(ended, "{addr}: {begin:02x?}");
+    }
+    gateway.stop();
+}
+
 /// Every way in which `addr` is attacked; each connection must end, or answer, in bounded time.
 fn attack(addr: SocketAddr, salt: u64, valid: &[Vec<u8>]) {
     let mut random = fastrand::Rng::with_seed(salt);

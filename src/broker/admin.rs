@@ -8,6 +8,7 @@ use super::error::TopicError;
 use super::topic::{self, Topic, TopicId};
 use super::{Broker, Shared, offsets, producers, reserves};
 use crate::limits;
+use crate::metrics::METRICS;
 use crate::store::{Draft, DraftError, PartitionId, Space};
 
 /// A topic to be created.
@@ -296,6 +297,7 @@ fn create_partitions(draft: &mut Draft<'_>, count: u32) -> Result<Vec<PartitionI
 }
 
 fn too_many() -> TopicError {
+    METRICS.kept_refused.add(1);
     TopicError::TooMany(format!(
         "at most {} topics and {} partitions; delete some first",
         limits::TOPICS_MAX,

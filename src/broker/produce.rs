@@ -13,6 +13,9 @@ use crate::store::{
     Committed, Draft, Operation, PartitionId, ProducerState, Refused, Space, Stamp, StoreError, producer_key,
 };
 
+/// What may be decompressed on a thread that serves, bytes: some milliseconds of it.
+const CHECKED_AT_ONCE_BYTES: u64 = 1024 * 1024;
+
 /// When a producer is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acks {
@@ -53,7 +56,7 @@ impl Broker {
         self.shared.check_open()?;
         let partition = topic.partition(index).ok_or(ProduceError::UnknownPartition)?;
         let refused = |_: &ProduceError| METRICS.batches_refused.add(1);
-        let (batch, largest_record) = self.check_batch(topic, batch.into(), true).inspect_err(refused)?;
+        let (batch, largest_record) = self.check_batch(topic, batch.into(), true).await.inspect_err(refused)?;
         let batch = self.recompress(topic, batch).await.inspect_err(refused)?;
         self.shared.check_at_door(topic, &batch, largest_record).await.inspect_err(refused)?;
         let (answer, ticket) = Answer::new(acks);
@@ -67,11 +70,31 @@ impl Broker {
 
     /// Every check that would otherwise fail only at the centre, weeks later. `times`: its timestamps are judged too. With the
     /// batch comes the size of its largest record.
-    pub(super) fn check_batch(
+    ///
+    /// What decompresses to much is checked beside the threads that serve, one at a time: some kilobytes can take a core a tenth of a
+    /// second.
+    pub(super) async fn check_batch(
+        &self,
+        topic: &Topic,
+        batch: SharedBytes,
+        times: bool,
+    ) -> Result<(SharedBytes, u64), ProduceError> {
+        let at_once = CHECKED_AT_ONCE_BYTES.max(batch.len() as u64);
+        match self.check_now(topic, batch.clone(), times, at_once) {
+            Err(ProduceError::Corrupt(BatchError::TooLarge { .. })) => {}
+            checked => return checked,
+        }
+        let _place = self.shared.recompressions.acquire().await;
+        let (broker, topic) = (self.clone(), topic.clone());
+        smol::unblock(move || broker.check_now(&topic, batch, times, limits::BATCH_DECOMPRESSED_BYTES_MAX)).await
+    }
+
+    fn check_now(
         &self,
         topic: &Topic,
         mut batch: SharedBytes,
         times: bool,
+        decompressed_bytes_max: u64,
     ) -> Result<(SharedBytes, u64), ProduceError> {
         let max = topic.config.max_message_bytes;
         if batch.len() > max {
@@ -83,7 +106,7 @@ impl Broker {
         }
         let bounds = VerifyLimits {
             batch_bytes_max: max,
-            decompressed_bytes_max: limits::BATCH_DECOMPRESSED_BYTES_MAX,
+            decompressed_bytes_max,
             ratio_max: limits::DECOMPRESSION_RATIO_MAX,
             control_allowed: false,
         };

@@ -170,7 +170,7 @@ impl Broker {
         let mut brought = Vec::with_capacity(batches.len());
         let mut urgent = false;
         for TierBatch { topic, partition, bytes } in batches {
-            let (checked, _) = self.check_batch(&topic, bytes, false).map_err(IntakeError::Refused)?;
+            let (checked, _) = self.check_batch(&topic, bytes, false).await.map_err(IntakeError::Refused)?;
             let bytes = self.recompress(&topic, checked).await.map_err(IntakeError::Refused)?;
             let partition = topic.partition(partition).ok_or(IntakeError::UnknownPartition)?;
             urgent |= topic.config.urgent;

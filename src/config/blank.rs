@@ -47,6 +47,7 @@ impl Config {
             listen: ListenConfig {
                 max_connections: None,
                 max_connections_per_address: None,
+                max_inflight_bytes: 0,
                 max_handshakes: 0,
                 handshake_timeout: Duration::ZERO,
                 certificate_names: Vec::new(),

@@ -119,6 +119,8 @@ pub struct ListenConfig {
     pub max_connections: Option<usize>,
     /// Connections of one listener from one address. `None`: half of what it may have; from this machine all.
     pub max_connections_per_address: Option<usize>,
+    /// Memory of requests of all listeners that are not answered yet, and as much for answers. Bytes.
+    pub max_inflight_bytes: u64,
     /// TLS handshakes at once, on all listeners.
     pub max_handshakes: usize,
     /// For a handshake, waiting for its turn included.

@@ -78,6 +78,7 @@ impl GatewayAdministration {
         // First: they bring the metrics of the medium and of certificates up to date.
         let figures = store_figures(store);
         let certificates = self.certificates.figures();
+        self.count_kept();
         let metrics = METRICS.readings();
         let losses = store.losses();
         let mut status = GatewayStatus {
@@ -179,6 +180,25 @@ impl Administration for GatewayAdministration {
 }
 
 impl GatewayAdministration {
+    /// Brings the metrics of what is kept, and is bounded in number, up to date.
+    fn count_kept(&self) {
+        let store = self.broker.store();
+        let mqtt = self.mqtt.counts();
+        let rows = |space| store.entries(space, &[]).len();
+        for (gauge, count) in [
+            (&METRICS.kept_topics, self.broker.topics().len()),
+            (&METRICS.kept_partitions, store.partitions().len()),
+            (&METRICS.kept_groups, self.broker.groups().len()),
+            (&METRICS.kept_producers, rows(Space::Producer)),
+            (&METRICS.kept_clients, rows(Space::Device)),
+            (&METRICS.kept_users, self.broker.users().len()),
+            (&METRICS.kept_rules, rows(Space::Acl)),
+            (&METRICS.kept_sessions, mqtt.connected + mqtt.waiting),
+        ] {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
     fn topic(&self, topic: &Topic, losses: &[LossEntry]) -> TopicFigures {
         let followers = self.broker.followers_of(topic);
         let mut figures = TopicFigures {

@@ -37,6 +37,7 @@ use crate::broker::{Broker, Listener};
 use crate::config::{Config, ListenConfig};
 use crate::listen::accept::Acceptor;
 use crate::listen::auth::Authentication;
+use crate::listen::budget::Budgets;
 use crate::listen::handshake::Handshakes;
 use crate::listen::http::Http;
 use crate::listen::kafka::Kafka;
@@ -347,7 +348,8 @@ impl Parts<'_> {
         let (native, kafka, mqtt) = (&config.listen.native, &config.listen.kafka, &config.listen.mqtt);
         let who = Authentication::new(broker.lobby(), config.listen.certificate_names.clone());
         let guard = who.guard(Listener::Mqtt, &mqtt.auth.with(&mqtt.tls));
-        let mqtt_serving = Mqtt::new(broker.clone(), guard, settings::mqtt(mqtt)?);
+        let memory = Budgets::new(settings::bytes(config.listen.max_inflight_bytes));
+        let mqtt_serving = Mqtt::new(broker.clone(), guard, settings::mqtt(mqtt)?, &memory);
         let administration = Arc::new(administration::GatewayAdministration::new(
             (id, &config.gateway.labels),
             broker.clone(),
@@ -363,6 +365,7 @@ impl Parts<'_> {
             who.guard(Listener::Native, &native.auth.with(&native.tls)),
             settings::native(native, id),
             administration,
+            &memory,
         );
         let acceptor = acceptors.with(native.max_connections, &METRICS.connections_native);
         self.spawn(local::serve(local_listener, serving.clone(), acceptor.clone()));
@@ -374,6 +377,7 @@ impl Parts<'_> {
             broker.clone(),
             who.guard(Listener::Kafka, &kafka.auth.with(&kafka.tls)),
             settings::kafka(kafka),
+            &memory,
         );
         let acceptor = acceptors.with(kafka.max_connections, &METRICS.connections_kafka);
         for door in doors.kafka.all {

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use brooklet::metrics::METRICS;
 use brooklet::mqtt::{Connect, Packet, PacketId, Properties, Protocol, Publish, Qos, ReasonCode};
 
 use super::client::{Client, Server};
@@ -61,6 +62,7 @@ fn whoever_does_not_begin_with_connect_is_not_heard() {
 
 #[test]
 fn sessions_are_bounded() {
+    let before = METRICS.kept_refused.get();
     let server = Server::start_with(|config| config.listen.mqtt.max_sessions = 1);
     let _only = server.client("one");
     let mut client = Client::open(server.addr(), Protocol::V5);
@@ -70,6 +72,7 @@ fn sessions_are_bounded() {
         other => panic!("{other:?}"),
     });
     assert_eq!(reason, ReasonCode::QUOTA_EXCEEDED);
+    assert!(METRICS.kept_refused.get() > before);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use brooklet::config::{AuthMethod, ListenAuthConfig};
 use brooklet::executor::Executor;
 use brooklet::listen::arrival::Arrival;
 use brooklet::listen::auth::Authentication;
+use brooklet::listen::budget::Budgets;
 use brooklet::listen::mqtt::{Mqtt, MqttOptions};
 use brooklet::shutdown::Shutdown;
 use brooklet::store::clock::ManualClock;
@@ -57,7 +58,7 @@ impl World {
         };
         let anyone = ListenAuthConfig { methods: vec![AuthMethod::None], clear_passwords: true, lifetime: None };
         let guard = Authentication::new(broker.lobby(), Vec::new()).guard(Listener::Mqtt, &anyone);
-        let mqtt = Mqtt::new(broker, guard, options);
+        let mqtt = Mqtt::new(broker, guard, options, &Budgets::new(64 << 20));
         let lines = crew.peers.iter().map(|_| None).collect();
         Ok(Self { disk, crew, clock, engine, mqtt, lines, executor: Arc::default() })
     }

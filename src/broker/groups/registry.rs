@@ -16,6 +16,7 @@ use super::saved::Saved;
 use super::types::{Answer, Effect, Event, GroupError, Token};
 use crate::broker::offsets;
 use crate::limits;
+use crate::metrics::METRICS;
 use crate::store::clock::Clock;
 use crate::store::{Space, Store};
 
@@ -287,6 +288,7 @@ impl Inner {
     /// Makes the group of this name.
     fn make(&mut self, name: &str, rules: Rules, used_ms: u64) -> Result<(), GroupError> {
         if self.groups.len() >= limits::GROUPS_MAX {
+            METRICS.kept_refused.add(1);
             return Err(GroupError::TooMany);
         }
         let entry = Entry { group: Group::new(rules), due: None, used_ms, noted_ms: None };

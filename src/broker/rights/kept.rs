@@ -26,6 +26,7 @@ use crate::broker::call::call;
 use crate::broker::caller::Principal;
 use crate::broker::error::CommitError;
 use crate::limits;
+use crate::metrics::METRICS;
 use crate::store::{Draft, DraftError, Space, Store};
 
 /// The value of every row.
@@ -145,7 +146,10 @@ impl Broker {
                 let outcome = match rule.check() {
                     Err(text) => Err(RuleError::Invalid(text)),
                     Ok(()) if known.contains(rule) => Ok(()),
-                    Ok(()) if known.len() >= limits::ACL_RULES_MAX => Err(RuleError::TooMany),
+                    Ok(()) if known.len() >= limits::ACL_RULES_MAX => {
+                        METRICS.kept_refused.add(1);
+                        Err(RuleError::TooMany)
+                    }
                     Ok(()) => {
                         draft.put(Space::Acl, &key(rule), FORMAT)?;
                         known.insert(rule.clone());

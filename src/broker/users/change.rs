@@ -8,6 +8,7 @@ use super::{SECRET, USER, User, key};
 use crate::broker::call::call_at_once;
 use crate::broker::{Broker, CommitError, Principal};
 use crate::limits::USERS_MAX;
+use crate::metrics::METRICS;
 use crate::secret::{ScramHash, Verifier};
 use crate::store::{Draft, DraftError, Space};
 
@@ -132,6 +133,7 @@ fn changed(before: Option<&User>, change: &UserChange, count: usize) -> Result<O
         UserChange::Set(name, verifier) => {
             Principal::new(name).map_err(UserError::Name)?;
             if before.is_none() && count >= USERS_MAX {
+                METRICS.kept_refused.add(1);
                 return Err(UserError::TooMany);
             }
             let mut user = before.cloned().unwrap_or_default();

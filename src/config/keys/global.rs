@@ -145,6 +145,12 @@ const OWN: &[Key<Config>] = &[
         "Most connections at once from one address to one listener; auto: half of it, and all from this machine.",
     ),
     key(
+        "listen.max_inflight_bytes",
+        "32MiB",
+        Kind::Size { min: 64 * KIB, max: 4 * GIB, set: |c, v| c.listen.max_inflight_bytes = v },
+        "Memory of requests not answered yet, all listeners together; and as much for answers.",
+    ),
+    key(
         "listen.max_handshakes",
         "32",
         Kind::Count { min: 1, max: 4_096, set: |c, v| c.listen.max_handshakes = v as usize },

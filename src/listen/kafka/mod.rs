@@ -50,7 +50,7 @@ use std::time::Duration;
 use super::accept::{Acceptor, Door};
 use super::arrival::Arrival;
 use super::auth::Guard;
-use super::budget::ByteBudget;
+use super::budget::{Budgets, ByteBudget};
 use crate::broker::{Acks, Broker, Lobby};
 use crate::kafka::error_code::ErrorCode;
 
@@ -148,10 +148,9 @@ pub struct Kafka {
 
 impl Kafka {
     /// A listener that serves `broker` to whom `guard` lets in.
-    pub fn new(broker: Broker, guard: Guard, options: KafkaOptions) -> Self {
+    pub fn new(broker: Broker, guard: Guard, options: KafkaOptions, memory: &Budgets) -> Self {
         let cluster_id = base64url(&broker.store().incarnation());
-        let requests = ByteBudget::new(options.in_flight_bytes_max);
-        let answers = ByteBudget::new(options.in_flight_bytes_max);
+        let (requests, answers) = memory.parts(options.in_flight_bytes_max);
         Self { context: Arc::new(Context { broker: broker.lobby(), guard, options, requests, answers, cluster_id }) }
     }
 

@@ -1,6 +1,6 @@
 //! One connection: requests are read and begun in their order, answered in their order, many in progress.
 //!
-//! Invariants: a frame's memory is taken from the budget before it is allocated; a peer that sends half a frame has
+//! Invariants: a frame's memory is taken from the budget before it is allocated, as it comes; a peer that sends half a frame has
 //! `frame_time` for the rest; at most `in_flight_max` requests wait for their answers, then reading stops; nothing is begun that the
 //! [`Gate`] has not let through.
 
@@ -18,15 +18,16 @@ use super::routes::ROUTES;
 use crate::kafka::api::{ApiKey, Unrouted};
 use crate::kafka::frame::{self, FrameError, SIZE_BYTES};
 use crate::listen::arrival::Arrival;
+use crate::listen::budget::Arriving;
 use crate::listen::stream::{Socket, count_slow};
 use crate::listen::watch::Watch;
 use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
 
-/// Requests up to this size need no permit: what asks for little is not held up by what sends much.
-const FREE_BYTES: usize = 4 * 1024;
-/// Bytes allocated for a frame at first; it grows as it comes.
-const FRAME_BYTES_FIRST: usize = 64 * 1024;
+/// What is allocated for a frame at first, without a permit: who asks for little is not held up by who sends much.
+const FREE_BYTES: usize = 8 * 1024;
+/// The rest is allocated as it comes: so many times what is there.
+const GROWTH: usize = 4;
 
 /// Most pieces of an answer in one call; the kernel takes 1,024.
 const PIECES_AT_ONCE: usize = 64;
@@ -126,11 +127,10 @@ async fn read_requests(
             Some(Ok(true)) => {}
         }
         let size = frame::size(prefix, gate.frame_bytes_max(context.options.request_bytes_max))?;
-        let permit = match size {
-            ..=FREE_BYTES => None,
-            large => Some(context.requests.take(large).await),
-        };
-        let frame = watch.within(gate.within(Some(context.options.frame_time)), read_frame(&mut stream, size)).await?;
+        let mut arriving = context.requests.arriving();
+        let reading = read_frame(&mut stream, size, &mut arriving);
+        let frame = watch.within(gate.within(Some(context.options.frame_time)), reading).await?;
+        let permit = arriving.whole();
         METRICS.requests_kafka.add(1);
         let later = match gate.pass(&frame).await? {
             Passed::On(access) => {
@@ -161,14 +161,21 @@ async fn read_start(stream: &mut Socket, prefix: &mut [u8; SIZE_BYTES]) -> io::R
 }
 
 /// Reads a frame; what is allocated follows what has come, not what was claimed.
-async fn read_frame(stream: &mut Socket, size: usize) -> io::Result<Vec<u8>> {
-    let mut frame = Vec::new();
-    while frame.len() < size {
-        let come = frame.len();
-        let more = (size - come).min(come.max(FRAME_BYTES_FIRST));
-        frame.reserve_exact(more);
-        frame.resize(come + more, 0);
-        stream.read_exact(frame.get_mut(come..).unwrap_or_default()).await?;
+async fn read_frame(stream: &mut Socket, size: usize, arriving: &mut Arriving) -> io::Result<Vec<u8>> {
+    let (mut frame, mut come) = (Vec::new(), 0);
+    while come < size {
+        if come == frame.len() {
+            let room = size.min((GROWTH * come).max(FREE_BYTES));
+            if room > FREE_BYTES {
+                arriving.grow(room).await;
+            }
+            frame.reserve_exact(room - come);
+            frame.resize(room, 0);
+        }
+        match arriving.unless_too_slow(stream.read(frame.get_mut(come..).unwrap_or_default())).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            more => come += more,
+        }
     }
     Ok(frame)
 }

@@ -83,6 +83,7 @@ impl Hub {
             let older = {
                 let mut clients = context.hub.clients();
                 if !clients.contains_key(client) && clients.len() >= context.options.sessions_max {
+                    METRICS.kept_refused.add(1);
                     return None;
                 }
                 let entry = clients.entry(client.to_owned()).or_default();

@@ -50,7 +50,7 @@ use crate::executor::Executor;
 use super::accept::{Acceptor, Door};
 use super::arrival::Arrival;
 use super::auth::Guard;
-use super::budget::ByteBudget;
+use super::budget::{Budgets, ByteBudget};
 use super::stream::{Socket, Stream, count_slow};
 use super::websocket::{self, Carrier};
 use crate::broker::{Access, Broker, Caller, Lobby};
@@ -127,7 +127,8 @@ pub struct MqttCounts {
 
 impl Mqtt {
     /// A listener that serves `broker` to whom `guard` lets in.
-    pub fn new(broker: Broker, guard: Guard, options: MqttOptions) -> Self {
+    pub fn new(broker: Broker, guard: Guard, options: MqttOptions, memory: &Budgets) -> Self {
+        let (packets, deliveries) = memory.parts(options.in_flight_bytes_max);
         let broker = broker.lobby();
         let retained = Retained::load(&broker, options.retained_max, options.retained_bytes_max);
         let sessions = hub::stored_sessions(&broker);
@@ -135,8 +136,8 @@ impl Mqtt {
             hub: Hub::load(&sessions),
             shares: Shares::load(&broker, &sessions),
             retained,
-            packets: ByteBudget::new(options.in_flight_bytes_max),
-            deliveries: ByteBudget::new(options.in_flight_bytes_max),
+            packets,
+            deliveries,
             own: broker.admit(Caller::gateway()),
             broker,
             guard,

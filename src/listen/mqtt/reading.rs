@@ -6,12 +6,12 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_lite::AsyncReadExt;
 
 use super::Context;
-use crate::listen::budget::Permit;
+use crate::listen::budget::{Arriving, Permit};
 use crate::listen::stream::Stream;
 use crate::listen::watch::Watch;
 use crate::mqtt::{DecodeError, First, FrameError, ReasonCode, Split, split};
@@ -19,7 +19,9 @@ use crate::mqtt::{DecodeError, First, FrameError, ReasonCode, Split, split};
 /// Bytes of a reading buffer at first.
 const BUFFER_BYTES: usize = 2_048;
 /// Packets up to this size need no permit: that much every connection may have.
-const FREE_BYTES: usize = 64 * 1024;
+const FREE_BYTES: usize = 8 * 1024;
+/// Most bytes that the buffer grows by at a time.
+const GROWTH_BYTES: usize = 64 * 1024;
 
 /// Largest CONNECT, bytes: a will's payload and everything else in it, each nearly as large as it may be. Until it has come nobody knows who
 /// it is that sends.
@@ -100,29 +102,28 @@ impl<S: Stream> PacketReader<S> {
 
     /// The next packet, of which something must come within `silence`.
     pub(super) async fn next(&mut self, silence: Option<Duration>) -> Result<Whole, End> {
-        let (bytes_max, packet_time) = (self.bytes_max, self.context.options.packet_time);
-        let mut permit = None;
+        let bytes_max = self.bytes_max;
+        let mut arriving = self.context.packets.arriving();
         if self.done >= self.buffer.len() {
             // Of a large packet the room is not kept.
             self.buffer = Vec::new();
             self.done = 0;
             self.wait(silence).await?;
         }
+        // For the whole of it: a byte now and then is no progress.
+        let until = Instant::now() + self.context.options.packet_time;
         loop {
             let missing = match split(self.buffer.get(self.done..).unwrap_or_default(), bytes_max)? {
                 Split::Need(missing) => missing,
                 Split::Packet { first, body, taken } => {
                     self.done += taken;
                     let body = self.done - body.len()..self.done;
-                    return Ok(Whole { first, body, _permit: permit });
+                    return Ok(Whole { first, body, _permit: arriving.whole() });
                 }
             };
-            if missing > FREE_BYTES && permit.is_none() {
-                permit = Some(self.context.packets.take(missing).await);
-            }
             self.buffer.drain(..self.done);
             self.done = 0;
-            self.read(packet_time).await?;
+            self.read(missing, until.saturating_duration_since(Instant::now()), &mut arriving).await?;
         }
     }
 
@@ -142,13 +143,16 @@ impl<S: Stream> PacketReader<S> {
         Ok(())
     }
 
-    /// Reads what is there; the buffer grows with what has come.
-    async fn read(&mut self, time: Duration) -> Result<(), End> {
+    /// Reads what is there of a packet that lacks `missing` bytes; the buffer grows with what has come.
+    async fn read(&mut self, missing: usize, time: Duration, arriving: &mut Arriving) -> Result<(), End> {
         let had = self.buffer.len();
-        let room = had.clamp(BUFFER_BYTES, FREE_BYTES);
+        let room = had.clamp(BUFFER_BYTES, GROWTH_BYTES);
+        if had + missing > FREE_BYTES {
+            arriving.grow(had + room).await;
+        }
         self.buffer.resize(had + room, 0);
         let into = self.buffer.get_mut(had..).unwrap_or_default();
-        let read = self.watch.within(Some(time), self.stream.read(into)).await;
+        let read = self.watch.within(Some(time), arriving.unless_too_slow(self.stream.read(into))).await;
         self.buffer.truncate(had + read.as_ref().copied().unwrap_or(0));
         if read? == 0 { Err(End::Lost(io::ErrorKind::UnexpectedEof.into())) } else { Ok(()) }
     }

@@ -38,7 +38,7 @@ use smol::net::unix::UnixStream;
 use super::accept::{Acceptor, Door};
 use super::arrival::Arrival;
 use super::auth::Guard;
-use super::budget::ByteBudget;
+use super::budget::{Budgets, ByteBudget};
 use super::stream::Socket;
 use crate::broker::{Broker, Lobby};
 use crate::frame::{DrainAction, UplinkAction};
@@ -116,9 +116,14 @@ pub struct Native {
 
 impl Native {
     /// A listener that serves `broker` to whom `guard` lets in.
-    pub fn new(broker: Broker, guard: Guard, options: NativeOptions, administration: Arc<dyn Administration>) -> Self {
-        let frames = ByteBudget::new(options.in_flight_bytes_max);
-        let answers = ByteBudget::new(options.in_flight_bytes_max);
+    pub fn new(
+        broker: Broker,
+        guard: Guard,
+        options: NativeOptions,
+        administration: Arc<dyn Administration>,
+        memory: &Budgets,
+    ) -> Self {
+        let (frames, answers) = memory.parts(options.in_flight_bytes_max);
         Self { context: Arc::new(Context { broker: broker.lobby(), guard, options, frames, answers, administration }) }
     }
 

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_lite::AsyncReadExt;
 
@@ -13,14 +14,14 @@ use super::outbox::{Gone, Outbox};
 use super::publishing::Publisher;
 use super::requests::Requests;
 use crate::frame::{ClientMessage, DecodeError, Decoder, ErrorCode, FrameError, Next};
-use crate::listen::budget::Permit;
+use crate::listen::budget::{Arriving, Permit};
 use crate::listen::stream::{Stream, within};
 use crate::metrics::METRICS;
 
 /// Bytes of a reading buffer at first.
 const BUFFER_BYTES: usize = 4_096;
 /// Frames up to this size need no permit: that much every connection may have.
-const FREE_BYTES: usize = 64 * 1024;
+const FREE_BYTES: usize = 8 * 1024;
 
 /// Why a connection ends.
 #[derive(Debug)]
@@ -91,6 +92,8 @@ impl<S: Stream> FrameReader<S> {
             Some(decoder) => decoder,
             None => self.begin_frame().await?,
         };
+        let mut arriving = self.context.frames.arriving();
+        let until = Instant::now() + self.context.options.frame_time;
         loop {
             let missing = match decoder.next()? {
                 Next::Need(missing) => missing,
@@ -99,14 +102,12 @@ impl<S: Stream> FrameReader<S> {
                     if decoder.pending() > 0 {
                         self.decoder = Some(decoder);
                     }
+                    self.permit = arriving.whole();
                     return Ok(body);
                 }
             };
-            if missing > FREE_BYTES && self.permit.is_none() {
-                self.permit = Some(self.context.frames.take(missing).await);
-            }
-            let read = self.stream.read(decoder.room());
-            match within(self.context.options.frame_time, read).await? {
+            let left = until.saturating_duration_since(Instant::now());
+            match within(left, read_more(&mut self.stream, &mut decoder, missing, &mut arriving)).await? {
                 0 => return Err(End::Io(io::ErrorKind::UnexpectedEof.into())),
                 read => decoder.received(read),
             }
@@ -128,6 +129,21 @@ impl<S: Stream> FrameReader<S> {
         decoder.feed(&first);
         Ok(decoder)
     }
+}
+
+/// Reads some more of a frame that lacks `missing` bytes; how many have come. The buffer doubles as it comes.
+async fn read_more(
+    stream: &mut impl Stream,
+    decoder: &mut Decoder<Vec<u8>>,
+    missing: usize,
+    arriving: &mut Arriving,
+) -> io::Result<usize> {
+    let come = decoder.pending();
+    let room = (2 * come).min(come + missing);
+    if room > FREE_BYTES {
+        arriving.grow(room).await;
+    }
+    arriving.unless_too_slow(stream.read(decoder.room())).await
 }
 
 /// Reads and begins messages until the connection ends.
