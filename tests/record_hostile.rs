@@ -1,107 +1,31 @@
 //! Hostile record batches: cut off, with flipped bits, with bombs and huge claims. None may panic, none may pass, and
 //! none may make the gateway allocate what it merely claims.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, clippy::panic, reason = "tests")]
-#![expect(unsafe_code, reason = "a global allocator that counts can't be written without")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "fuzz/allocations.rs"]
+mod allocations;
+#[path = "fuzz/batches.rs"]
+mod batches;
+
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use allocations::peak_of;
+use batches::{forged, medium, reseal, small};
 use brooklet::record::{
-    BatchBuilder, BatchError, BatchFacts, BatchView, Compression, HEADER_BYTES, NO_HEADERS, VerifyLimits,
-    append_records, decompress, header, records, verify,
+    BatchBuilder, BatchError, BatchFacts, BatchView, Compression, HEADER_BYTES, NO_HEADERS, VerifyLimits, decompress,
+    verify,
 };
 use proptest::prelude::*;
-
-/// Counts what a thread holds, and the most it held.
-struct Counting;
-
-thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-fn count(bytes: isize) {
-    let held = HELD.get() + bytes;
-    HELD.set(held);
-    PEAK.set(PEAK.get().max(held));
-}
-
-// SAFETY: every call goes to the system's allocator unchanged; the counters don't allocate.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: the caller's promise, passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: the caller's promise, passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// What `run` gives, and the most bytes it held at a time.
-fn peak_of<T>(run: impl FnOnce() -> T) -> (T, usize) {
-    let before = HELD.get();
-    PEAK.set(before);
-    let result = run();
-    (result, (PEAK.get() - before) as usize)
-}
 
 fn check(batch: &[u8]) -> Result<BatchFacts, BatchError> {
     let (view, _) = BatchView::parse(batch)?;
     verify(&view, &VerifyLimits::default())
 }
 
-/// Everything that reads a batch; none of it may panic, whatever `batch` is.
+/// Reads a batch in every way, within the limits of a gateway.
 fn read_all_ways(batch: &[u8]) {
-    let limits = VerifyLimits::default();
-    let Ok((view, _)) = BatchView::parse(batch) else { return };
-    let _ = verify(&view, &limits);
-    let payload = decompress(&view, &limits).unwrap_or(view.payload().into());
-    for record in records(&view, &payload) {
-        let Ok(record) = record else { break };
-        assert!(record.headers.clone().count() == record.headers.len());
-    }
-    let _ = append_records(&view, &limits, &mut BatchBuilder::new());
-    let mut copy = batch.to_vec();
-    let _ = header::shift_timestamps(&mut copy, 1);
-    let _ = header::rewrite_for_forward(&mut copy, brooklet::record::Producer::NONE, true);
-    header::set_log_append_time(&mut copy, 1);
-}
-
-fn small(compression: Compression) -> Vec<u8> {
-    let mut builder = BatchBuilder::new();
-    for index in 0..8 {
-        let headers = [(&b"unit"[..], Some(&b"celsius"[..])), (&b"unit"[..], None)];
-        builder.push(1_000 + index, Some(b"boiler-boiler"), Some(b"21.521.521.521.5"), headers.into_iter()).unwrap();
-    }
-    let batch = builder.finish(compression);
-    assert_eq!(BatchView::parse(&batch).unwrap().0.attributes().compression(), Ok(compression));
-    batch
-}
-
-/// A batch whose CRC fits, with this payload.
-fn forged(compression: Compression, payload: &[u8]) -> Vec<u8> {
-    let mut batch = small(Compression::None);
-    batch.truncate(HEADER_BYTES);
-    batch.extend_from_slice(payload);
-    batch[22] = compression as u8;
-    reseal(&mut batch);
-    batch
-}
-
-fn reseal(batch: &mut [u8]) {
-    let length = (batch.len() - 12) as i32;
-    batch[8..12].copy_from_slice(&length.to_be_bytes());
-    let crc = crc32c::crc32c(&batch[21..]);
-    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    batches::read_all_ways(batch, &VerifyLimits::default());
 }
 
 #[test]
@@ -164,15 +88,6 @@ proptest! {
     fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         read_all_ways(&bytes);
     }
-}
-
-fn medium(compression: Compression) -> Vec<u8> {
-    let mut builder = BatchBuilder::new();
-    for index in 0..60_i64 {
-        let value = format!("{{\"celsius\":{}.{},\"seq\":{index}}}", 20 + index % 7, index * index % 10);
-        builder.push(index * 10, Some(b"boiler"), Some(value.as_bytes()), NO_HEADERS).unwrap();
-    }
-    builder.finish(compression)
 }
 
 #[test]

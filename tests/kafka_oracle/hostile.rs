@@ -3,9 +3,6 @@
 //! Each message in each version is tried with random bytes, with every truncation and with damage of valid bytes, and
 //! with inflated counts, under an allocator that counts what each thread has at most in use.
 
-use std::alloc::{GlobalAlloc, Layout as Memory, System};
-use std::cell::Cell;
-
 use brooklet::kafka::api::ApiKey;
 use brooklet::kafka::api_versions::{ApiVersionsRequest, ApiVersionsResponse, unsupported_version};
 use brooklet::kafka::header::RequestHeader;
@@ -14,54 +11,16 @@ use brooklet::kafka::metadata::{MetadataRequest, MetadataResponse};
 use brooklet::kafka::wire::{DecodeError, EncodeError, Layout, Reader, Wire};
 use proptest::prelude::*;
 
+use crate::allocations::peak_of;
 use crate::generate::{Filling, generate, uvarint};
 use crate::subjects::{Subject, subjects};
 
 /// A decoded message takes at most this many times the bytes it came from: 32 bytes of memory for a structure of two.
 const MEMORY_PER_BYTE_MAX: usize = 32;
 
-struct Counting;
-
-thread_local! {
-    static IN_USE: Cell<usize> = const { Cell::new(0) };
-    static PEAK: Cell<usize> = const { Cell::new(0) };
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-#[expect(unsafe_code, reason = "a global allocator can't be safe; it hands all on to the system's and only counts")]
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, memory: Memory) -> *mut u8 {
-        // Neither cell has a destructor, so they can be had at any time of a thread's life.
-        let in_use = IN_USE.get().wrapping_add(memory.size());
-        IN_USE.set(in_use);
-        PEAK.set(PEAK.get().max(in_use));
-        // SAFETY: as promised by our caller.
-        unsafe { System.alloc(memory) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, memory: Memory) {
-        IN_USE.set(IN_USE.get().saturating_sub(memory.size()));
-        // SAFETY: as promised by our caller.
-        unsafe { System.dealloc(at, memory) }
-    }
-}
-
-/// Most bytes in use at a time while `work` runs.
-fn peak_of(work: impl FnOnce()) -> usize {
-    IN_USE.set(0);
-    PEAK.set(0);
-    work();
-    PEAK.get()
-}
-
 /// Whatever the bytes are: decoded or refused, within the memory.
 fn survive(subject: &Subject, version: i16, bytes: &[u8]) {
-    let peak = peak_of(|| {
-        let _ = (subject.decode)(version, bytes);
-    });
+    let (_, peak) = peak_of(|| (subject.decode)(version, bytes));
     let allowed = bytes.len() * MEMORY_PER_BYTE_MAX;
     assert!(peak <= allowed, "{}: {peak} bytes of memory for {} bytes", subject.name(version), bytes.len());
 }
@@ -133,7 +92,7 @@ proptest! {
 #[test]
 fn an_inflated_count_is_refused_before_memory_is_taken() {
     let claim = 0x7fff_ffff_i32.to_be_bytes();
-    let peak = peak_of(|| {
+    let ((), peak) = peak_of(|| {
         assert_eq!(MetadataRequest::from_bytes(1, &claim), Err(DecodeError::Count(0x7fff_ffff)));
     });
     assert_eq!(peak, 0);

@@ -1,0 +1,194 @@
+//! Segments and `state.redb` on a medium that has damaged them: opening fails in words or succeeds; what is read then is what was
+//! written, or an error.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use brooklet::broker::{Acks, NewTopic};
+use brooklet::record::{BatchBuilder, BatchView, Compression, NO_HEADERS};
+use brooklet::store::disk::Disk;
+use brooklet::store::sim::SimDisk;
+use brooklet::store::{OpenError, PartitionId, ReadBatches, ReadError, Reader, fsck};
+use fastrand::Rng;
+
+use crate::harness::Target;
+use crate::world::{DIR, World};
+
+const SEGMENT_BYTES: u64 = 1 << 20;
+/// Bytes of one step of an input; see [`damage`].
+const STEP_BYTES: usize = 8;
+/// Most bytes of batches that one read returns.
+const READ_BYTES: usize = 64 * 1024;
+
+pub(crate) fn targets() -> [Target; 1] {
+    let base = OnceCell::new();
+    [Target {
+        name: "disk-damage",
+        quick: 40,
+        memory: |_| usize::MAX,
+        corpus: crate::corpus("disk-damage"),
+        make: Box::new(|rng: &mut Rng| (0..STEP_BYTES * rng.usize(1..4)).map(|_| rng.u8(..)).collect()),
+        run: Box::new(move |input| run(base.get_or_init(Base::new), input)),
+    }]
+}
+
+struct Base {
+    disk: SimDisk,
+    /// Every batch as it is served, by partition and first offset.
+    batches: BTreeMap<(PartitionId, i64), Vec<u8>>,
+    /// Where each partition ends.
+    ends: BTreeMap<PartitionId, i64>,
+}
+
+impl Base {
+    fn new() -> Self {
+        let disk = SimDisk::new(1);
+        let mut world = World::open(&disk, SEGMENT_BYTES).unwrap();
+        let broker = world.broker().unwrap();
+        let mut rng = Rng::with_seed(9);
+        let topics = ["a", "b"].map(|name| {
+            let new = NewTopic { name: name.to_owned(), partitions: Some(2), ..NewTopic::default() };
+            world.drive(broker.create_topic(new)).unwrap().unwrap()
+        });
+        for round in 0..120 {
+            let mut builder = BatchBuilder::new();
+            for _ in 0..rng.usize(1..20) {
+                let value: Vec<u8> = (0..rng.usize(1..2_000)).map(|_| rng.u8(..)).collect();
+                builder.push(1_700_000_000_000 + round, Some(b"key"), Some(&value), NO_HEADERS).unwrap();
+            }
+            let batch = builder.finish(Compression::None);
+            let topic = &topics[rng.usize(..2)];
+            let index = rng.i32(0..2);
+            let produced = async { broker.produce(topic, index, batch, Acks::Flash).await.unwrap().wait().await };
+            world.drive(produced).unwrap().unwrap();
+        }
+        drop(broker);
+        let store = world.store.clone();
+        assert!(store.status().segments >= 2, "several segments");
+        let (mut batches, mut ends) = (BTreeMap::new(), BTreeMap::new());
+        for partition in store.partitions() {
+            let end = store.head(partition).unwrap().high_watermark;
+            ends.insert(partition, end);
+            let mut at = 0;
+            while at < end {
+                let read = store.read(partition, at, READ_BYTES).unwrap();
+                for batch in split(&read) {
+                    batches.insert((partition, BatchView::parse(batch).unwrap().0.base_offset()), batch.to_vec());
+                }
+                at = read.next_offset;
+            }
+        }
+        drop(store);
+        world.close();
+        Self { disk, batches, ends }
+    }
+}
+
+fn split(read: &ReadBatches) -> Vec<&[u8]> {
+    let (mut rest, mut all) = (&read.bytes[..], Vec::new());
+    while !rest.is_empty() {
+        let (view, behind) = BatchView::parse(rest).expect("whole batches are served");
+        all.push(view.bytes());
+        rest = behind;
+    }
+    all
+}
+
+/// Steps of eight bytes: which file, where (three bytes, as a part of its length), how far (two), how, with what.
+fn damage(disk: &SimDisk, input: &[u8]) {
+    let mut files = disk.list(Path::new(DIR)).unwrap();
+    files.retain(|file| file.len > 0);
+    files.sort_by(|one, other| one.name.cmp(&other.name));
+    for step in input.chunks_exact(STEP_BYTES) {
+        let file = &files[usize::from(step[0]) % files.len()];
+        let path = Path::new(DIR).join(&file.name);
+        let part = u64::from(u32::from_be_bytes([0, step[1], step[2], step[3]]));
+        let at = (file.len * part) >> 24;
+        // Mostly the first pages, where the database keeps its roots, are hit too seldom by chance.
+        let at = if step[6] & 0x10 != 0 { at % 16_384.min(file.len) } else { at };
+        let bytes = match step[6] % 4 {
+            0 | 1 => 1,
+            2 => 512,
+            _ => 4_096.max(u64::from(u16::from_be_bytes([step[4], step[5]]))),
+        };
+        let mut rng = Rng::with_seed(u64::from(step[7]));
+        for place in at..(at + bytes).min(file.len) {
+            let bits = if bytes == 1 { 1 << (step[7] % 8) } else { rng.u8(..) };
+            disk.flip(&path, place, bits).unwrap();
+        }
+    }
+}
+
+fn run(base: &Base, input: &[u8]) {
+    let disk = base.disk.kill(1);
+    damage(&disk, input);
+    let report = fsck(Path::new(DIR), Arc::new(disk.kill(2)), &mut |_, _| {}).expect("fsck reads what it can");
+    let found = report.findings_total > 0;
+    match Reader::open(Path::new(DIR), Arc::new(disk.kill(3))) {
+        Ok(reader) => {
+            let read = |partition, at| reader.read(partition, at, READ_BYTES);
+            check(base, &reader.partitions(), &read);
+        }
+        Err(error) => in_words(&error),
+    }
+    match World::open(&disk, SEGMENT_BYTES) {
+        Ok(mut world) => {
+            let store = world.store.clone();
+            let read = |partition, at| store.read(partition, at, READ_BYTES);
+            let whole = check(base, &store.partitions(), &read);
+            assert!(whole || found, "fsck finds what readers miss");
+            // What is found damaged is taken out of the ring.
+            for _ in 0..5 {
+                world.turn();
+            }
+            check(base, &store.partitions(), &read);
+            if let Ok(broker) = world.broker() {
+                let topics = broker.topics();
+                assert_eq!(topics.len(), 2, "topics are not lost silently");
+            }
+            drop(store);
+            world.close();
+        }
+        Err(error) => in_words(&error),
+    }
+}
+
+fn in_words(error: &OpenError) {
+    assert!(!error.to_string().is_empty());
+}
+
+/// Whether all is there. What is there is what was written.
+fn check(
+    base: &Base,
+    partitions: &[PartitionId],
+    read: &dyn Fn(PartitionId, i64) -> Result<ReadBatches, ReadError>,
+) -> bool {
+    assert_eq!(partitions, base.ends.keys().copied().collect::<Vec<_>>(), "partitions are not lost silently");
+    let mut met = 0;
+    for (partition, end) in &base.ends {
+        let mut at = 0;
+        while at < *end {
+            match read(*partition, at) {
+                Ok(read) => {
+                    assert_eq!(read.head.high_watermark, *end, "a partition ends where it ended");
+                    for batch in split(&read) {
+                        let offset = BatchView::parse(batch).unwrap().0.base_offset();
+                        let written = base.batches.get(&(*partition, offset)).map(Vec::as_slice);
+                        assert_eq!(Some(batch), written, "{partition:?} at {offset}: what is served was written");
+                        met += usize::from(offset >= at);
+                    }
+                    assert!(read.next_offset > at, "a reader gets on");
+                    at = read.next_offset;
+                }
+                Err(_) => {
+                    // Behind the batch that can't be read.
+                    let behind = base.batches.range((*partition, at + 1)..=(*partition, i64::MAX)).next();
+                    at = behind.map_or(*end, |((_, offset), _)| *offset);
+                }
+            }
+        }
+    }
+    met >= base.batches.len()
+}
