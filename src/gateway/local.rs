@@ -45,6 +45,17 @@ pub(super) fn bind(data_dir: &Path) -> Result<(PathBuf, Option<UnixListener>), S
     Ok((path, Some(listener)))
 }
 
+/// Warns where others on this machine may enter the data directory: records are in it, and what is kept of passwords.
+pub(super) fn warn_if_open(data_dir: &Path) {
+    let mode = fs::metadata(data_dir).map_or(0, |metadata| metadata.permissions().mode() & 0o777);
+    if mode & 0o007 != 0 {
+        let shown = data_dir.display();
+        log::warn!(
+            "everyone on this machine may enter the data directory {shown} (mode {mode:03o}): chmod 700 {shown}"
+        );
+    }
+}
+
 /// Serves local clients until shutdown.
 pub(super) async fn serve(listener: Option<UnixListener>, native: Native, acceptor: Acceptor) {
     let Some(listener) = listener else { return };

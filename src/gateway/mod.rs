@@ -113,6 +113,7 @@ impl Gateway {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
         disk.create_dir_all(&config.data_dir)
             .map_err(|error| format!("cannot create the data directory {}: {error}", config.data_dir.display()))?;
+        local::warn_if_open(&config.data_dir);
         let clock = Arc::new(RealClock::new(settings::clock_trust(config.clock.trust)));
         let options = settings::store(config, disk.as_ref())?;
         let (store, engine) = Store::open(options, disk, clock).map_err(|error| error.to_string())?;

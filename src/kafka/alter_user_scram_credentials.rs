@@ -3,6 +3,7 @@
 //! The password does not cross the wire, but what is made of it by salt and iterations does, which is as good as the
 //! password for this mechanism: the request belongs on a connection that nobody else reads.
 
+use crate::kafka::hidden::Hidden;
 use crate::kafka::message::messages;
 
 messages! {
@@ -23,7 +24,7 @@ messages! {
         mechanism: i8;
         iterations: i32;
         salt: &'a [u8];
-        salted_password: &'a [u8];
+        salted_password: Hidden<'a>;
     }
 
     /// How it went, user by user.

@@ -6,6 +6,7 @@
 //! | [`message`] | the macro by which a message is declared |
 //! | [`nullable`] | structures that may be null |
 //! | [`api`] | the APIs and their versions; a server's table of routes |
+//! | [`hidden`] | bytes that are not to be seen |
 //! | [`frame`], [`header`] | sizes and headers around the bodies |
 //! | [`error_code`] | the error codes |
 //! | [`consumer_protocol`] | what members of consumer groups say to each other |
@@ -74,6 +75,7 @@ pub mod find_coordinator;
 pub mod frame;
 pub mod header;
 pub mod heartbeat;
+pub mod hidden;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod join_group;

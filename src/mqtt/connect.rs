@@ -1,6 +1,7 @@
 //! CONNECT and CONNACK (MQTT 5.0, sections 3.1 and 3.2; 3.1.1 likewise).
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::property::{Place, Properties, Property};
 use super::publish::Qos;
@@ -19,8 +20,8 @@ pub enum Protocol {
     V5,
 }
 
-/// A client introduces itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A client introduces itself. Debug leaves out the password, and the properties, which may hold another.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Connect<'a> {
     pub protocol: Protocol,
     /// The protocol level as it is on the wire: 3 (3.1), 4 (3.1.1) or 5.
@@ -53,6 +54,20 @@ const WILL_RETAIN: u8 = 0x20;
 const WILL: u8 = 0x04;
 const CLEAN_START: u8 = 0x02;
 const RESERVED: u8 = 0x01;
+
+impl fmt::Debug for Connect<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect")
+            .field("level", &self.level)
+            .field("client_id", &self.client_id)
+            .field("clean_start", &self.clean_start)
+            .field("keep_alive", &self.keep_alive)
+            .field("will", &self.will.map(|will| will.topic))
+            .field("user", &self.user)
+            .field("has_password", &self.password.is_some())
+            .finish_non_exhaustive()
+    }
+}
 
 impl<'a> Connect<'a> {
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {

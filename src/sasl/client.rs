@@ -1,5 +1,7 @@
 //! The client's side: proving who one is to a server, and having it prove itself where the mechanism does that.
 
+use std::fmt;
+
 use super::scram::{GS2_HEADER, ServerFirst, escaped, nonce, read_server_final};
 use super::{MESSAGE_BYTES_MAX, NONCE_BYTES_MAX, SaslError};
 use crate::base64;
@@ -20,7 +22,7 @@ pub enum Credentials {
 }
 
 /// What to do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Step {
     /// Send this, and give [`Exchange::next`] what comes back.
     Send(Vec<u8>),
@@ -28,11 +30,25 @@ pub enum Step {
     Done,
 }
 
+/// Messages of PLAIN and OAUTHBEARER are secrets.
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Send(_) => "Send(…)",
+            Self::Done => "Done",
+        })
+    }
+}
+
 /// An exchange under way.
-#[derive(Debug)]
 pub struct Exchange(State);
 
-#[derive(Debug)]
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").finish_non_exhaustive()
+    }
+}
+
 enum State {
     /// One message, and the server's consent.
     Told,

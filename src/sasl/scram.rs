@@ -12,7 +12,7 @@ pub(super) const GS2_HEADER: &str = "n,,";
 const MALFORMED: SaslError = SaslError::Malformed("the message is none of SCRAM");
 
 /// `client-first-message`.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(super) struct ClientFirst<'a> {
     /// What `c=` repeats in the last message.
     pub gs2_header: &'a str,
@@ -23,15 +23,15 @@ pub(super) struct ClientFirst<'a> {
 }
 
 /// `server-first-message`.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(super) struct ServerFirst<'a> {
     pub nonce: &'a str,
     pub salt: Vec<u8>,
     pub iterations: u32,
 }
 
-/// `client-final-message`.
-#[derive(Debug, PartialEq, Eq)]
+/// `client-final-message`. Of its proof passwords can be found out by trying, so it is not shown.
+#[derive(PartialEq, Eq)]
 pub(super) struct ClientFinal<'a> {
     pub channel: Vec<u8>,
     pub nonce: &'a str,

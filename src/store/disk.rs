@@ -10,9 +10,9 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +25,10 @@ const SECTOR_BYTES: usize = 4_096;
 
 /// What `lock` leaves in a directory; empty, never removed.
 pub const LOCK_FILE: &str = "lock";
+
+/// Modes of what is made here: records, and what is kept of passwords, are for nobody but the gateway's user.
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
 
 /// A filesystem.
 pub trait Disk: Send + Sync + fmt::Debug {
@@ -173,7 +177,7 @@ impl Disk for RealDisk {
         let writes = matches!(mode, OpenMode::CreateNew | OpenMode::ReadWrite);
         let (direct, flush) = (mode == OpenMode::ReadDirect, self.flush);
         let mut options = OpenOptions::new();
-        options.read(true).write(writes).create_new(mode == OpenMode::CreateNew);
+        options.read(true).write(writes).create_new(mode == OpenMode::CreateNew).mode(FILE_MODE);
         if direct {
             options.custom_flags(OFlags::DIRECT.bits() as i32);
         }
@@ -216,7 +220,7 @@ impl Disk for RealDisk {
                 None => break,
             }
         }
-        std::fs::create_dir_all(dir)?;
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(dir)?;
         // A new directory is an entry of its parent, so it is the parents that must be synced.
         for created in missing {
             self.sync_dir(&parent_of(created))?;
@@ -236,7 +240,9 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, dir: &Path) -> io::Result<Box<dyn DirLock>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(LOCK_FILE))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(FILE_MODE);
+        let file = options.open(dir.join(LOCK_FILE))?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(RealDirLock { _file: file })),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),

@@ -29,6 +29,8 @@ pub(super) struct Stamp {
     inode: u64,
     bytes: u64,
     modified: (i64, i64),
+    /// Others may have been let at it.
+    mode: u32,
 }
 
 impl Stamp {
@@ -36,7 +38,7 @@ impl Stamp {
     pub(super) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         let modified = (metadata.mtime(), metadata.mtime_nsec());
-        Some(Self { inode: metadata.ino(), bytes: metadata.len(), modified })
+        Some(Self { inode: metadata.ino(), bytes: metadata.len(), modified, mode: metadata.mode() })
     }
 }
 

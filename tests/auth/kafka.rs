@@ -40,7 +40,7 @@ type Described = (String, i16, Vec<(i8, i32)>);
 impl Client {
     pub(crate) fn connect(addr: SocketAddr) -> Client {
         let stream = TcpStream::connect(addr).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         Client { stream }
     }
 
@@ -80,10 +80,10 @@ impl Client {
 
     /// Error code, the server's token and lifetime, and its words.
     pub(crate) fn token(&mut self, auth_bytes: &[u8]) -> Option<(i16, (Vec<u8>, i64), String)> {
-        let frame = self.call(2, &SaslAuthenticateRequest { auth_bytes })?;
+        let frame = self.call(2, &SaslAuthenticateRequest { auth_bytes: auth_bytes.into() })?;
         let (_, answer): (i32, SaslAuthenticateResponse<'_>) = read_response(2, &frame).unwrap();
         let text = answer.error_message.unwrap_or_default().to_owned();
-        Some((answer.error_code, (answer.auth_bytes.to_vec(), answer.session_lifetime_ms), text))
+        Some((answer.error_code, (answer.auth_bytes.expose().to_vec(), answer.session_lifetime_ms), text))
     }
 
     /// The whole exchange: how long it holds, or why it failed.
@@ -144,7 +144,8 @@ impl Client {
         let salt = b"a salt of enough bytes";
         let salted = hash.salted(password.as_bytes(), salt, iterations as u32);
         let mechanism = if hash == ScramHash::Sha256 { 1 } else { 2 };
-        let upsertion = ScramCredentialUpsertion { name, mechanism, iterations, salt, salted_password: &salted };
+        let upsertion =
+            ScramCredentialUpsertion { name, mechanism, iterations, salt, salted_password: salted.as_slice().into() };
         self.alter(&AlterUserScramCredentialsRequest { upsertions: vec![upsertion], ..Default::default() })
     }
 

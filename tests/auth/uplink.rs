@@ -7,7 +7,7 @@ use crate::{
     local, local_ok, mode,
 };
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(120);
 
 /// An edge whose uplink goes to `centre` as the user `gw`, with the password in a file.
 fn edge(centre: &Gateway, mechanism: &str, password: &PathBuf) -> Gateway {

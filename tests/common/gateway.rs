@@ -8,6 +8,7 @@ use std::{
     fs::{self, File},
     io::Write,
     net::SocketAddr,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
@@ -18,9 +19,13 @@ use tempfile::TempDir;
 
 use super::{free_addr, wait_for, wire::Wire};
 
-pub const START: Duration = Duration::from_secs(60);
-/// SIGTERM promises a drained end within 5 s; some room for a busy machine.
-pub const STOP: Duration = Duration::from_secs(8);
+/// No promise, but an end to waiting in vain: a loaded machine may take long.
+pub const START: Duration = Duration::from_secs(120);
+/// SIGTERM promises a drained end within 5 s of a machine that isn't busy with something else.
+pub const STOP: Duration = Duration::from_secs(60);
+
+/// Debian's user that owns nothing.
+const NOBODY: u32 = 65_534;
 
 pub struct Gateway {
     pub native: SocketAddr,
@@ -28,6 +33,8 @@ pub struct Gateway {
     pub mqtt: SocketAddr,
     home: TempDir,
     child: Option<Child>,
+    /// The user of this machine whose process it is, if not this one's.
+    user: Option<u32>,
 }
 
 impl Gateway {
@@ -39,10 +46,49 @@ impl Gateway {
     /// The same, the Kafka listener at an address known beforehand.
     pub fn start_on(kafka: SocketAddr, config: &str) -> Gateway {
         let home = tempfile::Builder::new().prefix("brooklet-test-").tempdir().unwrap();
-        let mut gateway = Gateway { native: free_addr(), kafka, mqtt: free_addr(), home, child: None };
+        let mut gateway = Gateway { native: free_addr(), kafka, mqtt: free_addr(), home, child: None, user: None };
         gateway.configure(config);
         gateway.launch();
         gateway
+    }
+
+    /// A gateway that may nothing on this machine that not every user may: as root, by becoming nobody. `config` is told its directory.
+    pub fn start_unprivileged(config: impl FnOnce(&Gateway) -> String) -> Gateway {
+        let home = tempfile::Builder::new().prefix("brooklet-test-").tempdir().unwrap();
+        let user = rustix::process::geteuid().is_root().then_some(NOBODY);
+        let mut gateway =
+            Gateway { native: free_addr(), kafka: free_addr(), mqtt: free_addr(), home, child: None, user };
+        if let Some(user) = user {
+            // Nobody may get at neither this directory nor where the program lies.
+            let program = brooklet().get_program().to_owned();
+            fs::hard_link(&program, gateway.program_path())
+                .or_else(|_| fs::copy(&program, gateway.program_path()).map(drop))
+                .unwrap();
+            std::os::unix::fs::chown(gateway.home(), Some(user), Some(user)).unwrap();
+        }
+        let config = config(&gateway);
+        gateway.configure(&config);
+        gateway.launch();
+        gateway
+    }
+
+    /// The program, as the gateway's user.
+    pub fn program(&self) -> Command {
+        let mut command = brooklet();
+        if let Some(user) = self.user {
+            command = Command::new(self.program_path());
+            command.env_clear().current_dir(self.home()).uid(user).gid(user);
+        }
+        command
+    }
+
+    fn program_path(&self) -> PathBuf {
+        self.home.path().join("brooklet")
+    }
+
+    /// Where configuration, log and data are.
+    pub fn home(&self) -> &Path {
+        self.home.path()
     }
 
     /// Replaces the configuration; it holds from the next [`Gateway::launch`] on.
@@ -69,7 +115,8 @@ impl Gateway {
     pub fn begin_launch(&mut self) {
         assert!(self.child.is_none(), "it is running");
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
-        let child = brooklet()
+        let child = self
+            .program()
             .arg("serve")
             .args(["--config".as_ref(), self.home.path().join("brooklet.toml").as_os_str()])
             .args(["--data".as_ref(), self.data_dir().as_os_str()])

@@ -10,16 +10,31 @@ pub mod peers;
 pub mod wire;
 
 use std::{
+    fs::{self, File},
     net::{SocketAddr, TcpListener},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-/// A loopback address that nobody listens on at this moment, and that the kernel gives to no outgoing connection (its
-/// ephemeral ports begin at 32,768): else one of these would take it at times before the gateway does.
+/// A loopback address that nobody listens on at this moment, that the kernel gives to no outgoing connection (its ephemeral ports begin
+/// at 32,768), and that is given to nobody else while this process lives: between now and when a gateway listens there, as well as
+/// between two starts of it, another test could take it. A lock on a file of that number keeps others off.
 pub fn free_addr() -> SocketAddr {
-    let bind = || TcpListener::bind(("127.0.0.1", fastrand::u16(20_000..32_000))).ok();
-    std::iter::repeat_with(bind).take(100).flatten().next().unwrap().local_addr().unwrap()
+    static TAKEN: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let user = rustix::process::getuid().as_raw();
+    let dir = std::env::temp_dir().join(format!("brooklet-test-ports-{user}"));
+    fs::create_dir_all(&dir).unwrap();
+    let reserve = || {
+        let port = fastrand::u16(20_000..32_000);
+        let file = File::create(dir.join(port.to_string())).ok()?;
+        file.try_lock().ok()?;
+        TcpListener::bind(("127.0.0.1", port)).ok()?;
+        Some((port, file))
+    };
+    let (port, file) = std::iter::repeat_with(reserve).take(1_000).flatten().next().unwrap();
+    TAKEN.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+    ([127, 0, 0, 1], port).into()
 }
 
 /// Asks again until there is an answer.

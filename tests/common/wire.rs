@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(120);
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 const FETCH_BYTES_MAX: i32 = 16 << 20;
 const HEADER_BYTES: usize = 61;

@@ -21,25 +21,32 @@ pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// See the module.
 pub(crate) struct Site {
-    dir: TempDir,
+    dir: PathBuf,
+    _made: Option<TempDir>,
 }
 
 impl Site {
     /// A CA, a gateway `gw` and a device `dev`.
     pub(crate) fn new() -> Site {
-        let site = Site { dir: tempfile::tempdir().unwrap() };
+        let made = tempfile::tempdir().unwrap();
+        let site = Site { dir: made.path().to_owned(), _made: Some(made) };
         site.cert_ok(&["ca", "--name", "Site"]);
         site.cert_ok(&["gateway", "gw", "--host", "gw.example"]);
         site.cert_ok(&["device", "dev"]);
         site
     }
 
+    /// What somebody else has made.
+    pub(crate) fn at(dir: PathBuf) -> Site {
+        Site { dir, _made: None }
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.dir.join(name)
     }
 
     pub(crate) fn cert(&self, args: &[&str]) -> Output {
-        run(brooklet().arg("cert").args(args).args(["--dir".as_ref(), self.dir.path().as_os_str()]), b"")
+        run(brooklet().arg("cert").args(args).args(["--dir".as_ref(), self.dir.as_os_str()]), b"")
     }
 
     pub(crate) fn cert_ok(&self, args: &[&str]) -> String {
@@ -75,7 +82,7 @@ fn chain(path: &Path) -> Vec<CertificateDer<'static>> {
 /// A handshake with whoever listens there as `gw.example`.
 pub(crate) fn connect(addr: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<TlsStream> {
     let socket = TcpStream::connect(addr)?;
-    socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(120)))?;
     socket.set_nodelay(true)?;
     let name = ServerName::try_from("gw.example").unwrap();
     let mut stream = StreamOwned::new(ClientConnection::new(Arc::clone(config), name).unwrap(), socket);

@@ -12,7 +12,6 @@ use crate::secret::{ScramHash, Secret};
 const NONCE_BYTES: usize = 24;
 
 /// What follows a client's message.
-#[derive(Debug)]
 pub enum Answer {
     /// This is to be sent, and answered.
     More(Vec<u8>),
@@ -21,10 +20,8 @@ pub enum Answer {
 }
 
 /// An exchange under way.
-#[derive(Debug)]
 pub struct Exchange(State);
 
-#[derive(Debug)]
 enum State {
     Plain,
     Scram(ScramHash),

@@ -140,7 +140,7 @@ impl Gate {
         let stepped = match self.exchange {
             None => Err((ErrorCode::IllegalSaslState, "SaslHandshake comes before SaslAuthenticate".to_owned())),
             Some(_) => {
-                let stepped = self.step(body.auth_bytes).await;
+                let stepped = self.step(body.auth_bytes.expose()).await;
                 stepped.map_err(|refused| (ErrorCode::SaslAuthenticationFailed, refused))
             }
         };
@@ -148,7 +148,8 @@ impl Gate {
             Ok((bytes, lifetime)) => {
                 let session_lifetime_ms =
                     lifetime.map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
-                let body = SaslAuthenticateResponse { auth_bytes: &bytes, session_lifetime_ms, ..Default::default() };
+                let auth_bytes = bytes.as_slice().into();
+                let body = SaslAuthenticateResponse { auth_bytes, session_lifetime_ms, ..Default::default() };
                 Ok(Passed::Answered(answer(header, &body)?))
             }
             Err((code, text)) => {

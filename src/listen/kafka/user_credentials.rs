@@ -160,7 +160,7 @@ fn wanted<'a>(body: &AlterUserScramCredentialsRequest<'a>) -> Vec<(&'a str, Resu
     let upsertions = body.upsertions.iter().map(|upsertion| {
         let made = known(upsertion.name, upsertion.mechanism).and_then(|hash| {
             let iterations = u32::try_from(upsertion.iterations).unwrap_or(0);
-            let verifier = Verifier::of_salted(hash, upsertion.salted_password, upsertion.salt, iterations);
+            let verifier = Verifier::of_salted(hash, upsertion.salted_password.expose(), upsertion.salt, iterations);
             verifier.map_err(|why| (ErrorCode::UnacceptableCredential, why))
         });
         (upsertion.name, made.map(|verifier| UserChange::Set(upsertion.name.to_owned(), verifier)))

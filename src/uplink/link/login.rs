@@ -46,13 +46,16 @@ pub(super) async fn authenticate(
     let (mut message, mut exchange) =
         Exchange::begin(credentials, &base64::encode(&fresh)).map_err(|why| error(&why))?;
     for _ in 0..STEPS_MAX {
-        let frame = line.send_first(version, &SaslAuthenticateRequest { auth_bytes: &message })?.frame().await?;
+        let frame = line
+            .send_first(version, &SaslAuthenticateRequest { auth_bytes: message.as_slice().into() })?
+            .frame()
+            .await?;
         let (_, answer) = read_response::<SaslAuthenticateResponse<'_>>(version, &frame).map_err(|why| error(&why))?;
         if answer.error_code != 0 {
             let said = exchange.refusal().or(answer.error_message).unwrap_or_default();
             return Err(error(&refused(answer.error_code, said)));
         }
-        let (token, lifetime_ms) = (answer.auth_bytes.to_vec(), answer.session_lifetime_ms);
+        let (token, lifetime_ms) = (answer.auth_bytes.expose().to_vec(), answer.session_lifetime_ms);
         let stepped = smol::unblock(move || {
             let step = exchange.next(&token);
             (exchange, step)

@@ -9,6 +9,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use super::connection::{LinkError, Transport};
 use crate::base64;
 use crate::config::HostPort;
+use crate::secret::{Secret, read_file};
 
 /// Longest answer of a proxy, bytes.
 const ANSWER_BYTES_MAX: usize = 8 * 1_024;
@@ -28,7 +29,7 @@ pub(super) async fn tunnel(
     let error = |what: &dyn std::fmt::Display| LinkError::new(format_args!("proxy {proxy}: {what}"));
     let mut request = format!("CONNECT {broker} HTTP/1.1\r\nHost: {broker}\r\n");
     if let Some(path) = auth {
-        request.push_str(&format!("Proxy-Authorization: Basic {}\r\n", base64::encode(&credentials(path)?)));
+        request.push_str(&format!("Proxy-Authorization: Basic {}\r\n", base64::encode(credentials(path)?.expose())));
     }
     request.push_str("\r\n");
     stream.write_all(request.as_bytes()).await.map_err(|why| error(&why))?;
@@ -59,19 +60,20 @@ pub(super) async fn tunnel(
 }
 
 /// `user:password`, without the end of the line.
-fn credentials(path: &Path) -> Result<Vec<u8>, LinkError> {
+fn credentials(path: &Path) -> Result<Secret, LinkError> {
     let shown = path.display();
     // Small, and read once a connection: a password can be changed without a restart.
-    let bytes = std::fs::read(path).map_err(|why| LinkError::new(format_args!("proxy_auth {shown}: {why}")))?;
-    let line = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
-    if !line.contains(&b':') || line.len() > AUTH_BYTES_MAX {
+    let line = read_file(path).map_err(|why| LinkError::new(format_args!("proxy_auth {why}")))?;
+    if !line.expose().contains(&b':') || line.expose().len() > AUTH_BYTES_MAX {
         return Err(LinkError::new(format_args!("proxy_auth {shown}: must hold one line, user:password")));
     }
-    Ok(line.to_vec())
+    Ok(line)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use futures_lite::future::block_on;
     use smol::net::unix::UnixStream;
@@ -127,10 +129,16 @@ mod tests {
     fn a_password_comes_from_a_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("auth");
-        std::fs::write(&path, "Aladdin:open sesame\n").unwrap();
+        let put = |text: &str, mode| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        put("Aladdin:open sesame\n", 0o644);
+        assert!(ask("", Some(&path)).1.unwrap_err().to_string().contains("chmod 600"));
+        put("Aladdin:open sesame\n", 0o600);
         let (asked, _) = ask("HTTP/1.1 200 OK\r\n\r\n", Some(&path));
         assert!(asked.contains("\r\nProxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n"), "{asked}");
-        std::fs::write(&path, "no colon").unwrap();
+        put("no colon", 0o600);
         assert!(ask("", Some(&path)).1.unwrap_err().to_string().contains("user:password"));
         assert!(ask("", Some(&directory.path().join("none"))).1.unwrap_err().to_string().contains("none"));
     }
