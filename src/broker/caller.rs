@@ -51,6 +51,11 @@ impl Principal {
     pub fn name(&self) -> &str {
         &self.0
     }
+
+    /// The same, to be kept.
+    pub(super) fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
 }
 
 impl fmt::Display for Principal {
@@ -124,6 +129,11 @@ impl Caller {
     /// Who it is.
     pub fn principal(&self) -> &Principal {
         &self.principal
+    }
+
+    /// Whether it is the gateway itself.
+    pub(super) fn is_gateway(&self) -> bool {
+        self.place == Place::Gateway
     }
 
     /// The listener it came by, and its address there; `None` for the local socket and the gateway itself.

@@ -4,7 +4,7 @@
 //! `Space::Device`, written in the same commit as the records, so a record that is sent again after any crash of
 //! client, link or gateway is recognised.
 //!
-//! Invariants: at most one live session a client id, the newest; what an older one queued before is settled before
+//! Invariants: a client id is its owner's only ([`super::owner`]); at most one live session a client id, the newest; what an older one queued before is settled before
 //! the newer one learns the last durable sequence; opening a session writes nothing.
 
 use std::collections::HashMap;
@@ -16,14 +16,14 @@ use serde::{Deserialize, Serialize};
 
 use super::Broker;
 use super::call::call;
+use super::caller::Caller;
 use super::error::ProduceError;
 use super::janitor;
+use super::owner::{self, Owner};
 use crate::limits;
 use crate::metrics::METRICS;
 use crate::store::{CommitSeq, PartitionId, Space};
 
-/// The first byte of every value in `Space::Device`.
-const FORMAT: u8 = 1;
 /// Partitions of which is remembered, across connections, how far a client wants to see them upstream.
 const UPSTREAM_PARTITIONS_MAX: usize = 16;
 
@@ -40,12 +40,14 @@ pub(super) struct DeviceState {
     pub(super) seen_wall_ms: Option<i64>,
     /// Where the records it wants to see upstream end: partition and next offset, the latest published last.
     pub(super) upstream: Vec<(u32, i64)>,
+    /// Stands before all the others.
+    #[serde(skip)]
+    pub(super) owner: Owner,
 }
 
 impl DeviceState {
     pub(super) fn encode(&self) -> Vec<u8> {
-        // Serializing owned values into a growing vector has nothing that can fail.
-        postcard::to_extend(self, vec![FORMAT]).unwrap_or_default()
+        owner::encode_row(&self.owner, self)
     }
 
     /// Remembers that records up to `next_offset` of a partition are wanted upstream. A client that publishes to more
@@ -59,10 +61,7 @@ impl DeviceState {
     }
 
     pub(super) fn decode(value: &[u8]) -> Option<Self> {
-        match value.split_first()? {
-            (&FORMAT, body) => postcard::from_bytes(body).ok(),
-            _ => None,
-        }
+        owner::decode_row::<Self>(value).map(|(owner, state)| Self { owner, ..state })
     }
 }
 
@@ -75,6 +74,8 @@ pub(super) struct Sessions {
 /// What a session's owner and its successor share.
 #[derive(Debug)]
 struct Live {
+    /// Whom the client id belongs to by this session.
+    owner: Owner,
     /// The epoch granted; 0 while the session is being opened.
     epoch: AtomicU64,
     fenced: AtomicBool,
@@ -100,6 +101,11 @@ impl DeviceSession {
     /// The client's id.
     pub fn client_id(&self) -> &Arc<str> {
         &self.client_id
+    }
+
+    /// Whom the client's id belongs to.
+    pub(super) fn owner(&self) -> &Owner {
+        &self.live.owner
     }
 
     /// The session epoch granted.
@@ -174,10 +180,32 @@ impl Broker {
         resume: Option<u64>,
         next_sequence: u64,
     ) -> Result<DeviceSession, ProduceError> {
+        self.open_session_for(&Caller::gateway(), client_id, resume, next_sequence).await
+    }
+
+    /// The same for `caller`.
+    ///
+    /// # Errors
+    /// As there, and [`ProduceError::NotYours`].
+    pub(super) async fn open_session_for(
+        &self,
+        caller: &Caller,
+        client_id: &str,
+        resume: Option<u64>,
+        next_sequence: u64,
+    ) -> Result<DeviceSession, ProduceError> {
         let client_id: Arc<str> = client_id.into();
-        let live = Arc::new(Live { epoch: 0.into(), fenced: AtomicBool::new(false), fence: Event::new() });
+        // Looked at before anybody is fenced, and again behind all that is queued.
+        let stored = self.shared.store.get(Space::Device, client_id.as_bytes());
+        let stored = stored.as_deref().and_then(DeviceState::decode).unwrap_or_default();
+        let rights = &self.shared.rights;
+        let owner = rights.claim(caller, &stored.owner)?;
+        let live = Arc::new(Live { owner, epoch: 0.into(), fenced: AtomicBool::new(false), fence: Event::new() });
         let older = {
             let mut sessions = self.shared.sessions.live.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(older) = sessions.get(&client_id) {
+                rights.claim(caller, &older.owner)?;
+            }
             sessions.insert(Arc::clone(&client_id), Arc::clone(&live))
         };
         let mut granted_before = 0;
@@ -207,6 +235,7 @@ impl Broker {
         )
         .await?
         .unwrap_or_default();
+        rights.claim(caller, &known.owner)?;
         if resume == Some(known.epoch) && known.epoch != 0 {
             session.resumed = true;
             session.epoch = known.epoch;
@@ -244,6 +273,7 @@ mod tests {
             seen_commit: 12,
             seen_wall_ms: Some(5),
             upstream: vec![(1, 2)],
+            owner: Owner::default(),
         };
         let value = state.encode();
         assert_eq!(DeviceState::decode(&value), Some(state));

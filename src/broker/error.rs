@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::call::IsDraftFull;
 use super::groups::GroupError;
+use super::owner::NotYours;
 use super::rights::Denied;
 use crate::record::BatchError;
 use crate::store::{DraftError, PartitionHead, ReadError, StoreError};
@@ -155,6 +156,8 @@ pub enum ProduceError {
     ProducerFenced,
     /// A newer connection with the same client id has taken over.
     SessionFenced,
+    /// The client id belongs to another principal.
+    NotYours(NotYours),
     /// A native client skipped a sequence: what it sent before is missing.
     SequenceGap {
         /// The sequence that would continue what is stored.
@@ -185,6 +188,7 @@ impl fmt::Display for ProduceError {
                 write!(f, "producer sequence {got} came where {expected} was due")
             }
             Self::ProducerFenced => f.write_str("a newer epoch of this producer has taken over"),
+            Self::NotYours(error) => error.fmt(f),
             Self::SessionFenced => f.write_str("a newer connection with this client id has taken over"),
             Self::SequenceGap { expected, got } => write!(f, "sequence {got} came where {expected} was due"),
             Self::Store(error) => error.fmt(f),
@@ -197,6 +201,12 @@ impl std::error::Error for ProduceError {}
 impl From<Denied> for ProduceError {
     fn from(denied: Denied) -> Self {
         Self::Denied(denied)
+    }
+}
+
+impl From<NotYours> for ProduceError {
+    fn from(error: NotYours) -> Self {
+        Self::NotYours(error)
     }
 }
 

@@ -27,6 +27,7 @@ mod listener_rows;
 mod losses;
 mod notes;
 mod offsets;
+pub mod owner;
 mod partitioner;
 mod produce;
 mod producer_ids;

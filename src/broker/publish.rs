@@ -7,6 +7,7 @@ use super::Broker;
 use super::call::unless_full;
 use super::devices::{DeviceSession, DeviceState};
 use super::error::ProduceError;
+use super::owner::Owner;
 use super::partitioner::partition_for_key;
 use super::produce::Acks;
 use super::ticket::{Answer, Ticket};
@@ -87,6 +88,7 @@ impl Broker {
         let bytes = records.iter().map(|(_, record)| record.bytes()).sum();
         let publish = Publish {
             client_id: Arc::clone(session.client_id()),
+            owner: session.owner().clone(),
             epoch: session.epoch(),
             first_sequence,
             floor: session.floor(),
@@ -114,6 +116,7 @@ impl Broker {
         let (answer, ticket) = Answer::new(Acks::Flash);
         let skip = Publish {
             client_id: Arc::clone(session.client_id()),
+            owner: session.owner().clone(),
             epoch: session.epoch(),
             first_sequence,
             floor: session.floor(),
@@ -156,6 +159,7 @@ fn place(
 
 struct Publish {
     client_id: Arc<str>,
+    owner: Owner,
     epoch: u64,
     first_sequence: u64,
     floor: u64,
@@ -230,6 +234,7 @@ impl Publish {
             }
         }
         let now = draft.now();
+        state.owner = self.owner.clone();
         state.last_sequence = last_sequence;
         state.seen_commit = draft.seq();
         state.seen_wall_ms = now.wall_trusted.then_some(now.wall_ms);

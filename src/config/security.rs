@@ -15,6 +15,8 @@ pub struct SecurityConfig {
     pub super_users: Vec<String>,
     /// Whether what isn't allowed is refused; else it is counted and told only.
     pub enforce: bool,
+    /// Whether a client id belongs to the user who came with it first.
+    pub bind_client_ids: bool,
 }
 
 words! {

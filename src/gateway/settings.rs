@@ -103,6 +103,7 @@ fn rights(config: &Config) -> Result<RightsOptions, String> {
         super_users: super_users.collect::<Result<_, _>>()?,
         open: open.filter_map(listener).collect(),
         enforce: config.security.enforce,
+        bind_client_ids: config.security.bind_client_ids,
     })
 }
 

@@ -6,6 +6,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod kafka;
+mod owners;
+mod shown;
 mod uplink;
 
 use std::{
@@ -75,7 +77,7 @@ fn mqtt(addr: SocketAddr, level: u8, login: Option<(&str, &str)>) -> u8 {
         body.extend(text(password));
     }
     let mut stream = TcpStream::connect(addr).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
     stream.write_all(&[&[0x10, body.len() as u8][..], &body].concat()).unwrap();
     let mut connack = [0; 4];
     stream.read_exact(&mut connack).unwrap();
@@ -178,7 +180,7 @@ fn nothing_passes_before_authentication_and_little_comes_in() {
     // A frame that would be taken later is too large now.
     let mut large = TcpStream::connect(gateway.kafka).unwrap();
     large.write_all(&100_000_u32.to_be_bytes()).unwrap();
-    large.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    large.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
     assert_eq!(large.read(&mut [0; 1]).unwrap_or(0), 0, "closed");
     // Who has authenticated can't become another.
     local_ok(&gateway, &["user", "add", "bob"], "bob's\n");

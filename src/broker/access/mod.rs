@@ -28,6 +28,7 @@ pub use users::UsersError;
 use super::caller::Caller;
 use super::fetch::Seen;
 use super::listener_rows::{GuardedChange, RowChange};
+use super::owner::{NotYours, Owner};
 use super::rights::{Denied, Operation, Resource};
 use super::waiters::Registration;
 use super::{Broker, BrokerOptions, CommitError};
@@ -157,6 +158,14 @@ impl Access {
     /// [`Denied`], counted.
     pub fn allow(&self, operation: Operation, resource: Resource<'_>) -> Result<(), Denied> {
         self.broker().shared.rights.check(&self.caller, operation, resource)
+    }
+
+    /// Whom a client id of `owner` belongs to once the caller uses it.
+    ///
+    /// # Errors
+    /// [`NotYours`], counted.
+    pub fn claim(&self, owner: &Owner) -> Result<Owner, NotYours> {
+        self.broker().shared.rights.claim(&self.caller, owner)
     }
 
     /// As [`Access::allow`], for what is merely shown or left out: not counted as a denial.

@@ -74,17 +74,17 @@ impl Access {
         self.broker().publish_noted(topic, noted, acks).await
     }
 
-    /// As [`crate::broker::Broker::open_session`].
+    /// As [`crate::broker::Broker::open_session`], if the client id is the caller's.
     ///
     /// # Errors
-    /// As there.
+    /// As there, and [`ProduceError::NotYours`].
     pub async fn open_session(
         &self,
         client_id: &str,
         resume: Option<u64>,
         next_sequence: u64,
     ) -> Result<DeviceSession, ProduceError> {
-        self.broker().open_session(client_id, resume, next_sequence).await
+        self.broker().open_session_for(self.caller(), client_id, resume, next_sequence).await
     }
 
     /// An id that no producer was ever given: for who may write to any topic, or as an idempotent producer (KIP-679).

@@ -29,6 +29,8 @@ pub use model::{CLUSTER, Denied, Operation, Resource, ResourceKind};
 pub use rule::{ANY, Origin, Pattern, PatternFilter, Rule, RuleFilter, What, Who};
 
 use super::caller::{Caller, Listener, Principal};
+use super::owner::{NotYours, Owner};
+use crate::metrics::METRICS;
 use crate::store::Store;
 use denials::Denials;
 use set::{RuleSet, Verdict};
@@ -42,11 +44,13 @@ pub struct RightsOptions {
     pub open: Vec<Listener>,
     /// Else what would be denied is counted and told, and done all the same.
     pub enforce: bool,
+    /// Whether client ids belong to the principal that came with them first.
+    pub bind_client_ids: bool,
 }
 
 impl Default for RightsOptions {
     fn default() -> Self {
-        Self { super_users: HashSet::new(), open: Listener::ALL.to_vec(), enforce: true }
+        Self { super_users: HashSet::new(), open: Listener::ALL.to_vec(), enforce: true, bind_client_ids: true }
     }
 }
 
@@ -119,6 +123,20 @@ impl Rights {
         let Some((_, host)) = caller.peer_at() else { return true };
         self.decide(caller, Operation::Write, Resource::topic(""))
             || self.rules().allow_somewhere(caller.principal(), host, Operation::Write, ResourceKind::Topic)
+    }
+
+    /// Whom a client id of `owner` belongs to once `caller` uses it. Super users may use those of others.
+    ///
+    /// # Errors
+    /// [`NotYours`], counted.
+    pub(super) fn claim(&self, caller: &Caller, owner: &Owner) -> Result<Owner, NotYours> {
+        let after = owner.after(caller);
+        let may = owner.yields_to(&after) || !self.options.bind_client_ids;
+        if may || self.options.super_users.contains(caller.principal()) {
+            return Ok(after);
+        }
+        METRICS.client_ids_refused.add(1);
+        if self.options.enforce { Err(NotYours) } else { Ok(after) }
     }
 
     fn refuse(&self, caller: &Caller, operation: Operation, resource: Resource<'_>) -> Result<(), Denied> {

@@ -30,6 +30,12 @@ pub(super) const SECURITY: &[Key<Config>] = &[
         Kind::Boolean(|c, v| c.security.enforce = v),
         "Whether what isn't allowed is refused; false: it is counted and logged, and done all the same.",
     ),
+    key(
+        "security.bind_client_ids",
+        "true",
+        Kind::Boolean(|c, v| c.security.bind_client_ids = v),
+        "Whether an MQTT session, or a native client's sequences, are for the user only who came with the client id first.",
+    ),
     key("listen.native.if_no_rule", "auto", choice!(IfNoRule, |c| c.listen.native.if_no_rule), DOC),
     key("listen.kafka.if_no_rule", "auto", choice!(IfNoRule, |c| c.listen.kafka.if_no_rule), DOC),
     key("listen.mqtt.if_no_rule", "auto", choice!(IfNoRule, |c| c.listen.mqtt.if_no_rule), DOC),

@@ -48,7 +48,9 @@ pub(super) fn of_produce(error: &ProduceError) -> ErrorCode {
         ProduceError::Corrupt(error) => of_batch(error),
         ProduceError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         ProduceError::ProducerFenced => ErrorCode::InvalidProducerEpoch,
-        ProduceError::SessionFenced | ProduceError::SequenceGap { .. } => ErrorCode::InvalidRequest,
+        ProduceError::SessionFenced | ProduceError::NotYours(_) | ProduceError::SequenceGap { .. } => {
+            ErrorCode::InvalidRequest
+        }
         // The store failed in the midst of it. Of the codes that clients retry this one says that the batch may be in the
         // log; a KAFKA_STORAGE_ERROR is taken for a promise that it isn't.
         ProduceError::Store(CommitError::Store(StoreError::Poisoned(_))) => ErrorCode::NotEnoughReplicasAfterAppend,

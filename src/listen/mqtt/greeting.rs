@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Context;
-use super::hub::{self, Hub, Place};
+use super::hub::{self, Hub, NoPlace, Place};
 use super::inbound::Inbound;
 use super::log;
 use super::message::Message;
@@ -82,11 +82,13 @@ pub(super) async fn greet(
         let allowed = permits::allow_will(context, &access, &client, will.topic);
         allowed.map_err(|denied| Refusal::new(ReasonCode::NOT_AUTHORIZED, denied.to_string()))?;
     }
-    let place = Hub::enter(context, &client).await;
-    let (place, will_before) = place.ok_or_else(|| {
-        let text =
-            format!("{} clients are connected or have sessions, which is the most", context.options.sessions_max);
-        Refusal::new(ReasonCode::QUOTA_EXCEEDED, text)
+    let (place, will_before) = Hub::enter(context, &access, &client).await.map_err(|why| match why {
+        NoPlace::NotYours(why) => Refusal::new(ReasonCode::NOT_AUTHORIZED, why.to_string()),
+        NoPlace::Full => {
+            let max = context.options.sessions_max;
+            let text = format!("{max} clients are connected or have sessions, which is the most");
+            Refusal::new(ReasonCode::QUOTA_EXCEEDED, text)
+        }
     })?;
     if connect.clean_start {
         // The session ends that its will belongs to; one that goes on has none published (MQTT 5.0, section 3.1.3.2.2).
@@ -102,7 +104,7 @@ pub(super) async fn greet(
         told.push(Property::SessionExpiry(expiry_s));
     }
     let open_max = receive_maximum(connect).min(context.options.in_flight_max);
-    let mut session = Session::new(&client, expiry_s, open_max, stored);
+    let mut session = Session::new((&client, place.owner.clone()), expiry_s, open_max, stored);
     session.resume(|pattern| log::ends(context, &context.own, pattern));
     // A session is there from now on: what is stored for it later is of use only if the client hears of it again.
     if session.is_kept() && !session_present {

@@ -1,6 +1,6 @@
 //! All MQTT clients together: who is connected, whose session waits for them, and whose will is due.
 //!
-//! Invariants: at most one connection a client id, the newest; the older one has ended, and what is to be kept of its session is durable,
+//! Invariants: a client id is its owner's only; at most one connection a client id, the newest; the older one has ended, and what is to be kept of its session is durable,
 //! before the newer one reads it. A session is forgotten when its time is over by this process's clock: a gateway without power
 //! lets none expire.
 
@@ -13,7 +13,8 @@ use event_listener::Event;
 use super::inbound::Mark;
 use super::session::Stored;
 use super::{Context, publishing};
-use crate::broker::{GuardedChange, Lobby, RowChange, Stays};
+use crate::broker::owner::{NotYours, Owner};
+use crate::broker::{Access, GuardedChange, Lobby, RowChange, Stays};
 use crate::metrics::METRICS;
 use crate::mqtt::PacketId;
 use crate::shutdown::Shutdown;
@@ -34,6 +35,8 @@ pub(super) struct Hub {
 /// What is known of a client id.
 #[derive(Debug, Default)]
 struct Client {
+    /// Whom the id belongs to, while there is anything of it.
+    owner: Owner,
     connection: Option<Arc<Connection>>,
     /// When its stored session is over; `None`: there is none, or it has no end.
     expires: Option<Instant>,
@@ -54,7 +57,17 @@ pub(super) struct Connection {
 pub(super) struct Place {
     context: Arc<Context>,
     client: String,
+    /// Whom the client id belongs to.
+    pub(super) owner: Owner,
     pub(super) connection: Arc<Connection>,
+}
+
+/// Why somebody can't be a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoPlace {
+    /// There are too many sessions.
+    Full,
+    NotYours(NotYours),
 }
 
 /// How a connection leaves its session behind.
@@ -71,22 +84,32 @@ impl Hub {
     pub(super) fn load(sessions: &[(String, Stored)]) -> Self {
         let now = Instant::now();
         let client = |(id, stored): &(String, Stored)| {
-            (id.clone(), Client { expires: expiry(now, stored.expiry_s), is_stored: true, ..Client::default() })
+            let expires = expiry(now, stored.expiry_s);
+            (id.clone(), Client { owner: stored.owner.clone(), expires, is_stored: true, ..Client::default() })
         };
         Self { clients: Mutex::new(sessions.iter().map(client).collect()) }
     }
 
-    /// Takes the place of a client id, ending whoever has it. `None` if there are too many sessions.
-    /// With it comes the will that an earlier connection has left and that is not due yet.
-    pub(super) async fn enter(context: &Arc<Context>, client: &str) -> Option<(Place, Option<publishing::Will>)> {
+    /// Takes the place of a client id, ending whoever has it. With it comes the will that an earlier connection has left and that is not due
+    /// yet.
+    ///
+    /// # Errors
+    /// [`NoPlace`].
+    pub(super) async fn enter(
+        context: &Arc<Context>,
+        access: &Access,
+        client: &str,
+    ) -> Result<(Place, Option<publishing::Will>), NoPlace> {
         loop {
             let older = {
                 let mut clients = context.hub.clients();
                 if !clients.contains_key(client) && clients.len() >= context.options.sessions_max {
                     METRICS.kept_refused.add(1);
-                    return None;
+                    return Err(NoPlace::Full);
                 }
+                // Of one that is not there yet nobody is the owner: that is never refused.
                 let entry = clients.entry(client.to_owned()).or_default();
+                let owner = access.claim(&entry.owner).map_err(NoPlace::NotYours)?;
                 match &entry.connection {
                     Some(older) => {
                         // The listener first: what ends in between is not missed.
@@ -97,9 +120,10 @@ impl Hub {
                     None => {
                         let connection = Arc::<Connection>::default();
                         entry.connection = Some(Arc::clone(&connection));
+                        entry.owner = owner.clone();
                         let will = entry.will.take().map(|(_, will)| will);
-                        let place = Place { context: Arc::clone(context), client: client.to_owned(), connection };
-                        return Some((place, will));
+                        let (context, client) = (Arc::clone(context), client.to_owned());
+                        return Ok((Place { context, client, owner, connection }, will));
                     }
                 }
             };

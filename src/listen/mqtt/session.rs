@@ -14,10 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::filter::Filter;
 use super::message::Message;
 use super::outbound::{Flight, Outbound};
+use crate::broker::owner::{Owner, decode_row, encode_row};
 use crate::mqtt::{PacketId, Qos, Subscription as Asked, topic};
-
-/// The first byte of a stored session.
-const FORMAT: u8 = 1;
 
 /// One subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +44,9 @@ pub(super) struct Stored {
     pub(super) replays: BTreeMap<String, Positions>,
     pub(super) flights: Vec<(u16, Flight)>,
     pub(super) owed: VecDeque<Owed>,
+    /// Stands before all the others.
+    #[serde(skip)]
+    pub(super) owner: Owner,
 }
 
 /// A retained message that comes with a subscription.
@@ -59,15 +60,11 @@ pub(super) struct Owed {
 
 impl Stored {
     pub(super) fn encode(&self) -> Vec<u8> {
-        // Serializing owned values into a growing vector has nothing that can fail.
-        postcard::to_extend(self, vec![FORMAT]).unwrap_or_default()
+        encode_row(&self.owner, self)
     }
 
     pub(super) fn decode(value: &[u8]) -> Option<Self> {
-        match value.split_first()? {
-            (&FORMAT, body) => postcard::from_bytes(body).ok(),
-            _ => None,
-        }
+        decode_row::<Self>(value).map(|(owner, stored)| Self { owner, ..stored })
     }
 }
 
@@ -100,6 +97,7 @@ fn stored((id, flight): &(PacketId, Flight)) -> (u16, Flight) {
 #[derive(Debug)]
 pub(super) struct Session {
     client: String,
+    owner: Owner,
     pub(super) expiry_s: u32,
     pub(super) subscriptions: BTreeMap<String, Subscription>,
     pub(super) positions: Positions,
@@ -116,8 +114,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session of `client`, which takes `open_max` messages at a time: a new one, or the one that is stored.
-    pub(super) fn new(client: &str, expiry_s: u32, open_max: u16, stored: Option<Stored>) -> Self {
+    /// A session of `client`, an id of `owner`'s, which takes `open_max` messages at a time: a new one, or the one that is stored.
+    pub(super) fn new((client, owner): (&str, Owner), expiry_s: u32, open_max: u16, stored: Option<Stored>) -> Self {
         let stored = stored.unwrap_or_default();
         let flights = stored.flights.into_iter().filter_map(|(id, flight)| Some((PacketId::new(id)?, flight)));
         Self {
@@ -130,8 +128,9 @@ impl Session {
             owed: stored.owed,
             released: Vec::new(),
             revision: 0,
-            // What is stored has another end.
-            is_dirty: stored.expiry_s != expiry_s,
+            // What is stored has another end, or is another's.
+            is_dirty: stored.expiry_s != expiry_s || stored.owner != owner,
+            owner,
         }
     }
 
@@ -150,6 +149,7 @@ impl Session {
             // What a share has given with QoS 1 it gives to another when this session is not connected.
             flights: self.outbound.flights().filter(|(_, flight)| !flight.comes_back()).map(stored).collect(),
             owed: self.owed.clone(),
+            owner: self.owner.clone(),
         }
     }
 
@@ -308,7 +308,7 @@ mod tests {
     }
 
     fn session() -> Session {
-        Session::new("me", 60, 10, None)
+        Session::new(("me", Owner::default()), 60, 10, None)
     }
 
     #[test]
@@ -381,8 +381,11 @@ mod tests {
         for cut in 0..value.len() {
             assert_eq!(Stored::decode(&value[..cut]), None);
         }
-        let again = Session::new("me", 60, 10, Some(stored.clone()));
+        let again = Session::new(("me", Owner::default()), 60, 10, Some(stored.clone()));
         assert_eq!((again.to_stored(), again.is_dirty), (stored.clone(), false));
-        assert!(Session::new("me", 90, 10, Some(stored)).is_dirty, "it is to last longer than what is stored says");
+        assert!(
+            Session::new(("me", Owner::default()), 90, 10, Some(stored)).is_dirty,
+            "it is to last longer than what is stored says"
+        );
     }
 }

@@ -7,7 +7,7 @@ use crate::store::{DraftError, StoreError};
 
 pub(super) fn of_produce(error: &ProduceError) -> ErrorCode {
     match error {
-        ProduceError::Denied(_) => ErrorCode::NotAuthorized,
+        ProduceError::Denied(_) | ProduceError::NotYours(_) => ErrorCode::NotAuthorized,
         ProduceError::Draining => ErrorCode::ShuttingDown,
         ProduceError::UnknownPartition => ErrorCode::UnknownPartition,
         ProduceError::TooLarge { .. } | ProduceError::TooLargeUpstream(_) => ErrorCode::RecordTooLarge,
