@@ -128,6 +128,9 @@ metrics! {
     counter connections_unauthenticated "Connections closed because they had not authenticated, in time or before they asked for something.";
     counter connections_too_slow "Connections closed because the peer was silent, or took too long to send the rest or to take an answer.";
     counter protocol_errors "Connections closed because of what the peer sent.";
+    gauge acl_rules "Rules of access that are kept.";
+    gauge acl_dry_run "1 while rules of access are not enforced, else 0.";
+    gauge users "Users that are kept.";
     counter client_ids_refused "Connections refused because their client id belongs to another user.";
     counter denied "Requests refused for want of rights.";
     counter denied_dry "Requests that would have been refused for want of rights, in a dry run.";

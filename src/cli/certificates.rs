@@ -18,7 +18,7 @@ pub(super) fn lines(status: &GatewayStatus) -> String {
         out.push_str(&format!("by TLS       {}\n", doors.join(", ")));
     }
     for figures in status.certificates.iter().filter(|figures| !figures.subject.is_empty()) {
-        out.push_str(&format!("certificate  {}: {}, {}\n", figures.of, figures.subject, validity(figures)));
+        out.push_str(&format!("certificate  {}\n", line(figures)));
     }
     if !status.certificates.is_empty() && !status.time_trusted {
         out.push_str(
@@ -27,6 +27,11 @@ pub(super) fn lines(status: &GatewayStatus) -> String {
         );
     }
     out
+}
+
+/// Whose a certificate is, and for how long it holds.
+pub(super) fn line(figures: &CertificateFigures) -> String {
+    format!("{}: {}, {}", figures.of, figures.subject, validity(figures))
 }
 
 fn validity(figures: &CertificateFigures) -> String {

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use super::{
+    check_files,
     error::CliError,
     parse::Parsed,
     spec::{JSON, Opt, Positional, Spec},
     term,
 };
 use crate::config::{self, Config, ConfigError, ConfigErrors, Layers, Loaded, Origin};
+use crate::gateway::Inspected;
 use crate::json::{self, JsonObject};
 use crate::listen::mqtt::mapping::Rules;
 
@@ -20,9 +22,12 @@ pub(super) static SPEC: Spec = Spec {
         required: false,
         help: "A file to check in place of those in /etc/brooklet",
     }],
-    options: &[Opt::switch("reference", "Print every key with its default and what it takes")],
+    options: &[
+        Opt::switch("reference", "Print every key with its default and what it takes"),
+        Opt::switch("no-files", "Don't open certificates, keys and secrets: they are on another machine"),
+    ],
     shared: &[JSON],
-    details: "Strict: exits 2 if anything is wrong, with every error. What it prints is itself a configuration file,\n\
+    details: "Strict: exits 2 if anything is wrong, with every error, in the files for TLS and secrets too. What it prints is itself a configuration file,\n\
               secrets excepted, which are masked. `brooklet check --reference > brooklet.toml` is a good start.",
 };
 
@@ -31,6 +36,7 @@ pub(super) static SPEC: Spec = Spec {
 pub(super) struct CheckArgs {
     pub file: Option<PathBuf>,
     pub reference: bool,
+    pub no_files: bool,
     pub json: bool,
 }
 
@@ -39,6 +45,7 @@ impl CheckArgs {
         Ok(CheckArgs {
             file: args.positional_path("FILE"),
             reference: args.switch("reference"),
+            no_files: args.switch("no-files"),
             json: args.switch("json"),
         })
     }
@@ -53,11 +60,19 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), CliError> {
         return term::print(&config::reference());
     }
     let layers = Layers { file: args.file.clone(), ..Layers::system() };
-    match Config::load(&layers).and_then(with_rules) {
-        Ok(loaded) if args.json => term::print(&format!("{}\n", as_json(&loaded))),
-        Ok(loaded) => {
+    let files = |loaded: Loaded| match args.no_files {
+        true => Ok((loaded, Inspected::default())),
+        false => check_files::looked_at(&loaded).map(|found| (loaded, found)),
+    };
+    match Config::load(&layers).and_then(with_rules).and_then(files) {
+        Ok((mut loaded, found)) => {
+            loaded.warnings.extend(check_files::warnings(&found));
+            if args.json {
+                return term::print(&format!("{}\n", as_json(&loaded, &found)));
+            }
             loaded.warnings.iter().for_each(|warning| term::note(&format!("brooklet check: {warning}")));
-            term::print(&format!("{}\n{}", config::report_text(&loaded), loaded.config.rights_text()))
+            let (keys, rights) = (config::report_text(&loaded), loaded.config.rights_text());
+            term::print(&format!("{keys}\n{rights}{}", check_files::lines(&found)))
         }
         Err(errors) => {
             if args.json {
@@ -82,8 +97,9 @@ pub(super) fn with_rules(loaded: Loaded) -> Result<Loaded, ConfigErrors> {
     Err(ConfigErrors { errors: vec![error], data_dir: loaded.config.data_dir })
 }
 
-/// `{"ok":true,"keys":{KEY:{"value":…,"from":…,"origin":…}},"rights":{…},"warnings":[…]}`; a value is JSON wherever its TOML is.
-fn as_json(loaded: &Loaded) -> String {
+/// `{"ok":true,"keys":{KEY:{"value":…,"from":…,"origin":…}},"rights":{…},"certificates":[…],"warnings":[…]}`; a value is JSON wherever
+/// its TOML is.
+fn as_json(loaded: &Loaded, found: &Inspected) -> String {
     let mut keys = JsonObject::new();
     for effective in &loaded.effective {
         let from = match &effective.origin {
@@ -100,6 +116,8 @@ fn as_json(loaded: &Loaded) -> String {
     let mut out = JsonObject::new();
     out.boolean("ok", true).raw("keys", &keys.finish());
     out.raw("rights", &rights(&loaded.config));
+    // A list of plain structs: nothing in it can fail.
+    out.raw("certificates", &serde_json::to_string(&found.certificates).unwrap_or_default());
     out.raw("warnings", &json::array(loaded.warnings.iter().map(|warning| json::string(warning))));
     out.finish()
 }

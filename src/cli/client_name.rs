@@ -1,10 +1,12 @@
 //! Who publishes when nobody says: `USER@HOST`, the same each time, so that the gateway remembers one client and not one
-//! for each run, and records without a key stay with one key.
+//! for each run, and records without a key stay with one key. USER is who the gateway knows: the user that logs in, else the name of the
+//! certificate's file, else this machine's user; for a client id belongs to one user of the gateway.
 //!
 //! Two publishers of one id would fence each other. So a name is claimed for as long as the process lives, by an
 //! abstract socket of the kernel's, which needs no file and cannot be left behind; further ones are `USER@HOST-2`…
 
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use crate::{client::Address, config::is_name_char, limits::CLIENT_ID_BYTES_MAX};
 
@@ -25,7 +27,7 @@ impl ClientName {
     pub(super) fn choose(asked: Option<&str>, gateway: &Address) -> ClientName {
         match asked {
             Some(id) => ClientName { id: id.to_owned(), _claim: None },
-            None => ClientName::claim(&format!("{}@{}", user(), host()), gateway),
+            None => ClientName::claim(&format!("{}@{}", known_as(gateway), host()), gateway),
         }
     }
 
@@ -52,6 +54,18 @@ fn bind(name: &str) -> std::io::Result<UnixListener> {
 #[cfg(not(target_os = "linux"))]
 fn bind(_name: &str) -> std::io::Result<UnixListener> {
     Err(std::io::ErrorKind::Unsupported.into())
+}
+
+fn known_as(gateway: &Address) -> String {
+    let known = match gateway {
+        Address::As(_, login) => clean(&login.user),
+        Address::Tls(_, tls) => {
+            let stem = tls.cert.as_deref().and_then(Path::file_stem);
+            stem.map(|stem| clean(&stem.to_string_lossy())).unwrap_or_default()
+        }
+        Address::Tcp(_) | Address::Unix(_) => String::new(),
+    };
+    if known.is_empty() { user() } else { known }
 }
 
 fn user() -> String {

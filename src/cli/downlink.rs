@@ -231,7 +231,7 @@ async fn check_from_here(args: &CheckArgs) -> Result<String, CliError> {
         let gateway = config.gateway.id.clone().unwrap_or_else(|| "brooklet".to_owned());
         text.push_str(&format!("{name}:\n"));
         let labels = config.gateway.labels.clone();
-        let tls = gateway::link_tls(&format!("downlink.{name}"), &downlink.tls, config.clock.trust);
+        let tls = gateway::link_tls(&format!("downlink.{name}"), (&downlink.tls, &downlink.sasl), config.clock.trust);
         for finding in check_downlink(&DownlinkOptions { name, gateway, labels, config: downlink, tls }).await {
             text.push_str(&format!("{finding}\n"));
         }

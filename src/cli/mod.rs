@@ -16,6 +16,7 @@
 //! never panics on a closed pipe. Exit codes: 0 done, 1 failed, 2 usage or configuration.
 
 mod check;
+mod check_files;
 pub mod connect;
 pub mod error;
 pub mod format;

@@ -134,6 +134,7 @@ fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
         human_count(figure("connections_accepted")),
         human_count(figure("connections_refused"))
     ));
+    out.push_str(&rights(&figure));
     let mqtt = &status.mqtt_clients;
     if mqtt.waiting + mqtt.retained + mqtt.shares > 0 {
         let (sessions, retained) = (counted(mqtt.waiting, "session"), counted(mqtt.retained, "retained message"));
@@ -145,6 +146,20 @@ fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
         out.push_str(&format!("counters     {rest}\n"));
     }
     out
+}
+
+/// Who may do what, if that was ever said.
+fn rights(figure: &dyn Fn(&str) -> u64) -> String {
+    let (rules, users, denied) = (figure("acl_rules"), figure("users"), figure("denied"));
+    let dry = match figure("acl_dry_run") {
+        0 => String::new(),
+        _ => format!("; not enforced (dry run): {} would have been refused", human_count(figure("denied_dry"))),
+    };
+    if rules + users + denied == 0 && dry.is_empty() {
+        return String::new();
+    }
+    let (rules, users) = (counted(rules, "rule"), counted(users, "user"));
+    format!("rights       {rules}, {users}; {} refused{dry}\n", human_count(denied))
 }
 
 /// What is written to the medium a day.

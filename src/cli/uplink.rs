@@ -135,7 +135,7 @@ pub(super) async fn check_all(config: &Config, only: Option<&str>) -> Vec<(Strin
     for (name, uplink) in config.uplinks.iter().filter(|(name, _)| only.is_none_or(|only| only == *name)) {
         let gateway = config.gateway.id.clone().unwrap_or_else(|| "brooklet".to_owned());
         let labels = config.gateway.labels.clone();
-        let tls = gateway::link_tls(&format!("uplink.{name}"), &uplink.tls, config.clock.trust);
+        let tls = gateway::link_tls(&format!("uplink.{name}"), (&uplink.tls, &uplink.sasl), config.clock.trust);
         let options = UplinkOptions { name: name.clone(), gateway, labels, config: uplink.clone(), tls };
         all.push((name.clone(), uplink::check(&options, &[], when::now_ms()).await));
     }

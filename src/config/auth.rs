@@ -3,8 +3,9 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use super::{
-    tls::{ClientAuth, ListenTlsConfig},
-    value::words,
+    tls::{ClientAuth, LinkTlsConfig, ListenTlsConfig},
+    types::HostPort,
+    value::{host_port, words},
 };
 
 /// `listen.X.auth` and what belongs to it.
@@ -80,10 +81,66 @@ pub struct LinkSaslConfig {
     pub password_file: Option<PathBuf>,
     /// Its first line is the token of OAUTHBEARER.
     pub token_file: Option<PathBuf>,
+    /// Prints the token in its first line.
+    pub token_command: Option<String>,
+    /// A server that gives tokens for a client's id and secret (RFC 6749, section 4.4).
+    pub token_url: Option<HttpsUrl>,
+    pub client_id: Option<String>,
+    pub client_secret_file: Option<PathBuf>,
+    pub scope: Option<String>,
+    /// The CAs that the server's certificate may come from. `None`: those that the system trusts.
+    pub token_ca: Option<PathBuf>,
     /// What else the brokers want to know with a token.
     pub extensions: Vec<(String, String)>,
     /// Whether password or token may go where the network can read them.
     pub clear_passwords: bool,
+}
+
+impl LinkSaslConfig {
+    /// TLS towards the server that gives tokens, if one is asked for them.
+    #[must_use]
+    pub fn token_tls(&self) -> Option<LinkTlsConfig> {
+        let asks = self.mechanism == Some(SaslMechanism::OAuthBearer) && self.token_url.is_some();
+        asks.then(|| LinkTlsConfig { enabled: true, ca: self.token_ca.clone(), ..LinkTlsConfig::default() })
+    }
+}
+
+/// An address of the web, by TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpsUrl {
+    pub address: HostPort,
+    /// With the query; begins with a slash.
+    pub path: String,
+}
+
+impl HttpsUrl {
+    const PORT: u16 = 443;
+
+    /// Reads `https://host[:port][/path]`; `None` if it is no such thing.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let rest = text.strip_prefix("https://")?;
+        let (authority, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
+        let address = host_port(authority).or_else(|_| host_port(&format!("{authority}:{}", Self::PORT))).ok()?;
+        // What can't stand in a line of a request, or would be another's name.
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.contains(['#', '@']);
+        is_plain.then(|| Self { address, path: path.to_owned() })
+    }
+
+    /// Host and port, as a request names them.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        match self.address.port {
+            Self::PORT => self.address.to_string().trim_end_matches(":443").to_owned(),
+            _ => self.address.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for HttpsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "https://{}{}", self.authority(), self.path)
+    }
 }
 
 words! {
@@ -164,6 +221,22 @@ impl fmt::Display for CertificateName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_the_web_read_back() {
+        for (text, shown, host, port, path) in [
+            ("https://id.example", "https://id.example/", "id.example", 443, "/"),
+            ("https://id.example:8443/t?x=y", "https://id.example:8443/t?x=y", "id.example", 8_443, "/t?x=y"),
+        ] {
+            let read = HttpsUrl::parse(text).unwrap();
+            assert_eq!((read.to_string().as_str(), read.path.as_str()), (shown, path));
+            assert_eq!((read.address.host.as_str(), read.address.port), (host, port));
+            assert_eq!(HttpsUrl::parse(shown), Some(read));
+        }
+        for wrong in ["http://id.example/", "https://", "https://a@b/", "https://a/ b", "https://a/#b", "id.example"] {
+            assert_eq!(HttpsUrl::parse(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn names_are_found_where_the_rule_says() {

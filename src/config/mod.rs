@@ -41,7 +41,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-pub use auth::{AuthMethod, CertificateName, LinkSaslConfig, ListenAuthConfig, NameSource, SaslMechanism};
+pub use auth::{AuthMethod, CertificateName, HttpsUrl, LinkSaslConfig, ListenAuthConfig, NameSource, SaslMechanism};
 pub use downlink::{DownlinkConfig, DownlinkFrom, DownlinkPartitioning, OutOfRange};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use http::{HTTP_ADDR_DEFAULT, HttpAnonymous, HttpListenConfig};

@@ -178,7 +178,9 @@ impl Relations<'_> {
             self.refuse(&key("cert"), "needs its key");
         }
         if tls.cert.is_none() {
-            for (set, what) in [(tls.addr.is_some(), "addr"), (tls.client_ca.is_some(), "client_ca")] {
+            for (set, what) in
+                [(tls.addr.is_some(), "addr"), (tls.client_ca.is_some(), "client_ca"), (!tls.more.is_empty(), "more")]
+            {
                 if set {
                     self.refuse(&key(what), "needs a cert and a key: without them the listener does not speak TLS");
                 }
@@ -235,18 +237,27 @@ impl Relations<'_> {
                 (sasl.username.is_some(), "username"),
                 (sasl.password_file.is_some(), "password_file"),
                 (sasl.token_file.is_some(), "token_file"),
+                (sasl.token_command.is_some(), "token_command"),
+                (sasl.token_url.is_some(), "token_url"),
             ];
             if let Some((_, what)) = set.iter().find(|(set, _)| *set) {
                 self.refuse(&key(what), "needs sasl.mechanism, such as \"SCRAM-SHA-512\"");
             }
             return;
         };
-        let needed = match mechanism {
-            SaslMechanism::OAuthBearer => [(sasl.token_file.is_some(), "token_file"), (true, "")],
-            _ => [(sasl.username.is_some(), "username"), (sasl.password_file.is_some(), "password_file")],
-        };
-        for (_, what) in needed.iter().filter(|(set, _)| !set) {
-            self.refuse(&key("mechanism"), format!("needs sasl.{what}"));
+        let sources = [sasl.token_file.is_some(), sasl.token_command.is_some(), sasl.token_url.is_some()];
+        let sources = sources.into_iter().filter(|set| *set).count();
+        let is_bearer = mechanism == SaslMechanism::OAuthBearer;
+        let needed = [
+            (!is_bearer && sasl.username.is_none(), "mechanism", "sasl.username"),
+            (!is_bearer && sasl.password_file.is_none(), "mechanism", "sasl.password_file"),
+            (is_bearer && sources != 1, "mechanism", "one of sasl.token_file, token_command and token_url"),
+            (sasl.token_url.is_some() && sasl.client_id.is_none(), "token_url", "sasl.client_id"),
+            (sasl.token_url.is_some() && sasl.client_secret_file.is_none(), "token_url", "sasl.client_secret_file"),
+            (sasl.token_url.is_none() && sasl.client_id.is_some(), "client_id", "sasl.token_url"),
+        ];
+        for (_, at, what) in needed.iter().filter(|(is_missing, ..)| *is_missing) {
+            self.refuse(&key(at), format!("needs {what}"));
         }
         if mechanism.shows_secret() && !tls.enabled && !sasl.clear_passwords {
             self.refuse(

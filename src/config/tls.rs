@@ -12,6 +12,8 @@ pub struct ListenTlsConfig {
     /// The certificate and those between it and its CA. `None`: no TLS.
     pub cert: Option<PathBuf>,
     pub key: Option<PathBuf>,
+    /// Certificates with their keys for clients that ask for another name.
+    pub more: Vec<(PathBuf, PathBuf)>,
     /// The CAs of clients.
     pub client_ca: Option<PathBuf>,
     /// Lists of revoked certificates of clients.

@@ -9,12 +9,12 @@ use futures_lite::FutureExt;
 
 use super::settings::clock_trust;
 use super::status::CertificateFigures;
-use crate::config::{ClockTrust, LinkTlsConfig};
+use crate::config::{ClockTrust, LinkSaslConfig, LinkTlsConfig};
 use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 use crate::store::clock::{Clock, RealClock, WALL_FLOOR_MS};
-use crate::tls::{self, CertClock, CertTime, ClientTls, Watched};
+use crate::tls::{self, CertClock, CertTime, LinkTls, Watched};
 
 /// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -44,12 +44,14 @@ impl Certificates {
         self.held().push(held);
     }
 
-    /// What the uplink or downlink `name` (`uplink.centre`) has for TLS; `None` if it has none. Its files are read when it calls: what is
-    /// wrong with them is no reason not to serve.
-    pub(super) fn of_link(&self, name: &str, config: &LinkTlsConfig) -> Option<Arc<ClientTls>> {
-        let held = config.enabled.then(|| Arc::new(tls::client(&format!("{name}.tls"), config, &self.clock)))?;
-        self.watch(held.clone());
-        Some(held)
+    /// What the uplink or downlink `name` (`uplink.centre`) has for TLS. Its files are read when it calls: what is wrong with them is no
+    /// reason not to serve.
+    pub(super) fn of_link(&self, name: &str, config: (&LinkTlsConfig, &LinkSaslConfig)) -> LinkTls {
+        let held = link(name, config, &self.clock);
+        for held in [&held.brokers, &held.tokens].into_iter().flatten() {
+            self.watch(held.clone());
+        }
+        held
     }
 
     /// Reads all files again, soon.
@@ -87,7 +89,8 @@ impl Certificates {
     pub(super) fn figures(&self) -> Vec<CertificateFigures> {
         let held = self.held().clone();
         let now_ms = self.clock.now().ms;
-        let figures: Vec<_> = held.iter().map(|held| CertificateFigures::new(held.report(), now_ms)).collect();
+        let figures: Vec<_> =
+            held.iter().flat_map(|held| held.report()).map(|report| CertificateFigures::new(report, now_ms)).collect();
         let first = figures.iter().filter_map(|of| of.not_after_ms).min();
         METRICS.tls_expires_in_s.set(first.map_or(0, |at| (at - now_ms) / 1_000));
         figures
@@ -99,15 +102,26 @@ impl Certificates {
     }
 }
 
-/// What an uplink or downlink has for TLS in a process that is no gateway, by this machine's clock; `None` if it has none.
+/// What an uplink or downlink has for TLS in a process that is no gateway, by this machine's clock.
 #[must_use]
-pub fn link_tls(name: &str, config: &LinkTlsConfig, trust: ClockTrust) -> Option<Arc<ClientTls>> {
+pub fn link_tls(name: &str, (tls, sasl): (&LinkTlsConfig, &LinkSaslConfig), trust: ClockTrust) -> LinkTls {
+    link(name, (tls, sasl), &machine_clock(trust))
+}
+
+/// The time by this machine's clock alone.
+pub(super) fn machine_clock(trust: ClockTrust) -> CertClock {
     let clock = RealClock::new(clock_trust(trust));
-    let clock = CertClock::new(move || {
+    CertClock::new(move || {
         let trusted = clock.wall_trusted();
         CertTime { ms: if trusted { clock.wall_ms() } else { WALL_FLOOR_MS }, trusted }
-    });
-    config.enabled.then(|| Arc::new(tls::client(&format!("{name}.tls"), config, &clock)))
+    })
+}
+
+fn link(name: &str, (tls, sasl): (&LinkTlsConfig, &LinkSaslConfig), clock: &CertClock) -> LinkTls {
+    let held = |what: &str, config: &LinkTlsConfig| {
+        config.enabled.then(|| Arc::new(tls::client(&format!("{name}.{what}"), config, clock)))
+    };
+    LinkTls { brokers: held("tls", tls), tokens: sasl.token_tls().and_then(|config| held("sasl", &config)) }
 }
 
 /// Now; or, while the clock isn't trusted, the latest moment that is certain to be past: when this program was made, or when the time

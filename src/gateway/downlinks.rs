@@ -26,7 +26,7 @@ impl Downlinks {
         let enabled = config.downlinks.iter().filter(|(_, downlink)| downlink.enabled);
         let labels = &config.gateway.labels;
         let start = |(name, config): (&String, &DownlinkConfig)| {
-            let tls = certificates.of_link(&format!("downlink.{name}"), &config.tls);
+            let tls = certificates.of_link(&format!("downlink.{name}"), (&config.tls, &config.sasl));
             let (name, gateway) = (name.clone(), id.to_owned());
             let options = DownlinkOptions { name, gateway, labels: labels.clone(), config: config.clone(), tls };
             Downlink::spawn(executor, broker.clone(), options)

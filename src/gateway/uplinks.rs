@@ -26,7 +26,7 @@ impl Uplinks {
         let enabled = config.uplinks.iter().filter(|(_, uplink)| uplink.enabled);
         let labels = &config.gateway.labels;
         let start = |(name, config): (&String, &crate::config::UplinkConfig)| {
-            let tls = certificates.of_link(&format!("uplink.{name}"), &config.tls);
+            let tls = certificates.of_link(&format!("uplink.{name}"), (&config.tls, &config.sasl));
             let (name, gateway) = (name.clone(), id.to_owned());
             let options = UplinkOptions { name, gateway, labels: labels.clone(), config: config.clone(), tls };
             Uplink::spawn(executor, broker.clone(), options)

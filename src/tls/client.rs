@@ -17,6 +17,13 @@ use crate::config::LinkTlsConfig;
 /// A client's side of TLS.
 pub type ClientTls = Held<ClientConfig>;
 
+/// What a link has for TLS: towards its brokers, and towards where it gets its tokens.
+#[derive(Clone, Debug, Default)]
+pub struct LinkTls {
+    pub brokers: Option<Arc<ClientTls>>,
+    pub tokens: Option<Arc<ClientTls>>,
+}
+
 /// Brokers whose sessions are remembered.
 const SESSIONS: usize = 32;
 
@@ -45,22 +52,18 @@ fn load(config: &LinkTlsConfig, clock: &CertClock) -> Result<Fresh<ClientConfig>
     let builder = ClientConfig::builder_with_details(provider(), Arc::new(clock.clone()));
     let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-    let mut certificate = None;
+    let mut certificates = Vec::new();
     let mut client = match (&config.cert, &config.key) {
         (Some(cert), Some(key)) => {
             let chain = files::chain(cert)?;
-            certificate = chain.first().and_then(|der| Certificate::parse(der));
-            builder.with_client_auth_cert(chain, files::key(key)?).map_err(|error| match error {
-                rustls::Error::InconsistentKeys(_) => {
-                    format!("{} is not the key of {}: they belong to different pairs", key.display(), cert.display())
-                }
-                other => format!("{}, {}: {other}", cert.display(), key.display()),
-            })?
+            certificates.extend(chain.first().and_then(|der| Certificate::parse(der)));
+            let builder = builder.with_client_auth_cert(chain, files::key(key)?);
+            builder.map_err(|error| files::no_pair(cert, key, &error))?
         }
         _ => builder.with_no_client_auth(),
     };
     client.resumption = Resumption::in_memory_sessions(SESSIONS);
-    Ok(Fresh { config: Arc::new(client), certificate })
+    Ok(Fresh { config: Arc::new(client), certificates })
 }
 
 /// A connection to `host`, whose certificate must be for it: a name or an address.

@@ -12,6 +12,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
+use super::certificate::Certificate;
+
 /// Largest file that is read, bytes. A system's bundle of CAs has some 250 KiB.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -67,8 +69,25 @@ pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
     sections(path, &read(path)?, "certificate")
 }
 
+/// Whether a file's certificates are in the order in which clients look for them: each issued by the next one. `None`: they are, or can't
+/// be read at all.
+pub fn chain_problem(path: &Path) -> Option<String> {
+    let chain: Vec<_> = chain(path).ok()?.iter().filter_map(|der| Certificate::parse(der)).collect();
+    let (of, next) = chain.iter().zip(chain.get(1..)?).find(|(of, next)| of.issuer != next.names.subject)?;
+    Some(format!(
+        "{}: {} is issued by {}, but what follows it is {}: put the certificates in order, each before its issuer",
+        path.display(),
+        of.names.subject,
+        of.issuer,
+        next.names.subject
+    ))
+}
+
 /// A private key, which nobody else may read.
-pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+///
+/// # Errors
+/// A text that names the file, what is wrong and what to do, and nothing of what is in it.
+pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let shown = path.display();
     let mode = fs::metadata(path).map_err(|error| format!("{shown}: {error}"))?.permissions().mode() & 0o777;
     // A group that reads is how systems share a key with a service.
@@ -86,6 +105,17 @@ pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     match PrivateKeyDer::from_pem_slice(&bytes) {
         Ok(key) => Ok(key),
         Err(_) => Err(format!("{shown}: holds no private key in PEM")),
+    }
+}
+
+/// Why a certificate and a key can't be used together.
+pub(super) fn no_pair(cert: &Path, key: &Path, error: &rustls::Error) -> String {
+    let (cert, key) = (cert.display(), key.display());
+    match error {
+        rustls::Error::InconsistentKeys(_) => {
+            format!("{key} is not the key of {cert}: they belong to different pairs")
+        }
+        other => format!("{cert}, {key}: {other}"),
     }
 }
 

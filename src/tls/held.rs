@@ -19,8 +19,8 @@ pub const WARN_DAYS: i64 = 30;
 /// What a reading gives.
 pub(super) struct Fresh<C> {
     pub(super) config: Arc<C>,
-    /// The certificate that is shown to others, if one is.
-    pub(super) certificate: Option<Certificate>,
+    /// The certificates that are shown to others.
+    pub(super) certificates: Vec<Certificate>,
 }
 
 type Load<C> = Box<dyn Fn() -> Result<Fresh<C>, String> + Send + Sync>;
@@ -95,19 +95,30 @@ impl<C> Held<C> {
         self.warn(&mut state);
     }
 
-    /// What is known of it.
-    pub fn report(&self) -> Report {
+    /// What is known of it: one for each certificate, or one if there is none.
+    pub fn report(&self) -> Vec<Report> {
         let state = self.state();
-        let certificate = state.held.as_ref().and_then(|held| held.certificate.clone());
-        let left_ms = certificate.as_ref().map(|of| of.not_after_ms.saturating_sub(self.clock.now().ms));
-        Report {
-            what: self.what.clone(),
-            expired: left_ms.is_some_and(|ms| ms < 0),
-            expires_soon: left_ms.is_some_and(|ms| ms < WARN_DAYS * MS_PER_DAY),
-            certificate,
-            failure: state.failure.clone(),
-            reloads: state.reloads,
+        let now_ms = self.clock.now().ms;
+        let report = |certificate: Option<&Certificate>| {
+            let left_ms = certificate.map(|of| of.not_after_ms.saturating_sub(now_ms));
+            Report {
+                what: self.what.clone(),
+                expired: left_ms.is_some_and(|ms| ms < 0),
+                expires_soon: left_ms.is_some_and(|ms| ms < WARN_DAYS * MS_PER_DAY),
+                certificate: certificate.cloned(),
+                failure: None,
+                reloads: state.reloads,
+            }
+        };
+        let certificates = state.held.as_ref().map_or(&[][..], |held| &held.certificates);
+        let mut reports: Vec<Report> = certificates.iter().map(|of| report(Some(of))).collect();
+        if reports.is_empty() {
+            reports.push(report(None));
         }
+        if let Some(first) = reports.first_mut() {
+            first.failure.clone_from(&state.failure);
+        }
+        reports
     }
 
     /// Whether a certificate of the other side has ended.
@@ -143,31 +154,35 @@ impl<C> Held<C> {
     /// A certificate that has expired never takes the place of another.
     fn unexpired(&self, fresh: Fresh<C>) -> Result<Fresh<C>, String> {
         let now_ms = self.clock.now().ms;
-        match fresh.certificate.as_ref().filter(|certificate| certificate.not_after_ms < now_ms) {
-            Some(old) => Err(format!("the new certificate has expired at {}", format_time(old.not_after_ms))),
+        match fresh.certificates.iter().find(|certificate| certificate.not_after_ms < now_ms) {
+            Some(old) => {
+                let (subject, at) = (&old.names.subject, format_time(old.not_after_ms));
+                Err(format!("the new certificate of {subject} has expired at {at}"))
+            }
             None => Ok(fresh),
         }
     }
 
     /// Once a day from [`WARN_DAYS`] before its end on.
     fn warn(&self, state: &mut State<C>) {
-        let Some(certificate) = state.held.as_ref().and_then(|held| held.certificate.as_ref()) else { return };
+        let Some(held) = &state.held else { return };
         let now_ms = self.clock.now().ms;
-        let left_ms = certificate.not_after_ms.saturating_sub(now_ms);
         let day = now_ms / MS_PER_DAY;
-        if left_ms >= WARN_DAYS * MS_PER_DAY || state.warned_day == Some(day) {
+        if state.warned_day == Some(day) {
             return;
         }
-        let (what, at) = (&self.what, format_time(certificate.not_after_ms));
-        let subject = &certificate.names.subject;
-        if left_ms < 0 {
-            log::error!(
-                "{what}: the certificate of {subject} has expired at {at}: replace the file, no restart is needed"
+        let end = |certificate: &&Certificate| certificate.not_after_ms.saturating_sub(now_ms);
+        for certificate in held.certificates.iter().filter(|of| end(of) < WARN_DAYS * MS_PER_DAY) {
+            let (what, subject) = (&self.what, &certificate.names.subject);
+            let (has, level) =
+                if end(&certificate) < 0 { ("has expired", log::Level::Error) } else { ("expires", log::Level::Warn) };
+            let at = format_time(certificate.not_after_ms);
+            log::log!(
+                level,
+                "{what}: the certificate of {subject} {has} at {at}: replace the file, no restart is needed"
             );
-        } else {
-            log::warn!("{what}: the certificate of {subject} expires at {at}: replace the file, no restart is needed");
+            state.warned_day = Some(day);
         }
-        state.warned_day = Some(day);
     }
 
     fn stamps(&self) -> Vec<Option<Stamp>> {
@@ -185,7 +200,7 @@ pub trait Watched: Send + Sync {
     /// As [`Held::look`].
     fn look(&self, force: bool);
     /// As [`Held::report`].
-    fn report(&self) -> Report;
+    fn report(&self) -> Vec<Report>;
 }
 
 impl<C: Send + Sync> Watched for Held<C> {
@@ -193,7 +208,7 @@ impl<C: Send + Sync> Watched for Held<C> {
         Held::look(self, force);
     }
 
-    fn report(&self) -> Report {
+    fn report(&self) -> Vec<Report> {
         Held::report(self)
     }
 }

@@ -5,6 +5,7 @@
 //! | [`stream`], [`socket`] | TLS over a socket: reading and writing side by side; a connection of any kind |
 //! | [`held`], [`server`], [`client`], [`files`] | from files to a configuration, and again when they change |
 //! | [`verify`], [`clock`] | certificates, and the time by which they are judged |
+//! | [`chosen`] | which of a listener's certificates a client is shown |
 //! | [`certificate`], [`der`] | what a certificate says |
 //! | [`issue`] | making certificates |
 //! | [`words`] | what is wrong, for people |
@@ -13,6 +14,7 @@
 //! in: they are the operator's, or the system's.
 
 mod certificate;
+mod chosen;
 mod client;
 mod clock;
 mod der;
@@ -33,8 +35,9 @@ use std::sync::{Arc, OnceLock};
 use rustls::crypto::CryptoProvider;
 
 pub use certificate::{Certificate, Names};
-pub use client::{ClientTls, client, connection};
+pub use client::{ClientTls, LinkTls, client, connection};
 pub use clock::{CertClock, CertTime};
+pub use files::{chain_problem, key as private_key};
 pub use held::{Report, WARN_DAYS, Watched};
 pub use server::{ServerTls, accept, server};
 pub use socket::Socket;

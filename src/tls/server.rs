@@ -8,7 +8,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::{Connection, ServerConfig, ServerConnection};
 
-use super::certificate::Certificate;
+use super::chosen::Chosen;
 use super::clock::CertClock;
 use super::held::{Fresh, Held};
 use super::stream::TlsStream;
@@ -35,7 +35,8 @@ pub fn server(
     clock: &CertClock,
 ) -> Result<ServerTls, String> {
     let files = [&config.cert, &config.key, &config.client_ca, &config.crl];
-    let files = files.into_iter().flatten().cloned().collect();
+    let more = config.more.iter().flat_map(|(cert, key)| [cert, key]);
+    let files = files.into_iter().flatten().chain(more).cloned().collect();
     let (load_config, load_clock) = (config.clone(), clock.clone());
     let load = move || load(&load_config, alpn, &load_clock);
     let held = Held::new(what.to_owned(), files, clock.clone(), Box::new(load));
@@ -68,27 +69,19 @@ fn load(
     let (Some(cert), Some(key)) = (&config.cert, &config.key) else {
         return Err("cert and key must be set".to_owned());
     };
-    let chain = files::chain(cert)?;
-    let certificate = chain.first().and_then(|der| Certificate::parse(der));
-    let certificate =
-        certificate.ok_or_else(|| format!("{}: holds a certificate that can't be read", cert.display()))?;
+    let (chosen, certificates) = Chosen::read((cert, key), &config.more)?;
     let builder = ServerConfig::builder_with_details(provider(), Arc::new(clock.clone()));
     let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
     let builder = match verifier(config, clock)? {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
-    let mut server = builder.with_single_cert(chain, files::key(key)?).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
-            format!("{} is not the key of {}: they belong to different pairs", key.display(), cert.display())
-        }
-        other => format!("{}, {}: {other}", cert.display(), key.display()),
-    })?;
+    let mut server = builder.with_cert_resolver(Arc::new(chosen));
     // With every reading a new one: what was revoked or distrusted since can't come back by an old session.
     server.session_storage = ServerSessionMemoryCache::new(TLS_SESSIONS_MAX);
     server.send_tls13_tickets = TICKETS;
     server.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    Ok(Fresh { config: Arc::new(server), certificate: Some(certificate) })
+    Ok(Fresh { config: Arc::new(server), certificates })
 }
 
 /// Who looks at clients' certificates, if anyone does.

@@ -84,8 +84,18 @@ impl Site {
 
     /// Serial number of what was issued.
     fn issue(&self, name: &str, purpose: Purpose, valid: (i64, i64)) -> String {
+        self.issue_as(name, order(name, purpose, valid))
+    }
+
+    /// A gateway's of these names.
+    fn issue_for(&self, name: &str, hosts: &[&str]) -> String {
+        let hosts = hosts.iter().map(|host| HostName::Dns((*host).to_owned())).collect();
+        self.issue_as(name, Order { hosts, ..order(name, Purpose::Gateway, (NOW - YEAR, NOW + YEAR)) })
+    }
+
+    fn issue_as(&self, name: &str, order: Order) -> String {
         let key = Key::generate().unwrap();
-        let der = self.issuer.issue(&order(name, purpose, valid), &key).unwrap();
+        let der = self.issuer.issue(&order, &key).unwrap();
         write(&self.path(&format!("{name}.key")), &key.to_pem());
         write(&self.path(&format!("{name}.pem")), &pem("CERTIFICATE", &der));
         Certificate::parse(&der).unwrap().serial
@@ -162,6 +172,65 @@ fn the_client_is_known_by_its_certificate() {
     // By address, and without a certificate where none is asked for.
     let (served, _) = connect(&site.server(&site.listen()), &site.client(&site.link()), "127.0.0.1").unwrap();
     assert_eq!(served.peer_certificate(), None);
+}
+
+#[test]
+fn a_client_is_shown_the_certificate_of_the_name_it_asks_for() {
+    let site = Site::new();
+    site.issue_for("plant", &["plant.example", "*.plant.example"]);
+    site.issue_for("lab", &["lab.example", "a.plant.example"]);
+    let more = ["plant", "lab"].map(|name| (site.path(&format!("{name}.pem")), site.path(&format!("{name}.key"))));
+    let server = site.server(&ListenTlsConfig { more: more.to_vec(), ..site.listen() });
+    let client = site.client(&site.link());
+    let shown = |host| {
+        let (_, called) = connect(&server, &client, host)?;
+        Ok::<_, (String, String)>(called.peer_certificate().unwrap().names.subject)
+    };
+    for (host, subject) in [
+        ("gw.example", "CN=gw"),
+        ("plant.example", "CN=plant"),
+        ("pump.PLANT.example", "CN=plant"),
+        // The first that fits.
+        ("a.plant.example", "CN=plant"),
+        ("lab.example", "CN=lab"),
+        // An address is no name that is asked for.
+        ("127.0.0.1", "CN=gw"),
+    ] {
+        assert_eq!(shown(host).as_deref(), Ok(subject), "{host}");
+    }
+    let why = shown("else.example").unwrap_err().1;
+    assert!(why.contains("is not for else.example, but for gw.example"), "{why}");
+    // Each is taken over and told of for itself; one that can't be used keeps all as they were.
+    let subjects =
+        || server.report().iter().map(|of| of.certificate.clone().unwrap().names.subject).collect::<Vec<_>>();
+    assert_eq!(subjects(), ["CN=gw", "CN=plant", "CN=lab"]);
+    let fresh = site.issue_for("lab", &["lab.example"]);
+    server.look(false);
+    assert_eq!(server.report()[2].certificate.as_ref().unwrap().serial, fresh);
+    site.issue("lab", Purpose::Gateway, (NOW - YEAR, NOW - MS_PER_DAY));
+    server.look(false);
+    assert!(server.report()[0].failure.as_ref().unwrap().contains("CN=lab has expired"));
+    assert_eq!(shown("lab.example").as_deref(), Ok("CN=lab"));
+}
+
+#[test]
+fn another_protocol_is_refused_and_none_is_served() {
+    let site = Site::new();
+    let (server, client) = (site.server(&site.listen()), site.client(&site.link()));
+    let ask = |protocols: &[&[u8]]| {
+        let (theirs, ours) = UnixStream::pair().unwrap();
+        let mut config = (*client.config().unwrap()).clone();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        let name = rustls::pki_types::ServerName::try_from("gw.example").unwrap();
+        let called = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
+        let call = TlsStream::handshake(rustls::Connection::Client(called), ours);
+        let (served, called) = block_on(zip(accept(&server, theirs), call));
+        served.and(called).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(ask(&[]), Ok(()));
+    assert_eq!(ask(&[b"http/1.1", b"mqtt"]), Ok(()));
+    let why = ask(&[b"http/1.1"]).unwrap_err();
+    assert!(why.contains("ALPN"), "{why}");
 }
 
 #[test]
@@ -302,7 +371,7 @@ fn files_that_change_are_taken_over_if_they_are_good() {
         server.look(false);
         assert_ne!(held, fresh);
         held = serial();
-        assert_eq!((held.clone(), server.report().reloads), (fresh, round));
+        assert_eq!((held.clone(), server.report()[0].reloads), (fresh, round));
     }
     // What was there before goes on.
     block_on(async {
@@ -313,9 +382,9 @@ fn files_that_change_are_taken_over_if_they_are_good() {
     // Expired; of another key; damaged: the old one stays.
     let refused = |expected: &str| {
         server.look(false);
-        let failure = server.report().failure.unwrap();
+        let failure = server.report().remove(0).failure.unwrap();
         assert!(failure.contains(expected), "{failure}");
-        assert_eq!((serial(), server.report().reloads), (held.clone(), 10));
+        assert_eq!((serial(), server.report()[0].reloads), (held.clone(), 10));
     };
     site.issue("gw", Purpose::Gateway, (NOW - YEAR, NOW - MS_PER_DAY));
     refused("expired at 2026-11-20");
@@ -327,10 +396,10 @@ fn files_that_change_are_taken_over_if_they_are_good() {
     refused("No such file");
     let soon = site.issue("gw", Purpose::Gateway, (NOW - YEAR, NOW + 29 * MS_PER_DAY));
     server.look(false);
-    let report = server.report();
+    let report = server.report().remove(0);
     assert!(report.failure.is_none() && report.expires_soon && !report.expired && serial() == soon);
     site.hands.set(NOW + 30 * MS_PER_DAY, true);
-    assert!(server.report().expired);
+    assert!(server.report()[0].expired);
 }
 
 #[test]

@@ -38,7 +38,7 @@ mod tests {
             gateway: "gw-1".into(),
             labels: Labels::of([("site", "s1")]),
             config,
-            tls: None,
+            tls: crate::tls::LinkTls::default(),
         }
     }
 

@@ -1,12 +1,11 @@
 //! What an uplink is told, and the bounds it works within.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::batches::provenance::Provenance;
 use crate::config::{self, Labels, UplinkConfig};
 use crate::record::Compression;
-use crate::tls::ClientTls;
+use crate::tls::LinkTls;
 
 /// Bytes of batches that may wait for the cluster's acknowledgement, whatever the backlog. One batch larger than that is
 /// taken too, alone.
@@ -47,8 +46,8 @@ pub struct UplinkOptions {
     pub labels: Labels,
     /// `[uplink.NAME]`.
     pub config: UplinkConfig,
-    /// What TLS stands on; `None` without.
-    pub tls: Option<Arc<ClientTls>>,
+    /// What TLS stands on.
+    pub tls: LinkTls,
 }
 
 impl UplinkOptions {

@@ -149,6 +149,8 @@ fn passwords_change_and_users_go_at_once() {
     assert!(enters("bob", "from a file"));
     let table = local_ok(&gateway, &["user", "list"], "");
     assert!(table.contains("alice") && table.contains("bob"), "{table}");
+    let status = local_ok(&gateway, &["status"], "");
+    assert!(status.contains("rights       0 rules, 2 users; 0 refused\n"), "{status}");
     assert!(table.contains("SCRAM-SHA-256 (5000 iterations), SCRAM-SHA-512 (5000 iterations)"), "{table}");
     for (args, said) in [
         (["user", "add", "bob"], "there is a user bob already"),

@@ -5,6 +5,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     fs::{self, File},
     io::Write,
     net::SocketAddr,
@@ -35,6 +36,8 @@ pub struct Gateway {
     child: Option<Child>,
     /// The user of this machine whose process it is, if not this one's.
     user: Option<u32>,
+    /// What is in the environment of the process besides.
+    env: Vec<(&'static str, OsString)>,
 }
 
 impl Gateway {
@@ -46,7 +49,18 @@ impl Gateway {
     /// The same, the Kafka listener at an address known beforehand.
     pub fn start_on(kafka: SocketAddr, config: &str) -> Gateway {
         let home = tempfile::Builder::new().prefix("brooklet-test-").tempdir().unwrap();
-        let mut gateway = Gateway { native: free_addr(), kafka, mqtt: free_addr(), home, child: None, user: None };
+        let mut gateway =
+            Gateway { native: free_addr(), kafka, mqtt: free_addr(), home, child: None, user: None, env: Vec::new() };
+        gateway.configure(config);
+        gateway.launch();
+        gateway
+    }
+
+    /// A gateway with a variable in its environment.
+    pub fn start_with(variable: (&'static str, OsString), config: &str) -> Gateway {
+        let home = tempfile::Builder::new().prefix("brooklet-test-").tempdir().unwrap();
+        let (native, kafka, mqtt, env) = (free_addr(), free_addr(), free_addr(), vec![variable]);
+        let mut gateway = Gateway { native, kafka, mqtt, home, child: None, user: None, env };
         gateway.configure(config);
         gateway.launch();
         gateway
@@ -56,8 +70,15 @@ impl Gateway {
     pub fn start_unprivileged(config: impl FnOnce(&Gateway) -> String) -> Gateway {
         let home = tempfile::Builder::new().prefix("brooklet-test-").tempdir().unwrap();
         let user = rustix::process::geteuid().is_root().then_some(NOBODY);
-        let mut gateway =
-            Gateway { native: free_addr(), kafka: free_addr(), mqtt: free_addr(), home, child: None, user };
+        let mut gateway = Gateway {
+            native: free_addr(),
+            kafka: free_addr(),
+            mqtt: free_addr(),
+            home,
+            child: None,
+            user,
+            env: Vec::new(),
+        };
         if let Some(user) = user {
             // Nobody may get at neither this directory nor where the program lies.
             let program = brooklet().get_program().to_owned();
@@ -79,6 +100,7 @@ impl Gateway {
             command = Command::new(self.program_path());
             command.env_clear().current_dir(self.home()).uid(user).gid(user);
         }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 

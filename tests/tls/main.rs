@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod cold_boot;
 #[path = "../common/mod.rs"]
 mod common;
 mod site;
@@ -186,30 +187,32 @@ fn who_is_revoked_stays_out() {
     assert!(ask("other").is_ok());
 }
 
-#[test]
-fn a_gateway_whose_time_is_not_known_lets_in_what_begins_later() {
+/// A client's certificate, valid between two moments (Unix ms).
+fn issue(site: &Site, name: &str, from: i64, until: i64) {
     use brooklet::tls::issue::{Issuer, Key, Order, Purpose, pem};
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-    let site = Site::new();
     let ca = CertificateDer::from_pem_file(site.path("ca.pem")).unwrap();
     let key = Key::from_der(&PrivateKeyDer::from_pem_file(site.path("ca.key")).unwrap()).unwrap();
     let issuer = Issuer::new(&ca, key).unwrap();
-    // By any clock of today these begin in the future, or have ended.
-    let issue = |name: &str, from: i64, until: i64| {
-        let key = Key::generate().unwrap();
-        let order = Order {
-            common_name: name.to_owned(),
-            hosts: Vec::new(),
-            purpose: Purpose::Client,
-            not_before_ms: from,
-            not_after_ms: until,
-        };
-        let der = issuer.issue(&order, &key).unwrap();
-        fs::write(site.path(&format!("{name}.pem")), pem("CERTIFICATE", &der)).unwrap();
-        fs::write(site.path(&format!("{name}.key")), key.to_pem()).unwrap();
+    let key = Key::generate().unwrap();
+    let order = Order {
+        common_name: name.to_owned(),
+        hosts: Vec::new(),
+        purpose: Purpose::Client,
+        not_before_ms: from,
+        not_after_ms: until,
     };
-    issue("later", 3_000_000_000_000, 4_000_000_000_000);
-    issue("ended", 1_000_000_000_000, 1_700_000_000_000);
+    let der = issuer.issue(&order, &key).unwrap();
+    fs::write(site.path(&format!("{name}.pem")), pem("CERTIFICATE", &der)).unwrap();
+    fs::write(site.path(&format!("{name}.key")), key.to_pem()).unwrap();
+}
+
+#[test]
+fn a_gateway_whose_time_is_not_known_lets_in_what_begins_later() {
+    let site = Site::new();
+    // By any clock of today these begin in the future, or have ended.
+    issue(&site, "later", 3_000_000_000_000, 4_000_000_000_000);
+    issue(&site, "ended", 1_000_000_000_000, 1_700_000_000_000);
     for (trust, let_in) in [("never", true), ("always", false)] {
         let (gateway, [_, kafka, _]) = gateway(&site, &format!("clock.trust = \"{trust}\"\n"));
         let ask = |name| connect(kafka, &site.client(Some(name))).and_then(|stream| Wire::over(stream).api_versions());
@@ -266,7 +269,10 @@ fn what_is_made_has_the_right_modes_and_is_never_lost() {
         shown.contains("owner    CN=gw\n") && shown.contains("gw.example, gw, localhost, 127.0.0.1, ::1"),
         "{shown}"
     );
-    // A key that others can read is not used.
+    // A key that others can read is not used: not to issue by, and not to serve by.
+    fs::set_permissions(site.path("ca.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let said = String::from_utf8_lossy(&site.cert(&["device", "late"]).stderr).into_owned();
+    assert!(said.contains("chmod 600") && !site.path("late.pem").exists(), "{said}");
     fs::set_permissions(site.path("gw.key"), fs::Permissions::from_mode(0o644)).unwrap();
     let config = site.path("brooklet.toml");
     fs::write(&config, format!("[listen.kafka.tls]\n{}", site.listener("gw"))).unwrap();
@@ -282,4 +288,68 @@ fn what_is_made_has_the_right_modes_and_is_never_lost() {
         output.status.code() == Some(1) && said.contains("listen.kafka.tls: ") && said.contains("chmod 600"),
         "{said}"
     );
+}
+
+/// What is wrong with files is found before anything is served.
+#[test]
+fn check_opens_what_a_configuration_names() {
+    let site = Site::new();
+    let config = site.path("brooklet.toml");
+    let secret = site.path("password");
+    let put = |path: &std::path::Path, text: &str, mode| {
+        fs::write(path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let check = |more: &[&str]| {
+        let mut command = common::gateway::brooklet();
+        let output = common::gateway::run(command.arg("check").arg(&config).args(more), b"");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    put(&secret, "hunter2\n", 0o600);
+    let uplink = format!(
+        "[uplink.up]\nbootstrap = [\"k:1\"]\ntls = {{ enabled = true, ca = {:?} }}\n\
+         sasl = {{ mechanism = \"PLAIN\", username = \"gw\", password_file = {secret:?} }}\n",
+        site.path("ca.pem")
+    );
+    fs::write(&config, format!("[listen.kafka.tls]\n{}{uplink}", site.listener("gw"))).unwrap();
+    let (code, said) = check(&[]);
+    assert!(code == Some(0) && said.contains("# listen.kafka.tls: CN=gw, until 20"), "{said}");
+    let (_, json) = check(&["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["certificates"][0]["days_left"].as_i64() > Some(30), "{json}");
+    // The others' part of a chain first.
+    let [gw, ca] = ["gw.pem", "ca.pem"].map(|name| fs::read_to_string(site.path(name)).unwrap());
+    let dev = fs::read_to_string(site.path("dev.pem")).unwrap();
+    fs::write(site.path("gw.pem"), format!("{gw}{dev}{ca}")).unwrap();
+    let (code, said) = check(&[]);
+    assert!(code == Some(0) && said.contains("CN=gw is issued by CN=Site, but what follows it is CN=dev"), "{said}");
+    fs::write(site.path("gw.pem"), &gw).unwrap();
+    // All at once, each by its key and line.
+    put(&secret, "hunter2\n", 0o644);
+    put(&site.path("gw.key"), &fs::read_to_string(site.path("dev.key")).unwrap(), 0o600);
+    fs::remove_file(site.path("ca.pem")).unwrap();
+    let (code, said) = check(&[]);
+    assert_eq!(code, Some(2));
+    for expected in [
+        "brooklet.toml:2: listen.kafka.tls: ",
+        "gw.key is not the key of ",
+        "uplink.up.tls: ",
+        "ca.pem: No such file",
+        "uplink.up.sasl.password_file: ",
+        "chmod 600",
+    ] {
+        assert!(said.contains(expected), "{expected:?} in {said}");
+    }
+    assert!(!said.contains("hunter2") && check(&["--no-files"]).0 == Some(0), "{said}");
+    put(&site.path("gw.key"), "", 0o644);
+    assert!(check(&[]).1.contains("everyone on this machine may get at this key"));
+    // Ended.
+    fs::write(site.path("ca.pem"), &ca).unwrap();
+    issue(&site, "gw", 1_000_000_000_000, 1_700_000_000_000);
+    fs::set_permissions(site.path("gw.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    put(&secret, "hunter2\n", 0o600);
+    fs::write(&config, format!("clock.trust = \"always\"\n[listen.kafka.tls]\n{}", site.listener("gw"))).unwrap();
+    let (code, said) = check(&[]);
+    assert!(code == Some(2) && said.contains("the certificate of CN=gw has expired"), "{said}");
 }

@@ -8,6 +8,7 @@ use brooklet::broker::NewTopic;
 use brooklet::config::{DownlinkConfig, HostPort, Labels, LinkBudget, TopicPattern, TopicTemplate, WeekWindow};
 use brooklet::kafka::api::ApiKey;
 use brooklet::record::{BatchBuilder, BatchView, Compression, NO_HEADERS, Producer, decompress, header, records};
+use brooklet::tls::LinkTls;
 use brooklet::uplink::{
     Downlink, DownlinkOptions, DownlinkState, DownlinkStatus, Severity, SkipTo, UplinkState, check_downlink,
 };
@@ -25,7 +26,13 @@ fn options(fake: &Fake, change: impl FnOnce(&mut DownlinkConfig)) -> DownlinkOpt
     config.backoff_min = Duration::from_millis(10);
     config.backoff_max = Duration::from_millis(100);
     change(&mut config);
-    DownlinkOptions { name: "centre-down".into(), gateway: "gw-1".into(), labels: Labels::default(), config, tls: None }
+    DownlinkOptions {
+        name: "centre-down".into(),
+        gateway: "gw-1".into(),
+        labels: Labels::default(),
+        config,
+        tls: LinkTls::default(),
+    }
 }
 
 fn downlink(edge: &Edge, fake: &Fake, change: impl FnOnce(&mut DownlinkConfig)) -> Downlink {

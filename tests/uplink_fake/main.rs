@@ -34,6 +34,7 @@ use brooklet::record::{BatchBuilder, Compression, NO_HEADERS};
 use brooklet::store::clock::{Clock, ManualClock, RealClock, WALL_FLOOR_MS, WallTrust};
 use brooklet::store::disk::RealDisk;
 use brooklet::store::{EngineHandle, Store, StoreOptions};
+use brooklet::tls::LinkTls;
 use brooklet::uplink::{Uplink, UplinkOptions, UplinkState, UplinkStatus, check};
 use fake::{Fake, Fault};
 use smol::block_on;
@@ -110,7 +111,13 @@ impl Edge {
     }
 
     fn options_as(gateway: &str, config: UplinkConfig) -> UplinkOptions {
-        UplinkOptions { name: "centre".into(), gateway: gateway.into(), labels: Labels::default(), config, tls: None }
+        UplinkOptions {
+            name: "centre".into(),
+            gateway: gateway.into(),
+            labels: Labels::default(),
+            config,
+            tls: LinkTls::default(),
+        }
     }
 
     /// Closes the store as a clean stop does, and opens it again.

@@ -69,8 +69,10 @@ impl Rights {
     /// # Errors
     /// A text: a rule can't be read.
     pub(super) fn load(store: &Store, options: RightsOptions) -> Result<Self, String> {
-        let rules = RwLock::new(Arc::new(RuleSet::new(kept::stored(store)?)));
-        Ok(Self { options, rules, denials: Denials::default() })
+        METRICS.acl_dry_run.set((!options.enforce).into());
+        let rights = Self { options, rules: RwLock::default(), denials: Denials::default() };
+        rights.rebuild(store)?;
+        Ok(rights)
     }
 
     /// The rules as the store has them now.
@@ -87,6 +89,7 @@ impl Rights {
     }
 
     fn replace(&self, rules: RuleSet) {
+        METRICS.acl_rules.set(i64::try_from(rules.rules().len()).unwrap_or(i64::MAX));
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 

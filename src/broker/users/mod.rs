@@ -18,6 +18,7 @@ pub use change::{Changed, UserChange, UserError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::METRICS;
 use crate::secret::{ITERATIONS_MIN, ScramHash, Verifier};
 use crate::store::{Space, Store};
 
@@ -112,6 +113,10 @@ impl fmt::Debug for Users {
     }
 }
 
+fn count(users: &BTreeMap<String, Arc<User>>) {
+    METRICS.users.set(i64::try_from(users.len()).unwrap_or(i64::MAX));
+}
+
 impl Users {
     /// Reads the users of a store.
     pub(super) fn load(store: &Store) -> Self {
@@ -133,6 +138,7 @@ impl Users {
             }
         }
         known.secret = store.get(Space::User, SECRET).unwrap_or_else(random_secret);
+        count(&known.by_name);
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
@@ -160,6 +166,7 @@ impl Users {
             Some(user) => _ = by_name.insert(name.to_owned(), user),
             None => _ = by_name.remove(name),
         }
+        count(by_name);
     }
 
     fn secret(&self) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::{
-    auth::{AuthMethod, CertificateName, SaslMechanism},
+    auth::{AuthMethod, CertificateName, HttpsUrl, SaslMechanism},
     downlink::DownlinkConfig,
     types::{Config, UplinkConfig},
     value::{Kind, Special, SpecialList},
@@ -118,6 +118,60 @@ macro_rules! link {
                     set: |l, text| unless("none", text, file, |v| l.sasl.token_file = v.map(PathBuf::from)),
                 }),
                 "The same with a token of OAUTHBEARER, which something else keeps fresh.",
+            ),
+            key(
+                "sasl.token_command",
+                "none",
+                Kind::Special(Special {
+                    allowed: "\"none\" or a program with its arguments, separated by spaces",
+                    set: |l, text| unless("none", text, file, |v| l.sasl.token_command = v),
+                }),
+                "Program that prints a token of OAUTHBEARER; it is run for each connection, by no shell.",
+            ),
+            key(
+                "sasl.token_url",
+                "none",
+                Kind::Special(Special {
+                    allowed: "\"none\" or an address such as \"https://id.example/oauth2/token\"",
+                    set: |l, text| unless("none", text, HttpsUrl::parse, |v| l.sasl.token_url = v),
+                }),
+                "OAuth 2 server that gives tokens for client_id and its secret; the proxy leads to it, too.",
+            ),
+            key(
+                "sasl.client_id",
+                "none",
+                Kind::Special(Special {
+                    allowed: "\"none\" or a client's id",
+                    set: |l, text| unless("none", text, file, |v| l.sasl.client_id = v),
+                }),
+                "Client that this is at the server of token_url.",
+            ),
+            key(
+                "sasl.client_secret_file",
+                "none",
+                Kind::Special(Special {
+                    allowed: "\"none\" or the path of a file",
+                    set: |l, text| unless("none", text, file, |v| l.sasl.client_secret_file = v.map(PathBuf::from)),
+                }),
+                "File whose first line is the secret of client_id; others can't read it.",
+            ),
+            key(
+                "sasl.scope",
+                "none",
+                Kind::Special(Special {
+                    allowed: "\"none\" or scopes, separated by spaces",
+                    set: |l, text| unless("none", text, file, |v| l.sasl.scope = v),
+                }),
+                "Scope that is asked for at token_url.",
+            ),
+            key(
+                "sasl.token_ca",
+                "none",
+                Kind::Special(Special {
+                    allowed: "\"none\" or the path of a file in PEM",
+                    set: |l, text| unless("none", text, file, |v| l.sasl.token_ca = v.map(PathBuf::from)),
+                }),
+                "CAs of the server of token_url; none: those that this system trusts.",
             ),
             key(
                 "sasl.extensions",

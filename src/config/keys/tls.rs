@@ -6,7 +6,7 @@ use super::super::{
     downlink::DownlinkConfig,
     tls::ClientAuth,
     types::{Config, UplinkConfig},
-    value::{Kind, Special, address},
+    value::{Kind, Special, SpecialList, address},
 };
 use super::link::{file, unless};
 use super::{Key, key};
@@ -26,6 +26,17 @@ macro_rules! file_key {
     };
 }
 
+/// `none`, or files of certificates and keys.
+fn pairs(texts: &[&str], set: impl FnOnce(Vec<(PathBuf, PathBuf)>)) -> Option<Vec<String>> {
+    let pair = |text: &&str| match text.split_once(':')? {
+        (cert, key) if !cert.is_empty() && !key.is_empty() && !text.contains('\0') => Some((cert.into(), key.into())),
+        _ => None,
+    };
+    let none = texts == ["none"];
+    set(if none { Vec::new() } else { texts.iter().map(pair).collect::<Option<_>>()? });
+    Some(texts.iter().map(|text| (*text).to_owned()).collect())
+}
+
 macro_rules! listener {
     ($listener:ident, $prefix:literal, $port:literal $(, $more:expr)*) => {
         &[
@@ -38,6 +49,15 @@ macro_rules! listener {
                 concat!($prefix, ".key"),
                 "Private key of the certificate; a file that others can't read.",
                 |c| c.listen.$listener.tls.key
+            ),
+            key(
+                concat!($prefix, ".more"),
+                "none",
+                Kind::SpecialList(SpecialList {
+                    allowed: "\"none\" or a list of CERT:KEY, such as [\"/etc/brooklet/b.pem:/etc/brooklet/b.key\"]",
+                    set: |c, texts| pairs(texts, |v| c.listen.$listener.tls.more = v),
+                }),
+                "Other certificates, each with its key, for clients that ask (SNI) for a name which is in one of them.",
             ),
             key(
                 concat!($prefix, ".addr"),

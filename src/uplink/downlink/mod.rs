@@ -38,7 +38,7 @@ use crate::broker::{Broker, validate_name};
 use crate::config::{DownlinkConfig, Labels};
 use crate::executor::Executor;
 use crate::limits::is_internal_topic;
-use crate::tls::ClientTls;
+use crate::tls::LinkTls;
 use status::Report;
 use task::Skips;
 
@@ -53,8 +53,8 @@ pub struct DownlinkOptions {
     pub labels: Labels,
     /// `[downlink.NAME]`.
     pub config: DownlinkConfig,
-    /// What TLS stands on; `None` without.
-    pub tls: Option<Arc<ClientTls>>,
+    /// What TLS stands on.
+    pub tls: LinkTls,
 }
 
 impl DownlinkOptions {
@@ -90,7 +90,8 @@ impl DownlinkOptions {
             request_timeout: config.request_timeout + wait,
             proxy: config.link.proxy.clone(),
             proxy_auth: config.link.proxy_auth.clone(),
-            tls: Secure::of(&config.tls, &self.tls),
+            tls: Secure::of(config.tls.server_name.clone(), &self.tls.brokers),
+            token_tls: Secure::of(None, &self.tls.tokens),
             sasl: config.sasl.clone(),
         }
     }

@@ -14,18 +14,20 @@ use futures_lite::FutureExt;
 use smol::net::{SocketAddr, TcpStream};
 
 use super::super::options::UplinkOptions;
-use super::connection::{Connection, LinkError, Transport};
+use super::connection::{Connection, Line, LinkError, Transport};
 use super::login;
 use super::meter::{Meter, Metered};
 use super::proxy;
 use super::pulse::Pulse;
+use super::token::Tokens;
 use super::versions::Versions;
 use crate::calendar::format_time;
-use crate::config::{HostPort, LinkSaslConfig, LinkTlsConfig};
+use crate::config::{HostPort, LinkSaslConfig, SaslMechanism};
 use crate::kafka::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::kafka::error_code::{ErrorCode, Shown};
 use crate::kafka::header::read_response;
 use crate::metrics::METRICS;
+use crate::sasl::client::Credentials;
 use crate::secret::Secret;
 use crate::tls::{self, ClientTls, TlsStream};
 
@@ -47,6 +49,8 @@ pub(in crate::uplink) struct Dialer {
     proxy_auth: Option<PathBuf>,
     tls: Option<Secure>,
     sasl: Arc<LinkSaslConfig>,
+    tokens: Arc<Tokens>,
+    token_tls: Option<Secure>,
     /// What names were last.
     known: Arc<Mutex<HashMap<HostPort, Vec<SocketAddr>>>>,
 }
@@ -62,6 +66,8 @@ pub(in crate::uplink) struct Calling {
     pub(in crate::uplink) proxy: Option<HostPort>,
     pub(in crate::uplink) proxy_auth: Option<PathBuf>,
     pub(in crate::uplink) tls: Option<Secure>,
+    /// Towards the server that gives tokens.
+    pub(in crate::uplink) token_tls: Option<Secure>,
     pub(in crate::uplink) sasl: LinkSaslConfig,
 }
 
@@ -74,10 +80,9 @@ pub(in crate::uplink) struct Secure {
 }
 
 impl Secure {
-    /// What `config` says, as it is held in `held`; `None` without TLS.
-    pub(in crate::uplink) fn of(config: &LinkTlsConfig, held: &Option<Arc<ClientTls>>) -> Option<Self> {
-        let held = Arc::clone(held.as_ref()?);
-        Some(Self { held, server_name: config.server_name.clone() })
+    /// As it is held in `held`; `None` without TLS.
+    pub(in crate::uplink) fn of(server_name: Option<String>, held: &Option<Arc<ClientTls>>) -> Option<Self> {
+        Some(Self { held: Arc::clone(held.as_ref()?), server_name })
     }
 }
 
@@ -91,7 +96,8 @@ impl Dialer {
             request_timeout: config.request_timeout,
             proxy: config.link.proxy.clone(),
             proxy_auth: config.link.proxy_auth.clone(),
-            tls: Secure::of(&config.tls, &options.tls),
+            tls: Secure::of(config.tls.server_name.clone(), &options.tls.brokers),
+            token_tls: Secure::of(None, &options.tls.tokens),
             sasl: config.sasl.clone(),
         };
         Self::calling(executor, calling, meter)
@@ -99,7 +105,7 @@ impl Dialer {
 
     /// As [`Dialer::new`], for whoever is no uplink.
     pub(in crate::uplink) fn calling(executor: &Arc<Executor>, calling: Calling, meter: &Arc<Meter>) -> Self {
-        let Calling { client_id, connect_timeout, request_timeout, proxy, proxy_auth, tls, sasl } = calling;
+        let Calling { client_id, connect_timeout, request_timeout, proxy, proxy_auth, tls, token_tls, sasl } = calling;
         Self {
             executor: Arc::clone(executor),
             client_id,
@@ -110,6 +116,8 @@ impl Dialer {
             proxy_auth,
             tls,
             sasl: Arc::new(sasl),
+            tokens: Arc::default(),
+            token_tls,
             known: Arc::default(),
         }
     }
@@ -117,6 +125,11 @@ impl Dialer {
     /// What runs beside the caller.
     pub(in crate::uplink) fn executor(&self) -> &Executor {
         &self.executor
+    }
+
+    /// The same, to be kept.
+    pub(super) fn shared_executor(&self) -> Arc<Executor> {
+        Arc::clone(&self.executor)
     }
 
     /// For the answer to each request.
@@ -149,16 +162,45 @@ impl Dialer {
             let mut connection =
                 Connection::over(&self.executor, stream, peer, client_id, self.request_timeout, moving);
             let versions = negotiate(&connection).await?;
-            let lifetime = login::authenticate(connection.line(), &versions, &self.sasl).await?;
+            let lifetime = self.log_in(connection.line(), &versions).await?;
             if let Some(lifetime) = lifetime {
-                let (line, sasl) = (connection.line().clone(), Arc::clone(&self.sasl));
-                connection.keep(login::keep(&self.executor, line, versions.clone(), sasl, lifetime));
+                let (dialer, line) = (self.clone(), connection.line().clone());
+                connection.keep(login::keep(dialer, line, versions.clone(), lifetime));
             }
             Ok((connection, versions))
         };
         let dialled = attempt.or(self.expired(address)).await?;
         METRICS.uplink_connects.add(1);
         Ok(dialled)
+    }
+
+    /// Says who calls; how long that holds, if the broker says. Nothing is said where no mechanism is configured.
+    ///
+    /// # Errors
+    /// [`LinkError`]: what is wrong, and what to do.
+    pub(super) async fn log_in(&self, line: &Line, versions: &Versions) -> Result<Option<Duration>, LinkError> {
+        let Some(mechanism) = self.sasl.mechanism else { return Ok(None) };
+        let error = |why: String| LinkError::new(format_args!("{}: SASL: {why}", line.peer()));
+        let credentials = match mechanism {
+            SaslMechanism::OAuthBearer => {
+                let token = Box::pin(self.bearer(&self.sasl)).await.map_err(error)?;
+                Credentials::Bearer { token, extensions: self.sasl.extensions.clone() }
+            }
+            _ => login::credentials(mechanism, &self.sasl).map_err(error)?,
+        };
+        let outcome = login::authenticate(line, versions, mechanism, credentials).await;
+        if outcome.is_err() {
+            self.tokens.forget().await;
+        }
+        outcome
+    }
+
+    pub(super) fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    pub(super) fn token_tls(&self) -> Option<&Secure> {
+        self.token_tls.as_ref()
     }
 
     /// Connects, and no more.
@@ -207,7 +249,7 @@ impl Dialer {
     }
 
     /// A stream to the broker, through the proxy if there is one.
-    async fn reach(&self, address: &HostPort) -> Result<Metered<TcpStream>, LinkError> {
+    pub(super) async fn reach(&self, address: &HostPort) -> Result<Metered<TcpStream>, LinkError> {
         let door = self.proxy.as_ref().unwrap_or(address);
         let candidates = self.addresses(door).await?;
         let stream = self.connect(door, &candidates).await?;
@@ -267,7 +309,7 @@ impl Dialer {
 }
 
 /// Shakes hands with a broker.
-async fn encrypt(
+pub(super) async fn encrypt(
     secure: &Secure,
     stream: Metered<TcpStream>,
     address: &HostPort,

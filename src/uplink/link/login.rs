@@ -4,13 +4,12 @@
 //! salting a password never holds up the threads that forward; a server that should know the password must show that it does.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::executor::Executor;
 use smol::{Task, Timer};
 
 use super::connection::{Line, LinkError};
+use super::dial::Dialer;
 use super::versions::Versions;
 use crate::base64;
 use crate::config::{LinkSaslConfig, SaslMechanism};
@@ -27,18 +26,17 @@ const NONCE_BYTES: usize = 24;
 /// Messages of one exchange: no mechanism takes more.
 const STEPS_MAX: usize = 4;
 
-/// Authenticates on a new connection; how long that holds, if the broker says.
+/// Authenticates on a connection; how long that holds, if the broker says.
 ///
 /// # Errors
 /// [`LinkError`]: what is wrong, and what to do.
 pub(super) async fn authenticate(
     line: &Line,
     versions: &Versions,
-    config: &LinkSaslConfig,
+    mechanism: SaslMechanism,
+    credentials: Credentials,
 ) -> Result<Option<Duration>, LinkError> {
     let error = |what: &dyn std::fmt::Display| LinkError::new(format_args!("{}: SASL: {what}", line.peer()));
-    let Some(mechanism) = config.mechanism else { return Ok(None) };
-    let credentials = credentials(mechanism, config).map_err(|why| error(&why))?;
     let mut fresh = [0; NONCE_BYTES];
     getrandom::fill(&mut fresh).map_err(|why| error(&why))?;
     handshake(line, mechanism).await?;
@@ -122,8 +120,11 @@ async fn handshake(line: &Line, mechanism: SaslMechanism) -> Result<(), LinkErro
     }
 }
 
-/// What the configuration and its files hold.
-fn credentials(mechanism: SaslMechanism, config: &LinkSaslConfig) -> Result<Credentials, String> {
+/// What the configuration and its files hold, but for tokens.
+///
+/// # Errors
+/// What is missing, or wrong with a file.
+pub(super) fn credentials(mechanism: SaslMechanism, config: &LinkSaslConfig) -> Result<Credentials, String> {
     let file = |file: &Option<std::path::PathBuf>, key: &str| -> Result<Secret, String> {
         let path: &Path = file.as_deref().ok_or_else(|| format!("{key} is not set"))?;
         read_file(path).map_err(|why| format!("{key} {why}"))
@@ -138,29 +139,21 @@ fn credentials(mechanism: SaslMechanism, config: &LinkSaslConfig) -> Result<Cred
         SaslMechanism::ScramSha512 => {
             Credentials::Scram { hash: ScramHash::Sha512, user: user()?, password: password()? }
         }
-        SaslMechanism::OAuthBearer => Credentials::Bearer {
-            token: file(&config.token_file, "sasl.token_file")?,
-            extensions: config.extensions.clone(),
-        },
+        SaslMechanism::OAuthBearer => return Err("a token comes from elsewhere".to_owned()),
     })
 }
 
 /// Authenticates again, each time before the last one runs out. What is asked meanwhile waits for the end of an exchange, as brokers want
 /// it. Where it fails the connection ends, and whoever needs it calls again.
-pub(super) fn keep(
-    executor: &Executor,
-    line: Line,
-    versions: Versions,
-    config: Arc<LinkSaslConfig>,
-    first: Duration,
-) -> Task<()> {
+pub(super) fn keep(dialer: Dialer, line: Line, versions: Versions, first: Duration) -> Task<()> {
+    let executor = dialer.shared_executor();
     executor.spawn(async move {
         let mut lifetime = first;
         loop {
             // Java's client goes by the same share.
             Timer::after(lifetime.mul_f64(0.85)).await;
             line.hold();
-            let again = authenticate(&line, &versions, &config).await;
+            let again = dialer.log_in(&line, &versions).await;
             line.release();
             match again {
                 Ok(Some(next)) => lifetime = next,

@@ -4,9 +4,13 @@
 pub(in crate::uplink) mod cluster;
 pub(in crate::uplink) mod connection;
 pub(in crate::uplink) mod dial;
+mod https;
 mod login;
 mod metadata;
 pub(in crate::uplink) mod meter;
 mod proxy;
 pub(in crate::uplink) mod pulse;
+#[cfg(test)]
+mod tests;
+mod token;
 pub(in crate::uplink) mod versions;
