@@ -13,19 +13,21 @@ cd "$root"
 
 usage() {
   cat <<'TEXT'
-  scripts/interop.sh security [--binary FILE] [--port P] [--no-kafka]
+  scripts/interop.sh security [--binary FILE] [--port P] [--no-kafka] [--all]
 
   --binary FILE  the brooklet to test                                            (target/debug/brooklet, built)
   --port P       first port of the Apache Kafka that the uplink goes to          (29392)
   --no-kafka     without that Kafka
+  --all          also franz-go and Sarama, more of Java's tools (minutes), and OAUTHBEARER towards Kafka
 TEXT
 }
 
-binary='' port=29392 with_kafka=1
+binary='' port=29392 with_kafka=1 all=0
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) usage; exit 0 ;;
     --no-kafka) with_kafka=0; shift ;;
+    --all) all=1; shift ;;
     --binary | --port)
       [ $# -ge 2 ] || { echo "security.sh: $1 needs a value" >&2; exit 2; }
       printf -v "${1#--}" %s "$2"
@@ -62,19 +64,17 @@ free_port() {
 
 cert() { "$binary" cert "$@" --dir "$dir/tls" >/dev/null 2>&1; }
 cert ca --name Site && cert gateway gw --host localhost && cert device pump
-kafka_clear=$(free_port) kafka_tls=$(free_port) mqtt_clear=$(free_port) mqtt_tls=$(free_port) native_clear=$(free_port)
+kafka_clear=$(free_port) kafka_tls=$(free_port) mqtt_clear=$(free_port) mqtt_tls=$(free_port) native_clear=$(free_port) native_tls=$(free_port)
+# What Java calls a key store.
+cat "$dir/tls/pump.key" "$dir/tls/pump.pem" >"$dir/tls/pump.both.pem"
 
 start_gateway() {
   {
     cat <<TEXT
 clock.trust = "always"
-[listen.native]
-addr = "127.0.0.1:$native_clear"
-auth = ["password"]
-if_no_rule = "deny"
 TEXT
     local listener tls
-    for listener in kafka mqtt; do
+    for listener in native kafka mqtt; do
       tls=${listener}_tls clear=${listener}_clear
       cat <<TEXT
 [listen.$listener]
@@ -132,9 +132,9 @@ try_kcat() {
   esac
   local said
   if [ "$operation" = write ]; then
-    said=$(echo x | timeout 10 kcat -P -X message.timeout.ms=2500 "${args[@]}" 2>&1) || return 1
+    said=$(echo x | timeout $patience kcat -P -X message.timeout.ms=$((patience * 250)) "${args[@]}" 2>&1) || return 1
   else
-    said=$(timeout 10 kcat -C -o beginning -c 1 -e "${args[@]}" 2>&1) || return 1
+    said=$(timeout $patience kcat -C -o beginning -c 1 -e "${args[@]}" 2>&1) || return 1
   fi
   ! grep -qiE 'fail|error|denied' <<<"$said"
 }
@@ -153,15 +153,15 @@ python_client() {
 
 try_kafka-python() {
   python_client || return 1
-  timeout 20 "$python" tests/security/kafka_client.py "$(kafka_address "$1")" "$(security "$1")" "$(mechanism "$1")" "$2" "$3" "$4" "$5" \
-    "$dir/tls" >/dev/null 2>&1
+  timeout $((patience + 10)) "$python" tests/security/kafka_client.py "$(kafka_address "$1")" "$(security "$1")" "$(mechanism "$1")" "$2" "$3" "$4" "$5" \
+    "$dir/tls" "$patience" >/dev/null 2>&1
 }
 
 try_paho() {
   python_client || return 1
   local port=$mqtt_clear
   case $1 in mtls | *-tls) port=$mqtt_tls ;; esac
-  timeout 10 "$python" tests/security/mqtt_client.py "$port" "$1" "$2" "$3" "$4" "$5" "$dir/tls" >/dev/null 2>&1
+  timeout $((patience + 10)) "$python" tests/security/mqtt_client.py "$port" "$1" "$2" "$3" "$4" "$5" "$dir/tls" "$patience" >/dev/null 2>&1
 }
 
 try_mosquitto() {
@@ -175,19 +175,23 @@ try_mosquitto() {
   local said
   if [ "$operation" = write ]; then
     # It tells of a refusal by its words only.
-    said=$(timeout 10 mosquitto_pub "${args[@]}" -m x 2>&1) || return 1
+    said=$(timeout $patience mosquitto_pub "${args[@]}" -m x 2>&1) || return 1
   else
-    said=$(timeout 4 mosquitto_sub "${args[@]}" -E 2>&1) || return 1
+    said=$(timeout $patience mosquitto_sub "${args[@]}" -E 2>&1) || return 1
   fi
   ! grep -qiE 'not authorized|refused|denied|fail' <<<"$said"
 }
 
 try_brooklet() {
   local login=(--broker "127.0.0.1:$native_clear" --user "$2" --password-file "$3")
+  case $1 in
+    password-tls) login=(--broker "localhost:$native_tls" --tls-ca "$dir/tls/ca.pem" --user "$2" --password-file "$3") ;;
+    mtls) login=(--broker "localhost:$native_tls" --tls-ca "$dir/tls/ca.pem" --tls-cert "$dir/tls/pump.pem" --tls-key "$dir/tls/pump.key") ;;
+  esac
   if [ "$4" = write ]; then
-    echo x | timeout 10 "$binary" produce "$5" "${login[@]}" >/dev/null 2>&1
+    echo x | timeout $patience "$binary" produce "$5" "${login[@]}" >/dev/null 2>&1
   else
-    timeout 10 "$binary" consume "$5" --count 1 "${login[@]}" >/dev/null 2>&1
+    timeout $patience "$binary" consume "$5" --count 1 "${login[@]}" >/dev/null 2>&1
   fi
 }
 
@@ -196,28 +200,44 @@ try_java() {
   {
     echo "security.protocol=$(security "$way")"
     printf 'ssl.truststore.type=PEM\nssl.truststore.location=%s\n' "$dir/tls/ca.pem"
-    printf 'sasl.mechanism=%s\nsasl.jaas.config=org.apache.kafka.common.security.%s required username="%s" password="%s";\n' \
-      "$(mechanism "$way")" "$(case $way in plain*) echo plain.PlainLoginModule ;; *) echo scram.ScramLoginModule ;; esac)" "$user" \
-      "$(cat "$password")"
-    printf 'delivery.timeout.ms=20000\nrequest.timeout.ms=15000\nlinger.ms=0\nmax.block.ms=15000\n'
+    case $way in
+      mtls) printf 'ssl.keystore.type=PEM\nssl.keystore.location=%s\n' "$dir/tls/pump.both.pem" ;;
+      *)
+        printf 'sasl.mechanism=%s\nsasl.jaas.config=org.apache.kafka.common.security.%s required username="%s" password="%s";\n' \
+          "$(mechanism "$way")" "$(case $way in plain*) echo plain.PlainLoginModule ;; *) echo scram.ScramLoginModule ;; esac)" "$user" \
+          "$(cat "$password")" ;;
+    esac
+    printf 'delivery.timeout.ms=120000\nrequest.timeout.ms=60000\nlinger.ms=0\nmax.block.ms=60000\n'
   } >"$config"
   local address said
   address=$(kafka_address "$way")
   if [ "$operation" = write ]; then
-    said=$(echo x | timeout 30 scripts/kafka.sh tool org.apache.kafka.tools.ConsoleProducer --bootstrap-server "$address" --topic "$topic" \
+    said=$(echo x | timeout $((patience + 60)) scripts/kafka.sh tool org.apache.kafka.tools.ConsoleProducer --bootstrap-server "$address" --topic "$topic" \
       --command-config "$config" 2>&1) || return 1
   else
-    said=$(timeout 30 scripts/kafka.sh tool org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server "$address" --topic "$topic" \
-      --from-beginning --max-messages 1 --timeout-ms 6000 --command-config "$config" 2>&1) || return 1
+    said=$(timeout $((patience + 60)) scripts/kafka.sh tool org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server "$address" --topic "$topic" \
+      --from-beginning --max-messages 1 --timeout-ms 60000 --command-config "$config" 2>&1) || return 1
   fi
   ! grep -qE 'AuthenticationException|AuthorizationException|TimeoutException' <<<"$said"
 }
+
+# What mTLS uses is no mechanism.
+go_client() { # LIBRARY WAY USER PASSWORD-FILE OPERATION TOPIC
+  local mechanism
+  mechanism=$(case $2 in mtls) echo none ;; *) mechanism "$2" ;; esac)
+  timeout $((patience + 10)) "$dir/secured" "$1" "$(kafka_address "$2")" "$(security "$2")" "$mechanism" "$3" "$4" "$5" "$6" "$dir/tls" >/dev/null 2>&1
+}
+try_franz-go() { go_client franz "$@"; }
+try_sarama() { go_client sarama "$@"; }
 
 # --- the table ---------------------------------------------------------------------------------------------------------------------------
 
 # cell CLIENT WAY USER PASSWORD-FILE OPERATION TOPIC EXPECTED
 cell() {
   local got=no mark
+  # What is to be refused is refused at once, or looks for another way as long as it is let; what is to be done may take its time.
+  patience=10
+  [ "$7" = no ] || patience=120
   if "try_$1" "$2" "$3" "$dir/$4.password" "$5" "$6"; then got=yes; fi
   mark=$got
   [ "$got" = "$7" ] || { mark="$got!"; failed=1; }
@@ -249,8 +269,16 @@ if python_client; then
   for way in password-tls mtls; do row paho "$way"; done
 fi
 if have mosquitto_pub "Debian: mosquitto-clients"; then for way in password password-tls mtls; do row mosquitto "$way"; done; fi
-if have java "Debian: default-jre-headless"; then row java scram512-tls; fi
-row brooklet password
+if have java "Debian: default-jre-headless"; then
+  row java scram512-tls
+  if [ $all = 1 ]; then for way in scram256 plain-tls mtls; do row java "$way"; done; fi
+fi
+if [ $all = 1 ] && have go "1.26 or later"; then
+  (cd tests/clients/go && go build -o "$dir/secured" ./secured)
+  for way in scram256 scram512-tls plain-tls mtls; do row franz-go "$way"; done
+  for way in plain-tls mtls; do row sarama "$way"; done
+fi
+for way in password password-tls mtls; do row brooklet "$way"; done
 
 # --- the uplink --------------------------------------------------------------------------------------------------------------------------
 
@@ -309,18 +337,58 @@ TEXT
   wait_upstream 600 && say 0 "it goes on with the right one, without a restart" || say 1 "it goes on with the right one, without a restart"
 }
 
-upstream() {
-  timeout 20 kcat -C -b "127.0.0.1:$port" -t up -o beginning -e -q -X isolation.level=read_committed 2>/dev/null | wc -l
+upstream() { # [TOPIC]
+  timeout 20 kcat -C -b "127.0.0.1:$port" -t "${1:-up}" -o beginning -e -q -X isolation.level=read_committed 2>/dev/null | wc -l
 }
-wait_upstream() {
+wait_upstream() { # COUNT [TOPIC]
   for _ in $(seq 40); do
-    [ "$(upstream)" -ge "$1" ] && return 0
+    [ "$(upstream "${2:-up}")" -ge "$1" ] && return 0
     sleep 0.5
   done
   return 1
 }
 
-if [ "$with_kafka" = 1 ] && have kcat "Debian: kcat"; then uplink; fi
+# The uplink shows a token, which Kafka takes without a signature: what is tested is the exchange, and its renewal.
+tokens() {
+  local at="127.0.0.1:$port" bearer=$((port + 60))
+  scripts/kafka.sh stop --kill --dir "$kafka" >/dev/null 2>&1 || true
+  scripts/kafka.sh start --dir "$kafka" --fresh --nodes 1 --port "$port" \
+    --set "listeners=PLAINTEXT://127.0.0.1:$port,SASL://127.0.0.1:$bearer,CONTROLLER://127.0.0.1:$((port + 100))" \
+    --set "advertised.listeners=PLAINTEXT://127.0.0.1:$port,SASL://127.0.0.1:$bearer" \
+    --set 'listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT' \
+    --set 'sasl.enabled.mechanisms=OAUTHBEARER' --set 'connections.max.reauth.ms=4000' \
+    --set 'listener.name.sasl.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;' \
+    --set 'super.users=User:ANONYMOUS;User:gw' \
+    --set 'authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer' >/dev/null || { say 1 "Apache Kafka takes tokens"; return; }
+  cat >"$dir/token" <<'TEXT'
+#!/bin/sh
+text() { printf %s "$1" | base64 -w0 | tr '+/' '-_' | tr -d '='; }
+now=$(date +%s)
+echo "$(text '{"alg":"none"}').$(text "{\"sub\":\"$1\",\"iat\":$now,\"exp\":$((now + 60))}")."
+TEXT
+  chmod 700 "$dir/token"
+  cat >"$dir/more" <<TEXT
+[uplink.centre]
+bootstrap = ["127.0.0.1:$bearer"]
+topics = ["tokens"]
+create_topics = true
+backoff.min = "100ms"
+backoff.max = "500ms"
+sasl.mechanism = "OAUTHBEARER"
+sasl.token_command = "$dir/token gw"
+sasl.extensions = ["logicalCluster=lkc-1"]
+sasl.clear_passwords = true
+TEXT
+  kill "$gateway"; wait "$gateway" 2>/dev/null || true
+  start_gateway
+  for n in $(seq 12); do echo "$n" | "$binary" produce tokens --data "$dir/data" >/dev/null 2>&1; sleep 0.5; done
+  wait_upstream 12 tokens && say 0 "records go up by OAUTHBEARER, over the end of sessions" || say 1 "records go up by OAUTHBEARER, over the end of sessions"
+}
+
+if [ "$with_kafka" = 1 ] && have kcat "Debian: kcat"; then
+  uplink
+  if [ $all = 1 ] && [ -n "$kafka" ]; then tokens; fi
+fi
 
 if grep -l -e writer-secret -e reader-secret -e uplink-secret "$dir/log" >/dev/null; then say 1 "no secret is in the gateway's log"; else say 0 "no secret is in the gateway's log"; fi
 [ $failed = 0 ] || { tail -n 20 "$dir/log" >&2; exit 1; }

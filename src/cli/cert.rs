@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use super::{
     error::CliError,
@@ -22,8 +22,8 @@ use super::{
 };
 use crate::calendar::{MS_PER_DAY, format_time};
 use crate::store::clock::WALL_FLOOR_MS;
-use crate::tls::Certificate;
 use crate::tls::issue::{HostName, Issuer, Key, Order, Purpose, Revoked, authority, pem};
+use crate::tls::{self, Certificate};
 
 /// Clocks of others may be behind by that, ms.
 const CLOCK_SLACK_MS: i64 = 3_600_000;
@@ -283,7 +283,7 @@ fn wrong(path: &Path, why: impl std::fmt::Display) -> CliError {
 }
 
 /// Valid for so many days, but not beyond the second limit (Unix ms).
-fn order(name: &str, hosts: Vec<HostName>, purpose: Purpose, (days, until_ms): (u64, i64)) -> Order {
+pub(super) fn order(name: &str, hosts: Vec<HostName>, purpose: Purpose, (days, until_ms): (u64, i64)) -> Order {
     // A clock in the past would make certificates that have expired before anyone uses them.
     let now_ms = when::now_ms().max(WALL_FLOOR_MS);
     let days = i64::try_from(days).unwrap_or(i64::MAX / MS_PER_DAY);
@@ -326,7 +326,7 @@ fn issuer(dir: &Path) -> Result<Issuer, CliError> {
         return Err(wrong(&certificate, "there is no CA here; `brooklet cert ca` makes one"));
     }
     let der = CertificateDer::from_pem_file(&certificate).map_err(|error| wrong(&certificate, error))?;
-    let private = PrivateKeyDer::from_pem_file(&key).map_err(|error| wrong(&key, error))?;
+    let private = tls::private_key(&key).map_err(CliError::Failed)?;
     let private = Key::from_der(&private).map_err(|why| wrong(&key, why))?;
     Issuer::new(&der, private).map_err(|why| wrong(&certificate, why))
 }
@@ -349,7 +349,7 @@ fn write_list(dir: &Path, issuer: &Issuer, revoked: &[Revoked], number: u64) -> 
 }
 
 /// Writes a file whole, or not at all.
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), CliError> {
+pub(super) fn write(path: &Path, text: &str, mode: u32) -> Result<(), CliError> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
     let put = || {

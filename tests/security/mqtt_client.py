@@ -1,11 +1,11 @@
-"""One operation of paho: PORT WAY USER PASSWORD-FILE write|read TOPIC DIRECTORY-OF-CERTIFICATES."""
+"""One operation of paho: PORT WAY USER PASSWORD-FILE write|read TOPIC DIRECTORY-OF-CERTIFICATES SECONDS."""
 
 import sys
 import threading
 
 import paho.mqtt.client as mqtt
 
-port, way, user, password, operation, topic, tls = sys.argv[1:]
+port, way, user, password, operation, topic, tls, patience = sys.argv[1:]
 done = threading.Event()
 outcome = {"good": False}
 
@@ -36,5 +36,5 @@ if way != "mtls":
         client.username_pw_set(user, file.readline().strip())
 client.connect("localhost", int(port))
 client.loop_start()
-done.wait(8)
+done.wait(int(patience))
 sys.exit(0 if outcome["good"] else 1)

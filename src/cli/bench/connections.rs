@@ -3,11 +3,13 @@
 //! Kafka producers and consumers work at an even rate with a gateway that is a process of its own, for a while alone and
 //! for a while beside connections that have asked once and then say nothing; in turns, so that what else the machine does
 //! falls on both. A produce latency is from handing a record over to its acknowledgement; a delivery latency, to its
-//! arrival at the consumer that waits for it.
+//! arrival at the consumer that waits for it. With `--tls` all of them come by TLS, with a certificate each.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
@@ -19,8 +21,9 @@ use crate::cli::error::CliError;
 use crate::cli::nodes::{Node, Scratch};
 use crate::cli::table::Table;
 use crate::cli::term::{Progress, human_bytes, human_duration, print};
-use crate::cli::{process, signals};
+use crate::cli::{cert, process, signals, when};
 use crate::client::Connection;
+use crate::config::LinkTlsConfig;
 use crate::executor::block_on;
 use crate::json::{self, JsonObject};
 use crate::kafka::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
@@ -31,7 +34,11 @@ use crate::kafka::header::{read_response, write_request};
 use crate::kafka::message::Request;
 use crate::kafka::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 use crate::record::{self, BatchBuilder, BatchView, Compression, NO_HEADERS, VerifyLimits};
+use crate::tls::issue::{HostName, Issuer, Key, Purpose, authority, pem};
+use crate::tls::{self, CertClock, CertTime, ClientTls, Socket, TlsStream};
 
+/// What the gateway's certificate is for.
+const HOST: &str = "localhost";
 const TOPIC: &str = "brooklet-bench";
 const PARTITIONS: u32 = 8;
 const API_VERSIONS_VERSION: i16 = 0;
@@ -69,13 +76,19 @@ pub(super) fn run(args: &ConnectionsArgs) -> Result<(), CliError> {
     let scratch = Scratch::new(args.dir.as_deref().unwrap_or(&std::env::temp_dir()))?;
     let mut gateway = Node::new("gateway", &scratch)?;
     let connections = args.idle + 2 * args.active + 16;
-    gateway.configure(&format!("store.max_bytes = \"256MiB\"\nlisten.kafka.max_connections = {connections}\n"))?;
-    let measured = block_on(stop.unless(Box::pin(measure(args, &mut gateway))));
+    let (tls, keys) = match args.tls {
+        true => site(scratch.path()).map(|(tls, keys)| (Some(tls), keys))?,
+        false => (None, String::new()),
+    };
+    gateway
+        .configure(&format!("store.max_bytes = \"256MiB\"\nlisten.kafka.max_connections = {connections}\n{keys}"))?;
+    let way = Way { address: gateway.kafka(), tls };
+    let measured = block_on(stop.unless(Box::pin(measure(args, &mut gateway, &way))));
     let outcomes = measured.ok_or_else(|| CliError::Failed("interrupted".to_owned()))??;
     if args.json { print(&format!("{}\n", as_json(&outcomes))) } else { print(&as_table(args, &outcomes)) }
 }
 
-async fn measure(args: &ConnectionsArgs, gateway: &mut Node) -> Result<[Outcome; 2], CliError> {
+async fn measure(args: &ConnectionsArgs, gateway: &mut Node, way: &Way) -> Result<[Outcome; 2], CliError> {
     gateway.start().await?;
     let failed = |error: io::Error| CliError::failed("the gateway", error);
     let mut admin = Connection::open(&gateway.native(), TOPIC).await.map_err(|error| CliError::failed(TOPIC, error))?;
@@ -87,9 +100,9 @@ async fn measure(args: &ConnectionsArgs, gateway: &mut Node) -> Result<[Outcome;
         for outcome in &mut outcomes {
             let mut idle = Vec::with_capacity(outcome.idle);
             for _ in 0..outcome.idle {
-                idle.push(Line::idle(gateway.kafka()).await.map_err(failed)?);
+                idle.push(Line::idle(way).await.map_err(failed)?);
             }
-            turn(args, gateway.kafka(), outcome).await.map_err(failed)?;
+            turn(args, way, outcome).await.map_err(failed)?;
             outcome.memory = outcome.memory.max(peak_bytes(gateway.process()).map_err(failed)?);
             drop(idle);
             progress.advance(1);
@@ -100,16 +113,16 @@ async fn measure(args: &ConnectionsArgs, gateway: &mut Node) -> Result<[Outcome;
 }
 
 /// All that work, for the time of a turn: as many consumers as producers, or one fewer.
-async fn turn(args: &ConnectionsArgs, address: SocketAddr, outcome: &mut Outcome) -> io::Result<()> {
+async fn turn(args: &ConnectionsArgs, way: &Way, outcome: &mut Outcome) -> io::Result<()> {
     let begun = Instant::now();
     let end = begun + WARM_UP + args.duration;
     let producers = args.active.div_ceil(2);
     let every = Duration::from_secs(1).mul_f64(producers as f64 / args.rate as f64);
     let consumers: Vec<_> = (producers..args.active)
-        .map(|number| smol::spawn(consume(address, (number - producers) as i32, begun, end)))
+        .map(|number| smol::spawn(consume(way.clone(), (number - producers) as i32, begun, end)))
         .collect();
     let producers: Vec<_> =
-        (0..producers).map(|number| smol::spawn(produce(address, number as i32, every, begun, end))).collect();
+        (0..producers).map(|number| smol::spawn(produce(way.clone(), number as i32, every, begun, end))).collect();
     for task in producers {
         outcome.produced.merge(&task.await?);
     }
@@ -120,14 +133,8 @@ async fn turn(args: &ConnectionsArgs, address: SocketAddr, outcome: &mut Outcome
 }
 
 /// Sends a record every so often, each when it is due, whatever became of the one before.
-async fn produce(
-    address: SocketAddr,
-    number: i32,
-    every: Duration,
-    begun: Instant,
-    end: Instant,
-) -> io::Result<Latencies> {
-    let mut line = Line::open(address).await?;
+async fn produce(way: Way, number: i32, every: Duration, begun: Instant, end: Instant) -> io::Result<Latencies> {
+    let mut line = Line::open(&way).await?;
     let mut latencies = Latencies::default();
     let mut due = begun + every.mul_f64(fastrand::f64());
     while due < end {
@@ -155,8 +162,8 @@ async fn produce(
 }
 
 /// Waits for the records of one partition from its end on.
-async fn consume(address: SocketAddr, number: i32, begun: Instant, end: Instant) -> io::Result<Latencies> {
-    let mut line = Line::open(address).await?;
+async fn consume(way: Way, number: i32, begun: Instant, end: Instant) -> io::Result<Latencies> {
+    let mut line = Line::open(&way).await?;
     let mut latencies = Latencies::default();
     let partition = number % PARTITIONS as i32;
     let mut next = -1;
@@ -209,21 +216,65 @@ fn arrivals(view: &BatchView<'_>, from: i64, begun: Instant, latencies: &mut Lat
     Ok(())
 }
 
+/// How the gateway is called.
+#[derive(Clone)]
+struct Way {
+    address: SocketAddr,
+    tls: Option<Arc<ClientTls>>,
+}
+
+/// Makes a CA, a certificate of the gateway and one of its clients; what clients have, and the gateway's configuration.
+fn site(dir: &Path) -> Result<(Arc<ClientTls>, String), CliError> {
+    let failed = |why: String| CliError::failed("certificates", why);
+    let put = |name: &str, label: &str, der: &[u8], key: &Key| {
+        let (cert, secret) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
+        cert::write(&cert, &pem(label, der), 0o600)?;
+        cert::write(&secret, &key.to_pem(), 0o600)?;
+        Ok::<_, CliError>((cert, secret))
+    };
+    let order = |name: &str, hosts, purpose| cert::order(name, hosts, purpose, (1, i64::MAX));
+    let authority_key = Key::generate().map_err(failed)?;
+    let der = authority(&order("bench", Vec::new(), Purpose::Authority), &authority_key).map_err(failed)?;
+    let (ca, _) = put("ca", "CERTIFICATE", &der, &authority_key)?;
+    let issuer = Issuer::new(&der, authority_key).map_err(failed)?;
+    let issue = |name: &str, hosts, purpose| {
+        let key = Key::generate().map_err(failed)?;
+        let der = issuer.issue(&order(name, hosts, purpose), &key).map_err(failed)?;
+        put(name, "CERTIFICATE", &der, &key)
+    };
+    let (cert, key) = issue("gateway", vec![HostName::Dns(HOST.to_owned())], Purpose::Gateway)?;
+    let keys = format!(
+        "listen.kafka.if_no_rule = \"allow\"\n[listen.kafka.tls]\ncert = {cert:?}\nkey = {key:?}\nclient_ca = {ca:?}\n"
+    );
+    let (cert, key) = issue("client", Vec::new(), Purpose::Client)?;
+    let (ca, cert, key) = (Some(ca), Some(cert), Some(key));
+    let config = LinkTlsConfig { enabled: true, ca, cert, key, ..LinkTlsConfig::default() };
+    let clock = CertClock::new(|| CertTime { ms: when::now_ms(), trusted: false });
+    Ok((Arc::new(tls::client("bench", &config, &clock)), keys))
+}
+
 /// One connection.
 struct Line {
-    stream: TcpStream,
+    stream: Socket,
 }
 
 impl Line {
-    async fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
+    async fn open(way: &Way) -> io::Result<Self> {
+        let stream = TcpStream::connect(way.address).await?;
         stream.set_nodelay(true)?;
+        let stream = match &way.tls {
+            None => Socket::Tcp(stream),
+            Some(tls) => {
+                let connection = tls::connection(tls, HOST).map_err(io::Error::other)?;
+                Socket::Tls(TlsStream::handshake(connection, stream).await?)
+            }
+        };
         Ok(Self { stream })
     }
 
     /// One that has asked something, as all clients do, and is silent from then on.
-    async fn idle(address: SocketAddr) -> io::Result<Self> {
-        let mut line = Self::open(address).await?;
+    async fn idle(way: &Way) -> io::Result<Self> {
+        let mut line = Self::open(way).await?;
         let answer = line.ask(API_VERSIONS_VERSION, &ApiVersionsRequest::default()).await?;
         read_response::<ApiVersionsResponse<'_>>(API_VERSIONS_VERSION, &answer).map_err(invalid)?;
         Ok(line)
@@ -277,10 +328,11 @@ fn as_table(args: &ConnectionsArgs, outcomes: &[Outcome; 2]) -> String {
     }
     let [alone, beside] = outcomes;
     format!(
-        "{}\n{} Kafka producers and consumers, {} records of {VALUE_BYTES} B a second. With the idle ones p99 is {:.2} times as \
+        "{}\n{} Kafka producers and consumers{}, {} records of {VALUE_BYTES} B a second. With the idle ones p99 is {:.2} times as \
          long for producers, {:.2} times for consumers.\nMemory: the most so far, of the process.\n",
         table.render(),
         args.active,
+        if args.tls { ", all by TLS" } else { "" },
         args.rate,
         ratio(&beside.produced, &alone.produced),
         ratio(&beside.delivered, &alone.delivered),

@@ -159,6 +159,7 @@ pub(super) static CONNECTIONS: Spec = Spec {
         Opt::value("rate", "N", "Records a second, all producers together (default 500)"),
         Opt::value("duration", "TIME", "Time for each of the six turns (default 5s)"),
         Opt::value("dir", "DIR", "Where its own gateway writes (default: the system's temporary directory)"),
+        Opt::switch("tls", "All by TLS, with certificates of clients"),
     ],
     shared: &[JSON],
     details: "The gateway is a process of its own. Turns without and with the idle connections follow each other.",
@@ -174,6 +175,7 @@ pub(super) struct ConnectionsArgs {
     pub rate: u64,
     pub duration: Duration,
     pub dir: Option<PathBuf>,
+    pub tls: bool,
     pub json: bool,
 }
 
@@ -185,6 +187,7 @@ impl ConnectionsArgs {
             rate: args.number("rate", 1, 1_000_000)?.unwrap_or(500),
             duration: args.read("duration", parse_duration)?.unwrap_or(Duration::from_secs(5)),
             dir: args.path("dir"),
+            tls: args.switch("tls"),
             json: args.switch("json"),
         })
     }
