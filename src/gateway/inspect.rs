@@ -29,6 +29,7 @@ pub fn inspect(config: &Config) -> Inspected {
         ("native", listen.native.enabled, &listen.native.tls),
         ("kafka", listen.kafka.enabled, &listen.kafka.tls),
         ("mqtt", listen.mqtt.enabled, &listen.mqtt.tls),
+        ("http", listen.http.enabled, &listen.http.tls),
     ] {
         if enabled && of.is_on() {
             found.listener(&format!("listen.{name}.tls"), of, &clock);

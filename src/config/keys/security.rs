@@ -34,7 +34,7 @@ pub(super) const SECURITY: &[Key<Config>] = &[
         "security.bind_client_ids",
         "true",
         Kind::Boolean(|c, v| c.security.bind_client_ids = v),
-        "Whether an MQTT session, or a native client's sequences, are for the user only who came with the client id first.",
+        "Whether a client id, with its session and sequences, is for the user only who came with it first.",
     ),
     key("listen.native.if_no_rule", "auto", choice!(IfNoRule, |c| c.listen.native.if_no_rule), DOC),
     key("listen.kafka.if_no_rule", "auto", choice!(IfNoRule, |c| c.listen.kafka.if_no_rule), DOC),

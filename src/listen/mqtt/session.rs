@@ -117,7 +117,9 @@ impl Session {
     /// A session of `client`, an id of `owner`'s, which takes `open_max` messages at a time: a new one, or the one that is stored.
     pub(super) fn new((client, owner): (&str, Owner), expiry_s: u32, open_max: u16, stored: Option<Stored>) -> Self {
         let stored = stored.unwrap_or_default();
-        let flights = stored.flights.into_iter().filter_map(|(id, flight)| Some((PacketId::new(id)?, flight)));
+        // What else a damaged row may hold has no form on the wire.
+        let flights = stored.flights.into_iter().filter(|(_, flight)| matches!(flight.qos, 1 | 2));
+        let flights = flights.filter_map(|(id, flight)| Some((PacketId::new(id)?, flight)));
         Self {
             client: client.to_owned(),
             expiry_s,

@@ -110,14 +110,15 @@ async fn listen<F: Future<Output = ()> + Send + 'static>(
     port
 }
 
-async fn head(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
+/// `None`: the other side left.
+async fn head(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
-        stream.read_exact(&mut byte).await.unwrap();
+        stream.read_exact(&mut byte).await.ok()?;
         head.push(byte[0]);
     }
-    String::from_utf8(head).unwrap()
+    String::from_utf8(head).ok()
 }
 
 /// A proxy that takes every name for this machine, and notes what it is asked for.
@@ -126,7 +127,7 @@ async fn proxy(executor: &Arc<Executor>, asked: &Arc<Mutex<Vec<String>>>) -> Hos
     let serve = move |mut stream: TcpStream| {
         let asked = Arc::clone(&asked);
         async move {
-            let first = head(&mut stream).await.lines().next().unwrap().to_owned();
+            let first = head(&mut stream).await.unwrap().lines().next().unwrap().to_owned();
             let port: u16 = first.split(' ').nth(1).unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
             asked.lock().unwrap().push(first);
             let there = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -151,7 +152,7 @@ async fn server(
         let (held, answer, count) = (Arc::clone(&held), Arc::clone(&answer), Arc::clone(&count));
         async move {
             let Ok(mut stream) = tls::accept(&held, stream).await else { return };
-            let mut request = head(&mut stream).await;
+            let Some(mut request) = head(&mut stream).await else { return };
             let length = request.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
             let mut body = vec![0; length.parse().unwrap()];
             stream.read_exact(&mut body).await.unwrap();
@@ -189,7 +190,7 @@ fn a_broker_is_called_by_tls_through_a_proxy_that_alone_knows_its_name() {
         assert!(shown.contains("CN=server, issued by CN=Site"), "{shown}");
         assert_eq!(*asked.lock().unwrap(), [format!("CONNECT server.example:{port} HTTP/1.1")]);
         let why = dialer.shake(&at("other.example")).await.unwrap_err().to_string();
-        assert!(why.contains("is not for other.example, but for server.example"), "{why}");
+        assert!(why.contains("is not for other.example, but for ") && why.contains("server.example"), "{why}");
     });
 }
 
