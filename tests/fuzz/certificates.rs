@@ -35,7 +35,14 @@ pub(crate) fn targets() -> [Target; 2] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     }
     let [ca, crl, key, cert] = paths.clone().map(Some);
-    let config = ListenTlsConfig { addr: None, cert, key, client_ca: ca, crl, client_auth: ClientAuth::Required };
+    let config = ListenTlsConfig {
+        cert,
+        key,
+        client_ca: ca,
+        crl,
+        client_auth: ClientAuth::Required,
+        ..ListenTlsConfig::default()
+    };
     let clock = CertClock::new(|| CertTime { ms: 1_900_000_000_000, trusted: false });
     let original = files.clone();
     [
