@@ -26,7 +26,7 @@ const PUBLISHERS: usize = 3;
 const MESSAGES: u16 = 20_000;
 const PAYLOAD_BYTES: usize = 600;
 /// What the process may hold more than before, at its peak: a fraction of what is published.
-const GROWTH_MAX: u64 = 24 << 20;
+const GROWTH_MAX: u64 = 30 << 20;
 
 struct Client {
     stream: TcpStream,

@@ -35,8 +35,8 @@ use crate::shutdown::Shutdown;
 
 /// Bytes of packets that are handed to the writer at a time, about.
 pub(super) const FRAME_BYTES: usize = 16 * 1024;
-/// Frames that may wait to be written.
-const FRAMES_MAX: usize = 16;
+/// Frames that may wait to be written: who takes nothing holds so much memory.
+const FRAMES_MAX: usize = 6;
 /// How long the end of a connection may take: storing and writing what is on its way.
 const DRAIN_TIME: Duration = Duration::from_secs(4);
 /// For how long, and how much, is still read of a client that was told the end of its connection.
