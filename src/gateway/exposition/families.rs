@@ -17,7 +17,10 @@ const LABELS: Fill =
     |s, out| s.labels.iter().for_each(|(name, value)| out.add(&[("name", name), ("value", value)], 1.0));
 const CERTIFICATES: Fill = |s, out| {
     for of in &s.certificates {
-        out.maybe(&[("of", &of.of)], of.not_after_ms.map(|at| (at - s.time_ms) as f64 / 1_000.0));
+        out.maybe(
+            &[("of", &of.of), ("subject", &of.subject)],
+            of.not_after_ms.map(|at| (at - s.time_ms) as f64 / 1_000.0),
+        );
     }
 };
 
@@ -55,6 +58,10 @@ pub(super) static FAMILIES: &[Family] = &[
     family("brooklet_connections_closed_total", Counter, By("reason", &[("slow", "connections_too_slow"), ("protocol", "protocol_errors"), ("unauthenticated", "connections_unauthenticated")]), "Connections closed for what the peer did or did not do."),
     family("brooklet_authentications_total", Counter, By("result", &[("done", "authenticated"), ("failed", "authentication_failures"), ("throttled", "authentication_throttled")]), "Attempts to authenticate."),
     family("brooklet_denied_total", Counter, By("dry_run", &[("false", "denied"), ("true", "denied_dry")]), "Requests without the rights for them: refused, or only counted."),
+    family("brooklet_client_ids_refused_total", Counter, One("client_ids_refused"), "Connections refused because their client id belongs to another user."),
+    family("brooklet_acl_rules", Gauge, One("acl_rules"), "Rules of access that are kept."),
+    family("brooklet_acl_dry_run", Gauge, One("acl_dry_run"), "1 while rules of access are not enforced, else 0."),
+    family("brooklet_users", Gauge, One("users"), "Users that are kept."),
     family("brooklet_sessions_fenced_total", Counter, One("sessions_fenced"), "Native sessions taken over by a newer connection of the same client id."),
     family("brooklet_watchers_dropped_total", Counter, One("events_dropped"), "Watchers of the status that were too slow."),
     family("brooklet_memory_in_flight_bytes", Gauge, One("memory_in_flight"), "Memory of requests that are being read or not answered yet, and of answers not sent yet."),
@@ -67,7 +74,7 @@ pub(super) static FAMILIES: &[Family] = &[
     family("brooklet_tls_handshakes_total", Counter, By("result", &[("done", "tls_handshakes"), ("failed", "tls_handshakes_failed"), ("late", "tls_handshakes_late")]), "Handshakes of TLS on listeners."),
     family("brooklet_tls_resumed_total", Counter, One("tls_resumed"), "Handshakes that resumed an earlier session; in those done."),
     family("brooklet_tls_reloads_total", Counter, By("result", &[("done", "tls_reloads"), ("failed", "tls_reload_errors")]), "Files of TLS that had changed: taken over, or not to be used."),
-    family("brooklet_certificate_remaining_seconds", Gauge, Of(&["of"], CERTIFICATES), "Until a certificate expires; negative when it has."),
+    family("brooklet_certificate_remaining_seconds", Gauge, Of(&["of", "subject"], CERTIFICATES), "Until a certificate expires; negative when it has."),
     family("brooklet_mqtt_sessions", Gauge, Of(&["state"], logs::mqtt_sessions), "MQTT clients: connected, and sessions that wait for their client."),
     family("brooklet_mqtt_shares", Gauge, Of(&[], |s, out| out.add(&[], s.mqtt_clients.shares as f64)), "Shared subscriptions."),
     family("brooklet_mqtt_retained_messages", Gauge, Of(&[], |s, out| out.add(&[], s.mqtt_clients.retained as f64)), "Retained messages."),
