@@ -9,6 +9,8 @@ use brooklet::kafka::wire::Shape;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Tree {
     Null,
+    /// Not shown: it differs from nothing. The bytes that both make of it are compared all the same.
+    Hidden,
     Atom(String),
     List(Vec<Tree>),
     Struct(BTreeMap<String, Tree>),
@@ -41,6 +43,7 @@ pub(crate) fn difference(shape: &Shape, version: i16, ours: &Tree, theirs: &Tree
         (Shape::Array(inner), Tree::List(ours), Tree::List(theirs)) if ours.len() == theirs.len() => {
             ours.iter().zip(theirs).find_map(|(our, their)| difference(inner, version, our, their))
         }
+        (_, Tree::Hidden, _) => None,
         _ if ours == theirs => None,
         _ => Some(format!(" {ours:?} is {theirs:?} to them")),
     }
@@ -64,6 +67,9 @@ impl<'a> Parser<'a> {
         if self.eat("{") {
             self.until("}", |parser| (parser.value(), parser.eat(": "), parser.value()));
             return Tree::Null;
+        }
+        if self.eat("(secret)") {
+            return Tree::Hidden;
         }
         let word = self.word();
         if self.eat(" { ") {
