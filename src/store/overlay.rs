@@ -27,6 +27,15 @@ impl OverlayDisk {
     }
 }
 
+/// A file that is only looked at.
+///
+/// # Errors
+/// Of the file.
+pub(super) fn over(below: Arc<dyn DiskFile>) -> io::Result<Arc<dyn DiskFile>> {
+    let len = below.len()?;
+    Ok(Arc::new(OverlayFile { below, pages: Mutex::new(Pages { len, visible: len, pages: HashMap::new() }) }))
+}
+
 fn refused<T>() -> io::Result<T> {
     Err(io::ErrorKind::ReadOnlyFilesystem.into())
 }
@@ -38,9 +47,7 @@ impl Disk for OverlayDisk {
         }
         // Direct reads see the file below; nothing of the overlay is on the medium.
         let mode = if mode == OpenMode::ReadDirect { mode } else { OpenMode::Read };
-        let below = self.below.open(path, mode)?;
-        let len = below.len()?;
-        Ok(Arc::new(OverlayFile { below, pages: Mutex::new(Pages { len, visible: len, pages: HashMap::new() }) }))
+        over(self.below.open(path, mode)?)
     }
 
     fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {

@@ -49,6 +49,13 @@ pub(super) enum Access {
     Inspect,
 }
 
+impl Access {
+    /// Whether a damaged page stops the opening. Who only looks gets what can be got; `fsck` tells what is damaged.
+    fn checks(self) -> bool {
+        self == Self::Write
+    }
+}
+
 /// Rebuilds the view.
 pub(super) fn recover(ring: &Ring, tail_bytes_max: usize, access: Access) -> Result<Recovered, OpenError> {
     let files = list(ring)?;
@@ -121,7 +128,7 @@ struct Opened {
 fn find_active(ring: &Ring, files: &Files, access: Access) -> Result<Option<Opened>, OpenError> {
     for &id in files.segments.keys().rev() {
         let path = ring.path(id);
-        let file = ring.open_replay(&path).map_err(|error| segment_error(&path, error))?;
+        let file = ring.open_replay(&path, access.checks()).map_err(|error| segment_error(&path, error))?;
         match file.activation().map_err(|error| segment_error(&path, error))? {
             Some(activation) if activation.id == u64::from(id) => {
                 return Ok(Some(Opened { id, path, file, activation }));
@@ -159,7 +166,7 @@ impl Before {
                 return Ok(Some(Self { opened: Opened { id, path, file, activation }, sealed: true }));
             }
         }
-        let file = match ring.open_replay(&path) {
+        let file = match ring.open_replay(&path, false) {
             Ok(file) => file,
             // Evicted and blanked, with the crash before it was renamed.
             Err(SegmentError::Damaged(_)) => return Ok(None),

@@ -143,9 +143,9 @@ impl Ring {
         self.dir.join(segment_name(id))
     }
 
-    /// Opens a segment's file for writing, to replay it.
-    pub(super) fn open_replay(&self, path: &Path) -> Result<SegmentFile, SegmentError> {
-        SegmentFile::open_replay(&*self.disk, path, self.active_cache_bytes, Arc::clone(&self.steps))
+    /// Opens a segment's file for writing, to replay it. `checked`: a damaged page is an error, wherever it is.
+    pub(super) fn open_replay(&self, path: &Path, checked: bool) -> Result<SegmentFile, SegmentError> {
+        SegmentFile::open_replay(&*self.disk, path, self.active_cache_bytes, Arc::clone(&self.steps), checked)
     }
 
     /// Opens a segment's file for reading, if it was closed cleanly.

@@ -119,7 +119,7 @@ fn a_store_of_the_first_format_is_refused_by_name() {
     let mut store = Stepped::open(options(dir.path()));
     store.create(1);
     store.close();
-    // The version of a segment's meta row; the page's checksum isn't looked at when a file was closed cleanly.
+    // The version of a segment's meta row; it is looked at before the page's checksum.
     let path = dir.path().join("0000000001.seg");
     let mut bytes = std::fs::read(&path).unwrap();
     let row = [&2u32.to_le_bytes()[..], &2u32.to_le_bytes(), &1u64.to_le_bytes(), &1u64.to_le_bytes()].concat();
