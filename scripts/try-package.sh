@@ -78,11 +78,13 @@ install_deb "$deb"
 inside getent passwd brooklet | grep -q ':/usr/sbin/nologin$' || failed 'no user brooklet, or one that can log in'
 said "dpkg -i $(basename "$deb")"
 
-systemd-analyze verify --root="$root" /lib/systemd/system/brooklet.service >"$dir/verify" 2>&1 || { cat "$dir/verify" >&2; failed 'systemd-analyze verify'; }
+# Among the units of this machine, since a clean root has none to depend on.
+sed "s|/usr/bin/brooklet|$root/usr/bin/brooklet|" "$root/lib/systemd/system/brooklet.service" >"$dir/brooklet.service"
+systemd-analyze verify --man=no "$dir/brooklet.service" >"$dir/verify" 2>&1 || { cat "$dir/verify" >&2; failed 'systemd-analyze verify'; }
 # What it says of other units is not ours.
-if grep brooklet "$dir/verify" >&2; then failed 'systemd-analyze verify'; fi
+if grep 'brooklet\.service' "$dir/verify" >&2; then failed 'systemd-analyze verify'; fi
 said 'systemd-analyze verify'
-printf 'ok    %s\n' "$(systemd-analyze security --offline=yes --root="$root" brooklet.service 2>/dev/null | tail -1 | sed 's/^[^A-Za-z]*//')"
+printf 'ok    %s\n' "$(systemd-analyze security --offline=yes "$dir/brooklet.service" 2>/dev/null | tail -1 | sed 's/^[^A-Za-z]*//')"
 
 start
 seq 1000 | brooklet produce readings --data /var/lib/brooklet >/dev/null || failed 'produce'
