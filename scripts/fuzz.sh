@@ -26,7 +26,7 @@ seconds=$(awk -v minutes="${minutes:-0}" 'BEGIN { print minutes * 60 }')
 [ -n "$replay" ] || echo "seed $seed"
 status=0
 BROOKLET_FUZZ_SECONDS=$seconds BROOKLET_FUZZ_SEED=$seed BROOKLET_FUZZ_TARGET=$target BROOKLET_FUZZ_REPLAY=$replay \
-  cargo test --locked --quiet --test fuzz -- --ignored --nocapture for_as_long_as_told || status=$?
+  cargo test --locked --quiet --config profile.test.package.brooklet.opt-level=2 --test fuzz -- --ignored --nocapture for_as_long_as_told || status=$?
 last=target/tmp/fuzz/last
 if [ $status != 0 ] && [ -s $last ]; then
   case=$(tr -d ' \n' <$last)
