@@ -4,7 +4,8 @@
 #   HOST      as ssh takes it; the user there is root or may use sudo without a password
 #   --config  becomes /etc/brooklet/brooklet.toml there, after `brooklet check` has found nothing wrong with it on the host
 #   --from    where scripts/package.sh put the packages, by default target/release-artifacts
-#   --dry-run prints what would be run
+#   --dry-run prints what would be run on hosts that DEPLOY_KIND describes: their `uname -m` and dpkg's architecture, by default
+#             'aarch64 arm64'
 # Hosts are done one after another; the first that fails ends it, so that a bad release stops at one gateway.
 # Exit codes: 0 all serve, 1 one failed, 2 usage.
 set -euo pipefail
@@ -24,7 +25,15 @@ done
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 
 run() {
-  if [ -n "$dry" ]; then printf '%q ' "$@"; echo; else "$@"; fi
+  if [ -z "$dry" ]; then "$@"; return; fi
+  local word line=''
+  for word in "$@"; do
+    case $word in
+      *[!A-Za-z0-9_./:=@-]*) line+=" ${word@Q}" ;;
+      *) line+=" $word" ;;
+    esac
+  done
+  echo "${line# }"
 }
 
 # What `uname -m` and dpkg say, to a package's name; a host without dpkg takes the archive.
@@ -43,26 +52,30 @@ package_for() {
 
 # As root there, whoever logs in.
 as_root='if [ "$(id -u)" = 0 ]; then r=; else r="sudo -n"; fi;'
+# systemd's comes back when the gateway has said that it is ready.
+restart='if [ -d /run/systemd/system ]; then $r systemctl restart brooklet.service && $r systemctl is-active brooklet.service; else $r /etc/init.d/brooklet restart; fi'
 
 deploy() {
   local host=$1 kind package
+  local ask=(ssh -o BatchMode=yes "$host" 'echo "$(uname -m) $(dpkg --print-architecture 2>/dev/null)"')
   if [ -n "$dry" ]; then
+    run "${ask[@]}"
     kind=${DEPLOY_KIND:-aarch64 arm64}
   else
-    kind=$(ssh -o BatchMode=yes "$host" 'echo "$(uname -m) $(dpkg --print-architecture 2>/dev/null)"')
+    kind=$("${ask[@]}")
   fi
   package=$(package_for "$kind") || { echo "deploy.sh: $host is $kind; there is no package for that" >&2; return 1; }
   [ -n "$dry" ] || [ -f "$from/$package" ] || { echo "deploy.sh: no $from/$package; run scripts/build-release.sh and scripts/package.sh" >&2; return 1; }
   run scp -q -o BatchMode=yes "$from/$package" "$host:/tmp/$package" || return 1
   case $package in
     *.deb) run ssh -o BatchMode=yes "$host" "$as_root \$r dpkg -i --force-confold /tmp/$package && rm -f /tmp/$package" || return 1 ;;
-    *) run ssh -o BatchMode=yes "$host" "$as_root \$r tar -C / --strip-components=1 --keep-directory-symlink -xzf /tmp/$package && \$r /usr/share/brooklet/set-up configure && rm -f /tmp/$package" || return 1 ;;
+    *) run ssh -o BatchMode=yes "$host" "$as_root \$r tar -C / --strip-components=1 -xzf /tmp/$package && \$r /usr/share/brooklet/set-up configure && rm -f /tmp/$package" || return 1 ;;
   esac
   if [ -n "$config" ]; then
     run scp -q -o BatchMode=yes "$config" "$host:/tmp/brooklet.toml" || return 1
-    run ssh -o BatchMode=yes "$host" "$as_root brooklet check /tmp/brooklet.toml >/dev/null && \$r install -m 640 -g brooklet /tmp/brooklet.toml /etc/brooklet/brooklet.toml && rm -f /tmp/brooklet.toml" || return 1
+    run ssh -o BatchMode=yes "$host" "$as_root \$r brooklet check /tmp/brooklet.toml >/dev/null && \$r install -m 640 -g brooklet /tmp/brooklet.toml /etc/brooklet/brooklet.toml && rm -f /tmp/brooklet.toml" || return 1
   fi
-  run ssh -o BatchMode=yes "$host" "$as_root \$r systemctl restart brooklet.service && \$r systemctl is-active brooklet.service" || return 1
+  run ssh -o BatchMode=yes "$host" "$as_root $restart" || return 1
   echo "$host: $package"
 }
 

@@ -7,6 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+umask 022
 from=target/release-artifacts
 targets=()
 while [ $# -gt 0 ]; do
@@ -39,11 +40,12 @@ architecture() {
   esac
 }
 
-# Files as they lie on the machine, below $1.
+# Files as they lie on the machine, below $1. Nothing outside /usr and /etc: /lib and /bin are links to /usr on most systems, and unpacking an
+# archive must not put a directory in their place.
 tree() {
   local root=$1 binary=$2
   install -D -m 755 "$binary" "$root/usr/bin/brooklet"
-  install -D -m 644 scripts/package/brooklet.service "$root/lib/systemd/system/brooklet.service"
+  install -D -m 644 scripts/package/brooklet.service "$root/usr/lib/systemd/system/brooklet.service"
   install -D -m 640 scripts/package/brooklet.toml "$root/etc/brooklet/brooklet.toml"
   install -D -m 644 -t "$root/usr/share/doc/brooklet" README.md CHANGELOG.md METRICS.md package/grafana/brooklet.json
   install -D -m 644 -t "$root/usr/share/doc/brooklet/board-configs" board-configs/*.toml
@@ -82,11 +84,11 @@ archive() {
   local target=$1 binary=$2 name=brooklet-$version-$1 root
   root=$dir/tar/$name
   tree "$root" "$binary"
-  install -D -m 755 scripts/package/brooklet.openrc "$root/etc/init.d/brooklet.openrc"
-  install -D -m 755 scripts/package/brooklet.procd "$root/etc/init.d/brooklet.procd"
+  install -D -m 644 -t "$root/usr/share/brooklet" scripts/package/brooklet.openrc scripts/package/brooklet.procd
   install -D -m 755 scripts/package/postinst "$root/usr/share/brooklet/set-up"
+  # Beside, not over what is configured: `set-up` puts it in place where there is none.
   mv "$root/etc/brooklet/brooklet.toml" "$root/usr/share/brooklet/brooklet.toml"
-  rmdir "$root/etc/brooklet"
+  rm -r "$root/etc"
   tar -C "$dir/tar" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -c "$name" | gzip -9n >"$from/$name.tar.gz"
   echo "$from/$name.tar.gz"
 }
