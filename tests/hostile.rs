@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use brooklet::config::Config;
 use brooklet::frame::client_message::{Alias, CreateTopic, Fetch, Hello, ListTopics, Subscribe};
-use brooklet::frame::{ClientMessage, Configs, MAGIC, Position, TopicRef};
+use brooklet::frame::{CLAIMED_MAX, ClientMessage, Configs, MAGIC, Position, TopicRef};
 use brooklet::gateway::Gateway;
 use brooklet::kafka::api_versions::ApiVersionsRequest;
 use brooklet::kafka::create_topics::{CreatableTopic, CreateTopicsRequest};
@@ -206,6 +206,32 @@ fn a_frame_that_trickles_ends_with_its_time() {
     gateway.stop();
 }
 
+/// What a client claims to have counted can't make the gateway count past the end, nor a session that no other can follow.
+#[test]
+fn nobody_has_counted_so_far() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
+    config.listen.native.addr = ([127, 0, 0, 1], 0).into();
+    config.listen.kafka.enabled = false;
+    let gateway = Gateway::start(&config).unwrap();
+    let answer = |epoch, next_sequence| {
+        let mut bytes = Vec::new();
+        hello(epoch, next_sequence).append_to(&mut bytes).unwrap();
+        let mut stream = TcpStream::connect(gateway.native_addr().unwrap()).unwrap();
+        stream.write_all(&bytes).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    for (epoch, next_sequence) in [(1, u64::MAX), (1, CLAIMED_MAX + 1), (u64::MAX, 0), (CLAIMED_MAX + 1, 1)] {
+        let answer = answer(epoch, next_sequence);
+        assert!(answer.contains("epoch and next_sequence are at most"), "{answer}");
+    }
+    assert!(!answer(CLAIMED_MAX, CLAIMED_MAX).contains("at most"));
+    gateway.stop();
+}
+
 /// Every way in which `addr` is attacked; each connection must end, or answer, in bounded time.
 fn attack(addr: SocketAddr, salt: u64, valid: &[Vec<u8>]) {
     let mut random = fastrand::Rng::with_seed(salt);
@@ -249,18 +275,22 @@ fn send(addr: SocketAddr, bytes: &[u8]) {
     }
 }
 
-fn native_seeds() -> Vec<Vec<u8>> {
-    let hello = ClientMessage::Hello(Hello {
+fn hello(epoch: u64, next_sequence: u64) -> ClientMessage<'static> {
+    ClientMessage::Hello(Hello {
         magic: MAGIC,
         version_min: 1,
         version_max: 1,
         client_id: "hostile",
-        epoch: 0,
-        next_sequence: 0,
+        epoch,
+        next_sequence,
         frame_bytes_max: 65_536,
         in_flight_max: 100,
         token: None,
-    });
+    })
+}
+
+fn native_seeds() -> Vec<Vec<u8>> {
+    let hello = hello(0, 0);
     let topic = TopicRef::Name("good");
     let from = Position::Beginning;
     let others = [

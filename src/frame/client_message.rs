@@ -23,7 +23,7 @@ pub struct Hello<'a> {
     /// Who this is: 1 to [`CLIENT_ID_BYTES_MAX`] bytes. Sequences count within a session epoch of it.
     pub client_id: &'a str,
     /// The session epoch of the last Welcome that the client remembers, 0 for none. If it is still the id's epoch the
-    /// session is resumed.
+    /// session is resumed. At most [`CLAIMED_MAX`](super::CLAIMED_MAX), as the next.
     pub epoch: u64,
     /// The lowest sequence that the client may still send, 0 if it doesn't know. Lets a resumed session step over
     /// sequences that the client has seen acknowledged from memory and the gateway has lost.

@@ -93,6 +93,8 @@ pub const TOKEN_BYTES_MAX: usize = 1_024;
 pub const ALIASES_MAX: u16 = 1_024;
 /// Most unacknowledged records on a connection; see [`sequence`].
 pub const IN_FLIGHT_MAX: u16 = 16_384;
+/// Sequences and epochs that a [`Hello`] claims are at most this: nobody counts so far, and what is counted from there overflows never.
+pub const CLAIMED_MAX: u64 = 1 << 62;
 /// Most settings in one message.
 pub const CONFIGS_MAX: usize = 24;
 

@@ -23,8 +23,8 @@ use crate::broker::{Access, DeviceSession};
 use crate::frame::client_message::Hello;
 use crate::frame::gateway_message::Welcome;
 use crate::frame::{
-    ClientMessage, ErrorCode, GatewayMessage, HANDSHAKE_BYTES_MAX, IN_FLIGHT_MAX, VERSION_MAX, VERSION_MIN,
-    common_version,
+    CLAIMED_MAX, ClientMessage, ErrorCode, GatewayMessage, HANDSHAKE_BYTES_MAX, IN_FLIGHT_MAX, VERSION_MAX,
+    VERSION_MIN, common_version,
 };
 use crate::listen::arrival::Arrival;
 use crate::listen::auth::Refused;
@@ -219,6 +219,10 @@ async fn let_in(context: &Context, arrival: &Arrival, hello: &Hello<'_>) -> Resu
 async fn open_session(access: &Access, hello: &Hello<'_>) -> Result<Option<DeviceSession>, End> {
     if hello.in_flight_max == 0 {
         return Ok(None);
+    }
+    if hello.next_sequence > CLAIMED_MAX || hello.epoch > CLAIMED_MAX {
+        let text = format!("epoch and next_sequence are at most {CLAIMED_MAX}: forget the session, and say 0 of both");
+        return Err(End::Peer(ErrorCode::InvalidArgument, text));
     }
     let resume = (hello.epoch != 0).then_some(hello.epoch);
     match access.open_session(hello.client_id, resume, hello.next_sequence).await {
