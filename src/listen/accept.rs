@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,7 +109,9 @@ impl Acceptor {
                 continue;
             };
             METRICS.connections_accepted.add(1);
-            let (session, alive) = (serve(connection), self.alive.clone());
+            // Boxed: a future that another one takes by value lies in it twice.
+            let session: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(serve(connection));
+            let alive = self.alive.clone();
             let task = async move {
                 session.await;
                 drop((place, alive));

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{Resumption, UnbufferedClientConnection, WebPkiServerVerifier};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection};
 
 use super::certificate::Certificate;
 use super::clock::CertClock;
+use super::engine::Connection;
 use super::held::{Fresh, Held};
 use super::verify::Verifier;
 use super::{files, provider};
@@ -74,6 +75,6 @@ pub fn connection(tls: &ClientTls, host: &str) -> Result<Connection, String> {
     tls.look(false);
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| format!("{host:?} is no name that a certificate can be for: set tls.server_name"))?;
-    let connection = ClientConnection::new(tls.config()?, name).map_err(|error| error.to_string())?;
+    let connection = UnbufferedClientConnection::new(tls.config()?, name).map_err(|error| error.to_string())?;
     Ok(Connection::Client(connection))
 }

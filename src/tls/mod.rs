@@ -2,7 +2,7 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | [`stream`], [`socket`] | TLS over a socket: reading and writing side by side; a connection of any kind |
+//! | [`engine`], [`stream`], [`socket`] | TLS without I/O; over a socket, reading and writing side by side; a connection of any kind |
 //! | [`held`], [`server`], [`client`], [`files`] | from files to a configuration, and again when they change |
 //! | [`verify`], [`clock`] | certificates, and the time by which they are judged |
 //! | [`chosen`] | which of a listener's certificates a client is shown |
@@ -18,6 +18,7 @@ mod chosen;
 mod client;
 mod clock;
 mod der;
+mod engine;
 mod files;
 mod held;
 pub mod issue;
@@ -37,6 +38,7 @@ use rustls::crypto::CryptoProvider;
 pub use certificate::{Certificate, Names};
 pub use client::{ClientTls, LinkTls, client, connection};
 pub use clock::{CertClock, CertTime};
+pub use engine::Connection;
 pub use files::{chain_problem, key as private_key};
 pub use held::{Report, WARN_DAYS, Watched};
 pub use server::{ServerTls, accept, server};

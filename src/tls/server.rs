@@ -4,12 +4,13 @@ use std::io;
 use std::sync::Arc;
 
 use futures_lite::{AsyncRead, AsyncWrite};
+use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
-use rustls::{Connection, ServerConfig, ServerConnection};
+use rustls::server::{ServerSessionMemoryCache, UnbufferedServerConnection, WebPkiClientVerifier};
 
 use super::chosen::Chosen;
 use super::clock::CertClock;
+use super::engine::Connection;
 use super::held::{Fresh, Held};
 use super::stream::TlsStream;
 use super::verify::Verifier;
@@ -49,7 +50,8 @@ pub fn server(
 /// # Errors
 /// As [`TlsStream::handshake`].
 pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(tls: &ServerTls, socket: S) -> io::Result<TlsStream<S>> {
-    let connection = ServerConnection::new(tls.config().map_err(io::Error::other)?).map_err(io::Error::other)?;
+    let config = tls.config().map_err(io::Error::other)?;
+    let connection = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
     let stream = TlsStream::handshake(Connection::Server(connection), socket).await?;
     // A session that is resumed is not verified again: it shall not outlive what it was begun with.
     match stream.peer_certificate().filter(|certificate| stream.is_resumed() && tls.has_expired(certificate)) {

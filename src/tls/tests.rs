@@ -1,5 +1,7 @@
 //! Both sides against each other, over sockets of this process, with certificates made here.
 
+mod engine;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -222,8 +224,8 @@ fn another_protocol_is_refused_and_none_is_served() {
         let mut config = (*client.config().unwrap()).clone();
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let name = rustls::pki_types::ServerName::try_from("gw.example").unwrap();
-        let called = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
-        let call = TlsStream::handshake(rustls::Connection::Client(called), ours);
+        let called = rustls::client::UnbufferedClientConnection::new(std::sync::Arc::new(config), name).unwrap();
+        let call = TlsStream::handshake(super::Connection::Client(called), ours);
         let (served, called) = block_on(zip(accept(&server, theirs), call));
         served.and(called).map(|_| ()).map_err(|error| error.to_string())
     };

@@ -84,13 +84,14 @@ impl Gate {
     /// Takes a frame.
     pub(super) async fn pass(&mut self, frame: &[u8]) -> Result<Passed, Failed> {
         if std::mem::take(&mut self.is_bare) {
-            return Ok(self.bare_token(frame).await);
+            return Ok(Box::pin(self.bare_token(frame)).await);
         }
         let mut reader = Reader::new(frame);
         let header = RequestHeader::decode(&mut reader)?;
         match ApiKey::from_code(header.api_key) {
             Some(ApiKey::SaslHandshake) => self.handshake(&header, &mut reader),
-            Some(ApiKey::SaslAuthenticate) => self.authenticate(&header, &mut reader).await,
+            // Boxed: few frames of a connection are for this, and all would hold the room.
+            Some(ApiKey::SaslAuthenticate) => Box::pin(self.authenticate(&header, &mut reader)).await,
             // It tells nothing of what is here, and has no use for who asks.
             Some(ApiKey::ApiVersions) if self.access.is_none() => {
                 Ok(Passed::On(self.guard.admit_as(Principal::anonymous(), &self.arrival)))

@@ -5,6 +5,7 @@
 //! [`Gate`] has not let through.
 
 use std::io::{self, IoSlice};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,7 +56,7 @@ pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown, stream: Socke
             smol::Timer::after(frame_time).await;
             Ok(())
         };
-        let end = write_answers(stream.clone(), &receiver, frame_time).or(late).await;
+        let end = pin!(write_answers(stream.clone(), &receiver, frame_time)).or(late).await;
         receiver.close();
         // Wakes the reading side, which has nobody to read for.
         stream.cut();
@@ -115,8 +116,13 @@ async fn read_requests(
     let mut watch = Watch::new();
     loop {
         let mut prefix = [0; SIZE_BYTES];
-        let begun = watch.within(gate.within(context.options.idle), read_start(&mut stream, &mut prefix));
-        match shutdown.unless(begun).await {
+        // Pinned where they are: a future that is handed on by value lies in its caller's twice, and this one is held by who is idle.
+        let begun = {
+            let start = pin!(read_start(&mut stream, &mut prefix));
+            let begun = pin!(watch.within(gate.within(context.options.idle), start));
+            shutdown.unless(begun).await
+        };
+        match begun {
             None => return Ok(()),
             Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut && gate.is_late() => {
                 return Err(End::Refused("it did not authenticate in time".to_owned()));
@@ -128,8 +134,10 @@ async fn read_requests(
         }
         let size = frame::size(prefix, gate.frame_bytes_max(context.options.request_bytes_max))?;
         let mut arriving = context.requests.arriving();
-        let reading = read_frame(&mut stream, size, &mut arriving);
-        let frame = watch.within(gate.within(Some(context.options.frame_time)), reading).await?;
+        let frame = {
+            let reading = pin!(read_frame(&mut stream, size, &mut arriving));
+            watch.within(gate.within(Some(context.options.frame_time)), reading).await?
+        };
         let permit = arriving.whole();
         METRICS.requests_kafka.add(1);
         let later = match gate.pass(&frame).await? {

@@ -86,7 +86,7 @@ pub(super) async fn run(
     };
     let (end, ()) = future::zip(Box::pin(serving), writing).await;
     if matches!(end, End::Refused(..)) {
-        shutdown.unless(linger(rest)).await;
+        shutdown.unless(Box::pin(linger(rest))).await;
     }
     match end {
         End::Refused(reason, text) => {
@@ -151,7 +151,7 @@ async fn serve(
     sharing::enter(&sides);
     let end = serve_session(&sides, &place, &mut reader, shutdown, broken).await;
     sides.say_goodbye(&end).await;
-    leave(&sides, place, &end, will).await;
+    Box::pin(leave(&sides, place, &end, will)).await;
     end
 }
 
@@ -263,7 +263,8 @@ async fn serve_session(
         // Nobody reads what is delivered; reading finds out.
         future::pending().await
     };
-    let both = async { future::zip(reading, answering).await.0 };
+    let both = future::zip(Box::pin(reading), Box::pin(answering));
+    let both = async { both.await.0 };
     let late = async {
         shutdown.wait().await;
         smol::Timer::after(DRAIN_TIME).await;

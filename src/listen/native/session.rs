@@ -132,7 +132,8 @@ async fn serve(
         end
     };
     let acking = acking::acknowledge(&session, &outcomes, outbox, &flow, &upstream);
-    let both = async { future::zip(Box::pin(reading), Box::pin(acking)).await.0 };
+    let both = future::zip(Box::pin(reading), Box::pin(acking));
+    let both = async { both.await.0 };
     let notices = async {
         upstream.notify(context, outbox).await;
         // Only when there is nobody to notify: the others find out by themselves.
