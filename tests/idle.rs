@@ -192,10 +192,10 @@ fn an_idle_connection_holds_little() {
     let gateway = Gateway::start(&config).unwrap();
     let device = as_client(|| site.client(Some("dev")));
     let tls: HashMap<_, _> = gateway.tls_addrs().into_iter().collect();
-    let kinds: [(_, _, &dyn Fn(usize) -> Vec<u8>, isize); 3] = [
-        ("Kafka", gateway.kafka_addr(), &kafka_question, KAFKA_BYTES),
-        ("native", gateway.native_addr(), &native_hello, NATIVE_BYTES),
-        ("MQTT", gateway.mqtt_addr(), &mqtt_connect, MQTT_BYTES),
+    let kinds = [
+        ("Kafka", gateway.kafka_addr(), kafka_question as fn(usize) -> Vec<u8>, KAFKA_BYTES),
+        ("native", gateway.native_addr(), native_hello, NATIVE_BYTES),
+        ("MQTT", gateway.mqtt_addr(), mqtt_connect, MQTT_BYTES),
     ];
     for (name, addr, greeting, bytes_max) in kinds {
         let (clear, tls) = (addr.unwrap(), tls[name].unwrap());
