@@ -74,6 +74,9 @@ impl Manager {
     }
 }
 
+/// How often it is looked whether all gets on, at the least: what stands still is found so much later than it may.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
 /// A gateway on its way up.
 #[derive(Debug)]
 pub(super) struct Starting {
@@ -90,10 +93,12 @@ impl Starting {
         manager.tell("READY=1\nSTATUS=serving");
         let (stop, stopped) = mpsc::channel::<Infallible>();
         if let (Some(within), Some(_)) = (manager.watchdog, &manager.socket) {
+            let mut vital = vital;
             let feeder = manager.clone_socket();
-            let every = within / 4;
-            let feed =
-                move || feed(&feeder, vital, || stopped.recv_timeout(every) == Err(RecvTimeoutError::Disconnected));
+            let every = (within / 4).min(LOOK_EVERY);
+            let feed = move || {
+                feed(&feeder, || vital.check(), || stopped.recv_timeout(every) == Err(RecvTimeoutError::Disconnected))
+            };
             if let Err(error) = thread::Builder::new().name("brooklet-watchdog".to_owned()).spawn(feed) {
                 log::error!("the watchdog of the service manager can't be fed: {error}");
             }
@@ -102,11 +107,11 @@ impl Starting {
     }
 }
 
-/// Feeds the watchdog while all gets on; `pause` waits for the next time, and says whether it is over.
-fn feed(manager: &Manager, mut vital: Vital, pause: impl Fn() -> bool) {
+/// Feeds the watchdog while `check` finds that all gets on; `pause` waits for the next time, and says whether it is over.
+fn feed(manager: &Manager, mut check: impl FnMut() -> Result<(), String>, pause: impl Fn() -> bool) {
     let mut was_told = false;
     loop {
-        match vital.check() {
+        match check() {
             Ok(()) => {
                 manager.tell("WATCHDOG=1");
                 was_told = false;
@@ -148,4 +153,30 @@ fn connect(path: &[u8]) -> Option<(UnixDatagram, SocketAddr)> {
     let socket = UnixDatagram::unbound().ok()?;
     socket.set_nonblocking(true).ok()?;
     Some((socket, address.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn what_hangs_is_not_fed_and_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let heard = UnixDatagram::bind(&path).unwrap();
+        heard.set_nonblocking(true).unwrap();
+        let manager = Manager { socket: connect(path.as_os_str().as_bytes()), watchdog: None };
+        let hangs = || Err("the store stands still".to_owned());
+        let answers = RefCell::new(vec![Ok(()), hangs(), hangs(), hangs(), Ok(())]);
+        feed(&manager, || answers.borrow_mut().pop().unwrap(), || answers.borrow().is_empty());
+        let mut buffer = [0; 4_096];
+        let mut next = || {
+            let bytes = heard.recv(&mut buffer).ok()?;
+            Some(String::from_utf8_lossy(&buffer[..bytes]).into_owned())
+        };
+        let all: Vec<_> = std::iter::from_fn(&mut next).collect();
+        assert_eq!(all, ["WATCHDOG=1", "STATUS=hangs: the store stands still", "WATCHDOG=1"]);
+    }
 }

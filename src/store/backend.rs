@@ -22,12 +22,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use redb::StorageBackend;
 
 use crate::store::disk::DiskFile;
+use crate::store::pages::{self, Bounds, Header};
 
 /// redb's page size, bytes.
 pub const PAGE_BYTES: u64 = 4_096;
 
-/// The first bytes of every redb file, at format version 3 as before it.
-const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
+/// Most bytes of a page of a segment are this power of two times [`PAGE_BYTES`]: 1 MiB. A leaf with the longest chunk has 128 KiB.
+/// So much is the most that redb takes for what a damaged segment says.
+pub const PAGE_ORDER_MAX: u8 = 8;
+/// As [`PAGE_ORDER_MAX`], of `state.redb`, whose values may be as long as a commit: only the file's length bounds it.
+pub const PAGE_ORDER_ANY: u8 = 20;
 
 /// Makes an empty spare of a database that is no longer needed: its header is gone when this returns, its blocks stay,
 /// save those beyond `cap_bytes`. The caller renames it afterwards, and syncs the directory after that.
@@ -51,6 +55,8 @@ pub struct Backend {
     usage: Arc<Usage>,
     /// What is read is in use as well.
     counts_reads: bool,
+    /// Of a file that redb believes without checking: how large the pages are that its branches may name.
+    order_max: Option<u8>,
     /// An operation has failed, so redb's idea of the length is no longer evidence.
     failed: AtomicBool,
 }
@@ -68,29 +74,33 @@ impl Backend {
     /// # Errors
     /// `AlreadyExists` if a database is in it.
     pub fn create(file: Arc<dyn DiskFile>) -> io::Result<Self> {
-        if has_magic(&*file)? {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a database in this file"));
+        match Header::read(&*file) {
+            Ok(None) => {}
+            Err(error) if error.kind() != io::ErrorKind::InvalidData => return Err(error),
+            _ => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a database in this file")),
         }
         let real = file.len()?;
         Ok(Self::new(file, Lens { shown: 0, real }))
     }
 
-    /// A file that holds a database, for reading or for writing as it was opened.
+    /// A file that holds a database, for reading or for writing as it was opened; `order_max` as [`PAGE_ORDER_MAX`].
     ///
     /// # Errors
-    /// `InvalidData` if no database was ever completely created in it. (redb itself would make an empty one of a file
-    /// of length 0.)
-    pub fn open(file: Arc<dyn DiskFile>) -> io::Result<Self> {
-        if !has_magic(&*file)? {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "there is no database in this file"));
+    /// `InvalidData` if no database was ever completely created in it (redb itself would make an empty one of a file of
+    /// length 0), or what it says of its pages can't be.
+    pub fn open(file: Arc<dyn DiskFile>, order_max: u8) -> io::Result<Self> {
+        let header = Header::read(&*file)?.ok_or_else(|| pages::invalid("there is no database in this file"))?;
+        if header.clean {
+            header.check_tables(&*file, order_max)?;
         }
         let real = file.len()?;
-        Ok(Self::new(file, Lens { shown: real, real }))
+        let order_max = header.clean.then_some(order_max);
+        Ok(Self { order_max, ..Self::new(file, Lens { shown: real, real }) })
     }
 
     fn new(file: Arc<dyn DiskFile>, lens: Lens) -> Self {
         let (usage, failed) = (Arc::default(), AtomicBool::new(false));
-        Self { file, lens: Mutex::new(lens), usage, counts_reads: false, failed }
+        Self { file, lens: Mutex::new(lens), usage, counts_reads: false, order_max: None, failed }
     }
 
     /// Lets [`Backend::usage`] count what is read too: for a database that has something in it, all of which is read.
@@ -122,14 +132,18 @@ impl StorageBackend for Backend {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let end = offset.saturating_add(out.len() as u64);
-        if end > self.lens().shown {
+        let (end, len) = (offset.saturating_add(out.len() as u64), self.lens().shown);
+        if end > len {
             return self.note(Err(io::ErrorKind::UnexpectedEof.into()));
         }
         if self.counts_reads {
             self.usage.touch(offset, out.len());
         }
-        self.note(self.file.read_at(offset, out))
+        self.note(self.file.read_at(offset, out))?;
+        match self.order_max.filter(|_| offset > 0) {
+            Some(order_max) => self.note(Bounds { len, order_max }.check_children(out).map_err(pages::invalid)),
+            None => Ok(()),
+        }
     }
 
     /// What lengthening within the real file brings back is **not** zeroed, against the letter of redb's contract; see
@@ -201,15 +215,6 @@ impl Usage {
     }
 }
 
-fn has_magic(file: &dyn DiskFile) -> io::Result<bool> {
-    let mut magic = [0; MAGIC.len()];
-    if file.len()? < magic.len() as u64 {
-        return Ok(false);
-    }
-    file.read_at(0, &mut magic)?;
-    Ok(magic == MAGIC)
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -236,7 +241,7 @@ mod tests {
 
     fn sum(path: &Path) -> (u64, u8) {
         let file = RealDisk::new().open(path, OpenMode::Read).unwrap();
-        let db = Database::builder().open_read_only_with_backend(Backend::open(file).unwrap()).unwrap();
+        let db = Database::builder().open_read_only_with_backend(Backend::open(file, PAGE_ORDER_MAX).unwrap()).unwrap();
         let table = db.begin_read().unwrap().open_table(TABLE).unwrap();
         let last = table.last().unwrap().unwrap();
         (last.0.value() + 1, last.1.value()[0])
@@ -248,7 +253,7 @@ mod tests {
         let path = dir.path().join("x");
         let disk = RealDisk::new();
         let file = disk.open(&path, OpenMode::CreateNew).unwrap();
-        assert!(Backend::open(Arc::clone(&file)).is_err(), "nothing in it yet");
+        assert!(Backend::open(Arc::clone(&file), PAGE_ORDER_MAX).is_err(), "nothing in it yet");
         let backend = Backend::create(Arc::clone(&file)).unwrap();
         let usage = backend.usage();
         let db = database(backend);
@@ -261,7 +266,7 @@ mod tests {
 
         recycle(&*file, CAP).unwrap();
         let held = file.allocated().unwrap();
-        assert!(Backend::open(Arc::clone(&file)).is_err());
+        assert!(Backend::open(Arc::clone(&file), PAGE_ORDER_MAX).is_err());
         let backend = Backend::create(Arc::clone(&file)).unwrap();
         let usage = backend.usage();
         let db = database(backend);

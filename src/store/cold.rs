@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::backend::Backend;
+use super::backend::{Backend, PAGE_ORDER_ANY};
 use super::disk::{Disk, DiskFile, OpenMode};
 use super::format::{FORMAT_VERSION, READER_VERSION_MIN, u64_at};
 use super::segment::{SegmentError, check_version, fail, guarded};
@@ -69,7 +69,8 @@ impl ColdFile {
     /// Makes changes durable.
     pub(super) fn apply(&self, changes: &ColdChanges) -> Result<(), SegmentError> {
         let (file, existed) = self.open_or_create()?;
-        let backend = if existed { Backend::open(Arc::clone(&file)) } else { Backend::create(Arc::clone(&file)) };
+        let whole = Arc::clone(&file);
+        let backend = if existed { Backend::open(whole, PAGE_ORDER_ANY) } else { Backend::create(whole) };
         let db = database(backend.map_err(SegmentError::Io)?)?;
         guarded(|| {
             let txn = db.begin_write().map_err(fail)?;
@@ -88,7 +89,7 @@ impl ColdFile {
         match self.disk.open(&path, OpenMode::ReadWrite) {
             // A crash while it was made leaves a file without a database, which no segment relies on yet.
             Ok(file) => {
-                let existed = Backend::open(Arc::clone(&file)).is_ok();
+                let existed = Backend::open(Arc::clone(&file), PAGE_ORDER_ANY).is_ok();
                 Ok((file, existed))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -146,7 +147,7 @@ impl ColdFile {
             Err(error) => return Err(SegmentError::Io(error)),
         };
         file.drop_cache().map_err(SegmentError::Io)?;
-        let Ok(backend) = Backend::open(file) else { return Ok(None) };
+        let Ok(backend) = Backend::open(file, PAGE_ORDER_ANY) else { return Ok(None) };
         let db = database(backend)?;
         guarded(|| {
             let loaded = self.read(&db, wanted, state)?;

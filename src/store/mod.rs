@@ -56,6 +56,7 @@ mod once;
 mod open;
 mod options;
 mod overlay;
+mod pages;
 mod pending;
 mod pins;
 mod place;
@@ -109,7 +110,7 @@ pub use intervals::{Intervals, InvalidIntervals, TooManyIntervals, cursor_key};
 pub use medium::{CardLife, Device, Medium};
 pub use options::{OnFull, SEALED_OPEN_MAX, StoreOptions, max_bytes_default, segment_bytes_for};
 pub use producers::{ProducerBatch, ProducerState, advance_sequence, is_producer_key, producer_key};
-pub use progress::{Progress, Work};
+pub use progress::{Progress, Pulse, Work};
 pub use reader::Reader;
 pub use repair::{RepairReport, repair};
 pub use status::{FlashStatus, LossEntry, LossReason, Opening, StoreStatus};
@@ -443,6 +444,19 @@ impl Store {
             poisoned: lock(&shared.poison).as_ref().map(ToString::to_string),
             healing: self.handle.healing(),
             flash: shared.flash_status(),
+        }
+    }
+
+    /// What a watchdog looks at besides [`Store::progress`]. Never waits for a file.
+    pub fn pulse(&self) -> Pulse {
+        let shared = self.shared();
+        let (disk, failed) = (shared.ring.disk.counters(), shared.poisoned().is_some());
+        let reads = if failed { disk.bytes_read } else { 0 };
+        Pulse {
+            queued: shared.queue.len(),
+            commits: shared.counters.commits.load(Ordering::Relaxed),
+            failed,
+            accesses: disk.bytes_written.wrapping_add(disk.syncs).wrapping_add(reads),
         }
     }
 

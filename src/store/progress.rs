@@ -22,6 +22,20 @@ impl Work {
     pub const ALL: [Self; 3] = [Self::Commit, Self::Maintenance, Self::Healing];
 }
 
+/// What a watchdog looks at besides: taken without waiting for a file, or for a lock that is held while one is waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pulse {
+    /// Operations that wait for the writer.
+    pub queued: usize,
+    /// Commits since the store was opened.
+    pub commits: u64,
+    /// Whether the store has failed, and waits to be opened again.
+    pub failed: bool,
+    /// Moves with every write and sync; while the store has failed with every read, too. Readers don't move
+    /// it otherwise: they get on while the writer hangs.
+    pub accesses: u64,
+}
+
 /// How far the store's threads are. Moments are of the store's monotonic clock, as in [`super::Stamp`].
 #[derive(Debug, Default)]
 pub struct Progress {

@@ -67,7 +67,7 @@ pub(super) fn recover(ring: &Ring, tail_bytes_max: usize, access: Access) -> Res
     let Some(active) = find_active(ring, &files, access)? else {
         return Ok(Recovered { view, incarnation: None, cold_behind: Vec::new(), other_bytes: 0 });
     };
-    let before = Before::find(ring, &files, &active)?;
+    let before = Before::find(ring, &files, &active, access)?;
     let mut known = Known::default();
     let behind = load_state(ring, &active, before.as_ref(), &mut view, &mut known)?;
     view.load_corrections();
@@ -153,7 +153,7 @@ struct Before {
 
 impl Before {
     /// `None` if there is none, or it can't be read although it was sealed (then it is met again as damaged).
-    fn find(ring: &Ring, files: &Files, active: &Opened) -> Result<Option<Self>, OpenError> {
+    fn find(ring: &Ring, files: &Files, active: &Opened, access: Access) -> Result<Option<Self>, OpenError> {
         let Some(id) = active.id.checked_sub(1).filter(|id| files.segments.contains_key(id)) else { return Ok(None) };
         let path = ring.path(id);
         // A clean file was sealed: the last thing done to it was to close it.
@@ -166,10 +166,10 @@ impl Before {
                 return Ok(Some(Self { opened: Opened { id, path, file, activation }, sealed: true }));
             }
         }
-        let file = match ring.open_replay(&path, false) {
+        let file = match ring.open_replay(&path, access.checks()) {
             Ok(file) => file,
             // Evicted and blanked, with the crash before it was renamed.
-            Err(SegmentError::Damaged(_)) => return Ok(None),
+            Err(SegmentError::Damaged(_)) if ring.is_blank(&path) => return Ok(None),
             Err(error) => return Err(segment_error(&path, error)),
         };
         let sealed = file.sealed().map_err(|error| segment_error(&path, error))?.is_some();

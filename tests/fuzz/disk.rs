@@ -8,17 +8,20 @@ use std::sync::Arc;
 
 use brooklet::broker::{Acks, NewTopic};
 use brooklet::record::{BatchBuilder, BatchView, Compression, NO_HEADERS};
-use brooklet::store::disk::Disk;
+use brooklet::store::disk::{Disk, OpenMode};
 use brooklet::store::sim::SimDisk;
 use brooklet::store::{OpenError, PartitionId, ReadBatches, ReadError, Reader, fsck};
 use fastrand::Rng;
 
+use crate::allocations::peak_of;
 use crate::harness::Target;
 use crate::world::{DIR, World};
 
 const SEGMENT_BYTES: u64 = 1 << 20;
 /// Bytes of one step of an input; see [`damage`].
 const STEP_BYTES: usize = 8;
+/// Most that opening damaged files holds: what is kept of a segment until it is replayed, redb's caches, a page of 1 MiB, the tail.
+const MEMORY_MAX: usize = 12 << 20;
 /// Most bytes of batches that one read returns.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -27,7 +30,7 @@ pub(crate) fn targets() -> [Target; 1] {
     [Target {
         name: "disk-damage",
         quick: 40,
-        memory: |_| usize::MAX,
+        memory: |_| MEMORY_MAX,
         corpus: crate::corpus("disk-damage"),
         make: Box::new(|rng: &mut Rng| (0..STEP_BYTES * rng.usize(1..4)).map(|_| rng.u8(..)).collect()),
         run: Box::new(move |input| run(base.get_or_init(Base::new), input)),
@@ -201,4 +204,47 @@ fn check(
         }
     }
     met >= base.batches.len()
+}
+
+/// Bytes that name pages, or say how large they are: of the header, and of all pages that may be branches or definitions of tables.
+fn naming(bytes: &[u8]) -> Vec<u64> {
+    let mut places: Vec<u64> = (9..320).collect();
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    for (number, page) in bytes.chunks_exact(4_096).enumerate().skip(1).filter(|(_, page)| page[0] == 2) {
+        let count = usize::from(u16::from_le_bytes([page[2], page[3]])) + 1;
+        let last = 4_096.min(8 + 24 * count);
+        places.extend((8 + 16 * count..last).map(|at| (number * 4_096 + at) as u64));
+    }
+    for slot in [64, 192] {
+        for root in [word(slot + 8), word(slot + 40)] {
+            let page = 4_096 + (root & 0xF_FFFF) * 4_096;
+            places.extend((page + 4..page + 2_048).step_by(5));
+        }
+    }
+    places
+}
+
+#[test]
+fn nothing_that_names_a_page_makes_opening_take_memory() {
+    let base = Base::new();
+    let mut files = base.disk.list(Path::new(DIR)).unwrap();
+    files.retain(|file| file.name.to_str().is_some_and(|name| name.ends_with(".seg")) && file.len > 4_096);
+    files.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut refused = 0;
+    for file in &files {
+        let path = Path::new(DIR).join(&file.name);
+        let mut bytes = vec![0; file.len as usize];
+        base.disk.open(&path, OpenMode::Read).unwrap().read_at(0, &mut bytes).unwrap();
+        for (number, place) in naming(&bytes).into_iter().filter(|place| *place < file.len).enumerate() {
+            if number % 8 != 0 {
+                continue;
+            }
+            let disk = base.disk.kill(1);
+            disk.flip(&path, place, [0x80, 0x10, 0x48][number % 3]).unwrap();
+            let (opened, peak) = peak_of(|| World::open(&disk, SEGMENT_BYTES).map(World::close).is_ok());
+            refused += usize::from(!opened);
+            assert!(peak <= MEMORY_MAX, "byte {place} of {}: {peak} bytes were held", path.display());
+        }
+    }
+    assert!(refused > 20, "{refused}");
 }

@@ -24,6 +24,7 @@ use super::backend;
 use super::directory::BeginCache;
 use super::disk::{Disk, OpenMode};
 use super::options::SEALED_OPEN_MAX;
+use super::pages;
 use super::reserve::Reserve;
 use super::segment::{SegmentError, SegmentFile};
 #[cfg(debug_assertions)]
@@ -146,6 +147,12 @@ impl Ring {
     /// Opens a segment's file for writing, to replay it. `checked`: a damaged page is an error, wherever it is.
     pub(super) fn open_replay(&self, path: &Path, checked: bool) -> Result<SegmentFile, SegmentError> {
         SegmentFile::open_replay(&*self.disk, path, self.active_cache_bytes, Arc::clone(&self.steps), checked)
+    }
+
+    /// Whether there is no database in a file: it was recycled, and has not got its new name yet.
+    pub(super) fn is_blank(&self, path: &Path) -> bool {
+        let file = self.disk.open(path, OpenMode::Read);
+        file.and_then(|file| pages::Header::read(&*file)).is_ok_and(|header| header.is_none())
     }
 
     /// Opens a segment's file for reading, if it was closed cleanly.

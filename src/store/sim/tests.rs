@@ -3,7 +3,7 @@
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-use crate::store::backend::{Backend, PAGE_BYTES, recycle};
+use crate::store::backend::{Backend, PAGE_BYTES, PAGE_ORDER_MAX, recycle};
 
 use super::*;
 
@@ -45,7 +45,7 @@ fn commit(db: &Database, commit: u64) {
 fn check(disk: &SimDisk) -> Result<u64, String> {
     let file = disk.open(&path("db"), OpenMode::ReadWrite).map_err(|error| error.to_string())?;
     let db =
-        Backend::open(file).map_err(|error| error.to_string()).map(database)?.map_err(|error| error.to_string())?;
+        Backend::open(file, PAGE_ORDER_MAX).map_err(|error| error.to_string()).map(database)?.map_err(|error| error.to_string())?;
     let read = db.begin_read().map_err(|error| error.to_string())?;
     let Ok(table) = read.open_table(TABLE) else { return Ok(0) };
     let mut next = None;
