@@ -205,6 +205,6 @@ mod tests {
     }
 }
 
-#[cfg(all(test, debug_assertions))]
-#[path = "vital/stall.rs"]
+#[cfg(test)]
+#[cfg(debug_assertions)]
 mod stall;
