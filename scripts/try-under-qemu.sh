@@ -17,23 +17,19 @@ while [ $# -gt 0 ]; do
 done
 [ -x "$binary" ] || { echo "try-under-qemu.sh: no $binary; run scripts/build-release.sh" >&2; exit 2; }
 
-# The oldest processor of those that the target is for.
-case $(od -An -tu2 -j18 -N2 "$binary" | tr -d ' ') in
-  183) qemu=qemu-aarch64-static; export QEMU_CPU=cortex-a53 ;;
-  40) qemu=qemu-arm-static; case $binary in *armv7*) export QEMU_CPU=cortex-a7 ;; *) export QEMU_CPU=arm1176 ;; esac ;;
-  *) echo "try-under-qemu.sh: $binary is not for ARM" >&2; exit 2 ;;
-esac
-command -v $qemu >/dev/null || { echo "try-under-qemu.sh: no $qemu (Debian: qemu-user-static)" >&2; exit 3; }
-export BROOKLET_RUNNER=$qemu
+source scripts/lib/runner.sh
+runner_for "$binary" || exit
+[ -n "$runner" ] || { echo "try-under-qemu.sh: $binary is not for ARM" >&2; exit 2; }
+export BROOKLET_RUNNER=$runner
 
-brooklet() { "$qemu" "$binary" "$@"; }
+brooklet() { "$runner" "$binary" "$@"; }
 dir=$(mktemp -d)
 gateway=''
 trap '[ -z "$gateway" ] || kill "$gateway" 2>/dev/null || true; rm -rf "$dir"' EXIT
 failed() { echo "try-under-qemu.sh: $1" >&2; [ ! -f "$dir/log" ] || tail -20 "$dir/log" >&2; exit 1; }
 
 start() {
-  "$qemu" "$binary" serve --data "$dir/data" --native 127.0.0.1:0 --kafka 127.0.0.1:0 --mqtt 127.0.0.1:0 2>>"$dir/log" &
+  "$runner" "$binary" serve --data "$dir/data" --native 127.0.0.1:0 --kafka 127.0.0.1:0 --mqtt 127.0.0.1:0 2>>"$dir/log" &
   gateway=$!
   for _ in $(seq 150); do
     if brooklet status --data "$dir/data" >/dev/null 2>&1; then return; fi

@@ -40,7 +40,7 @@ const LOAD_BYTES: usize = 40_000;
 const PART_BYTES: usize = 36_000;
 /// What an idle connection holds at most, bytes; and how much more by TLS.
 const KAFKA_BYTES: isize = 6_200;
-const NATIVE_BYTES: isize = 13_000;
+const NATIVE_BYTES: isize = 9_000;
 const MQTT_BYTES: isize = 15_500;
 const TLS_BYTES: isize = 6_200;
 /// What counts as a buffer, bytes.

@@ -39,7 +39,7 @@ start_gateway() {
   shift
   [ -x "$binary" ] || { echo "$script: no $binary; build it by cargo build --profile $profile, or name one by --binary" >&2; exit 2; }
   # The ports are chosen by the gateway and told in its status, by the socket in its data directory.
-  "$binary" serve "$@" --data "$dir/data" --native 127.0.0.1:0 --kafka 127.0.0.1:0 --mqtt 127.0.0.1:0 2>"$dir/log" &
+  "$binary" serve "$@" --data "$dir/data" --native 127.0.0.1:0 --kafka 127.0.0.1:0 --mqtt 127.0.0.1:0 --http 127.0.0.1:0 2>"$dir/log" &
   gateway=$!
   address=''
   for _ in $(seq 100); do

@@ -23,15 +23,23 @@ const CLIENT_ID: &str = "brooklet-cli";
 /// Most topics that are named when none is near to what was asked for.
 const NAMED_MAX: usize = 8;
 
+const TLS_CA: Opt =
+    Opt::value("tls-ca", "FILE", "With --broker: by TLS, if the gateway's certificate is one of this CA");
+const TLS_CERT: Opt = Opt::value("tls-cert", "FILE", "Certificate to show to a gateway that asks for one");
+const TLS_KEY: Opt = Opt::value("tls-key", "FILE", "Its private key");
+
+/// Those of them that are about TLS.
+pub const TLS: &[Opt] = &[TLS_CA, TLS_CERT, TLS_KEY];
+
 /// The options of every command that speaks to a gateway.
 pub const OPTIONS: &[Opt] = &[
     Opt::value("broker", "ADDR", "Gateway to speak to, HOST:PORT of its native listener").short('b'),
     Opt::value("data", "DIR", "Data directory of a gateway on this machine, to speak to by its socket").short('d'),
     Opt::value("user", "NAME", "User to be, where the gateway asks; the password is asked for, or in --password-file"),
     Opt::value("password-file", "FILE", "File whose first line is that user's password, which only its owner may read"),
-    Opt::value("tls-ca", "FILE", "With --broker: by TLS, if the gateway's certificate is one of this CA"),
-    Opt::value("tls-cert", "FILE", "Certificate to show to a gateway that asks for one"),
-    Opt::value("tls-key", "FILE", "Its private key"),
+    TLS_CA,
+    TLS_CERT,
+    TLS_KEY,
 ];
 
 /// The same without a user: for commands that are for the local socket.
@@ -53,6 +61,30 @@ pub struct Target {
     pub tls: LinkTlsConfig,
 }
 
+/// What [`TLS`] says.
+///
+/// # Errors
+/// [`CliError::Usage`]: one without the others that it takes, or without `--broker`.
+pub fn parse_tls(args: &mut Parsed, has_broker: bool) -> Result<LinkTlsConfig, CliError> {
+    let (ca, cert, key) = (args.path("tls-ca"), args.path("tls-cert"), args.path("tls-key"));
+    let tls = LinkTlsConfig { enabled: ca.is_some(), ca, cert, key, ..LinkTlsConfig::default() };
+    if tls != LinkTlsConfig::default() && (!has_broker || !tls.enabled) {
+        return Err(args.usage("--tls-cert and --tls-key take --tls-ca, and that takes --broker"));
+    }
+    if tls.cert.is_some() != tls.key.is_some() {
+        return Err(args.usage("--tls-cert and --tls-key take each other"));
+    }
+    Ok(tls)
+}
+
+/// A gateway that is named by its address.
+pub fn by_network(address: &HostPort, tls: &LinkTlsConfig) -> Address {
+    match tls.enabled {
+        true => Address::Tls(address.to_string(), Box::new(tls.clone())),
+        false => Address::Tcp(address.to_string()),
+    }
+}
+
 impl Target {
     /// # Errors
     /// [`CliError::Usage`]: not an address, both options, or a password of nobody.
@@ -61,16 +93,8 @@ impl Target {
         if user.is_none() && password.is_some() {
             return Err(args.usage("--password-file is of a --user"));
         }
-        let (ca, cert, key) = (args.path("tls-ca"), args.path("tls-cert"), args.path("tls-key"));
-        let tls = LinkTlsConfig { enabled: ca.is_some(), ca, cert, key, ..LinkTlsConfig::default() };
-        let target = Target { user, password, tls, ..Self::parse_place(args)? };
-        if target.tls != LinkTlsConfig::default() && (target.broker.is_none() || !target.tls.enabled) {
-            return Err(args.usage("--tls-cert and --tls-key take --tls-ca, and that takes --broker"));
-        }
-        if target.tls.cert.is_some() != target.tls.key.is_some() {
-            return Err(args.usage("--tls-cert and --tls-key take each other"));
-        }
-        Ok(target)
+        let place = Self::parse_place(args)?;
+        Ok(Target { user, password, tls: parse_tls(args, place.broker.is_some())?, ..place })
     }
 
     /// What [`PLACE`] says.
@@ -98,10 +122,7 @@ impl Target {
 
     fn place(&self) -> Result<Address, CliError> {
         if let Some(address) = &self.broker {
-            return Ok(match self.tls.enabled {
-                true => Address::Tls(address.to_string(), Box::new(self.tls.clone())),
-                false => Address::Tcp(address.to_string()),
-            });
+            return Ok(by_network(address, &self.tls));
         }
         if let Some(dir) = &self.data {
             let socket = dir.join(SOCKET_NAME);

@@ -12,12 +12,13 @@ mod store;
 use std::{path::PathBuf, time::Duration};
 
 use super::{
+    connect,
     error::CliError,
     parse::Parsed,
     spec::{JSON, Opt, Spec},
 };
 use crate::{
-    config::{HostPort, host_port, parse_duration, parse_size},
+    config::{HostPort, LinkTlsConfig, host_port, parse_duration, parse_size},
     frame::AckLevel,
     limits::{BATCH_BYTES_MAX, PARTITIONS_MAX},
     mqtt::Qos,
@@ -82,7 +83,7 @@ pub(super) static PUBLISH: Spec = Spec {
         Opt::value("duration", "TIME", "Time for each case (default 5s)"),
         Opt::value("dir", "DIR", "Where its own gateway writes (default: the system's temporary directory)"),
     ],
-    shared: &[JSON],
+    shared: &[connect::TLS, JSON],
     details: "With --broker, records go to the topic brooklet-bench there. The level upstream needs an uplink.",
 };
 
@@ -314,6 +315,8 @@ pub(super) enum StateSize {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PublishArgs {
     pub broker: Option<HostPort>,
+    /// How that is spoken to.
+    pub tls: LinkTlsConfig,
     /// Not empty; each 1 to 10,000.
     pub devices: Vec<usize>,
     /// Not empty.
@@ -344,8 +347,10 @@ impl StoreArgs {
 impl PublishArgs {
     pub(super) fn parse(args: &mut Parsed) -> Result<PublishArgs, CliError> {
         let acks = |text: &str| text.parse().ok();
+        let broker = args.read("broker", host_port)?;
         Ok(PublishArgs {
-            broker: args.read("broker", host_port)?,
+            tls: connect::parse_tls(args, broker.is_some())?,
+            broker,
             devices: args.read("devices", counts)?.unwrap_or_else(|| vec![1, 10, 100]),
             acks: args
                 .read("acks", |text| list(text, acks, "must be of memory, flash and upstream, as in memory,flash"))?

@@ -12,11 +12,12 @@ use futures_lite::FutureExt;
 
 use super::PublishArgs;
 use super::latencies::Latencies;
+use crate::cli::connect;
 use crate::cli::error::CliError;
 use crate::cli::scratch::ScratchDir;
-use crate::cli::signals;
 use crate::cli::table::Table;
 use crate::cli::term::{Progress, human_count, human_duration, print};
+use crate::cli::{process, signals};
 use crate::client::{Address, ClientError, Publisher, PublisherOptions};
 use crate::config::{Config, DiskBudget};
 use crate::device::Reading;
@@ -92,9 +93,10 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), CliError> {
         let problem = "--acks upstream needs a gateway with an uplink: name it with --broker";
         return Err(CliError::usage(super::PUBLISH.name, problem));
     }
+    process::allow_open_files();
     let stop = signals::watch(|| {})?;
     let own = if args.broker.is_none() { Some(OwnGateway::start(args)?) } else { None };
-    let named = args.broker.as_ref().map(|broker| Address::Tcp(broker.to_string()));
+    let named = args.broker.as_ref().map(|broker| connect::by_network(broker, &args.tls));
     let address = named.or_else(|| own.as_ref()?.address());
     let address = address.ok_or_else(|| CliError::Failed("the gateway has no native listener".to_owned()))?;
 
@@ -266,12 +268,14 @@ fn as_json(args: &PublishArgs, outcomes: &[Outcome]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LinkTlsConfig;
 
     #[test]
     fn its_own_gateway_is_measured_and_gone_afterwards() {
         let dir = tempfile::tempdir().unwrap();
         let args = PublishArgs {
             broker: None,
+            tls: LinkTlsConfig::default(),
             devices: vec![3],
             acks: vec![AckLevel::Flash],
             value_bytes: 50,

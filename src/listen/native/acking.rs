@@ -27,7 +27,7 @@ const RETRY_MS: u32 = 1_000;
 /// Tells the outcomes until there are no more to come.
 pub(super) async fn acknowledge(
     greeted: &Greeted,
-    outcomes: &Receiver<Pending>,
+    outcomes: &Receiver<Box<Pending>>,
     outbox: &Outbox,
     flow: &Flow,
     upstream: &Upstream,
@@ -52,24 +52,24 @@ struct Acker<'a> {
 }
 
 impl Acker<'_> {
-    async fn run(&mut self, outcomes: &Receiver<Pending>) -> Result<(), Gone> {
-        loop {
-            let pending = match self.settled {
-                None => outcomes.recv().await.ok(),
-                // One acknowledgement for everything that is settled by now.
-                Some(_) => match outcomes.try_recv() {
-                    Ok(pending) => Some(pending),
-                    Err(_) => {
-                        self.tell_settled().await?;
-                        continue;
-                    }
-                },
-            };
-            let Some(pending) = pending else { return Ok(()) };
+    async fn run(&mut self, outcomes: &Receiver<Box<Pending>>) -> Result<(), Gone> {
+        while let Ok(first) = outcomes.recv().await {
+            // Boxed, so that a connection on which nothing is under way has no room for it.
+            Box::pin(self.settle_all(first, outcomes)).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells `first` and what is there behind it; one acknowledgement for everything that is settled by then.
+    async fn settle_all(&mut self, first: Box<Pending>, outcomes: &Receiver<Box<Pending>>) -> Result<(), Gone> {
+        let mut next = Some(first);
+        while let Some(pending) = next {
             // Before it is told: the peer may fill its window again as soon as it hears.
             self.flow.answered(pending.count);
-            self.settle(pending).await?;
+            self.settle(*pending).await?;
+            next = outcomes.try_recv().ok();
         }
+        self.tell_settled().await
     }
 
     async fn settle(&mut self, pending: Pending) -> Result<(), Gone> {

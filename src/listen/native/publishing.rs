@@ -70,7 +70,7 @@ pub(super) type Aliases = HashMap<u16, String>;
 pub(super) struct Publisher<'a> {
     context: &'a Context,
     greeted: &'a Greeted,
-    pendings: Sender<Pending>,
+    pendings: Sender<Box<Pending>>,
     flow: Arc<Flow>,
     aliases: Aliases,
     /// The sequence that comes next if the client leaves none out.
@@ -78,7 +78,12 @@ pub(super) struct Publisher<'a> {
 }
 
 impl<'a> Publisher<'a> {
-    pub(super) fn new(context: &'a Context, greeted: &'a Greeted, pendings: Sender<Pending>, flow: Arc<Flow>) -> Self {
+    pub(super) fn new(
+        context: &'a Context,
+        greeted: &'a Greeted,
+        pendings: Sender<Box<Pending>>,
+        flow: Arc<Flow>,
+    ) -> Self {
         let expected = greeted.device.as_ref().map_or(1, DeviceSession::next_sequence);
         Self { context, greeted, pendings, flow, aliases: Aliases::new(), expected }
     }
@@ -238,7 +243,7 @@ impl<'a> Publisher<'a> {
     }
 
     async fn tell(&self, pending: Pending) -> Result<(), End> {
-        self.pendings.send(pending).await.map_err(|_| End::Closed)
+        self.pendings.send(Box::new(pending)).await.map_err(|_| End::Closed)
     }
 }
 

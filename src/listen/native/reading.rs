@@ -85,6 +85,15 @@ impl<S: Stream> FrameReader<S> {
         within(self.context.options.frame_time, self.next_frame()).await
     }
 
+    /// Waits until a frame has begun to come.
+    async fn begin(&mut self) -> Result<(), End> {
+        self.permit = None;
+        if self.decoder.is_none() {
+            self.decoder = Some(self.begin_frame().await?);
+        }
+        Ok(())
+    }
+
     /// The body of the next frame.
     pub(super) async fn next_frame(&mut self) -> Result<Vec<u8>, End> {
         self.permit = None;
@@ -147,29 +156,42 @@ async fn read_more(
 }
 
 /// Reads and begins messages until the connection ends.
+///
+/// What takes the room is boxed for as long as something comes: a connection that waits has none of it.
 pub(super) async fn read_messages(
     reader: &mut FrameReader<impl Stream>,
-    mut publisher: Publisher<'_>,
-    mut requests: Requests,
+    publisher: &mut Publisher<'_>,
+    requests: &mut Requests,
     outbox: &Outbox,
 ) -> End {
     loop {
-        let begun = async {
-            let body = reader.next_frame().await?;
-            METRICS.requests_native.add(1);
-            match ClientMessage::decode(&body) {
-                Ok(ClientMessage::Publish(publish)) => publisher.publish(&publish).await,
-                Ok(message) => Box::pin(begin(message, &mut publisher, &mut requests, outbox)).await,
-                Err(error @ DecodeError::UnknownType(_)) => {
-                    Ok(outbox.fail(0, error.code(), &error.to_string()).await?)
-                }
-                Err(error @ DecodeError::Malformed) => Err(End::Peer(error.code(), error.to_string())),
-            }
-        };
-        if let Err(end) = begun.await {
+        if let Err(end) = reader.begin().await {
+            return end;
+        }
+        if let Err(end) = Box::pin(read_begun(reader, publisher, requests, outbox)).await {
             return end;
         }
     }
+}
+
+/// Reads and begins the messages of which something has come.
+async fn read_begun(
+    reader: &mut FrameReader<impl Stream>,
+    publisher: &mut Publisher<'_>,
+    requests: &mut Requests,
+    outbox: &Outbox,
+) -> Result<(), End> {
+    while reader.decoder.is_some() {
+        let body = reader.next_frame().await?;
+        METRICS.requests_native.add(1);
+        match ClientMessage::decode(&body) {
+            Ok(ClientMessage::Publish(publish)) => publisher.publish(&publish).await?,
+            Ok(message) => Box::pin(begin(message, publisher, requests, outbox)).await?,
+            Err(error @ DecodeError::UnknownType(_)) => outbox.fail(0, error.code(), &error.to_string()).await?,
+            Err(error @ DecodeError::Malformed) => return Err(End::Peer(error.code(), error.to_string())),
+        }
+    }
+    Ok(())
 }
 
 async fn begin(

@@ -118,11 +118,11 @@ async fn serve(
     if let Some(session) = &session.device {
         upstream.want(session.last_durable_sequence(), session.wanted_upstream().to_vec());
     }
-    let requests = Requests::new(context, executor, outbox, &session, peer);
-    let reading = async {
-        let publisher = Publisher::new(context, &session, pendings.clone(), Arc::clone(&flow));
-        let reading = Box::pin(read_messages(&mut reader, publisher, requests, outbox));
-        let reading = async { shutdown.unless(broken.unless(reading)).await };
+    let mut requests = Requests::new(context, executor, outbox, &session, peer);
+    let reading = Box::pin(async {
+        let mut publisher = Publisher::new(context, &session, pendings.clone(), Arc::clone(&flow));
+        let reading = Box::pin(read_messages(&mut reader, &mut publisher, &mut requests, outbox));
+        let reading = Box::pin(async { shutdown.unless(broken.unless(reading)).await });
         let end = match fenced_first(session.device.as_ref(), reading).await {
             None => End::Shutdown,
             Some(None) => End::Closed,
@@ -130,10 +130,9 @@ async fn serve(
         };
         pendings.close();
         end
-    };
-    let acking = acking::acknowledge(&session, &outcomes, outbox, &flow, &upstream);
-    let both = future::zip(Box::pin(reading), Box::pin(acking));
-    let both = async { both.await.0 };
+    });
+    let acking = Box::pin(acking::acknowledge(&session, &outcomes, outbox, &flow, &upstream));
+    let both = async { future::zip(reading, acking).await.0 };
     let notices = async {
         upstream.notify(context, outbox).await;
         // Only when there is nobody to notify: the others find out by themselves.

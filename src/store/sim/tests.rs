@@ -44,8 +44,10 @@ fn commit(db: &Database, commit: u64) {
 /// How many commits a database holds, having checked that they are whole.
 fn check(disk: &SimDisk) -> Result<u64, String> {
     let file = disk.open(&path("db"), OpenMode::ReadWrite).map_err(|error| error.to_string())?;
-    let db =
-        Backend::open(file, PAGE_ORDER_MAX).map_err(|error| error.to_string()).map(database)?.map_err(|error| error.to_string())?;
+    let db = Backend::open(file, PAGE_ORDER_MAX)
+        .map_err(|error| error.to_string())
+        .map(database)?
+        .map_err(|error| error.to_string())?;
     let read = db.begin_read().map_err(|error| error.to_string())?;
     let Ok(table) = read.open_table(TABLE) else { return Ok(0) };
     let mut next = None;
