@@ -89,7 +89,7 @@ pub fn merge_patch(before: &str, now: &str) -> Option<String> {
     if before == now {
         return None;
     }
-    let (Some(before), Some(fields)) = (fields_of(before), fields_of(now)) else { return Some(now.to_owned()) };
+    let (Some(before), Some(fields)) = (members(before), members(now)) else { return Some(now.to_owned()) };
     let mut changes = Vec::new();
     for (key, value) in &fields {
         let earlier = before.iter().find(|(other, _)| other == key).map(|(_, value)| *value);
@@ -102,8 +102,10 @@ pub fn merge_patch(before: &str, now: &str) -> Option<String> {
     Some(format!("{{{}}}", changes.join(",")))
 }
 
-/// The members of an object: keys with their quotes, values as they stand; `None` if it is none.
-fn fields_of(json: &str) -> Option<Vec<(&str, &str)>> {
+/// The members of an object that is written without space: keys with their quotes, values as they stand; `None` if it is none. What
+/// the values are is not looked at.
+#[must_use]
+pub fn members(json: &str) -> Option<Vec<(&str, &str)>> {
     let inside = json.strip_prefix('{')?.strip_suffix('}')?;
     let mut fields = Vec::new();
     let (mut begin, mut colon) = (0, None);

@@ -143,13 +143,15 @@ metrics! {
     counter mqtt_evicted "Records that were evicted before they could be delivered to an MQTT client whose session waited for them.";
     counter batches_appended "Record batches of Kafka producers that were appended.";
     counter batches_refused "Record batches and records refused for what they are: damaged, malformed, too large.";
-    counter records_in "Records of clients that were appended, whatever they speak.";
+    counter records_in "Records of clients and of gateways below that were appended, whatever they speak.";
     counter records_in_native "Records of native clients that were appended, the gateway's own telemetry among them.";
     counter records_in_kafka "Records of Kafka producers that were appended.";
     counter records_in_mqtt "Messages of MQTT clients that were appended.";
+    counter records_in_tiers "Records of gateways below that were appended.";
     counter bytes_in_native "Keys and values of native clients that were appended, bytes.";
     counter bytes_in_kafka "Record batches of Kafka producers that were appended, bytes as they came.";
     counter bytes_in_mqtt "Keys and payloads of MQTT clients that were appended, bytes.";
+    counter bytes_in_tiers "Bytes of batches of gateways below that were appended.";
     counter records_out_native "Records sent to native consumers.";
     counter records_out_kafka "Records in the batches sent to Kafka consumers.";
     counter bytes_out_native "Records sent to native consumers, bytes.";

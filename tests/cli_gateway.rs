@@ -460,3 +460,39 @@ fn a_stopped_store_is_verified_and_exported() {
     let output = export(&[]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
 }
+
+/// A gateway tells the centre how it is, beside its records; what else lies in that topic harms nobody.
+#[test]
+fn the_fleet_is_told_of_at_the_centre() {
+    let centre = Gateway::start("");
+    for topic in ["brooklet.status", "t"] {
+        centre.cli_ok(&["topic", "create", topic, "--partitions", "1"], "");
+    }
+    let uplink = format!(
+        "gateway.id = \"gw-7\"\nclock.trust = \"always\"\n[uplink.up]\nbootstrap = [\"{}\"]\ndelivery = \"at-least-once\"\ntopics = [\"t\"]\n",
+        centre.kafka
+    );
+    let gateway = Gateway::start(&uplink);
+    let upstream = centre.kafka.to_string();
+    let none = expect_ok("fleet", &brooklet(&["fleet", "--upstream", &upstream]));
+    assert!(none.contains("no gateway has told anything yet"), "{none}");
+    centre.cli_ok(&["produce", "brooklet.status", "--key-separator", "="], "a={\"v\":9}\nb=nothing\n");
+    gateway.cli_ok(&["produce", "t"], "21.5\n");
+    let fleet = wait_for("a notice", gateway::START, || {
+        let json = expect_ok("fleet", &brooklet(&["fleet", "--upstream", &upstream, "--json"]));
+        let json: Value = serde_json::from_str(&json).unwrap();
+        (json["gateways"].as_array().unwrap().len() == 1).then_some(json)
+    });
+    let told = &fleet["gateways"][0];
+    assert_eq!((told["gateway"].as_str(), told["notice"]["uplink"].as_str()), (Some("gw-7"), Some("up")));
+    assert_eq!(told["notice"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!((fleet["unreadable"].as_u64(), fleet["other_versions"].as_u64()), (Some(1), Some(1)));
+    let config = gateway.home().join("brooklet.toml");
+    let shown = brooklet(&["fleet", "--config", config.to_str().unwrap()]);
+    assert!(stderr(&shown).contains("1 × unreadable record, 1 × record of another version"), "{}", stderr(&shown));
+    let shown = expect_ok("fleet", &shown);
+    assert!(shown.lines().count() == 2 && shown.contains("gw-7"), "{shown}");
+    refused(&brooklet(&["fleet", "--upstream", &upstream, "--topic", "elsewhere"]), 1, "elsewhere");
+    refused(&brooklet(&["fleet", "--upstream", "127.0.0.1:1"]), 1, "127.0.0.1:1");
+    refused(&brooklet(&["fleet", "--uplink", "x", "--tls-ca", "y"]), 2, "--tls-ca");
+}

@@ -40,6 +40,7 @@ mod demo;
 mod downlink;
 mod drain;
 mod export;
+mod fleet;
 mod forward;
 mod fsck;
 mod group;
@@ -119,6 +120,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &user::PASSWD, run: |args| user::passwd(&user::SetArgs::parse(args)?) },
     Command { spec: &user::REMOVE, run: |args| user::remove(&user::RemoveArgs::parse(args)?) },
     Command { spec: &status::SPEC, run: |args| status::run(&status::StatusArgs::parse(args)?) },
+    Command { spec: &fleet::SPEC, run: |args| fleet::run(&fleet::FleetArgs::parse(args)?) },
     Command { spec: &losses::SPEC, run: |args| losses::run(&losses::LossesArgs::parse(args)?) },
     Command { spec: &check::SPEC, run: |args| check::run(&check::CheckArgs::parse(args)?) },
     Command { spec: &provision::SPEC, run: |args| provision::run(&provision::ProvisionArgs::parse(args)?) },

@@ -109,6 +109,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     let stop = signals::watch_and_reload(|| {}, reload)?;
     let starting = Manager::from_environment().start();
     let gateway = Gateway::start(config).map_err(CliError::Failed)?;
+    gateway.configured_as(start.loaded.fingerprint());
     if let Err(error) = leave_last_words(&config.data_dir) {
         log::warn!("should this process die, it can't say why: {error}");
     }

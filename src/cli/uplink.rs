@@ -1,5 +1,7 @@
 //! `brooklet uplink …`: status, check, pause, resume.
 
+use std::sync::Arc;
+
 pub(super) use super::links::{CheckArgs, NameArgs, StatusArgs};
 use super::{
     connect::Target,
@@ -70,6 +72,7 @@ fn details(uplink: &UplinkStatus, now_ms: i64) -> String {
     if let Some(error) = &uplink.last_error {
         out.push_str(&format!("last error, {}: {}\n", when::format_time(error.at_ms), error.text));
     }
+    out.extend(uplink.notices.refused.iter().map(|why| format!("the centre is not told how this gateway is: {why}\n")));
     for stall in gateway::problems::stalls(uplink) {
         out.push_str(&format!("{stall}\n"));
     }
@@ -136,7 +139,8 @@ pub(super) async fn check_all(config: &Config, only: Option<&str>) -> Vec<(Strin
         let gateway = config.gateway.id.clone().unwrap_or_else(|| "brooklet".to_owned());
         let labels = config.gateway.labels.clone();
         let tls = gateway::link_tls(&format!("uplink.{name}"), (&uplink.tls, &uplink.sasl), config.clock.trust);
-        let options = UplinkOptions { name: name.clone(), gateway, labels, config: uplink.clone(), tls };
+        let options =
+            UplinkOptions { name: name.clone(), gateway, labels, config: uplink.clone(), tls, about: Arc::default() };
         all.push((name.clone(), uplink::check(&options, &[], when::now_ms()).await));
     }
     all

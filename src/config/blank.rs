@@ -178,6 +178,7 @@ impl UplinkConfig {
             linger: Duration::ZERO,
             clock_wait: Duration::ZERO,
             provenance: ProvenanceMode::Built,
+            status: None,
             create_topics: false,
             create_partitions: None,
             create_replication: None,

@@ -103,6 +103,15 @@ impl Loaded {
         })
     }
 
+    /// Of all that holds but `data_dir` and `gateway.…`: equal where two gateways of one version are configured alike. Secrets, and what is in
+    /// files that keys name, are not part of it.
+    #[must_use]
+    pub fn fingerprint(&self) -> u32 {
+        let counts = |key: &str| key != "data_dir" && !key.starts_with("gateway.");
+        let told = self.effective.iter().filter(|one| counts(&one.key));
+        told.fold(0, |sum, one| crc32c::crc32c_append(sum, format!("{} = {}\n", one.key, one.shown()).as_bytes()))
+    }
+
     /// Where the value of a key came from.
     #[must_use]
     pub fn origin(&self, key: &str) -> Option<&Origin> {

@@ -353,15 +353,18 @@ fn a_downlink_has_defaults_and_says_what_it_needs() {
 
 #[test]
 fn the_report_is_itself_the_same_configuration() {
-    let first = load_text(
-        "data_dir = \"/var/lib/b\"\nstore.max_bytes = \"40%\"\n[topic.\"a.b\"]\nretention.ms = \"90m\"\n\
+    let text = "data_dir = \"/var/lib/b\"\nstore.max_bytes = \"40%\"\n[topic.\"a.b\"]\nretention.ms = \"90m\"\n\
          [uplink.c]\nbootstrap = [\"[::1]:9092\"]\ntopic = \"{gateway}.{topic}\"\ncreate_partitions = 6\n\
-         [downlink.d]\nbootstrap = [\"k:1\"]\ntopics = [\"c-{gateway}\"]\nfrom = \"2026-11-21T20:00:00+01:00\"",
-    )
-    .unwrap();
+         [downlink.d]\nbootstrap = [\"k:1\"]\ntopics = [\"c-{gateway}\"]\nfrom = \"2026-11-21T20:00:00+01:00\"";
+    let first = load_text(text).unwrap();
     let report = report_text(&first);
     let second = load_text(&report).unwrap_or_else(|errors| panic!("{errors}\n{report}"));
     assert_eq!(first.config, second.config);
+    assert_eq!(first.fingerprint(), second.fingerprint());
+    let elsewhere = load_text(&text.replace("/var/lib/b", "/srv/b")).unwrap();
+    let other = load_text(&text.replace("90m", "91m")).unwrap();
+    assert_eq!(first.fingerprint(), elsewhere.fingerprint());
+    assert_ne!(first.fingerprint(), other.fingerprint());
 }
 
 #[test]

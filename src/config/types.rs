@@ -383,6 +383,8 @@ pub struct UplinkConfig {
     /// How long records that the gateway stamped without knowing the time wait for it.
     pub clock_wait: Duration,
     pub provenance: ProvenanceMode,
+    /// Topic at the centre that is told how the gateway is. `None`: it is not told.
+    pub status: Option<String>,
     /// Whether missing topics are created at the centre.
     pub create_topics: bool,
     /// Partitions of created topics. `None`: the centre's default.

@@ -51,6 +51,7 @@ use crate::source::publish_host;
 use crate::store::clock::RealClock;
 use crate::store::disk::{Disk, RealDisk};
 use crate::store::{EngineHandle, Store};
+use crate::uplink::About;
 
 use certificates::Certificates;
 use doors::AllDoors;
@@ -83,6 +84,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(4);
 pub struct Gateway {
     id: String,
     run: Run,
+    about: Arc<About>,
     broker: Broker,
     uplinks: Arc<Uplinks>,
     engine: EngineHandle,
@@ -158,7 +160,8 @@ impl Gateway {
         let shutdown = Shutdown::default();
         let mut parts = Parts { executor: &executor, shutdown: &shutdown, alive };
         let certificates = Certificates::new(store);
-        let uplinks = Arc::new(Uplinks::start(&executor, config, &id, &broker, &certificates));
+        let about = Arc::new(About::new(run.start().before.name()));
+        let uplinks = Arc::new(Uplinks::start(&executor, config, &id, &broker, &certificates, &about));
         let downlinks = Arc::new(Downlinks::start(&executor, config, &id, &broker, &certificates));
         let forwarding = Arc::clone(&uplinks);
         let links = (Arc::clone(&uplinks), Arc::clone(&downlinks));
@@ -198,6 +201,7 @@ impl Gateway {
         Ok(Self {
             id,
             run,
+            about,
             broker,
             uplinks: forwarding,
             engine,
@@ -262,6 +266,11 @@ impl Gateway {
     pub fn tls_addrs(&self) -> [(&'static str, Option<SocketAddr>); 4] {
         let of = &self.listeners;
         [("native", of.native.tls), ("Kafka", of.kafka.tls), ("MQTT", of.mqtt.tls), ("HTTP", of.http.tls)]
+    }
+
+    /// Tells its uplinks, and through them the centre, which configuration holds, by [`crate::config::Loaded::fingerprint`].
+    pub fn configured_as(&self, fingerprint: u32) {
+        self.about.reconfigured(fingerprint);
     }
 
     /// Reads certificates, keys and CAs again. Connections go on as they are.

@@ -24,6 +24,7 @@ pub fn of(status: &GatewayStatus) -> Vec<String> {
     for uplink in &status.uplinks {
         problems.extend(link(uplink, status.time_ms));
         problems.extend(stalls(uplink));
+        problems.extend(untold(uplink));
     }
     status.downlinks.iter().for_each(|downlink| problems.extend(downlink_stalls(downlink)));
     // What comes down is not meant to go up.
@@ -112,6 +113,12 @@ pub fn stalls(uplink: &UplinkStatus) -> Vec<String> {
         format!("uplink {} is held up: {named}: {why}", uplink.name)
     };
     by_reason.into_iter().map(one).collect()
+}
+
+/// The centre refuses to be told how this gateway is. A topic that is merely missing there is nobody's trouble.
+fn untold(uplink: &UplinkStatus) -> Option<String> {
+    let why = uplink.notices.refused.as_ref().filter(|_| uplink.notices.dropped > 0)?;
+    Some(format!("uplink {}: the centre is not told how this gateway is: {why}", uplink.name))
 }
 
 /// The same of a downlink.

@@ -8,7 +8,7 @@ use super::certificates::Certificates;
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::frame::UplinkAction;
-use crate::uplink::{Uplink, UplinkOptions, UplinkStatus, check};
+use crate::uplink::{About, Uplink, UplinkOptions, UplinkStatus, check};
 
 /// The uplinks that are configured and enabled, by name.
 #[derive(Debug)]
@@ -22,13 +22,15 @@ impl Uplinks {
         id: &str,
         broker: &Broker,
         certificates: &Certificates,
+        about: &Arc<About>,
     ) -> Self {
         let enabled = config.uplinks.iter().filter(|(_, uplink)| uplink.enabled);
         let labels = &config.gateway.labels;
         let start = |(name, config): (&String, &crate::config::UplinkConfig)| {
             let tls = certificates.of_link(&format!("uplink.{name}"), (&config.tls, &config.sasl));
             let (name, gateway) = (name.clone(), id.to_owned());
-            let options = UplinkOptions { name, gateway, labels: labels.clone(), config: config.clone(), tls };
+            let (labels, config, about) = (labels.clone(), config.clone(), Arc::clone(about));
+            let options = UplinkOptions { name, gateway, labels, config, tls, about };
             Uplink::spawn(executor, broker.clone(), options)
         };
         Self(enabled.map(start).collect())

@@ -113,6 +113,12 @@ async fn rights(options: &UplinkOptions, cluster: &mut Cluster, topics: &[Arc<st
         Ok(found) => found.into_iter().for_each(|(severity, text)| findings.add(severity, "rights", text)),
         Err(error) => findings.add(Severity::Warn, "rights", error),
     }
+    if let Some(topic) = options.config.status.as_deref() {
+        match rights::on_status(cluster, topic.into(), options.config.create_topics).await {
+            Ok(found) => found.into_iter().for_each(|(severity, text)| findings.add(severity, "status", text)),
+            Err(error) => findings.add(Severity::Warn, "status", error),
+        }
+    }
     let wanted = options.config.delivery == Delivery::ExactlyOnce;
     match rights::transactions(cluster, &exactly::id(options), wanted).await {
         Ok(found) => found.into_iter().for_each(|(severity, text)| findings.add(severity, "exactly", text)),

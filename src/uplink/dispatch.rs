@@ -24,7 +24,7 @@ const REPLICAS_WITHIN: Duration = Duration::from_secs(20);
 /// The longest a broker's wish to be left alone is granted.
 const THROTTLE_MAX: Duration = Duration::from_secs(60);
 /// The highest version of Produce without transactions: from 12 on it takes part in those of the second protocol (KIP-890).
-const PRODUCE_MAX: i16 = 11;
+pub(super) const PRODUCE_MAX: i16 = 11;
 
 impl Forwarder {
     /// Sends what can be sent, to each broker what it leads.
@@ -74,6 +74,9 @@ impl Forwarder {
             }
         };
         self.in_flight += 1;
+        if sent.iter().any(|one| !is_cursors(&one.lane.0)) {
+            self.beacon.records_went();
+        }
         let sender = self.sender.clone();
         let awaited = async move {
             let begun = Instant::now();

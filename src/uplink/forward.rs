@@ -71,6 +71,7 @@ impl Forwarder {
             self.producers.set_identity(identity);
         }
         self.send_ready();
+        self.tell_centre().await;
         self.stall_blocked();
         // At the end, when the connections of this round are open.
         self.keep_alive();

@@ -11,11 +11,12 @@
 //! | `gentle/` | what of the link may be used, and when (pure) |
 //! | `link/` | the Kafka client |
 //! | `tier/` | another gateway as upstream, in place of a cluster |
+//! | `beacon/` | what the centre is told of this gateway, beside its records |
 //! | `letters` | records that upstream refuses for what they are |
 //! | `door` | what topics upstream take, so that the broker refuses what is larger |
 //! | `task`, `parts`, `upkeep`, `forward`, `dispatch`, `pacing` | the loop that joins them |
 //! | `running` | a handle to it |
-//! | `status`, `state`, `backlog`, `check`, `rights` | for people |
+//! | `status`, `state`, `backlog`, `check`, `rights`, `fleet` | for people |
 //!
 //! Invariants: nothing is forwarded that is not committed here; a position never includes what upstream has not acknowledged
 //! (with all replicas in sync); a damaged batch is never given a new checksum; whatever the backlog, memory is bounded by
@@ -24,11 +25,13 @@
 mod backlog;
 mod backoff;
 mod batches;
+mod beacon;
 mod check;
 mod dispatch;
 mod door;
 mod downlink;
 mod exactly;
+mod fleet;
 mod forward;
 mod gentle;
 mod letters;
@@ -50,10 +53,12 @@ mod upkeep;
 
 use std::sync::Arc;
 
+pub use beacon::{About, Notice, NoticeFault, NoticesStatus};
 pub use check::{Finding, Severity, check};
 pub use downlink::{
     Downlink, DownlinkCounts, DownlinkOptions, DownlinkPartition, DownlinkState, DownlinkStatus, SkipTo, check_downlink,
 };
+pub use fleet::{Fleet, FleetGateway, read_fleet};
 pub use options::UplinkOptions;
 pub use status::{
     BudgetStatus, LINK_CHANGES_MAX, LastError, LinkChange, LinkStatus, PartitionStatus, StallStatus, UplinkCounts,
@@ -151,7 +156,7 @@ impl Uplink {
             retry_at_ms: live.retry_at_ms,
             versions: live.versions,
             last_error: live.last_error,
-            history: live.history.into(),
+            history: live.history,
             stalls: live.stalls.into_values().collect(),
             partitions: backlog.partitions,
             lag_records: backlog.records,
@@ -165,6 +170,7 @@ impl Uplink {
             full_s: backlog::full_s(room, backlog.record_bytes, rate),
             counts,
             link: live.link,
+            notices: live.notices,
         }
     }
 }

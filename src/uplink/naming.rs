@@ -39,6 +39,7 @@ mod tests {
             labels: Labels::of([("site", "s1")]),
             config,
             tls: crate::tls::LinkTls::default(),
+            about: Arc::default(),
         }
     }
 

@@ -1,8 +1,10 @@
 //! What an uplink is told, and the bounds it works within.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::batches::provenance::Provenance;
+use super::beacon::About;
 use crate::config::{self, Labels, UplinkConfig};
 use crate::record::Compression;
 use crate::tls::LinkTls;
@@ -48,6 +50,8 @@ pub struct UplinkOptions {
     pub config: UplinkConfig,
     /// What TLS stands on.
     pub tls: LinkTls,
+    /// What the centre is told of the gateway.
+    pub about: Arc<About>,
 }
 
 impl UplinkOptions {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
+use super::beacon;
 use super::exactly::Heard;
 use super::link::cluster::{Link, TopicLimits};
 use super::link::connection::LinkError;
@@ -31,6 +32,8 @@ pub(super) enum Event {
     BudgetSaved(Result<(), CommitError>),
     /// What topics upstream take was saved, or not.
     LimitsSaved(Result<(), CommitError>),
+    /// It is known what became of a notice to the centre.
+    Noticed(beacon::Told),
     /// A record for this local topic was refused, as too large for upstream.
     Refused(String),
 }

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use super::check::Severity;
-use super::exactly;
 use super::link::cluster::{Cluster, ClusterError};
 use super::link::versions::Protocol;
+use super::{beacon, exactly};
 use crate::kafka::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -29,6 +29,11 @@ const OPERATIONS_ON_CURSORS: [Operation; 3] = [
     (4, "Write", Severity::Fail, "no transaction can be made"),
     (8, "Describe", Severity::Fail, "its partitions can't be seen"),
 ];
+/// What is done with the topic that is told how the gateway is.
+const OPERATIONS_ON_STATUS: [Operation; 2] = [
+    (4, "Write", Severity::Warn, "the centre is not told how this gateway is (status = \"off\" if that is meant)"),
+    (8, "Describe", Severity::Warn, "the centre is not told how this gateway is (status = \"off\" if that is meant)"),
+];
 /// A broker says this where it tells nothing of rights.
 const UNTOLD: i32 = i32::MIN;
 /// What was found of one right.
@@ -42,6 +47,24 @@ pub(super) async fn on_topics(cluster: &mut Cluster, topics: &[Arc<str>]) -> Res
     let (peer, told) = operations(cluster, topics).await?;
     let known = told.iter().filter_map(|(topic, bits)| Some((topic, (*bits)?)));
     Ok(known.flat_map(|(topic, bits)| of_topic(&peer, topic, bits, &OPERATIONS)).collect())
+}
+
+/// The rights on the topic that is told how the gateway is; what can be done where it is missing.
+///
+/// # Errors
+/// [`ClusterError`].
+pub(super) async fn on_status(
+    cluster: &mut Cluster,
+    topic: Arc<str>,
+    creates: bool,
+) -> Result<Vec<Found>, ClusterError> {
+    let (peer, told) = operations(cluster, std::slice::from_ref(&topic)).await?;
+    Ok(match told.into_iter().next() {
+        Some((_, Some(bits))) => of_topic(&peer, &topic, bits, &OPERATIONS_ON_STATUS),
+        Some((_, None)) if creates => vec![(Severity::Ok, format!("{topic} is missing upstream and will be created"))],
+        Some((_, None)) => vec![(Severity::Warn, beacon::missing(&topic))],
+        None => Vec::new(),
+    })
 }
 
 /// The bits of authorised operations on each topic that the broker knows of; `None`: there is no such topic.

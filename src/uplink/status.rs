@@ -2,7 +2,7 @@
 //!
 //! Invariant: fields of the status are added, never renamed: the command line reads it as JSON from gateways of any version.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::backlog::{Ages, Rates};
+use super::beacon::NoticesStatus;
 use crate::store::PartitionId;
 
 /// Changes of a link that are remembered.
@@ -180,6 +181,8 @@ pub struct UplinkStatus {
     pub full_s: Option<u64>,
     pub counts: UplinkCounts,
     pub link: LinkStatus,
+    /// What the centre was told of this gateway (`uplink.X.status`).
+    pub notices: NoticesStatus,
 }
 
 impl UplinkStatus {
@@ -214,11 +217,12 @@ pub(super) struct Live {
     pub(super) retry_at_ms: Option<i64>,
     pub(super) versions: Option<String>,
     pub(super) last_error: Option<LastError>,
-    pub(super) history: VecDeque<LinkChange>,
+    pub(super) history: Vec<LinkChange>,
     pub(super) stalls: BTreeMap<PartitionId, StallStatus>,
     /// Timestamp of the oldest record under way.
     pub(super) under_way_ms: Option<i64>,
     pub(super) link: LinkStatus,
+    pub(super) notices: NoticesStatus,
 }
 
 #[derive(Debug, Default)]
@@ -248,8 +252,6 @@ impl Live {
         }
         self.state = state;
         let link = match state {
-            // A try of a link that is down, unless it is the first of all.
-            UplinkState::Connecting if !self.history.is_empty() => return,
             UplinkState::Connecting => "connecting",
             UplinkState::Forwarding | UplinkState::CaughtUp | UplinkState::Stalled => "up",
             UplinkState::Backoff => "down",
@@ -258,16 +260,21 @@ impl Live {
             UplinkState::Diverged => "diverged",
             UplinkState::Stopped => "stopped",
         };
-        if self.history.back().is_some_and(|last| last.link == link) {
-            return;
-        }
-        let why = self.last_error.as_ref().filter(|_| state == UplinkState::Backoff);
-        let why = why.map(|error| error.text.chars().take(WHY_CHARS_MAX).collect());
-        if self.history.len() >= LINK_CHANGES_MAX {
-            self.history.pop_front();
-        }
-        self.history.push_back(LinkChange { at_ms: wall_ms(), link: link.to_owned(), why });
+        note_link(&mut self.history, link, self.last_error.as_ref());
     }
+}
+
+/// Remembers what a link is now, if it was not so before; the error, if it is down. A try of a link that is down is no change, unless it is
+/// the first of all.
+pub(super) fn note_link(history: &mut Vec<LinkChange>, link: &str, error: Option<&LastError>) {
+    if history.last().is_some_and(|last| last.link == link || link == "connecting") {
+        return;
+    }
+    let why = error.filter(|_| link == "down").map(|error| error.text.chars().take(WHY_CHARS_MAX).collect());
+    if history.len() >= LINK_CHANGES_MAX {
+        history.remove(0);
+    }
+    history.push(LinkChange { at_ms: wall_ms(), link: link.to_owned(), why });
 }
 
 impl Report {

@@ -14,6 +14,7 @@ use futures_lite::future::poll_once;
 
 use super::backoff::{Backoff, Bounds, Outage, TELL_EVERY};
 use super::batches::provenance::Provenance;
+use super::beacon::Beacon;
 use super::door::Door;
 use super::exactly::Exactly;
 use super::gentle::Open;
@@ -83,6 +84,7 @@ pub(super) struct Forwarder {
     pub(super) letters_told: LettersTold,
     pub(super) pacing: Pacing,
     pub(super) door: Door,
+    pub(super) beacon: Beacon,
 }
 
 /// What ended a wait.
@@ -115,6 +117,7 @@ impl Forwarder {
         let pacing = Pacing::new(&broker, ("uplink", &options.name), &options.config.link, meter);
         let door = Door::restore(&broker, &options.name);
         let cluster = Cluster::new(dialer, options.config.bootstrap.clone());
+        let beacon = Beacon::new(options.config.status.as_deref());
         let provenance = Arc::new(options.provenance(broker.store().incarnation()));
         // Bounded by what is under way: a handful of requests, dials and one save.
         let (sender, events) = async_channel::unbounded();
@@ -160,6 +163,7 @@ impl Forwarder {
             letters_told: LettersTold::default(),
             pacing,
             door,
+            beacon,
         }
     }
 
@@ -312,6 +316,7 @@ impl Forwarder {
             Event::BudgetSaved(result) => self.budget_saved(result),
             Event::LimitsSaved(result) => self.door_saved(result),
             Event::Refused(topic) => self.refused(&topic),
+            Event::Noticed(told) => self.noticed(told),
             Event::Heard { course, heard } => self.heard(course, heard),
             Event::Recorded { course, unsaved, result } => self.recorded(course, unsaved, result),
             Event::Saved { unsaved, result } => {
@@ -428,6 +433,7 @@ impl Forwarder {
         live.stalls = stalls;
         live.under_way_ms = self.mirror.oldest_timestamp();
         live.link = self.pacing.status(self.broker.store().now());
+        live.notices = self.beacon.status();
         if let Some(versions) = self.tier.as_ref().map_or_else(|| self.cluster.versions(), Tier::versions) {
             live.versions = Some(versions);
         }

@@ -37,10 +37,12 @@ impl Forwarder {
             self.mirror.partitions().map(|(_, followed)| Arc::clone(&followed.names.upstream)).collect();
         let names: Vec<Arc<str>> = names.into_iter().collect();
         let cursors = self.exactly.is_some().then(exactly::cursors);
-        self.cluster.refresh(&names.iter().cloned().chain(cursors).collect::<Vec<_>>()).await?;
+        let own = cursors.into_iter().chain(self.beacon.topic());
+        self.cluster.refresh(&names.iter().cloned().chain(own).collect::<Vec<_>>()).await?;
         self.link_works();
         self.refreshed();
         self.create_missing(&names).await?;
+        self.learn_status_topic().await?;
         self.learn(&names).await
     }
 

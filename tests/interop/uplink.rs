@@ -12,7 +12,7 @@ use std::{
 use crate::{
     common::{
         free_addr,
-        gateway::Gateway,
+        gateway::{Gateway, brooklet, expect_ok, run},
         peers::{Recorder, Seen, consume, have_kcat, kafka, kafka_nodes, kcat_ok},
         wait_for,
         wire::{Batch, batches, create_topic, grow_topic, leaders},
@@ -296,4 +296,24 @@ fn assert_in_order(seen: &[Seen], local_count: i32) -> BTreeMap<i32, BTreeSet<i3
         assert_eq!(all, (0..ROUNDS * PER_ROUND).collect::<Vec<_>>(), "local partition {local}");
     }
     homes
+}
+
+/// A gateway tells a real cluster how it is, beside a transaction and not in it, and `brooklet fleet` reads that from there.
+#[test]
+fn a_cluster_is_told_how_the_gateway_is() {
+    let (true, Some(kafka)) = (have_kcat(), kafka()) else { return };
+    let (topic, status) = (unique("told"), unique("status"));
+    [&topic, &status].into_iter().for_each(|topic| create_topic(&kafka, topic, 1));
+    let name = unique("gw");
+    let config = uplink_config(&kafka, &format!("status = {status:?}\ntopics = [{topic:?}]"));
+    let gateway = Gateway::start(&format!("gateway.id = {name:?}\n{config}"));
+    let sent = lines(10, 60);
+    kcat_ok(&["-P", "-b", &gateway.kafka.to_string(), "-t", &topic, "-K:"], &as_input(&sent));
+    wait_arrived(&kafka, &topic, sent.len());
+    wait_arrived(&kafka, &status, 1);
+    let told = consume(&kafka, &status, &[]);
+    assert_eq!(told.len(), 1, "no marker of a transaction, nothing twice");
+    let first = kafka.split(',').next().unwrap();
+    let fleet = expect_ok("fleet", &run(brooklet().args(["fleet", "--upstream", first, "--topic", &status]), b""));
+    assert!(fleet.lines().count() == 2 && fleet.contains(&name), "{fleet}");
 }

@@ -19,6 +19,7 @@ mod fake;
 mod gentle;
 mod least;
 mod letters;
+mod notices;
 mod tier;
 
 use std::collections::BTreeSet;
@@ -118,6 +119,7 @@ impl Edge {
             labels: Labels::default(),
             config,
             tls: LinkTls::default(),
+            about: Arc::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use super::super::{
     value::Kind,
 };
 use super::{DAY, HOUR, KIB, Key, SECOND, auth, count, joined, key, link, tls};
-use crate::limits::BATCH_BYTES_MAX;
+use crate::limits::{BATCH_BYTES_MAX, TOPIC_NAME_BYTES_MAX};
 
 /// Keys of `[uplink.NAME]`.
 pub(in crate::config) static UPLINK: &[Key<UplinkConfig>] = &joined::<_, { count(PARTS) }>(PARTS);
@@ -77,6 +77,12 @@ const OWN: &[Key<UplinkConfig>] = &[
         "built",
         choice!(ProvenanceMode, |u| u.provenance),
         "Which records get headers with gateway, device and origin; built: those in batches made here.",
+    ),
+    key(
+        "status",
+        "brooklet.status",
+        Kind::NameOr { word: "off", max: TOPIC_NAME_BYTES_MAX, set: |u, v| u.status = v },
+        "Topic at the centre, by its whole name there, that is told how this gateway is, beside its records.",
     ),
     key(
         "create_topics",

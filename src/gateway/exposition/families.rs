@@ -42,8 +42,8 @@ pub(super) static FAMILIES: &[Family] = &[
     family("brooklet_problems", Gauge, Of(&[], |s, out| out.add(&[], s.problems.len() as f64)), "What somebody should look at; the status says what."),
     family("brooklet_process_resident_memory_bytes", Gauge, Of(&[], |s, out| out.add(&[], s.process.resident_bytes as f64)), "Memory of the process in RAM."),
     // What goes in and out.
-    family("brooklet_received_records_total", Counter, By("protocol", &[("native", "records_in_native"), ("kafka", "records_in_kafka"), ("mqtt", "records_in_mqtt")]), "Records of clients that were appended."),
-    family("brooklet_received_bytes_total", Counter, By("protocol", &[("native", "bytes_in_native"), ("kafka", "bytes_in_kafka"), ("mqtt", "bytes_in_mqtt")]), "Their bytes: keys and values, or batches as they came (Kafka)."),
+    family("brooklet_received_records_total", Counter, By("protocol", &[("native", "records_in_native"), ("kafka", "records_in_kafka"), ("mqtt", "records_in_mqtt"), ("tier", "records_in_tiers")]), "Records of clients that were appended; tier: of gateways below."),
+    family("brooklet_received_bytes_total", Counter, By("protocol", &[("native", "bytes_in_native"), ("kafka", "bytes_in_kafka"), ("mqtt", "bytes_in_mqtt"), ("tier", "bytes_in_tiers")]), "Their bytes: keys and values, or batches as they came (Kafka, tiers)."),
     family("brooklet_sent_records_total", Counter, By("protocol", &[("native", "records_out_native"), ("kafka", "records_out_kafka"), ("mqtt", "mqtt_delivered")]), "Records sent to consumers and subscribers."),
     family("brooklet_sent_bytes_total", Counter, By("protocol", &[("native", "bytes_out_native"), ("kafka", "bytes_out_kafka"), ("mqtt", "bytes_out_mqtt")]), "Their bytes: payloads (MQTT), or batches as they lie (Kafka)."),
     family("brooklet_requests_total", Counter, By("protocol", &[("native", "requests_native"), ("kafka", "requests_kafka"), ("mqtt", "requests_mqtt"), ("http", "requests_http")]), "Requests and packets of clients."),
@@ -133,6 +133,7 @@ pub(super) static FAMILIES: &[Family] = &[
     family("brooklet_uplink_failures_total", Counter, Of(&["uplink"], links::failures), "Failed attempts and lost connections."),
     family("brooklet_uplink_link_bytes_total", Counter, Of(&["uplink", "direction"], links::link_bytes), "Bytes over the link, without headers of IP and TCP."),
     family("brooklet_uplink_wire_bytes_total", Counter, Of(&["uplink"], links::wire_bytes), "Both directions with those headers, estimated."),
+    family("brooklet_uplink_notices_total", Counter, Of(&["uplink", "result"], links::notices), "Notices of how the gateway is: taken upstream, and not (or nobody knows)."),
     family("brooklet_uplink_budget_bytes", Gauge, Of(&["uplink", "part"], links::budget), "The link's budget of this day or month: used, limit."),
     family("brooklet_uplink_shut", Gauge, Of(&["uplink", "reason"], links::shut), "1 while schedule, budget or slow start keep topics back."),
     family("brooklet_uplinks_records_total", Counter, One("uplink_records"), "Records acknowledged upstream, over all uplinks."),

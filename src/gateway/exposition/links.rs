@@ -107,6 +107,10 @@ pub(super) fn lost(status: &GatewayStatus, out: &mut Samples<'_>) {
     });
 }
 
+pub(super) fn notices(status: &GatewayStatus, out: &mut Samples<'_>) {
+    apart(status, out, "result", |link| [("sent", Some(link.notices.sent)), ("dropped", Some(link.notices.dropped))]);
+}
+
 pub(super) fn link_bytes(status: &GatewayStatus, out: &mut Samples<'_>) {
     apart(status, out, "direction", |link| {
         [("sent", Some(link.link.bytes_sent)), ("received", Some(link.link.bytes_received))]

@@ -8,25 +8,25 @@ use crate::record::{Aborted, BatchError, BatchView, VerifyLimits, decompress, re
 
 /// A record upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(in crate::uplink) struct Found {
     pub(super) offset: i64,
-    pub(super) key: Vec<u8>,
+    pub(in crate::uplink) key: Vec<u8>,
     /// `None`: a tombstone.
-    pub(super) value: Option<Vec<u8>>,
+    pub(in crate::uplink) value: Option<Vec<u8>>,
     /// It is as if it were not there, but for who wants to know what became of it.
-    pub(super) aborted: bool,
+    pub(in crate::uplink) aborted: bool,
 }
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Committed {
+pub(in crate::uplink) struct Committed {
     /// Where to read on.
-    pub(super) next: i64,
+    pub(in crate::uplink) next: i64,
     aborted: Aborted,
 }
 
 impl Committed {
-    pub(super) fn from(offset: i64) -> Self {
+    pub(in crate::uplink) fn from(offset: i64) -> Self {
         Self { next: offset, aborted: Aborted::default() }
     }
 

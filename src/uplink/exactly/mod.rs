@@ -12,7 +12,7 @@
 //! | `standing` | what follows from what was found (pure) |
 //! | `sizing` | how much a transaction may take (pure) |
 //! | `patience` | how long the brokers let one stand (pure) |
-//! | `requests` | the requests behind each question |
+//! | `requests`, `reading` | the requests behind each question |
 //! | `knows`, `drive`, `settling` | join it with the forwarder's loop |
 //!
 //! **What a transaction holds**: the batches; a cursor for each local partition that it moves; and the *witness*, which is the
@@ -31,6 +31,7 @@ mod local;
 mod open;
 mod patience;
 mod question;
+mod reading;
 mod requests;
 mod resuming;
 mod settling;
@@ -39,8 +40,10 @@ mod standing;
 mod transaction;
 mod trouble;
 
+pub(super) use committed::Committed;
 pub(super) use cursor::Epoch;
 pub(super) use knows::{Exactly, Tally, cursors, id, is_cursors};
 pub(super) use question::Heard;
+pub(super) use reading::{READ_BYTES, edge, read};
 pub(super) use settling::Histories;
 pub(super) use standing::{Divergence, common_point};

@@ -2,9 +2,8 @@
 
 use super::committed::Committed;
 use super::cursor::{self, CURSORS};
-use super::local::Place;
 use super::question::{Ask, Heard, Role};
-use super::resuming::Chunk;
+use super::reading::{READ_BYTES, edge, read};
 use super::trouble::Failure;
 use crate::kafka::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
 use crate::kafka::add_partitions_to_txn::{
@@ -12,13 +11,10 @@ use crate::kafka::add_partitions_to_txn::{
 };
 use crate::kafka::api::ApiKey;
 use crate::kafka::end_txn::{EndTxnRequest, EndTxnResponse};
-use crate::kafka::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use crate::kafka::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use crate::kafka::header::read_response;
 use crate::kafka::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
-use crate::kafka::list_offsets::{
-    EARLIEST, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
-};
+use crate::kafka::list_offsets::EARLIEST;
 use crate::kafka::offset_fetch::{OffsetFetchRequest, OffsetFetchResponse};
 use crate::kafka::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic, TxnOffsetCommitResponse,
@@ -26,13 +22,6 @@ use crate::kafka::txn_offset_commit::{
 use crate::uplink::link::cluster::{ClusterError, Link};
 use crate::uplink::link::versions::Protocol;
 use crate::uplink::sending::producer::{Identity, LaneId};
-
-/// Bytes of one answer with cursors. One batch comes even if it is larger.
-const READ_BYTES: i32 = 256 * 1024;
-/// How long a broker waits for records that are not there yet, or hidden.
-const READ_WAIT_MS: i32 = 500;
-/// Records of committed transactions only.
-const READ_COMMITTED: i8 = 1;
 
 /// All that a request may need.
 #[derive(Clone, Debug)]
@@ -51,7 +40,7 @@ pub(super) struct Context {
 }
 
 impl Failure {
-    fn of(error: ClusterError) -> Self {
+    pub(super) fn of(error: ClusterError) -> Self {
         match error {
             ClusterError::Link(error) => Self::silence(error),
             // A broker of another version than the one that was asked first: others may do.
@@ -61,7 +50,7 @@ impl Failure {
     }
 }
 
-fn checked(code: i16) -> Result<(), Failure> {
+pub(super) fn checked(code: i16) -> Result<(), Failure> {
     if code == 0 { Ok(()) } else { Err(Failure::code(code)) }
 }
 
@@ -71,8 +60,13 @@ pub(super) async fn put(ask: Ask, link: Link, context: Context) -> Option<Heard>
         Ask::Coordinator(role) => Heard::Coordinator(role, coordinator(&link, &context, role).await),
         Ask::Producer { keep } => Heard::Producer(producer(&link, &context, keep).await),
         Ask::Witness => Heard::Witness(witness(&link, &context).await),
-        Ask::First { partition } => Heard::First(first(&link, partition).await),
-        Ask::Read { from, all } => Heard::Read(read(&link, &context, from, all).await),
+        Ask::First { partition } => Heard::First(edge(&link, (CURSORS, partition), EARLIEST).await),
+        Ask::Read { from, all } => {
+            // One batch comes whole, however little is asked for (KIP-74).
+            let bytes_max = if all { READ_BYTES } else { 1 };
+            let log = context.log.unwrap_or_else(|| Committed::from(from.offset));
+            Heard::Read(read(&link, (CURSORS, from.partition), from.offset, log, bytes_max).await)
+        }
         Ask::Partitions(lanes) => {
             let result = add_partitions(&link, &context, &lanes).await;
             Heard::Partitions(lanes, result)
@@ -131,60 +125,6 @@ async fn witness(link: &Link, context: &Context) -> Result<Option<cursor::Witnes
             Some(cursor::Witness { partition: p.partition_index, number, of })
         };
         Ok(Ok(of_cursors.into_iter().filter_map(witness).max_by_key(|witness| witness.number)))
-    });
-    told.await.map_err(Failure::of)?
-}
-
-async fn first(link: &Link, partition: i32) -> Result<i64, Failure> {
-    let asked = ListOffsetsPartition { partition_index: partition, timestamp: EARLIEST, ..Default::default() };
-    let topics = vec![ListOffsetsTopic { name: CURSORS, partitions: vec![asked] }];
-    let request = ListOffsetsRequest { isolation_level: 0, topics, ..Default::default() };
-    let told = link.ask(&request, |version, frame| {
-        let (_, told) = read_response::<ListOffsetsResponse<'_>>(version, frame)?;
-        let partition = told.topics.first().and_then(|topic| topic.partitions.first());
-        Ok(partition.map_or((-1, -1), |partition| (partition.error_code, partition.offset)))
-    });
-    let (code, offset) = told.await.map_err(Failure::of)?;
-    checked(code)?;
-    Ok(offset.max(0))
-}
-
-async fn read(link: &Link, context: &Context, from: Place, all: bool) -> Result<Chunk, Failure> {
-    // One batch comes whole, however little is asked for (KIP-74).
-    let bytes_max = if all { READ_BYTES } else { 1 };
-    let asked = FetchPartition {
-        partition: from.partition,
-        fetch_offset: from.offset,
-        partition_max_bytes: bytes_max,
-        ..Default::default()
-    };
-    let request = FetchRequest {
-        max_wait_ms: READ_WAIT_MS,
-        min_bytes: 1,
-        max_bytes: bytes_max,
-        isolation_level: READ_COMMITTED,
-        topics: vec![FetchTopic { topic: CURSORS, partitions: vec![asked] }],
-        ..Default::default()
-    };
-    let mut log = context.log.clone().unwrap_or_else(|| Committed::from(from.offset));
-    let told = link.ask(&request, |version, frame| {
-        let (_, told) = read_response::<FetchResponse<'_>>(version, frame)?;
-        let partition = told.responses.first().and_then(|topic| topic.partitions.first());
-        let Some(partition) = partition else {
-            return Ok(Err(Failure::code(if told.error_code == 0 { -1 } else { told.error_code })));
-        };
-        if partition.error_code != 0 {
-            return Ok(Err(Failure::code(partition.error_code)));
-        }
-        Ok(match log.take(partition) {
-            Ok(records) => Ok(Chunk {
-                records,
-                log: Some(log),
-                high_watermark: partition.high_watermark,
-                bytes: frame.len() as u64,
-            }),
-            Err(error) => Err(Failure { code: Some(2), text: error.to_string() }),
-        })
     });
     told.await.map_err(Failure::of)?
 }

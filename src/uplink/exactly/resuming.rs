@@ -52,8 +52,8 @@ struct Reading {
 /// Records of the partition of cursors, as one answer brought them.
 #[derive(Debug, Default)]
 pub(in crate::uplink) struct Chunk {
-    pub(super) records: Vec<Record>,
-    pub(super) log: Option<Committed>,
+    pub(in crate::uplink) records: Vec<Record>,
+    pub(in crate::uplink) log: Option<Committed>,
     pub(super) high_watermark: i64,
     pub(super) bytes: u64,
 }

@@ -7,6 +7,7 @@ use super::topics::{ask, described};
 use crate::broker::Topic;
 use crate::frame::ErrorCode;
 use crate::uplink::batches::partitioning::{self, Local};
+use crate::uplink::beacon;
 use crate::uplink::check::{Findings, Severity, names};
 use crate::uplink::link::dial::Dialer;
 use crate::uplink::options::UplinkOptions;
@@ -42,7 +43,25 @@ pub(in crate::uplink) async fn examine(
     for (id, (topic, name)) in (1..).zip(self::names(options, topics, findings)) {
         self::topic(&line, id, options, topic, &name, findings).await;
     }
+    if let Some(name) = options.config.status.as_deref() {
+        status_topic(&line, options, name, findings).await;
+    }
     Some(())
+}
+
+/// The topic that is told how this gateway is. Nothing else depends on it.
+async fn status_topic(line: &Line, options: &UplinkOptions, name: &str, findings: &mut Findings) {
+    let Ok(reply) = ask(line, u32::MAX, name) else { return };
+    let (severity, text) = match described(reply).await {
+        Ok(Ok(_)) => (Severity::Ok, format!("{name} is told how this gateway is")),
+        Ok(Err((ErrorCode::UnknownTopic, _))) if options.config.create_topics => {
+            (Severity::Ok, format!("{name} is missing upstream and will be created"))
+        }
+        Ok(Err((ErrorCode::UnknownTopic, _))) => (Severity::Warn, beacon::missing(name)),
+        Ok(Err((code, text))) => (Severity::Warn, format!("{name}: {code}: {text}")),
+        Err(error) => (Severity::Warn, format!("{name}: {error}")),
+    };
+    findings.add(severity, "status", text);
 }
 
 async fn topic(line: &Line, id: u32, options: &UplinkOptions, local: &Topic, name: &str, findings: &mut Findings) {

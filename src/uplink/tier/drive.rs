@@ -57,6 +57,7 @@ impl Forwarder {
         self.refresh().await?;
         self.resume_due().await?;
         self.read_on().await;
+        self.tell_centre().await;
         self.keep_alive();
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::frame::{ErrorCode, GatewayMessage, TierBatch, TierMove, tier_stretch_
 use crate::record::{Producer, header};
 use crate::store::PartitionId;
 use crate::uplink::batches::gather::{Gathered, PieceSpec, Ready};
+use crate::uplink::beacon::Told;
 use crate::uplink::exactly::{Histories, Tally};
 use crate::uplink::link::cluster::ClusterError;
 use crate::uplink::link::connection::LinkError;
@@ -120,6 +121,7 @@ impl Forwarder {
         let under_way = UnderWay { id, topic: Arc::clone(topic), partitions, pieces, tally: stretch.tally };
         tier.places.sent(under_way, stretch.places);
         self.in_flight += 1;
+        self.beacon.records_went();
         let sender = self.sender.clone();
         let awaited = async move {
             let answer = match reply {
@@ -231,6 +233,30 @@ impl Forwarder {
             tier.places.doubt(&[]);
         }
         self.link_failed(error);
+    }
+}
+
+impl Tier {
+    /// Sends a notice: a stretch that moves no cursor, so whatever becomes of it concerns no other. `None`: there is no line.
+    pub(in crate::uplink) fn tell(
+        &mut self,
+        topic: &str,
+        partition: u32,
+        bytes: &[u8],
+    ) -> Option<impl Future<Output = Told> + Send + use<>> {
+        let (line, id) = (self.line.clone()?, self.new_id());
+        let frame = tier_stretch_frame(id, &[], &[TierBatch { topic, partition, bytes }]).ok()?;
+        let reply = line.send(id, frame).ok()?;
+        Some(async move {
+            match read(reply.bodies().await) {
+                Answer::Taken => Told::Taken,
+                Answer::Refused(
+                    ErrorCode::UnknownTopic | ErrorCode::NotAuthorized | ErrorCode::InvalidArgument,
+                    text,
+                ) => Told::Refused(text),
+                Answer::Refused(..) | Answer::None(_) => Told::Dropped(false),
+            }
+        })
     }
 }
 

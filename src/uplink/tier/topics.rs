@@ -60,9 +60,12 @@ impl Forwarder {
         let all = self.describe(&names).await?;
         self.link_works();
         self.refreshed();
+        self.learn_status_topic_above().await?;
         for (name, described) in all {
             let described = match described {
-                Err((ErrorCode::UnknownTopic, _)) if self.options.config.create_topics => self.create(&name).await?,
+                Err((ErrorCode::UnknownTopic, _)) if self.options.config.create_topics => {
+                    self.create(&name, self.options.config.create_partitions.unwrap_or(0)).await?
+                }
                 described => described,
             };
             match described {
@@ -79,6 +82,26 @@ impl Forwarder {
             }
         }
         self.tell_door(false);
+        Ok(())
+    }
+
+    /// Asks for the topic of notices; it stops nothing if that can't be used.
+    async fn learn_status_topic_above(&mut self) -> Result<(), ClusterError> {
+        let Some(topic) = self.beacon.topic() else { return Ok(()) };
+        let creates = self.options.config.create_topics && !self.beacon.creation_tried;
+        let described = match self.describe(std::slice::from_ref(&topic)).await?.into_iter().next() {
+            Some((_, Err((ErrorCode::UnknownTopic, _)))) if creates => {
+                self.beacon.creation_tried = true;
+                self.create(&topic, 1).await?
+            }
+            Some((_, described)) => described,
+            None => return Ok(()),
+        };
+        self.heard_of_status_topic(match described {
+            Ok((partitions, _)) => Ok(partitions),
+            Err((ErrorCode::UnknownTopic, _)) => Err(self.beacon.missing()),
+            Err((code, text)) => Err(format!("{topic}: {code}: {text}")),
+        });
         Ok(())
     }
 
@@ -114,8 +137,8 @@ impl Forwarder {
         Ok(all)
     }
 
-    async fn create(&mut self, name: &Arc<str>) -> Result<Described, ClusterError> {
-        let partitions = self.options.config.create_partitions.unwrap_or(0);
+    /// `partitions`: 0 leaves their number to the gateway upstream.
+    async fn create(&mut self, name: &Arc<str>, partitions: u32) -> Result<Described, ClusterError> {
         let Some(tier) = &mut self.tier else { return Ok(Err((ErrorCode::UnknownTopic, String::new()))) };
         let line = tier.line.clone().ok_or_else(|| LinkError::new("the connection was given up"))?;
         let id = tier.new_id();

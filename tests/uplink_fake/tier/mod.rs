@@ -12,7 +12,8 @@ use brooklet::uplink::{Severity, Uplink, UplinkState, UplinkStatus, check};
 use smol::block_on;
 
 use super::{Edge, wait_caught_up, wait_until};
-use above::{Above, Mishap};
+pub use above::Above;
+use above::Mishap;
 
 fn config(address: std::net::SocketAddr, change: impl FnOnce(&mut UplinkConfig)) -> UplinkConfig {
     let mut config = UplinkConfig::to(vec![HostPort { host: address.ip().to_string(), port: address.port() }]);
