@@ -10,7 +10,7 @@ use async_channel::{Receiver, Sender};
 use super::Broker;
 use super::error::{CommitError, IntakeError};
 use super::topic::{TimestampType, Topic};
-use crate::record::{SharedBytes, header};
+use crate::record::{BatchView, SharedBytes, header};
 use crate::store::{Committed, Draft, DraftError, Operation, PartitionId, Refused, StoreError};
 
 /// Positions that are to be moved.
@@ -20,6 +20,9 @@ pub(super) trait Moves: Send + 'static {
 
     /// Moves them.
     fn put(&self, draft: &mut Draft<'_>) -> Result<(), DraftError>;
+
+    /// So many records and bytes of batches came with them, and are durable.
+    fn brought(&self, _records: u64, _bytes: u64) {}
 }
 
 /// What the positions say about the batches before them.
@@ -60,6 +63,8 @@ pub(super) struct TakeIn<M> {
     batches: Vec<Brought>,
     bytes: usize,
     urgent: bool,
+    /// They were not here before.
+    is_new: bool,
     result: Option<Result<(), IntakeError>>,
     reply: Sender<Result<(), IntakeError>>,
 }
@@ -81,7 +86,7 @@ impl Broker {
     ) -> Result<IntakeTicket, CommitError> {
         let bytes = batches.iter().map(|batch| batch.bytes.len()).sum();
         let (reply, answer) = async_channel::bounded(1);
-        let operation = Box::new(TakeIn { moves, batches, bytes, urgent, result: None, reply });
+        let operation = Box::new(TakeIn { moves, batches, bytes, urgent, is_new: false, result: None, reply });
         match within {
             Some(within) => self.shared.store.submit_lazy(operation, within).await,
             None => self.shared.store.submit(operation).await,
@@ -106,6 +111,7 @@ impl<M: Moves> Operation for TakeIn<M> {
             }
         }
         let appended = self.append(draft);
+        self.is_new = appended.is_ok();
         let refused = appended.is_err();
         self.result = Some(appended.map_err(|error| CommitError::Draft(error).into()));
         if refused { Err(Refused) } else { Ok(()) }
@@ -115,7 +121,14 @@ impl<M: Moves> Operation for TakeIn<M> {
         let answer = match (outcome, self.result) {
             // Refused twice: by what, it knows better than the store.
             (_, Some(Err(error))) => Err(error),
-            (Ok(_), Some(Ok(()))) => Ok(()),
+            (Ok(_), Some(Ok(()))) => {
+                if self.is_new {
+                    let records = self.batches.iter().filter_map(|batch| BatchView::parse(&batch.bytes).ok());
+                    self.moves
+                        .brought(records.map(|(view, _)| u64::from(view.record_count())).sum(), self.bytes as u64);
+                }
+                Ok(())
+            }
             // The store applies an operation before it reports on it.
             (Ok(_), None) => Err(CommitError::Store(StoreError::Closed).into()),
             (Err(error), _) => Err(CommitError::Store(error.clone()).into()),

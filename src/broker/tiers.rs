@@ -24,6 +24,7 @@ use super::error::{IntakeError, ProduceError};
 use super::take_in::{Brought, IntakeTicket, Moves, Standing, stamps};
 use super::{Broker, Principal, Topic, janitor};
 use crate::limits;
+use crate::metrics::METRICS;
 use crate::record::SharedBytes;
 use crate::store::{CommitSeq, Draft, DraftError, Space};
 
@@ -193,6 +194,12 @@ struct Cursors {
 }
 
 impl Moves for Cursors {
+    fn brought(&self, records: u64, bytes: u64) {
+        METRICS.records_in.add(records);
+        METRICS.records_in_tiers.add(records);
+        METRICS.bytes_in_tiers.add(bytes);
+    }
+
     fn check(&self, draft: &Draft<'_>) -> Result<Standing, IntakeError> {
         let mut new = true;
         for (key, moved) in &self.moves {

@@ -113,7 +113,10 @@ pub(super) fn status(args: &StatusArgs) -> Result<(), CliError> {
         return Ok(());
     }
     let mut out = table(&downlinks, status.time_ms);
-    downlinks.iter().for_each(|downlink| out.push_str(&details(downlink)));
+    for downlink in &downlinks {
+        out.push_str(&details(downlink));
+        out.push_str(&status_view::changes(&downlink.history, status.time_ms));
+    }
     term::print(&out)
 }
 

@@ -9,7 +9,7 @@ use crate::{
         status::{GatewayStatus, Loss, StoreFigures},
     },
     human::{counted, human_bytes, human_count, human_duration, human_seconds},
-    uplink::{LinkStatus, UplinkState, UplinkStatus},
+    uplink::{LinkChange, LinkStatus, UplinkState, UplinkStatus},
 };
 
 const BAR_CELLS: u64 = 20;
@@ -49,13 +49,22 @@ pub(super) fn watched(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -
     let mut out = render(status, earlier);
     for uplink in &status.uplinks {
         out.push_str(&format!("\nuplink {}\n{}", uplink.name, backlog(uplink, status.time_ms)));
-        for change in uplink.history.iter().rev().take(CHANGES_MAX) {
-            let why = change.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
-            let ago = human_seconds(status.time_ms.saturating_sub(change.at_ms).max(0).unsigned_abs() / 1_000);
-            out.push_str(&format!("link {} {ago} ago{why}\n", change.link));
-        }
+        out.push_str(&changes(&uplink.history, status.time_ms));
+    }
+    for downlink in &status.downlinks {
+        out.push_str(&format!("\ndownlink {}\n{}", downlink.name, changes(&downlink.history, status.time_ms)));
     }
     out
+}
+
+/// What a link was, the latest first, a line each.
+pub(super) fn changes(history: &[LinkChange], now_ms: i64) -> String {
+    let line = |change: &LinkChange| {
+        let why = change.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
+        let ago = human_seconds(now_ms.saturating_sub(change.at_ms).max(0).unsigned_abs() / 1_000);
+        format!("link {} {ago} ago{why}\n", change.link)
+    };
+    history.iter().rev().take(CHANGES_MAX).map(line).collect()
 }
 
 /// The least in one line: rates, what waits, how full the store is, the links, and how much there is to look at.

@@ -446,3 +446,21 @@ fn paused_nothing_comes_down() {
     wait_records(&down, 6);
     assert_same(&edge, &fake);
 }
+
+#[test]
+fn what_the_link_was_is_remembered() {
+    let fake = Fake::start(&[("c", 1)]);
+    let edge = Edge::start();
+    let downlink = downlink(&edge, &fake, |_| {});
+    let reaches = |wanted| wait(&downlink, |status| status.state == wanted);
+    reaches(DownlinkState::CaughtUp);
+    downlink.pause();
+    reaches(DownlinkState::Paused);
+    downlink.resume();
+    let history = reaches(DownlinkState::CaughtUp).history;
+    let words: Vec<&str> = history.iter().map(|change| change.link.as_str()).collect();
+    assert!(words.ends_with(&["up", "paused", "up"]), "{words:?}");
+    assert!(history.iter().all(|change| change.at_ms > 0));
+    block_on(downlink.stop());
+    assert_eq!(downlink.status().history.last().map(|change| change.link.clone()), Some("stopped".to_owned()));
+}

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::super::status::{LastError, LinkStatus, count, wall_ms};
+use super::super::status::{LastError, LinkChange, LinkStatus, count, note_link, wall_ms};
 use crate::metrics::METRICS;
 
 /// What a downlink is doing.
@@ -83,6 +83,8 @@ pub struct DownlinkStatus {
     /// Versions spoken with the cluster, once known.
     pub versions: Option<String>,
     pub last_error: Option<LastError>,
+    /// What the link was, the latest last; at most [`crate::uplink::LINK_CHANGES_MAX`].
+    pub history: Vec<LinkChange>,
     /// Topics upstream that don't come down at all, each with what is wrong.
     pub stalled: Vec<(String, String)>,
     pub partitions: Vec<DownlinkPartition>,
@@ -115,6 +117,19 @@ impl DownlinkPartition {
 }
 
 impl DownlinkStatus {
+    /// From now on this state.
+    pub(super) fn set_state(&mut self, state: DownlinkState) {
+        self.state = state;
+        let link = match state {
+            DownlinkState::Connecting => "connecting",
+            DownlinkState::CatchingUp | DownlinkState::CaughtUp | DownlinkState::Stalled => "up",
+            DownlinkState::Backoff => "down",
+            DownlinkState::Paused => "paused",
+            DownlinkState::Stopped => "stopped",
+        };
+        note_link(&mut self.history, link, self.last_error.as_ref());
+    }
+
     /// The topics upstream that were found, each once.
     pub(super) fn topics(&self) -> Vec<&str> {
         let mut topics: Vec<&str> = self.partitions.iter().map(|one| one.topic.as_str()).collect();

@@ -150,7 +150,7 @@ impl Bringer {
             event = self.wait(control).await;
         }
         self.pacing.save_at_end(&self.broker).await;
-        self.report.tell(|status| status.state = DownlinkState::Stopped);
+        self.report.tell(|status| status.set_state(DownlinkState::Stopped));
     }
 
     /// Lets the course know what may go now.
@@ -347,13 +347,15 @@ impl Bringer {
             let left = until.saturating_duration_since(Instant::now());
             wall_ms().saturating_add_unsigned(left.as_millis() as u64)
         });
-        status.state = self.state(&status, trouble.is_some());
+        let state = self.state(&status, trouble.is_some());
         status.link = self.pacing.status(self.broker.store().now());
         (status.link_sent, status.link_received) = (status.link.bytes_sent, status.link.bytes_received);
         self.report.tell(|live| {
             let last_error = live.last_error.take();
             let versions = status.versions.take().or_else(|| live.versions.take());
-            *live = DownlinkStatus { last_error, versions, ..status };
+            let history = std::mem::take(&mut live.history);
+            *live = DownlinkStatus { last_error, versions, history, ..status };
+            live.set_state(state);
         });
     }
 
