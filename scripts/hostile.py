@@ -14,6 +14,9 @@ quiet value. Then attackers come, from other addresses of this machine (127.0.0.
   pipelines    requests without an end, whose answers nobody reads
   flood        10,000 connections from one address
 
+Attackers come from other machines. Here they are on the gateway's, so they run only while nobody else wants the CPU (SCHED_IDLE), and what
+they and the gateway have used of it is told; --share-cpu lets them compete with it. --only plays some kinds, --each all, one after the other.
+
 The records of the honest producer are numbered. At the end: none is lost, none came twice or out of order; the gateway's memory stayed under
 a bound, which is printed; it still runs, nothing in it panicked. With --factor the honest producer's p99 is held against so many times
 the quiet one: not for a machine on which others work.
@@ -40,7 +43,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts" / "lib"))
 
-from hostile_attackers import attack  # noqa: E402
+from hostile_attackers import KINDS, PARTS, attack  # noqa: E402
 from hostile_kafka import PATIENCE_SECONDS, Client, batch, fetch, metadata, produce, record  # noqa: E402
 
 # Beyond what the gateway holds with nobody connected: budgets of requests and answers, places, TLS, the store's caches; in MiB.
@@ -212,7 +215,17 @@ def take(results, what):
         time.sleep(0.01)
 
 
-def play(gateway, seconds, quiet_seconds):
+def cpu_seconds(pid):
+    """What a process has used, and those of its children that have ended."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def play(gateway, kinds, seconds, quiet_seconds, shares_cpu):
     """The whole of it; what was measured."""
     results, over, until = multiprocessing.Queue(), multiprocessing.Event(), multiprocessing.Value("q", -1)
     port = gateway.kafka_port()
@@ -231,13 +244,20 @@ def play(gateway, seconds, quiet_seconds):
         time.sleep(2 + quiet_seconds)
         rest, begin_attack = gateway.memory(), time.monotonic()
         say(f"quiet for {quiet_seconds} s, {rest:.1f} MiB; now the attackers, for {seconds} s")
-        parts = [start(attack, part, gateway.ports, seconds, results) for part in ("quick", "bombs", "slow", "flood")]
-        peak, end_attack = rest, begin_attack + seconds
+        before = cpu_seconds(gateway.process.pid)
+        parts = [
+            start(attack, part, kinds, gateway.ports, seconds, results, shares_cpu)
+            for part in PARTS
+            if set(PARTS[part]) & set(kinds)
+        ]
+        peak, end_attack, attackers_cpu = rest, begin_attack + seconds, 0.0
         while time.monotonic() < end_attack:
             if gateway.process.poll() is not None:
                 raise SystemExit("hostile: FAIL: the gateway ended:\n" + gateway.log.read_text(encoding="utf-8")[-4_000:])
             peak = max(peak, gateway.memory())
+            attackers_cpu = max(attackers_cpu, sum(cpu_seconds(part.pid) for part in parts))
             time.sleep(0.2)
+        gateway_cpu = cpu_seconds(gateway.process.pid) - before
         done = {}
         for _ in parts:
             done |= take(results, "attacked")[0]
@@ -252,7 +272,17 @@ def play(gateway, seconds, quiet_seconds):
             process.join()
     quiet = [took for at, took in taken if at < begin_attack]
     hostile = [took for at, took in taken if begin_attack <= at < end_attack]
-    return {"quiet": quiet, "hostile": hostile, "rest": rest, "peak": peak, "done": done, "produced": produced, "consumed": consumed}
+    return {
+        "quiet": quiet,
+        "hostile": hostile,
+        "rest": rest,
+        "peak": peak,
+        "done": done,
+        "produced": produced,
+        "consumed": consumed,
+        "gateway": gateway_cpu / seconds,
+        "attackers": attackers_cpu / seconds,
+    }
 
 
 def judge(gateway, found, factor):
@@ -269,6 +299,7 @@ def judge(gateway, found, factor):
     ratio = percentile(found["hostile"], 0.99) / percentile(found["quiet"], 0.99)
     grown = found["peak"] - found["rest"]
     print(f"p99 {ratio:.2f} times the quiet one; memory {found['rest']:.1f} MiB, at most {found['peak']:.1f} (+{grown:.1f}, allowed {MEMORY_MIB})")
+    print(f"CPU while attacked, in cores: gateway {found['gateway']:.2f}, attackers {found['attackers']:.2f}")
     print(f"{found['produced']} records acknowledged, {found['consumed']} read, each once and in order")
     seen = ("connections_refused", "connections_refused_per_address", "connections_too_slow", "protocol_errors", "batches_refused",
             "tls_handshakes_late", "memory_waits", "memory_displaced", "tasks_panicked")
@@ -287,11 +318,26 @@ def judge(gateway, found, factor):
     return wrong
 
 
+def run(binary, kinds, arguments):
+    """Plays these kinds of attack against a gateway; what is wrong."""
+    with tempfile.TemporaryDirectory(prefix="brooklet-hostile-") as directory:
+        gateway = Gateway(binary, pathlib.Path(directory))
+        try:
+            found = play(gateway, kinds, arguments.seconds, arguments.quiet, arguments.share_cpu)
+            wrong = judge(gateway, found, arguments.factor)
+        finally:
+            code = gateway.end()
+        return wrong + ([f"the gateway ended with {code}"] if code else [])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=120, help="how long the attackers stay")
     parser.add_argument("--quiet", type=int, default=15, help="how long the honest pair is alone before")
     parser.add_argument("--factor", type=float, default=0, help="most that the honest p99 may be, in quiet ones; 0: it is told only")
+    parser.add_argument("--only", default=",".join(KINDS), help="kinds of attack, separated by commas")
+    parser.add_argument("--each", action="store_true", help="every kind alone, for so many seconds, each with a gateway of its own")
+    parser.add_argument("--share-cpu", action="store_true", help="attackers compete with the gateway for the CPU")
     parser.add_argument("--binary", default=str(ROOT / "target" / "release" / "brooklet"))
     arguments = parser.parse_args()
     binary = shutil.which(arguments.binary)
@@ -300,14 +346,15 @@ def main():
         return 2
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 16_384)), hard))
-    with tempfile.TemporaryDirectory(prefix="brooklet-hostile-") as directory:
-        gateway = Gateway(os.path.abspath(binary), pathlib.Path(directory))
-        try:
-            wrong = judge(gateway, play(gateway, arguments.seconds, arguments.quiet), arguments.factor)
-        finally:
-            code = gateway.end()
-        if code:
-            wrong.append(f"the gateway ended with {code}")
+    kinds = arguments.only.split(",")
+    unknown = set(kinds) - set(KINDS)
+    if unknown:
+        print(f"hostile: {', '.join(sorted(unknown))}: no kind of attack; there are {', '.join(KINDS)}", file=sys.stderr)
+        return 2
+    wrong = []
+    for some in [[kind] for kind in kinds] if arguments.each else [kinds]:
+        print(f"--- {', '.join(some)}")
+        wrong += run(os.path.abspath(binary), some, arguments)
     for what in wrong:
         print(f"hostile: FAIL: {what}")
     print("hostile: all held" if not wrong else "hostile: not so")

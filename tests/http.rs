@@ -9,6 +9,9 @@
 )]
 
 mod common;
+#[path = "tls/site.rs"]
+#[allow(dead_code, reason = "a part of it is used here")]
+mod site;
 
 use std::{
     fs,
@@ -40,7 +43,10 @@ fn get(addr: SocketAddr, target: &str, fields: &str) -> (u16, String, Vec<u8>) {
 }
 
 fn raw(addr: SocketAddr, request: &str) -> (u16, String, Vec<u8>) {
-    let mut stream = connect(addr);
+    answer(connect(addr), request)
+}
+
+fn answer(mut stream: impl Read + Write, request: &str) -> (u16, String, Vec<u8>) {
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();
     // What was not read of a refused request resets the connection behind the answer.
@@ -186,6 +192,65 @@ fn who_watches_is_told_what_changes() {
     let _ = watcher.read_to_end(&mut Vec::new());
 }
 
+/// A gateway that shows itself by TLS; with these keys of the listener, and of its TLS.
+fn start_tls(site: &site::Site, keys: &str, tls_keys: &str) -> (Gateway, SocketAddr) {
+    let addr = free_addr();
+    let cert = site.listener("gw");
+    (Gateway::start(&format!("[listen.http]\n{keys}\n[listen.http.tls]\naddr = \"{addr}\"\n{cert}{tls_keys}\n")), addr)
+}
+
+#[test]
+fn by_tls_who_shows_a_certificate_reads_all_that_there_is() {
+    let site = site::Site::new();
+    let (gateway, addr) = start_tls(&site, "", &format!("client_ca = {:?}", site.path("ca.pem")));
+    let device = site.client(Some("dev"));
+    let get = |target: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: gw.example\r\nConnection: close\r\n\r\n");
+        answer(site::connect(addr, &device).unwrap(), &request)
+    };
+    let (status, head, body) = get("/");
+    assert!(status == 200 && body.starts_with(b"<!doctype html>") && head.contains("text/html"), "{head}");
+    let (status, _, metrics) = get("/metrics");
+    assert!(status == 200 && String::from_utf8(metrics).unwrap().contains("brooklet_tls_handshakes_total{"));
+    assert_eq!(get("/status.json").0, 200);
+    let mut watcher = site::connect(addr, &device).unwrap();
+    watcher.write_all(b"GET /events HTTP/1.1\r\nHost: gw.example\r\n\r\n").unwrap();
+    let mut watcher = BufReader::new(watcher);
+    assert_eq!(event(&mut watcher).0, "status");
+    gateway.cli_ok(&["produce", "readings"], "21.5\n");
+    wait_for("the change to be told", PATIENCE, || {
+        let (name, patch) = event(&mut watcher);
+        (name == "patch" && patch.get("topics").is_some()).then_some(())
+    });
+    // Without a certificate the end comes with the first answer, as TLS 1.3 has it; what speaks no TLS gets an alert.
+    let asked = site::connect(addr, &site.client(None)).and_then(|mut stream| {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: gw\r\n\r\n")?;
+        stream.read_exact(&mut [0])
+    });
+    assert!(asked.is_err());
+    let mut plain = connect(addr);
+    plain.write_all(b"GET /healthz HTTP/1.1\r\nHost: gw\r\n\r\n").unwrap();
+    let mut said = Vec::new();
+    let _ = plain.read_to_end(&mut said);
+    assert_eq!(said.first(), Some(&0x15), "{said:?}");
+}
+
+#[test]
+fn by_tls_a_token_is_asked_for_all_the_same() {
+    let (site, dir) = (site::Site::new(), tempfile::tempdir().unwrap());
+    let path = dir.path().join("token");
+    fs::write(&path, format!("{TOKEN}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let (_gateway, addr) = start_tls(&site, &format!("token_file = {path:?}"), "");
+    let anybody = site.client(None);
+    let status = |fields: &str| {
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n{fields}\r\n");
+        answer(site::connect(addr, &anybody).unwrap(), &request).0
+    };
+    assert_eq!((status(""), status("Authorization: Bearer a guess of enough bytes\r\n")), (401, 401));
+    assert_eq!(status(&format!("Authorization: Bearer {TOKEN}\r\n")), 200);
+}
+
 #[test]
 fn who_has_no_token_reads_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -248,10 +313,14 @@ fn others_than_this_machine_need_a_token_or_leave() {
 fn a_gateway_that_nobody_told_where_gives_way() {
     // Where another has it already, the default is as good as taken.
     let held = std::net::TcpListener::bind("127.0.0.1:9791");
-    let gateway = Gateway::start("");
+    let site = site::Site::new();
+    let (gateway, by_tls) = start_tls(&site, "", "");
     assert_eq!(gateway.cli_ok(&["produce", "readings"], "1\n"), "");
-    let said = "no page and no metrics: 127.0.0.1:9791 is in use";
+    let said = "no page and no metrics at the usual address: 127.0.0.1:9791 is in use";
     assert!(held.is_err() || gateway.log().contains(said), "{}", gateway.log());
+    // What somebody chose beside it is served.
+    let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert_eq!(answer(site::connect(by_tls, &site.client(None)).unwrap(), request).0, 200);
     // Who was told where does not.
     let taken = free_addr();
     let _held = std::net::TcpListener::bind(taken).unwrap();

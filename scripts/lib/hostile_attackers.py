@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import os
 import random
 import signal
 import ssl
@@ -11,6 +12,15 @@ import time
 from hostile_kafka import batch, kafka, metadata, produce, record
 
 FLOOD = 10_000
+
+# What each process of attackers plays.
+PARTS = {
+    "quick": ("noise", "lengths", "counts", "pipelines"),
+    "bombs": ("bombs",),
+    "slow": ("claims", "parts", "half-open", "stalls"),
+    "flood": ("flood",),
+}
+KINDS = tuple(kind for part in PARTS.values() for kind in part)
 
 MQTT_CONNECT = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04evil"
 
@@ -202,8 +212,13 @@ class Attackers:
             writer.transport.abort()
 
 
-def attack(part, ports, seconds, results):
+def attack(part, kinds, ports, seconds, results, shares_cpu):
+    """Plays those of `kinds` that belong to this part. Attackers come from other machines; here they are on the gateway's. Unless they
+    share the CPU, they get what of it nobody else wants."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    made = bombs() if "bombs" in kinds and part == "bombs" else []
+    if not shares_cpu:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     attackers = Attackers(ports, seconds, part)
     clear, tls = [place for place in ports if not place[1]], [place for place in ports if place[1]]
 
@@ -213,34 +228,25 @@ def attack(part, ports, seconds, results):
         def noise(place):
             return begin(place[0]) * of.random.randrange(2) + of.random.randbytes(of.random.randrange(1, 4_000))
 
-        if part == "quick":
-            await asyncio.gather(
-                *(of.again_and_again("noise", ports, noise, "127.0.0.2", 0.05) for _ in range(5)),
-                *(
-                    of.again_and_again("lengths", ports, lambda place: of.random.choice(lengths(place[0])), "127.0.0.3", 0.05)
-                    for _ in range(5)
-                ),
-                *(
-                    of.again_and_again("counts", ports, lambda place: of.random.choice(counts(place[0])), "127.0.0.4", 0.05)
-                    for _ in range(5)
-                ),
-                *(of.never_reading("pipelines", place, pipeline(place[0]), "127.0.0.5") for place in ports),
-            )
-        elif part == "bombs":
-            made = bombs()
-            kafka_places = [place for place in ports if place[0] == "kafka"]
-            await asyncio.gather(
-                *(of.again_and_again("bombs", kafka_places, made, "127.0.0.6", 0.2, hold=5) for _ in range(2))
-            )
-        elif part == "slow":
-            await asyncio.gather(
-                *(of.trickle("claims", place, claim(place[0]), "127.0.0.7") for place in ports for _ in range(8)),
-                *(of.trickle("parts", place, piece(place[0]), "127.0.0.11") for place in ports for _ in range(8)),
-                *(of.silent("half-open", place, b"", "127.0.0.8") for place in ports for _ in range(10)),
-                *(of.silent("stalls", place, half_hello(), "127.0.0.9") for place in tls for _ in range(20)),
-            )
-        else:
-            await of.flood(clear + tls, "127.0.0.10", FLOOD)
+        kafka_places = [place for place in ports if place[0] == "kafka"]
+        again = of.again_and_again
+        plays = {
+            "noise": lambda: [again("noise", ports, noise, "127.0.0.2", 0.05) for _ in range(5)],
+            "lengths": lambda: [
+                again("lengths", ports, lambda place: of.random.choice(lengths(place[0])), "127.0.0.3", 0.05) for _ in range(5)
+            ],
+            "counts": lambda: [
+                again("counts", ports, lambda place: of.random.choice(counts(place[0])), "127.0.0.4", 0.05) for _ in range(5)
+            ],
+            "pipelines": lambda: [of.never_reading("pipelines", place, pipeline(place[0]), "127.0.0.5") for place in ports],
+            "bombs": lambda: [again("bombs", kafka_places, made, "127.0.0.6", 0.2, hold=5) for _ in range(2)],
+            "claims": lambda: [of.trickle("claims", place, claim(place[0]), "127.0.0.7") for place in ports for _ in range(8)],
+            "parts": lambda: [of.trickle("parts", place, piece(place[0]), "127.0.0.11") for place in ports for _ in range(8)],
+            "half-open": lambda: [of.silent("half-open", place, b"", "127.0.0.8") for place in ports for _ in range(10)],
+            "stalls": lambda: [of.silent("stalls", place, half_hello(), "127.0.0.9") for place in tls for _ in range(20)],
+            "flood": lambda: [of.flood(clear + tls, "127.0.0.10", FLOOD)],
+        }
+        await asyncio.gather(*(play for kind in PARTS[part] if kind in kinds for play in plays[kind]()))
 
     asyncio.run(all_of_it())
     results.put(("attacked", attackers.done))

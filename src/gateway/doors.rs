@@ -100,13 +100,18 @@ async fn websocket_doors(mqtt: &MqttListenConfig, held: Held) -> Result<Doors, S
 /// The gateway serves, seen or not: only an address that somebody has chosen is missed.
 async fn http(config: &HttpListenConfig, certificates: &Certificates) -> Result<Doors, String> {
     let held = held(config.enabled, &config.tls, ("http", HTTP_ALPN), certificates)?;
-    let bound = doors((config.enabled, config.address()), &config.tls, "http", held).await;
-    match bound {
-        Err(why) if config.addr.is_none() => {
-            log::warn!("no page and no metrics: {why}");
-            Ok(Doors::default())
+    let bound = doors((config.enabled, config.address()), &config.tls, "http", held.clone()).await;
+    match (bound, config.tls.addr) {
+        (Err(why), addr) if config.addr.is_none() => {
+            log::warn!("no page and no metrics at the usual address: {why}");
+            let mut doors = Doors::default();
+            // That one was chosen.
+            if let Some((addr, held)) = addr.zip(held) {
+                doors.addresses.tls = Some(open(&mut doors.all, addr, "listen.http.tls.addr", Some(held)).await?);
+            }
+            Ok(doors)
         }
-        bound => bound,
+        (bound, _) => bound,
     }
 }
 

@@ -370,7 +370,7 @@ impl Parts<'_> {
             mqtt_serving.clone(),
             self.watch(broker),
         ));
-        let http = Http::new(administration.clone(), settings::http(&config.listen.http))?;
+        let http = Http::new(administration.clone(), settings::http(&config.listen.http), &memory)?;
         let acceptors = Acceptors::new(self, &config.listen);
         let serving = Native::new(
             broker.clone(),

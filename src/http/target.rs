@@ -1,5 +1,7 @@
 //! The target of a request: its path, and the parameters of its query.
 
+use std::net::IpAddr;
+
 /// What stands before the query.
 #[must_use]
 pub fn path(target: &str) -> &str {
@@ -12,6 +14,23 @@ pub fn parameter(target: &str, name: &str) -> Option<Vec<u8>> {
     let (_, query) = target.split_once('?')?;
     let value = query.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name))?.1;
     decode(value)
+}
+
+/// The name in a `Host` field: without the port, the last dot, and differences of case.
+#[must_use]
+pub fn host_name(host: &str) -> String {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// Whether a name of [`host_name`] is an address, or this machine's own: nobody can let it lead elsewhere. Any other name a stranger may let
+/// point to a gateway's address once his page has been loaded under it (DNS rebinding), and a browser takes the two for one site.
+#[must_use]
+pub fn is_certain(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost") || name.parse::<IpAddr>().is_ok()
 }
 
 /// Undoes `%41` and `+`.

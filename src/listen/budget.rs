@@ -168,6 +168,21 @@ impl ByteBudget {
         permit
     }
 
+    /// Takes `bytes` at once, also beyond the bounds: for what is there already, and bounded otherwise. Others wait for it.
+    #[must_use]
+    pub fn charge(&self, bytes: usize) -> Permit {
+        let mut state = self.inner.state();
+        state.free -= bytes as isize;
+        if let Some(part) = state.parts.get_mut(self.part) {
+            part.free -= bytes as isize;
+        }
+        METRICS.memory_in_flight.add(bytes as i64);
+        drop(state);
+        let mut permit = self.nothing();
+        permit.bytes = bytes;
+        permit
+    }
+
     /// For a frame that is about to come, of which nothing has.
     #[must_use]
     pub fn arriving(&self) -> Arriving {
@@ -349,6 +364,21 @@ mod tests {
     use super::*;
     use futures_lite::future::{block_on, poll_once};
     use std::pin::pin;
+
+    #[test]
+    fn what_is_charged_is_there_at_once_and_others_wait_for_it() {
+        block_on(async {
+            let memory = Memory::new(10);
+            let (answers, frames) = (memory.part(10), memory.part(10));
+            let charged = answers.charge(14);
+            assert_eq!((answers.free(), frames.free()), (0, 0));
+            let mut waits = pin!(frames.take(6));
+            assert!(poll_once(&mut waits).await.is_none());
+            drop(charged);
+            assert!(poll_once(&mut waits).await.is_some());
+            assert_eq!(answers.free(), 10);
+        });
+    }
 
     #[test]
     fn the_line_is_kept_and_everything_comes_back() {

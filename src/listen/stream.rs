@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use async_channel::Receiver;
-use futures_lite::{AsyncRead, AsyncWrite, AsyncWriteExt, FutureExt};
+use futures_lite::{AsyncRead, AsyncWrite, AsyncWriteExt, FutureExt, future};
 
 use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
@@ -31,6 +31,27 @@ pub(super) fn count_slow(error: &io::Error) {
     METRICS.connections_too_slow.add(u64::from(error.kind() == io::ErrorKind::TimedOut));
 }
 
+/// Lets others have their turn, after so many steps of a peer that never pauses.
+pub(super) struct Turns {
+    at_a_time: u32,
+    left: u32,
+}
+
+impl Turns {
+    pub(super) fn new(at_a_time: u32) -> Self {
+        Self { at_a_time, left: at_a_time }
+    }
+
+    /// A step has been done.
+    pub(super) async fn next(&mut self) {
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 {
+            self.left = self.at_a_time;
+            future::yield_now().await;
+        }
+    }
+}
+
 /// Writes frames in the order they come, each within `frame_time`, until there are no more or one can't be written; `broken` tells that
 /// this is over.
 pub(super) async fn write(
@@ -49,4 +70,21 @@ pub(super) async fn write(
     broken.begin();
     // What could not be sent cannot be reported either.
     let _ = stream.close().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+
+    #[test]
+    fn others_have_their_turn_after_some_steps() {
+        let mut turns = Turns::new(3);
+        let mut waits = || block_on(poll_once(pin!(turns.next()))).is_none();
+        let waited: Vec<bool> = (0..7).map(|_| waits()).collect();
+        assert_eq!(waited, [false, false, true, false, false, true, false]);
+    }
 }

@@ -16,10 +16,15 @@ use std::task::{Context, Poll};
 
 use futures_lite::{AsyncRead, AsyncWrite};
 use rustls::Error;
+use smol::lock::Semaphore;
 
 use super::certificate::Certificate;
 use super::engine::{Connection, Engine};
 use super::words::explained;
+
+/// A step of a handshake costs some tenths of a millisecond, more than anything else that is done on the threads of the sessions. One is made
+/// at a time, so that what others wait for is not behind many.
+static TURN: Semaphore = Semaphore::new(1);
 
 /// Bytes that are read at a time, on the stack; where as many wait for the rest of their record, more at a time.
 const READ_BYTES: usize = 4_096;
@@ -80,32 +85,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// then, as far as it listens.
     pub async fn handshake(connection: Connection, socket: S) -> io::Result<Self> {
         let mut stream = Self { engine: Arc::new(Mutex::new(Engine::new(connection))), socket, taken: 0 };
-        poll_fn(|cx| stream.poll_handshake(cx)).await?;
-        Ok(stream)
-    }
-
-    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { engine, socket, .. } = self;
-        let mut engine = lock(engine);
         loop {
-            let worked = engine.process();
-            let sent = send(&mut engine, socket, cx);
-            // The other side has been told why, if it takes that at once.
+            let worked = {
+                let _turn = TURN.acquire().await;
+                stream.engine().process()
+            };
+            let is_over = poll_fn(|cx| stream.poll_step(cx, worked.is_err())).await;
             worked.map_err(in_words)?;
-            match sent {
-                Poll::Ready(Ok(())) => {}
-                other => return other,
-            }
-            if !engine.state().is_handshaking() {
-                return Poll::Ready(Ok(()));
-            }
-            match receive(&mut engine, socket, cx) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
+            if is_over? {
+                return Ok(stream);
             }
         }
+    }
+
+    /// Sends what a step of the handshake has made, and waits for what the next one needs; true if it is over. The other side is told of
+    /// what failed if it takes that at once.
+    fn poll_step(&mut self, cx: &mut Context<'_>, has_failed: bool) -> Poll<io::Result<bool>> {
+        let Self { engine, socket, .. } = self;
+        let mut engine = lock(engine);
+        match send(&mut engine, socket, cx) {
+            _ if has_failed => return Poll::Ready(Ok(true)),
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => return Poll::Pending,
+        }
+        if !engine.state().is_handshaking() {
+            return Poll::Ready(Ok(true));
+        }
+        receive(&mut engine, socket, cx).map(|read| match read? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(false),
+        })
     }
 }
 

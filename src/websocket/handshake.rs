@@ -1,8 +1,9 @@
 //! The handshake: a GET that asks to go on as WebSocket, and the answer (section 4.2).
 //!
 //! **Origins.** A browser sends what a page of any site tells it to, also to this machine and to gateways behind the same router. It says for
-//! which site in `Origin`: a page is heard if it was loaded from the address that it calls, or if its site is listed. Programs
-//! send no `Origin`.
+//! which site in `Origin`: a page is heard if it was loaded from the address that it calls, and that is an address or this machine's own name;
+//! or if its site is listed. A name alone proves nothing: who owns it can let it lead here once his page is loaded (DNS rebinding).
+//! Programs send no `Origin`.
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
@@ -84,7 +85,8 @@ pub fn refused(refusal: Refusal) -> String {
 fn may_come(head: &Head<'_>, origins: &[String]) -> bool {
     let Some(origin) = head.field("origin") else { return true };
     let site = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
-    let is_own = site.is_some_and(|site| head.field("host").is_some_and(|host| host.eq_ignore_ascii_case(site)));
+    let host = head.text("host").filter(|host| target::is_certain(&target::host_name(host)));
+    let is_own = site.is_some_and(|site| host.is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(site)));
     is_own || origins.iter().any(|listed| listed == "*" || listed.as_bytes().eq_ignore_ascii_case(origin))
 }
 
@@ -143,8 +145,16 @@ mod tests {
 
     #[test]
     fn pages_of_the_gateway_s_own_address_and_of_listed_sites_may_come() {
-        for own in ["http://gw:9001", "https://GW:9001"] {
-            assert!(request(|text| text.replace("Host", &format!("Origin: {own}\r\nHost"))).is_ok(), "{own}");
+        let from = |origin: &str, host: &str| {
+            request(|text| text.replace("Host: gw:9001", &format!("Origin: {origin}\r\nHost: {host}"))).is_ok()
+        };
+        for own in ["10.0.0.7:9001", "[fd00::7]:9001", "localhost:9001", "LOCALHOST", "gw.localhost:80"] {
+            assert!(from(&format!("http://{own}"), own) && from(&format!("https://{own}"), own), "{own}");
+            assert!(!from("http://10.0.0.8:9001", own) && !from("null", own), "{own}");
+        }
+        // Whoever owns the name may have let it lead here after his page was loaded.
+        for other in ["evil.example:9001", "gw:9001", "10.0.0.7.evil.example:9001", "localhost.evil.example", ""] {
+            assert!(!from(&format!("http://{other}"), other), "{other}");
         }
         let text = b"GET /mqtt HTTP/1.1\r\nHost: gw\r\nOrigin: https://tools.example\r\n\r\n";
         let head = Head::parse(text).unwrap().unwrap();

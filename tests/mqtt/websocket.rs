@@ -218,9 +218,13 @@ fn requests_for_something_else_are_refused() {
     assert!(refused(at, &long).starts_with("HTTP/1.1 431 "));
     // Who speaks MQTT at once has the wrong port.
     assert!(refused(at, "\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00").starts_with("HTTP/1.1 400 "));
-    for own in ["http://gateway:9001", "https://tools.example"] {
-        Web::open(at, &REQUEST.replace("Host", &format!("Origin: {own}\r\nHost")), b"");
+    for (host, origin) in [("10.0.0.7:9001", "http://10.0.0.7:9001"), ("gateway:9001", "https://tools.example")] {
+        let fields = format!("Origin: {origin}\r\nHost: {host}");
+        Web::open(at, &REQUEST.replace("Host: gateway:9001", &fields), b"");
     }
+    // A name that may lead here today and led elsewhere when the page was loaded.
+    let rebound = change("Host", "Origin: http://gateway:9001\r\nHost");
+    assert!(rebound.starts_with("HTTP/1.1 403 ") && rebound.contains("websocket_origins"), "{rebound}");
 }
 
 #[test]

@@ -107,14 +107,9 @@ impl Doorkeeper {
 
     /// Whether a browser that was told this host can only have meant this gateway.
     fn is_own_name(&self, host: &str) -> bool {
-        let name = match host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => host.split(':').next().unwrap_or_default(),
-        };
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let name = target::host_name(host);
         // Clients of HTTP/1.0 send none.
-        let is_local = name.is_empty() || name == "localhost" || name.ends_with(".localhost");
-        is_local || name.parse::<IpAddr>().is_ok() || self.options.names.contains(&name)
+        name.is_empty() || target::is_certain(&name) || self.options.names.contains(&name)
     }
 
     fn allows(&self, address: IpAddr) -> bool {

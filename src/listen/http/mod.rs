@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use super::accept::{Acceptor, Door};
 use super::arrival::Arrival;
-use super::budget::ByteBudget;
+use super::budget::{Budgets, ByteBudget};
 use super::stream::Socket;
 use crate::shutdown::Shutdown;
 
@@ -67,6 +67,9 @@ struct Context {
     view: Arc<dyn View>,
     doorkeeper: door::Doorkeeper,
     events: events::Events,
+    /// Turns of large answers.
+    turns: ByteBudget,
+    /// The memory of answers: that of all listeners'.
     answers: ByteBudget,
 }
 
@@ -81,10 +84,12 @@ impl Http {
     ///
     /// # Errors
     /// A text that names the key: the token can't be read, or is none.
-    pub fn new(view: Arc<dyn View>, options: HttpOptions) -> Result<Self, String> {
+    pub fn new(view: Arc<dyn View>, options: HttpOptions, memory: &Budgets) -> Result<Self, String> {
         let doorkeeper = door::Doorkeeper::new(options)?;
-        let (events, answers) = (events::Events::default(), ByteBudget::new(ANSWERS_MAX));
-        Ok(Self { context: Arc::new(Context { view, doorkeeper, events, answers }) })
+        let (events, turns) = (events::Events::default(), ByteBudget::new(ANSWERS_MAX));
+        // What it may have is bounded by the turns.
+        let (_, answers) = memory.parts(usize::MAX);
+        Ok(Self { context: Arc::new(Context { view, doorkeeper, events, turns, answers }) })
     }
 
     /// Serves clients until shutdown.

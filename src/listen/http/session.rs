@@ -49,7 +49,7 @@ async fn serve(context: &Context, stream: &mut impl Stream, arrival: &Arrival) -
         let head_is_here = within(HEAD_TIME, read_head(stream, &mut buffer)).await?;
         // Large answers are made in turn, and held until they are taken; who asks whether the gateway gets on waits for nobody.
         let is_large = matches!(Head::parse(&buffer), Ok(Some(head)) if routes::is_large(&head));
-        let turn = if is_large { Some(context.answers.take(1).await) } else { None };
+        let turn = if is_large { Some(context.turns.take(1).await) } else { None };
         let (bytes, len, keeps) = match Head::parse(&buffer) {
             Ok(Some(head)) if head_is_here => {
                 let is_head = head.method == "HEAD";
@@ -65,8 +65,10 @@ async fn serve(context: &Context, stream: &mut impl Stream, arrival: &Arrival) -
                 (Whole::refusal(error.status(), &error.to_string()).encode(false, false), buffer.len(), false)
             }
         };
+        // Who looks is not kept waiting by what it looks at; others are by this.
+        let held = context.answers.charge(bytes.len());
         within(ANSWER_TIME, stream.write_all(&bytes)).await?;
-        drop((bytes, turn));
+        drop((bytes, turn, held));
         if !keeps {
             return Ok(());
         }

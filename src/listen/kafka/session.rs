@@ -20,7 +20,7 @@ use crate::kafka::api::{ApiKey, Unrouted};
 use crate::kafka::frame::{self, FrameError, SIZE_BYTES};
 use crate::listen::arrival::Arrival;
 use crate::listen::budget::Arriving;
-use crate::listen::stream::{Socket, count_slow};
+use crate::listen::stream::{Socket, Turns, count_slow};
 use crate::listen::watch::Watch;
 use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
@@ -32,6 +32,9 @@ const GROWTH: usize = 4;
 
 /// Most pieces of an answer in one call; the kernel takes 1,024.
 const PIECES_AT_ONCE: usize = 64;
+
+/// Requests that have come together are begun so many at a time: others wait for a fraction of a millisecond.
+const REQUESTS_AT_A_TIME: u32 = 4;
 
 /// Answers are gathered until they have this many bytes.
 const GATHER_BYTES: usize = 4 * 1024;
@@ -113,7 +116,7 @@ async fn read_requests(
     answers: &Sender<Later>,
 ) -> Result<(), End> {
     let mut gate = Gate::new(&context.guard, arrival);
-    let mut watch = Watch::new();
+    let (mut watch, mut turns) = (Watch::new(), Turns::new(REQUESTS_AT_A_TIME));
     loop {
         let mut prefix = [0; SIZE_BYTES];
         // Pinned where they are: a future that is handed on by value lies in its caller's twice, and this one is held by who is idle.
@@ -155,6 +158,7 @@ async fn read_requests(
         if answers.send(later).await.is_err() {
             return Ok(());
         }
+        turns.next().await;
     }
 }
 

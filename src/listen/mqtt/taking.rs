@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_channel::Sender;
-use futures_lite::future;
 
 use super::answering::Answer;
 use super::connection::Sides;
@@ -21,22 +20,19 @@ use super::reading::{End, PacketReader};
 use super::session::Session;
 use super::subscribing;
 use crate::broker::{GuardedChange, Stays};
-use crate::listen::stream::Stream;
+use crate::listen::stream::{Stream, Turns};
 use crate::metrics::METRICS;
 use crate::mqtt::{Ack, Packet, PacketId, Properties, Property, Protocol, Publish, Qos, Reason, ReasonCode};
 
 /// Packets of a client that never pauses that are taken before the answers to them, and what it has subscribed to, have their turn.
-const PACKETS_AT_A_TIME: u64 = 32;
+const PACKETS_AT_A_TIME: u32 = 16;
 
 /// Reads packets and does what they ask for, until the connection ends.
 pub(super) async fn read(sides: &Arc<Sides>, reader: &mut PacketReader<impl Stream>, answers: &Sender<Answer>) -> End {
     let mut aliases = HashMap::new();
-    let mut taken: u64 = 0;
+    let mut turns = Turns::new(PACKETS_AT_A_TIME);
     loop {
-        taken += 1;
-        if taken.is_multiple_of(PACKETS_AT_A_TIME) {
-            future::yield_now().await;
-        }
+        turns.next().await;
         let read = async {
             let whole = reader.next(sides.terms.silence).await?;
             METRICS.requests_mqtt.add(1);

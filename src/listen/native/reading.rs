@@ -15,13 +15,16 @@ use super::publishing::Publisher;
 use super::requests::Requests;
 use crate::frame::{ClientMessage, DecodeError, Decoder, ErrorCode, FrameError, Next};
 use crate::listen::budget::{Arriving, Permit};
-use crate::listen::stream::{Stream, within};
+use crate::listen::stream::{Stream, Turns, within};
 use crate::metrics::METRICS;
 
 /// Bytes of a reading buffer at first.
 const BUFFER_BYTES: usize = 4_096;
 /// Frames up to this size need no permit: that much every connection may have.
 const FREE_BYTES: usize = 8 * 1024;
+
+/// Frames that have come together are begun so many at a time; then others have their turn.
+const FRAMES_AT_A_TIME: u32 = 16;
 
 /// Why a connection ends.
 #[derive(Debug)]
@@ -164,6 +167,7 @@ pub(super) async fn read_messages(
     requests: &mut Requests,
     outbox: &Outbox,
 ) -> End {
+    let mut turns = Turns::new(FRAMES_AT_A_TIME);
     loop {
         if let Err(end) = reader.begin().await {
             return end;
@@ -171,6 +175,7 @@ pub(super) async fn read_messages(
         if let Err(end) = Box::pin(read_begun(reader, publisher, requests, outbox)).await {
             return end;
         }
+        turns.next().await;
     }
 }
 
