@@ -326,3 +326,22 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_so_many_groups_and_no_more() {
+        let rules = Rules { initial_delay_ms: 0, new_member_ms: 1, members_max: 1, bytes_max: 1 };
+        let mut inner = Inner::default();
+        for number in 0..limits::GROUPS_MAX {
+            inner.make(&format!("g{number}"), rules, 0).unwrap();
+        }
+        let refused = METRICS.kept_refused.get();
+        assert!(matches!(inner.make("one more", rules, 0), Err(GroupError::TooMany)));
+        assert!(METRICS.kept_refused.get() > refused);
+        inner.groups.remove("g7");
+        inner.make("one more", rules, 0).unwrap();
+    }
+}
