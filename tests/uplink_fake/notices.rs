@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use brooklet::config::{Delivery, HostPort, UplinkConfig, UplinkProtocol};
+use brooklet::config::{ClockTrust, Delivery, HostPort, UplinkConfig, UplinkProtocol};
 use brooklet::kafka::api::ApiKey;
 use brooklet::metrics::METRICS;
 use brooklet::uplink::{Fleet, Notice, Uplink, UplinkOptions, read_fleet};
@@ -176,5 +176,37 @@ fn a_gateway_above_takes_notices_as_an_ordinary_topic() {
     assert_eq!((fleet.gateways.len(), fleet.records, fleet.unreadable), (1, 1, 0));
     assert_eq!(fleet.gateways[0].gateway, "gw-1");
     assert!(METRICS.records_in_tiers.get() >= before + 10, "nine records and the notice, and what other tests bring");
+    block_on(uplink.stop());
+}
+
+/// In tiers: what a gateway below tells goes on as the records of any topic do.
+#[test]
+fn a_gateway_in_the_middle_passes_notices_on() {
+    let fake = Fake::start(&[("t", 1), (TOPIC, 2)]);
+    let to_fake = options(&fake, |_| {}).config;
+    let above = Above::start_with(&[("t", 1), (TOPIC, 1)], |config| {
+        config.clock.trust = ClockTrust::Always;
+        config.uplinks.insert("centre".to_owned(), to_fake);
+    });
+    let edge = Edge::start();
+    let topic = edge.topic("t", 1);
+    let config = UplinkConfig {
+        protocol: UplinkProtocol::Brooklet,
+        linger: Duration::from_millis(5),
+        ..UplinkConfig::to(vec![HostPort { host: above.relay.ip().to_string(), port: above.relay.port() }])
+    };
+    let uplink = edge.uplink_as("below", config);
+    edge.fill(&topic, 0..3);
+    wait_until(&uplink, |status| status.notices.sent == 1 && status.lag_records == 0);
+    let centre = options(&fake, |_| {});
+    let mut told = Vec::new();
+    for _ in 0..2_000 {
+        told = fleet(&centre).unwrap().gateways.into_iter().map(|one| one.gateway).collect();
+        if told.len() == 2 {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(told, ["above", "below"]);
     block_on(uplink.stop());
 }

@@ -276,9 +276,9 @@ impl State {
             return Err(10);
         }
         let (view, rest) = BatchView::parse(batch).unwrap();
-        // Notices to the centre are no part of what an idempotent producer sends; all else is.
-        let producer_wanted =
-            if place.0 == "brooklet.status" { view.producer_id() == -1 } else { view.producer_id() > 1_000 };
+        // A gateway's own notices are no part of what an idempotent producer sends; all else is.
+        let may_be_notice = place.0 == "brooklet.status" && view.producer_id() == -1;
+        let producer_wanted = may_be_notice || view.producer_id() > 1_000;
         assert!(rest.is_empty() && view.base_offset() == 0 && producer_wanted);
         verify(&view, &VerifyLimits::default()).unwrap();
         // As in Kafka, one bad timestamp gives the whole its code.
