@@ -34,6 +34,8 @@ wait_ready() {
 serve() {
   local command=()
   [ -z "$runner" ] || command=("$runner")
+  # Here, not by the redirection, which is the new process's doing: else the line of the run before might be found.
+  : >"$dir/log"
   "${command[@]}" "$binary" serve --data "$dir/data" --native 127.0.0.1:0 --kafka 127.0.0.1:0 --mqtt 127.0.0.1:0 --http 127.0.0.1:0 2>"$dir/log" &
   gateway=$!
 }
