@@ -3,9 +3,10 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use super::{
+    reading::host_port,
     tls::{ClientAuth, LinkTlsConfig, ListenTlsConfig},
     types::HostPort,
-    value::{host_port, words},
+    words::words,
 };
 
 /// `listen.X.auth` and what belongs to it.

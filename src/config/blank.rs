@@ -11,8 +11,8 @@ use std::{
 use log::LevelFilter;
 
 use super::{
-    auth::*, http::*, keys, labels::Labels, link::*, pattern::TopicTemplate, resolve::read_defaults, security::*,
-    tls::*, types::*,
+    auth::*, http::*, keys, labels::Labels, link::*, listen::*, pattern::TopicTemplate, resolve::read_defaults,
+    security::*, store::*, tls::*, topics::*, types::*, uplink::*,
 };
 
 impl Default for Config {

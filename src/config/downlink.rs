@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     auth::LinkSaslConfig, keys, link::LinkConfig, pattern::TopicTemplate, resolve::read_defaults, tls::LinkTlsConfig,
-    types::HostPort, value::words,
+    types::HostPort, words::words,
 };
 use crate::calendar::{format_time, parse_rfc3339};
 

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     tls::{ClientAuth, ListenTlsConfig},
-    value::words,
+    words::words,
 };
 
 /// Where it listens unless it is told.

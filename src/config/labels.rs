@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::value::{Raw, quoted};
+use super::{reading::quoted, value::Raw};
 use crate::limits::{LABEL_NAME_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_MAX};
 
 /// What stands in the reference, and in `check`.

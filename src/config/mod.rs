@@ -3,10 +3,10 @@
 //! | file | job |
 //! |---|---|
 //! | `keys` | **the** table of keys: name, kind and range, default, place, description |
-//! | `value`, `units`, `pattern` | one value: text to checked type, canonical spelling |
+//! | `value`, `reading`, `units`, `pattern`, `words` | one value: text to checked type, canonical spelling |
 //! | `layers`, `file` | files, variables and flags to a list of assignments with their origin |
 //! | `resolve`, `relations` | assignments to [`Config`]: unknown keys, ranges, contradictions between keys |
-//! | `types`, `link`, `downlink`, `labels`, `tls`, `blank` | the final types |
+//! | `types` and the files named as a section is | the final types; `blank` is what they begin as |
 //! | `report` | what holds and where it came from; the reference |
 //! | `last_good` | the configuration to fall back to |
 //!
@@ -24,17 +24,23 @@ mod labels;
 mod last_good;
 mod layers;
 mod link;
+mod listen;
 mod pattern;
+mod reading;
 mod relations;
 mod report;
 mod resolve;
 mod rules;
 mod security;
+mod store;
 mod suggest;
 mod tls;
+mod topics;
 mod types;
 mod units;
+mod uplink;
 mod value;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -49,15 +55,19 @@ pub use labels::Labels;
 pub use last_good::{last_good_path, load_last_good, save_last_good};
 pub use layers::{Flag, Layers, variable_name};
 pub use link::{LinkBudget, LinkConfig, Period, UtcOffset, WeekWindow};
+pub use listen::{AcksOne, KafkaListenConfig, ListenConfig, MqttListenConfig, MqttRule, NativeListenConfig};
 pub use pattern::{TopicPattern, TopicTemplate, is_name_char};
+pub use reading::host_port;
 pub use report::{reference, report_text};
 pub use resolve::Effective;
 pub use security::{IfNoRule, ListenerRights, SecurityConfig};
+pub use store::{DiskBudget, OnFull, StoreConfig, StoreMedium};
 pub use suggest::nearest;
 pub use tls::{ClientAuth, LinkTlsConfig, ListenTlsConfig};
+pub use topics::{DefaultKey, Forward, TimestampType, TopicCompression, TopicSettings, TopicsConfig, Unforwarded};
 pub use types::*;
 pub use units::{format_duration, format_size, parse_duration, parse_size};
-pub use value::host_port;
+pub use uplink::{Delivery, OnDivergence, Partitioning, ProvenanceMode, UplinkConfig, UplinkProtocol};
 
 /// A configuration with the story of its values.
 #[derive(Clone, Debug)]

@@ -9,12 +9,14 @@ use super::{
     http::HttpAnonymous,
     link::LinkConfig,
     pattern::{TopicTemplate, is_name_char},
+    reading::quoted,
     resolve::Effective,
     security::IfNoRule,
+    store::DiskBudget,
     tls::{ClientAuth, LinkTlsConfig, ListenTlsConfig},
-    types::{Config, DiskBudget, UplinkConfig},
+    types::Config,
     units::format_size,
-    value::quoted,
+    uplink::UplinkConfig,
 };
 use crate::limits::{RESERVE_PERCENT_MAX, reserve_sum_max};
 

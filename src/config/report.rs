@@ -5,7 +5,8 @@ use super::{
     downlink::DownlinkConfig,
     keys::{DOWNLINK, GLOBAL, Key, RESERVED, TOPIC, UPLINK},
     labels,
-    types::{Config, UplinkConfig},
+    types::Config,
+    uplink::UplinkConfig,
     value::Raw,
 };
 

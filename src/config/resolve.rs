@@ -10,9 +10,12 @@ use super::{
     keys::{DOWNLINK, GLOBAL, Key, RESERVED, TOPIC, UPLINK},
     labels,
     pattern::is_name_char,
+    reading::quoted,
     suggest::nearest,
-    types::{Config, TopicSettings, UplinkConfig},
-    value::{Raw, quoted},
+    topics::TopicSettings,
+    types::Config,
+    uplink::UplinkConfig,
+    value::Raw,
 };
 use crate::limits::{LABEL_NAME_BYTES_MAX, TOPIC_NAME_BYTES_MAX, UPLINK_NAME_BYTES_MAX};
 

@@ -1,7 +1,6 @@
 //! The rules of `listen.mqtt.map`: a list of tables, of which each has parts of its own.
 
-use super::types::MqttRule;
-use super::value::{Raw, quoted};
+use super::{listen::MqttRule, reading::quoted, value::Raw};
 
 /// Reads rules; gives them back as TOML as well. `None` if that is not what they are: the key says what is allowed.
 pub(super) fn read(raw: &Raw) -> Option<(Vec<MqttRule>, String)> {

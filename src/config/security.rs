@@ -4,7 +4,7 @@ use super::{
     auth::{AuthMethod, ListenAuthConfig},
     tls::ListenTlsConfig,
     types::Config,
-    value::words,
+    words::words,
 };
 use crate::limits::PRINCIPAL_BYTES_MAX;
 

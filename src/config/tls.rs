@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use super::value::words;
+use super::words::words;
 
 /// `listen.X.tls`: what a listener shows, and whom it lets in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::super::{
     auth::{AuthMethod, CertificateName, HttpsUrl, SaslMechanism},
     downlink::DownlinkConfig,
-    types::{Config, UplinkConfig},
+    types::Config,
+    uplink::UplinkConfig,
     value::{Kind, Special, SpecialList},
 };
 use super::link::{file, unless};

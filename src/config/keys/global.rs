@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use super::super::{
-    types::{AcksOne, ClockTrust, Compression, Config, OnFull, StoreMedium},
-    value::{Choice, Kind, Special, SpecialList, address},
+    listen::AcksOne,
+    reading::address,
+    store::{OnFull, StoreMedium},
+    types::{ClockTrust, Compression, Config},
+    value::{Choice, Kind, Special, SpecialList},
 };
 use super::{
     DAY, GIB, HOUR, KIB, Key, MIB, MINUTE, MS_10, SECOND, TIB, YEARS_100, auth, count, http, joined, key, link::unless,

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use super::super::{
     http::HttpAnonymous,
+    reading::address,
     types::Config,
-    value::{Kind, Special, SpecialList, address},
+    value::{Kind, Special, SpecialList},
 };
 use super::link::{file, unless};
 use super::{Key, key};

@@ -9,8 +9,8 @@ use std::{
 use super::super::{
     downlink::DownlinkConfig,
     link::{LinkBudget, UtcOffset},
-    types::UplinkConfig,
     units::{format_size, parse_size},
+    uplink::UplinkConfig,
     value::{Kind, Special},
 };
 use super::{DAY, HOUR, KIB, Key, MS_10, SECOND, key};

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use super::super::{
     downlink::DownlinkConfig,
+    reading::address,
     tls::ClientAuth,
-    types::{Config, UplinkConfig},
-    value::{Kind, Special, SpecialList, address},
+    types::Config,
+    uplink::UplinkConfig,
+    value::{Kind, Special, SpecialList},
 };
 use super::link::{file, unless};
 use super::{Key, key};

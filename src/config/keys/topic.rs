@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::super::{
-    types::{DefaultKey, Forward, OnFull, TimestampType, TopicCompression, TopicSettings, Unforwarded},
+    store::OnFull,
+    topics::{DefaultKey, Forward, TimestampType, TopicCompression, TopicSettings, Unforwarded},
     value::Kind,
 };
 use super::{KIB, Key, MIB, SECOND, TIB, YEARS_100, key};

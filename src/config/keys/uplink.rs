@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::super::{
-    types::{Compression, Delivery, OnDivergence, Partitioning, ProvenanceMode, UplinkConfig, UplinkProtocol},
+    types::Compression,
+    uplink::{Delivery, OnDivergence, Partitioning, ProvenanceMode, UplinkConfig, UplinkProtocol},
     value::Kind,
 };
 use super::{DAY, HOUR, KIB, Key, SECOND, auth, count, joined, key, link, tls};
