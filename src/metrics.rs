@@ -129,6 +129,9 @@ metrics! {
     counter connections_too_slow "Connections closed because the peer was silent, or took too long to send the rest or to take an answer.";
     counter protocol_errors "Connections closed because of what the peer sent.";
     gauge acl_rules "Rules of access that are kept.";
+    counter config_reloads "Times that the configuration was read again and taken.";
+    counter config_reloads_refused "Times that it was read again and refused.";
+    gauge config_waiting "Keys that were changed and take a restart.";
     gauge acl_dry_run "1 while rules of access are not enforced, else 0.";
     gauge users "Users that are kept.";
     counter client_ids_refused "Connections refused because their client id belongs to another user.";

@@ -46,7 +46,7 @@ fn it_says_what_a_person_needs_and_ends_in_order() {
     assert!(gateway.log().contains("SIGTERM") && gateway.log().contains("everything acknowledged is kept"));
 
     gateway.launch();
-    assert!(gateway.log().contains("of at most 64.0 MiB"), "{}", gateway.log());
+    wait_for("how full the store is", START, || gateway.log().contains("of at most 64.0 MiB").then_some(()));
     assert_eq!(gateway.cli_ok(&["consume", "readings"], ""), "21.5\n");
 }
 

@@ -35,7 +35,7 @@ impl Broker {
         if shared.catalog.by_name(&new.name).is_some() {
             return Err(TopicError::Exists(new.name.clone()));
         }
-        let options = &shared.options;
+        let options = &shared.options();
         let by_name = options.partitions_by_name.get(&new.name).copied();
         let count = new.partitions.or(by_name).unwrap_or(options.partitions);
         let (topics, partitions) = shared.catalog.counts();
@@ -45,7 +45,7 @@ impl Broker {
         if topics >= limits::TOPICS_MAX || partitions + count as usize > limits::PARTITIONS_MAX {
             return Err(too_many());
         }
-        let config = shared.options.defaults.effective(&new.name, &new.configs).map_err(TopicError::Invalid)?;
+        let config = shared.options().defaults.effective(&new.name, &new.configs).map_err(TopicError::Invalid)?;
         Ok(Topic {
             id: new.id.unwrap_or_else(TopicId::random),
             name: new.name.clone(),
@@ -86,7 +86,7 @@ impl Broker {
         if let Some(topic) = self.topic(name) {
             return Ok(topic);
         }
-        if !self.shared.options.auto_create {
+        if !self.shared.options().auto_create {
             return Err(TopicError::Unknown(name.to_owned()));
         }
         match self.create_topic(NewTopic { name: name.to_owned(), ..NewTopic::default() }).await {
@@ -218,7 +218,7 @@ impl Broker {
 /// On the writer: `topic` as it is after all earlier operations, if it is still there.
 pub(super) fn current(draft: &Draft<'_>, shared: &Shared, topic: &Topic) -> Option<Topic> {
     let value = draft.get(Space::Topic, topic.name.as_bytes())?;
-    catalog::decode(topic.name.as_bytes(), value, &shared.options.defaults).filter(|now| now.id == topic.id)
+    catalog::decode(topic.name.as_bytes(), value, &shared.options().defaults).filter(|now| now.id == topic.id)
 }
 
 /// On the writer: deletes what is kept about a topic's partitions: positions of followers, offsets of readers, states of
@@ -272,10 +272,10 @@ pub(super) fn internal_topic(
     name: &'static str,
 ) -> Result<Arc<Topic>, DraftError> {
     if let Some(row) = draft.get(Space::Topic, name.as_bytes()) {
-        let there = catalog::decode(name.as_bytes(), row, &shared.options.defaults);
+        let there = catalog::decode(name.as_bytes(), row, &shared.options().defaults);
         return there.map(Arc::new).ok_or(DraftError::Invalid);
     }
-    let config = shared.options.defaults.effective(name, &[]).map_err(|_| DraftError::Invalid)?;
+    let config = shared.options().defaults.effective(name, &[]).map_err(|_| DraftError::Invalid)?;
     let wanted = Topic {
         id: TopicId::random(),
         name: name.to_owned(),

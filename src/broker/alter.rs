@@ -70,7 +70,7 @@ fn changed(draft: &Draft<'_>, shared: &Shared, topic: &Topic, change: &SettingsC
             }
         }
     }
-    let config = shared.options.defaults.effective(&topic.name, &overrides).map_err(TopicError::Invalid)?;
+    let config = shared.options().defaults.effective(&topic.name, &overrides).map_err(TopicError::Invalid)?;
     let changed = Topic { overrides, config, ..topic.clone() };
     reserves::check(draft, shared, &changed)?;
     Ok(changed)

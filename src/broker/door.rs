@@ -89,6 +89,11 @@ impl Broker {
         door.tightest.store(tightest.unwrap_or(usize::MAX), Ordering::Relaxed);
     }
 
+    /// Nothing is refused for `uplink` any more.
+    pub fn forget_upstream_limits(&self, uplink: &str) {
+        self.set_upstream_limits(uplink, Vec::new(), Arc::new(|_| {}));
+    }
+
     /// Checks that a batch of this record alone is within the topic's `max.message.bytes`, and within what every uplink that
     /// follows the topic can forward.
     ///

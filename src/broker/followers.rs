@@ -32,6 +32,8 @@ pub(super) struct Followers {
 struct Inner {
     follows: BTreeMap<String, Follows>,
     positions: HashMap<PartitionId, BTreeMap<String, Intervals>>,
+    /// Of those who follow no more: the durable copy may still be on its way when they come back.
+    left: HashMap<PartitionId, BTreeMap<String, Intervals>>,
 }
 
 impl std::fmt::Debug for Followers {
@@ -58,6 +60,7 @@ impl Followers {
     pub(super) fn topic_withdrawn(&self, store: &Store, topic: &Topic) {
         let mut inner = self.lock();
         for partition in &topic.partitions {
+            inner.left.remove(partition);
             for (name, _) in inner.positions.remove(partition).unwrap_or_default() {
                 store.unfollow(&name, *partition);
             }
@@ -82,25 +85,53 @@ impl Inner {
         if positions.contains_key(name) {
             return;
         }
-        let durable = store.get(Space::Cursor, &cursor_key(name, partition));
-        let position = durable.and_then(|value| Intervals::decode(&value).ok()).unwrap_or_default();
+        let left = self.left.get_mut(&partition).and_then(|left| left.remove(name));
+        let position = left.unwrap_or_else(|| durable(store, name, partition));
         positions.insert(name.to_owned(), position);
         store.follow(name, partition);
+    }
+
+    fn unfollow(&mut self, store: &Store, name: &str, partition: PartitionId) {
+        if let Some(positions) = self.positions.get_mut(&partition)
+            && let Some(position) = positions.remove(name)
+        {
+            self.left.entry(partition).or_default().insert(name.to_owned(), position);
+            store.unfollow(name, partition);
+        }
     }
 }
 
 impl Broker {
-    /// Registers the follower `name` for all topics, present and to come, that `follows` chooses. What it has not
-    /// forwarded is protected: its loss is recorded in the ledger.
+    /// Registers the follower `name` for all topics, present and to come, that `follows` chooses, and for no others if it is one already.
+    /// What it has not forwarded is protected: its loss is recorded in the ledger.
     pub fn add_follower(&self, name: &str, follows: Follows) {
         let shared = &self.shared;
         let mut inner = shared.followers.lock();
         inner.follows.insert(name.to_owned(), Arc::clone(&follows));
-        for topic in shared.catalog.all().iter().filter(|topic| follows(topic)) {
+        for topic in shared.catalog.all() {
+            let is_chosen = follows(&topic);
             for partition in &topic.partitions {
-                inner.follow(&shared.store, name, *partition);
+                match is_chosen {
+                    true => inner.follow(&shared.store, name, *partition),
+                    false => inner.unfollow(&shared.store, name, *partition),
+                }
             }
         }
+    }
+
+    /// The follower `name` is one no more: nothing is protected for it, and nobody waits for it. Its durable positions stay, so that it
+    /// goes on from there should it come back.
+    pub fn remove_follower(&self, name: &str) {
+        let shared = &self.shared;
+        let mut inner = shared.followers.lock();
+        inner.follows.remove(name);
+        for partition in shared.catalog.all().iter().flat_map(|topic| &topic.partitions) {
+            inner.unfollow(&shared.store, name, *partition);
+        }
+        drop(inner);
+        self.set_gateways_above(name, Vec::new());
+        self.forget_upstream_limits(name);
+        shared.followers.wake_all();
     }
 
     /// The followers of `topic`, by name.
@@ -123,6 +154,27 @@ impl Broker {
         }
         drop(inner);
         self.shared.followers.progress.notify(usize::MAX);
+    }
+
+    /// `follower` turns out to be done with all before `next` of a partition that it may follow no more: should it come back, it goes on there.
+    ///
+    /// # Errors
+    /// It was not made durable; it holds until the gateway ends.
+    pub async fn advance_left(&self, follower: &str, partition: PartitionId, next: i64) -> Result<(), CommitError> {
+        let store = &self.shared.store;
+        let position = {
+            let mut inner = self.shared.followers.lock();
+            let Inner { positions, left, .. } = &mut *inner;
+            let now = positions.get_mut(&partition).and_then(|all| all.get_mut(follower));
+            let now = now.unwrap_or_else(|| {
+                let left = left.entry(partition).or_default().entry(follower.to_owned());
+                left.or_insert_with(|| durable(store, follower, partition))
+            });
+            // Where there is no room for it, it is forwarded again.
+            let _ = now.insert(0..next);
+            now.clone()
+        };
+        self.save_positions(follower, vec![(partition, position)], Duration::ZERO).await
     }
 
     /// Makes positions of `follower` durable: with the next commit, or after `within` with one of their own.
@@ -182,6 +234,12 @@ impl Broker {
     pub fn upstream_progress(&self) -> EventListener {
         self.shared.followers.progress.listen()
     }
+}
+
+/// The position as the store has it.
+fn durable(store: &Store, name: &str, partition: PartitionId) -> Intervals {
+    let value = store.get(Space::Cursor, &cursor_key(name, partition));
+    value.and_then(|value| Intervals::decode(&value).ok()).unwrap_or_default()
 }
 
 /// Partition, key and value of each position.

@@ -60,7 +60,8 @@ impl LossSink for Teller {
         };
         let Some(partition) = topic.partition(0) else { return };
         for record in told {
-            let key = shared.options.gateway_id.as_bytes();
+            let options = shared.options();
+            let key = options.gateway_id.as_bytes();
             // What finds no room here is in the ledger all the same.
             let _in_the_ledger = draft.append_record(partition, None, Some(key), Some(record.as_bytes()), &[]);
         }
@@ -104,7 +105,8 @@ impl Broker {
             let mut object = head(&shared, draft.now().wall_ms);
             object.text("reason", "diverged").text("uplink", &uplink).text("text", &text);
             object.boolean("stopped", stopped).raw("partitions", &partitions);
-            let (key, value) = (shared.options.gateway_id.as_bytes(), object.finish());
+            let options = shared.options();
+            let (key, value) = (options.gateway_id.as_bytes(), object.finish());
             if let Some(partition) = topic.partition(0) {
                 draft.append_record(partition, None, Some(key), Some(value.as_bytes()), &[])?;
             }
@@ -179,7 +181,7 @@ fn told<'a>(shared: &Shared, losses: impl Iterator<Item = &'a LossEntry>, now_ms
 
 fn head(shared: &Shared, now_ms: i64) -> JsonObject {
     let mut object = JsonObject::new();
-    object.number("v", 1).text("gateway", &shared.options.gateway_id).number("time_ms", now_ms);
+    object.number("v", 1).text("gateway", &shared.options().gateway_id).number("time_ms", now_ms);
     object
 }
 

@@ -34,6 +34,7 @@ mod producer_ids;
 mod producers;
 mod publish;
 mod rebuild;
+mod reconfigure;
 mod reserves;
 pub mod rights;
 mod settings;
@@ -74,6 +75,7 @@ pub use tiers::{TierBatch, TierCursor, TierMove, TierSource, TiersKnown};
 pub use topic::{FORWARD_KEY, FORWARD_NAMED, KeyDefault, TimestampType, Topic, TopicConfig, TopicId, validate_name};
 pub use waiters::Registration;
 
+use crate::current::Current;
 use crate::store::clock::Clock;
 use crate::store::{CommitObserver, Committed, PartitionId, Retention, Store};
 
@@ -133,7 +135,7 @@ pub struct Broker {
 
 #[derive(Debug)]
 struct Shared {
-    options: BrokerOptions,
+    options: Current<BrokerOptions>,
     store: Store,
     catalog: catalog::Catalog,
     sessions: devices::Sessions,
@@ -165,7 +167,7 @@ impl Broker {
         let shared = Shared {
             groups: Arc::new(groups::Groups::load(&store, delay_ms, options.group_clock.clone())),
             catalog: catalog::Catalog::load(&store, &options.defaults)?,
-            options,
+            options: Current::new(options),
             sessions: devices::Sessions::default(),
             draining: draining::Draining::default(),
             followers: followers::Followers::default(),
@@ -218,8 +220,8 @@ impl Broker {
     }
 
     /// The broker's settings.
-    pub fn options(&self) -> &BrokerOptions {
-        &self.shared.options
+    pub fn options(&self) -> Arc<BrokerOptions> {
+        self.shared.options()
     }
 
     /// The store below: for scans, epochs and figures.
@@ -229,6 +231,11 @@ impl Broker {
 }
 
 impl Shared {
+    /// The settings as of now.
+    fn options(&self) -> Arc<BrokerOptions> {
+        self.options.get()
+    }
+
     /// After the commit: `topic` is new or changed.
     fn publish_topic(&self, topic: Arc<Topic>) {
         self.apply_settings(&topic);

@@ -81,7 +81,7 @@ impl Broker {
         }
         self.shared.check_open()?;
         records.iter().try_for_each(|record| self.check_size(topic, record))?;
-        let device_header = self.shared.options.device_header && !topic.is_internal();
+        let device_header = self.shared.options().device_header && !topic.is_internal();
         let place = |record| place(session, topic, device_header, record);
         let records: Vec<_> = records.into_iter().map(place).collect();
         let (answer, ticket) = Answer::new(acks);

@@ -4,11 +4,11 @@
 //! changed or be gone although whoever asked for it was told otherwise. Everything else here follows from answers that
 //! were durable, or from what came upstream, and stands: followers' positions, reserved producer ids, sessions.
 
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
-use super::{Shared, catalog};
+use super::Shared;
 use crate::metrics::METRICS;
-use crate::store::{Reopened, Space, Store};
+use crate::store::{Reopened, Store};
 
 /// The broker as the store knows it.
 pub(super) struct Rebuild(pub(super) Weak<Shared>);
@@ -16,17 +16,7 @@ pub(super) struct Rebuild(pub(super) Weak<Shared>);
 impl Reopened for Rebuild {
     fn reopened(&self, store: &Store) -> Result<(), String> {
         let Some(shared) = self.0.upgrade() else { return Ok(()) };
-        let stored = catalog::stored_topics(&store.entries(Space::Topic, &[]), &shared.options.defaults)?;
-        for known in shared.catalog.all() {
-            if !stored.iter().any(|topic| topic.id == known.id) {
-                shared.withdraw_topic(&known);
-            }
-        }
-        for topic in stored {
-            if shared.catalog.by_id(topic.id).as_deref() != Some(&topic) {
-                shared.publish_topic(Arc::new(topic));
-            }
-        }
+        shared.publish_stored(store)?;
         shared.rights.rebuild(store)?;
         shared.groups.rebuild(store);
         shared.users.rebuild(store);

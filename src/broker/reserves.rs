@@ -24,9 +24,9 @@ pub(super) fn check(draft: &Draft<'_>, shared: &Shared, topic: &Topic) -> Result
     if topic.config.reserve == 0 {
         return Ok(());
     }
-    let rows = draft.entries(Space::Topic, &[]);
+    let (rows, options) = (draft.entries(Space::Topic, &[]), shared.options());
     let others = rows.iter().filter(|(name, _)| name != topic.name.as_bytes());
-    let others = others.filter_map(|(name, row)| catalog::decode(name, row, &shared.options.defaults));
+    let others = others.filter_map(|(name, row)| catalog::decode(name, row, &options.defaults));
     let others = others.fold(0u64, |sum, other| sum.saturating_add(other.config.reserve));
     let most = reserve_sum_max(shared.store.max_bytes());
     if others.saturating_add(topic.config.reserve) <= most {

@@ -72,7 +72,7 @@ const ABOUT: [(&str, ValueKind, &str); TopicConfig::KEYS.len()] = {
 impl Broker {
     /// All settings of `topic`, by name.
     pub fn settings(&self, topic: &Topic) -> Vec<Setting> {
-        let defaults = &self.shared.options.defaults;
+        let defaults = &self.shared.options().defaults;
         let given = defaults.effective(&topic.name, &[]).unwrap_or_else(|_| defaults.config.clone());
         let default = TopicConfig::default();
         let is_set = |name: &str| topic.overrides.iter().any(|(key, _)| key == name);

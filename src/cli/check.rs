@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use super::{
-    check_files,
+    check_files, connect,
     error::CliError,
     parse::Parsed,
     spec::{JSON, Opt, Positional, Spec},
     term,
 };
+use crate::client::Address;
 use crate::config::{self, Config, ConfigError, ConfigErrors, Layers, Loaded, Origin};
-use crate::gateway::Inspected;
+use crate::executor::block_on;
+use crate::gateway::{Inspected, SOCKET_NAME, of_another_name};
 use crate::json::{self, JsonObject};
 use crate::listen::mqtt::mapping::Rules;
 
@@ -67,6 +69,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), CliError> {
     match Config::load(&layers).and_then(with_rules).and_then(files) {
         Ok((mut loaded, found)) => {
             loaded.warnings.extend(check_files::warnings(&found));
+            loaded.warnings.extend(name_of_data(&loaded.config).filter(|_| !args.no_files));
             if args.json {
                 return term::print(&format!("{}\n", as_json(&loaded, &found)));
             }
@@ -81,6 +84,18 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), CliError> {
             Err(CliError::Config(errors))
         }
     }
+}
+
+/// That the data at hand belongs to a gateway of another name, so that `serve` would refuse it.
+fn name_of_data(config: &Config) -> Option<String> {
+    let configured = config.gateway.id.as_deref();
+    configured?;
+    let socket = config.data_dir.join(SOCKET_NAME);
+    let running = socket.exists().then(|| {
+        let asked = block_on(async { connect::status(&mut connect::connect(&Address::Unix(socket)).await?).await });
+        asked.ok().map(|status| status.gateway)
+    });
+    of_another_name(configured, &config.data_dir, running.flatten())
 }
 
 /// What the configuration alone can't tell: whether the rules for MQTT topics make sense.

@@ -129,8 +129,11 @@ impl Target {
             let none = || CliError::failed(dir.display(), "no gateway runs on this data directory (no socket there)");
             return if socket.exists() { Ok(Address::Unix(socket)) } else { Err(none()) };
         }
-        // A refused configuration is `check`'s and `serve`'s to tell; here it only leaves the defaults.
-        let config = Config::load(&Layers::system()).map(|loaded| loaded.config).unwrap_or_default();
+        // A refused configuration is `check`'s and `serve`'s to tell; here it leaves the defaults, and where the gateway is.
+        let config = match Config::load(&Layers::system()) {
+            Ok(loaded) => loaded.config,
+            Err(refused) => Config { data_dir: refused.data_dir, ..Config::default() },
+        };
         Ok(of_this_machine(&config))
     }
 

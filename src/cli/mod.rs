@@ -56,6 +56,7 @@ mod process;
 mod produce;
 mod provision;
 mod publishing;
+mod reload;
 mod reset;
 mod scratch;
 mod selftest;
@@ -123,6 +124,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &fleet::SPEC, run: |args| fleet::run(&fleet::FleetArgs::parse(args)?) },
     Command { spec: &losses::SPEC, run: |args| losses::run(&losses::LossesArgs::parse(args)?) },
     Command { spec: &check::SPEC, run: |args| check::run(&check::CheckArgs::parse(args)?) },
+    Command { spec: &reload::SPEC, run: |args| reload::run(&reload::ReloadArgs::parse(args)?) },
     Command { spec: &provision::SPEC, run: |args| provision::run(&provision::ProvisionArgs::parse(args)?) },
     Command { spec: &selftest::SPEC, run: |args| selftest::run(&selftest::SelftestArgs::parse(args)?) },
     Command { spec: &support::SPEC, run: |args| support::run(&support::SupportArgs::parse(args)?) },

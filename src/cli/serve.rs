@@ -13,8 +13,8 @@ use super::{
     spec::{Opt, Spec},
     term::human_bytes,
 };
-use crate::config::{Config, ConfigErrors, Flag, Layers, Loaded, Origin, load_last_good, save_last_good};
-use crate::gateway::{End, Gateway, leave_last_words};
+use crate::config::{Config, ConfigErrors, Flag, Layers, Loaded, Origin, load_last_good};
+use crate::gateway::{Configured, End, Gateway, leave_last_words};
 use crate::store::disk::{Disk, RealDisk};
 
 pub(super) static SPEC: Spec = Spec {
@@ -34,7 +34,8 @@ pub(super) static SPEC: Spec = Spec {
     ],
     shared: &[],
     details: "Without any file it is a working broker on loopback. SIGTERM and SIGINT end it within 5 s; everything\n\
-              acknowledged is kept. `brooklet check` shows the configuration it would start with.",
+              acknowledged is kept. `brooklet check` shows the configuration it would start with. SIGHUP reads it again, as\n\
+              `brooklet reload` does.",
 };
 
 /// Arguments of `serve`.
@@ -92,11 +93,11 @@ impl ServeArgs {
 pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     process::share_heap();
     process::allow_open_files();
-    let start = load(&args.layers(), args.strict)?;
-    let config = &start.loaded.config;
-    logging::set_up(config.log.level);
-    start.loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-    if let Some(refused) = &start.refused {
+    let layers = args.layers();
+    let Start { loaded, refused } = load(&layers, args.strict)?;
+    logging::set_up(loaded.config.log.level);
+    loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    if let Some(refused) = &refused {
         log::error!("the configuration is refused; starting with the last one that worked, kept in last-good.toml");
         refused.errors.iter().for_each(|error| log::error!("{error}"));
     }
@@ -108,22 +109,25 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     };
     let stop = signals::watch_and_reload(|| {}, reload)?;
     let starting = Manager::from_environment().start();
-    let gateway = Gateway::start(config).map_err(CliError::Failed)?;
-    gateway.configured_as(start.loaded.fingerprint());
-    if let Err(error) = leave_last_words(&config.data_dir) {
+    let configured = Configured { layers, loaded: loaded.clone(), refused };
+    let gateway = Gateway::start_configured(configured).map_err(CliError::Failed)?;
+    if let Err(error) = leave_last_words(&loaded.config.data_dir) {
         log::warn!("should this process die, it can't say why: {error}");
     }
-    introduce(&gateway, &start.loaded);
-    if start.refused.is_none()
-        && let Err(error) = save_last_good(&config.data_dir, &start.loaded)
-    {
+    introduce(&gateway, &loaded);
+    // A reload may have come between.
+    if let Err(error) = block_on(gateway.keep_configuration()) {
         log::warn!("cannot keep this configuration as the last one that worked: {error}");
     }
+    drop(loaded);
     log::info!("ready");
     let serving = starting.ready(gateway.vital());
     while let Some(Ok(())) = block_on(stop.unless(hung_up.recv())) {
-        log::info!("SIGHUP: certificates, keys and CAs are read again; the configuration takes a restart");
-        gateway.reload();
+        log::info!("SIGHUP: the configuration is read again, and certificates, keys and CAs");
+        // What came of it, the gateway has told.
+        if let Err(why) = block_on(gateway.reload(true)) {
+            log::error!("not reloaded: {why}");
+        }
     }
     // The signals end with the process; else there are none.
     block_on(stop.wait());

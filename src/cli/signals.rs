@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends the process at once. SIGHUP asks to read files again.
+//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends the process at once. SIGHUP asks to read the configuration again.
 
 use std::thread;
 

@@ -119,6 +119,15 @@ fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
     let websocket = status.websocket.as_ref().map(|at| format!(", WebSocket {at}")).unwrap_or_default();
     out.push_str(&format!("listens      native {native}, Kafka {kafka}, MQTT {mqtt}{websocket}, HTTP {http}\n"));
     out.push_str(&certificates::lines(status));
+    let config = &status.config;
+    if config.generation > 0 {
+        let since = when::format_time(config.loaded_ms);
+        let waiting = match config.waiting_for_restart.len() as u64 {
+            0 => String::new(),
+            count => format!("; waiting for a restart: {}", counted(count, "change")),
+        };
+        out.push_str(&format!("config       number {} of this run, since {since}{waiting}\n", config.generation));
+    }
     let (used, most) = (human_bytes(store.disk_bytes), human_bytes(store.max_bytes));
     let segments = format!("{} of {}", counted(store.segments, "segment"), human_bytes(store.segment_bytes));
     out.push_str(&format!("disk         {} {used} of {most}, {segments}\n", bar(store.disk_bytes, store.max_bytes)));

@@ -7,7 +7,7 @@ use super::{ClientError, Connection};
 use crate::frame::{
     AlterTopic, ClientMessage, CommitOffset, Configs, CreateTopic, DeadLetters, DeleteTopic, DescribeTopic, Drain,
     DrainAction, Fetch, GatewayMessage, GroupAction, Groups, LetterAction, ListOffsets, ListTopics, Position,
-    ReadOffset, RecentLog, RuleAction, Rules, Status, TopicRef, Uplink, UplinkAction, UserAction, Users,
+    ReadOffset, RecentLog, Reload, RuleAction, Rules, Status, TopicRef, Uplink, UplinkAction, UserAction, Users,
 };
 
 /// Most bytes that a gateway may answer in text.
@@ -47,6 +47,9 @@ pub struct FetchOptions {
     /// …up to this long, ms.
     pub wait_ms: u32,
 }
+
+/// A link that is replaced may take its time to end.
+const RELOAD_TIME: Duration = Duration::from_secs(60);
 
 impl Default for FetchOptions {
     fn default() -> Self {
@@ -257,6 +260,14 @@ impl Connection {
         let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
         self.send(&ClientMessage::Drain(Drain { id, action, wait_ms })).await?;
         self.text(id, wait).await
+    }
+
+    /// Lets the gateway read its configuration again and apply what can change without a restart; or, without `apply`, only tell what that
+    /// would be. One JSON object.
+    pub async fn reload(&mut self, apply: bool) -> Result<String, ClientError> {
+        let id = self.new_id();
+        self.send(&ClientMessage::Reload(Reload { id, apply })).await?;
+        self.text(id, RELOAD_TIME).await
     }
 
     async fn text(&mut self, id: u32, wait: Duration) -> Result<String, ClientError> {

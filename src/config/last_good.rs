@@ -1,4 +1,4 @@
-//! The last configuration that started, kept in the data directory.
+//! The last configuration that the gateway ran with, kept in the data directory.
 //!
 //! A gateway that is configured from afar must not die of a bad key: `serve` falls back to this file and says so. It
 //! holds only what differed from the defaults, so that a new version's better defaults still apply. Written whole or
@@ -14,6 +14,8 @@ use std::{
 use super::{
     Layers, Loaded,
     error::{ConfigErrors, Origin},
+    reading::quoted,
+    resolve::Effective,
 };
 
 const NAME: &str = "last-good.toml";
@@ -55,16 +57,21 @@ pub fn load_last_good(data_dir: &Path) -> Result<Option<Loaded>, ConfigErrors> {
     let mut loaded = Loaded::from_layers(&Layers::only(&path))?;
     // The file does not name its directory, which may be mounted elsewhere today.
     data_dir.clone_into(&mut loaded.config.data_dir);
+    if let Some(kept) = loaded.effective.iter_mut().find(|effective| effective.key == "data_dir") {
+        kept.value = quoted(&data_dir.display().to_string());
+        kept.origin = Origin::File { path: path.into(), line: 1 };
+    }
     Ok(Some(loaded))
 }
 
 fn as_toml(loaded: &Loaded) -> String {
-    let mut text =
-        "# The configuration Brooklet last started with. Written by `brooklet serve`; edits are lost.\n".to_owned();
-    for effective in &loaded.effective {
-        if effective.origin != Origin::Default && effective.key != "data_dir" {
-            text.push_str(&format!("{} = {}\n", effective.key, effective.value));
-        }
-    }
-    text
+    let head = "# The configuration Brooklet last ran with. Written by `brooklet serve`; edits are lost.\n";
+    let kept = loaded.effective.iter().filter(|effective| effective.key != "data_dir");
+    head.to_owned() + &what_was_set(kept)
+}
+
+/// A line for each key that is not as by default.
+pub(super) fn what_was_set<'a>(effective: impl Iterator<Item = &'a Effective>) -> String {
+    let set = effective.filter(|effective| effective.origin != Origin::Default);
+    set.map(|effective| format!("{} = {}\n", effective.key, effective.value)).collect()
 }

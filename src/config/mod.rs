@@ -8,6 +8,7 @@
 //! | `resolve`, `relations` | assignments to [`Config`]: unknown keys, ranges, contradictions between keys |
 //! | `types` and the files named as a section is | the final types; `blank` is what they begin as |
 //! | `report` | what holds and where it came from; the reference |
+//! | `change` | two configurations: what differs, and when that takes effect |
 //! | `last_good` | the configuration to fall back to |
 //!
 //! Invariants: nothing outside the table is accepted; all errors are found in one go; a secret never appears in an
@@ -15,6 +16,7 @@
 
 mod auth;
 mod blank;
+mod change;
 mod downlink;
 mod error;
 mod file;
@@ -48,6 +50,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use auth::{AuthMethod, CertificateName, HttpsUrl, LinkSaslConfig, ListenAuthConfig, NameSource, SaslMechanism};
+pub use change::{Change, TakesEffect, changes, without_restart};
 pub use downlink::{DownlinkConfig, DownlinkFrom, DownlinkPartitioning, OutOfRange};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use http::{HTTP_ADDR_DEFAULT, HttpAnonymous, HttpListenConfig};

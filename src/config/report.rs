@@ -31,7 +31,8 @@ pub fn reference() -> String {
         "# Brooklet's configuration keys. Layers, later ones win: these defaults, /usr/lib/brooklet/*.toml,\n\
          # /etc/brooklet/brooklet.toml, /etc/brooklet/conf.d/*.toml (or --config FILE in place of those in /etc),\n\
          # environment (BROOKLET_STORE__MAX_BYTES for store.max_bytes), command-line flags.\n\
-         # A change takes effect at the next start. `brooklet check` prints what holds and where it came from.\n",
+         # `brooklet reload` (or SIGHUP) applies changes of the keys that say so; others take effect at the next start.\n\
+         # `brooklet check` prints what holds and where it came from.\n",
     );
     scope(&mut out, "", GLOBAL, Config::blank());
     out.push_str(&format!(
@@ -57,7 +58,7 @@ pub fn reference() -> String {
 fn scope<T>(out: &mut String, prefix: &str, keys: &[Key<T>], mut scratch: T) {
     for key in keys {
         let masked = if key.secret { "; never shown" } else { "" };
-        out.push_str(&format!("\n# {}\n# Takes {}{masked}.\n", key.doc, key.kind.allowed()));
+        out.push_str(&format!("\n# {}\n# Takes {}{masked}. {}.\n", key.doc, key.kind.allowed(), key.takes.in_words()));
         let default = key.default.and_then(|text| key.kind.read(&Raw::Text(text.to_owned()), &mut scratch).ok());
         match default {
             Some(default) => out.push_str(&format!("#{prefix}{} = {default}\n", key.name)),

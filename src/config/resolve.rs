@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    change::TakesEffect,
     downlink::DownlinkConfig,
     error::{ConfigError, Origin},
     file::Assignment,
@@ -28,6 +29,8 @@ pub struct Effective {
     pub(super) value: String,
     pub origin: Origin,
     pub secret: bool,
+    /// When a change of it takes effect.
+    pub takes: TakesEffect,
     pub doc: &'static str,
 }
 
@@ -76,7 +79,12 @@ pub(super) fn resolve(assignments: &[Assignment]) -> Resolved {
     settle.whole("", GLOBAL, &global, &mut config);
     for (name, raw, origin) in labels {
         let read = config.gateway.labels.read(name, raw);
-        settle.settled(format!("{LABELS}.{}", bare_or_quoted(name)), read, (raw, origin), (false, labels::DOC));
+        settle.settled(
+            format!("{LABELS}.{}", bare_or_quoted(name)),
+            read,
+            (raw, origin),
+            (false, TakesEffect::AtOnce, labels::DOC),
+        );
     }
     settle.whole("topic.", TOPIC, &topic_defaults, &mut config.topics.defaults);
     for (name, found) in topics {
@@ -283,7 +291,7 @@ impl Settle<'_> {
     fn read<T>(&mut self, prefix: &str, key: &'static Key<T>, raw: &Raw, origin: &Origin, into: &mut T) {
         let full = format!("{prefix}{}", key.name);
         let read = key.kind.read(raw, into);
-        self.settled(full, read, (raw, origin), (key.secret, key.doc));
+        self.settled(full, read, (raw, origin), (key.secret, key.takes, key.doc));
     }
 
     /// What came of reading a value: its canonical spelling, or what is allowed.
@@ -292,11 +300,11 @@ impl Settle<'_> {
         full: String,
         read: Result<String, String>,
         (raw, origin): (&Raw, &Origin),
-        (secret, doc): (bool, &'static str),
+        (secret, takes, doc): (bool, TakesEffect, &'static str),
     ) {
         match read {
             Ok(value) => {
-                let now = Effective { key: full, value, origin: origin.clone(), secret, doc };
+                let now = Effective { key: full, value, origin: origin.clone(), secret, takes, doc };
                 match self.effective.iter_mut().find(|before| before.key == now.key) {
                     Some(before) => *before = now,
                     None => self.effective.push(now),

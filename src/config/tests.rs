@@ -414,6 +414,7 @@ fn secrets_are_masked() {
         value: "\"hunter2\"".to_owned(),
         origin: Origin::Default,
         secret: true,
+        takes: TakesEffect::AtOnce,
         doc: "",
     };
     let loaded = Loaded { config: Config::default(), effective: vec![secret], warnings: Vec::new(), files: Vec::new() };

@@ -288,6 +288,16 @@ pub struct RecentLog {
     pub id: u32,
 }
 
+/// Reads the configuration again, and applies what can change without a restart. Answered by [`super::Text`]s that make one JSON object: what
+/// differs, and what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    /// Comes back.
+    pub id: u32,
+    /// Else it is only told what would be applied.
+    pub apply: bool,
+}
+
 /// What to do with uplinks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UplinkAction {

@@ -11,6 +11,7 @@ use super::certificates::Certificates;
 use super::doors::Addresses;
 use super::downlinks::Downlinks;
 use super::draining;
+use super::reloading::Reloading;
 use super::starts::starts;
 use super::status::{
     Amount, DeletedTopicFigures, FlashFigures, Follower, GatewayStatus, GroupFigures, Loss, MqttFigures,
@@ -21,7 +22,6 @@ use super::uplinks::Uplinks;
 use super::{exposition, problems};
 use crate::broker::groups::GroupDescription;
 use crate::broker::{Broker, Topic, TopicId};
-use crate::config::Labels;
 use crate::frame::{DrainAction, UplinkAction};
 use crate::listen::http::View;
 use crate::listen::mqtt::Mqtt;
@@ -32,7 +32,7 @@ use crate::store::{DeletedTopic, FlashStatus, LossEntry, PartitionId, Removed, S
 /// The gateway as its administrators see it.
 pub(super) struct GatewayAdministration {
     id: String,
-    labels: Labels,
+    reloading: Arc<Reloading>,
     broker: Broker,
     uplinks: Arc<Uplinks>,
     downlinks: Arc<Downlinks>,
@@ -60,15 +60,15 @@ pub(super) struct Listeners {
 
 impl GatewayAdministration {
     pub(super) fn new(
-        (id, labels): (&str, &Labels),
+        (id, reloading): (&str, Arc<Reloading>),
         broker: Broker,
         (uplinks, downlinks): (Arc<Uplinks>, Arc<Downlinks>),
         (listeners, certificates): (Listeners, Certificates),
         mqtt: Mqtt,
         (traffic, health): (Arc<Traffic>, Health),
     ) -> Self {
-        let (id, labels, started) = (id.to_owned(), labels.clone(), Instant::now());
-        Self { id, labels, broker, uplinks, downlinks, listeners, certificates, mqtt, traffic, health, started }
+        let (id, started) = (id.to_owned(), Instant::now());
+        Self { id, reloading, broker, uplinks, downlinks, listeners, certificates, mqtt, traffic, health, started }
     }
 
     /// Everything as of now.
@@ -83,7 +83,7 @@ impl GatewayAdministration {
         let losses = store.losses();
         let mut status = GatewayStatus {
             gateway: self.id.clone(),
-            labels: self.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            labels: self.reloading.labels(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
             time_ms: now.wall_ms,
@@ -100,6 +100,7 @@ impl GatewayAdministration {
             http: text(self.listeners.http.plain),
             http_tls: text(self.listeners.http.tls),
             problems: Vec::new(),
+            config: self.reloading.figures(),
             process: ProcessFigures::now(),
             traffic: self.traffic.figures(),
             certificates,
@@ -176,6 +177,13 @@ impl Administration for GatewayAdministration {
         wait: Duration,
     ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>> {
         Box::pin(draining::drain((&self.broker, &self.uplinks, &self.downlinks), action, wait))
+    }
+
+    fn reload(&self, apply: bool) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>> {
+        Box::pin(async move {
+            let report = self.reloading.reload(apply).await?;
+            serde_json::to_string(&report).map_err(|error| error.to_string())
+        })
     }
 }
 

@@ -54,6 +54,14 @@ impl Certificates {
         held
     }
 
+    /// A link that had this has ended.
+    pub(super) fn forget(&self, held: &LinkTls) {
+        let mut watched = self.held();
+        for gone in [&held.brokers, &held.tokens].into_iter().flatten() {
+            watched.retain(|one| !std::ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(gone)));
+        }
+    }
+
     /// Reads all files again, soon.
     pub(super) fn reload(&self) {
         self.asked.notify(usize::MAX);

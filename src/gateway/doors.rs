@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::administration::Listeners;
 use super::certificates::Certificates;
 use crate::config::{HttpListenConfig, ListenConfig, ListenTlsConfig, MqttListenConfig};
 use crate::listen::accept::{self, Door};
@@ -48,6 +49,17 @@ pub(super) struct AllDoors {
 }
 
 impl AllDoors {
+    /// Where they are.
+    pub(super) fn listeners(&self) -> Listeners {
+        Listeners {
+            native: self.native.addresses,
+            kafka: self.kafka.addresses,
+            mqtt: self.mqtt.addresses,
+            websocket: self.websocket.addresses,
+            http: self.http.addresses,
+        }
+    }
+
     /// Binds them all, and reads what they show.
     ///
     /// # Errors

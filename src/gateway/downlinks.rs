@@ -1,65 +1,46 @@
-//! The gateway's downlinks: started together, steered by name, stopped together.
+//! The gateway's downlinks: steered by name.
 
-use std::sync::Arc;
-
-use crate::executor::Executor;
-
-use super::certificates::Certificates;
-use crate::broker::Broker;
-use crate::config::{Config, DownlinkConfig};
+use super::links::{Around, Links};
+use crate::config::Config;
 use crate::frame::UplinkAction;
-use crate::uplink::{Downlink, DownlinkOptions, DownlinkStatus, SkipTo, check_downlink};
+use crate::uplink::{Downlink, DownlinkStatus, SkipTo, check_downlink};
 
 /// The downlinks that are configured and enabled, by name.
-#[derive(Debug)]
-pub(super) struct Downlinks(Vec<Downlink>);
+#[derive(Debug, Default)]
+pub(super) struct Downlinks(Links<Downlink>);
 
 impl Downlinks {
-    /// Starts those of `config`, for the gateway `id`.
-    pub(super) fn start(
-        executor: &Arc<Executor>,
-        config: &Config,
-        id: &str,
-        broker: &Broker,
-        certificates: &Certificates,
-    ) -> Self {
-        let enabled = config.downlinks.iter().filter(|(_, downlink)| downlink.enabled);
-        let labels = &config.gateway.labels;
-        let start = |(name, config): (&String, &DownlinkConfig)| {
-            let tls = certificates.of_link(&format!("downlink.{name}"), (&config.tls, &config.sasl));
-            let (name, gateway) = (name.clone(), id.to_owned());
-            let options = DownlinkOptions { name, gateway, labels: labels.clone(), config: config.clone(), tls };
-            Downlink::spawn(executor, broker.clone(), options)
-        };
-        Self(enabled.map(start).collect())
+    /// From now on those of `config`.
+    pub(super) async fn change(&self, around: &Around, config: &Config) {
+        self.0.change(around, &config.downlinks, &config.gateway.labels).await;
+        if around.broker.refuses_records() {
+            self.pause_all();
+        }
     }
 
     /// Stops all, side by side.
     pub(super) async fn stop(&self) {
-        self.0.iter().for_each(Downlink::begin_stop);
-        for downlink in &self.0 {
-            downlink.stop().await;
-        }
+        self.0.stop().await;
     }
 
     /// Lets none bring anything, until [`Downlinks::resume_all`].
     pub(super) fn pause_all(&self) {
-        self.0.iter().for_each(Downlink::pause);
+        self.0.all().iter().for_each(|downlink| downlink.pause());
     }
 
     /// Lets all go on.
     pub(super) fn resume_all(&self) {
-        self.0.iter().for_each(Downlink::resume);
+        self.0.all().iter().for_each(|downlink| downlink.resume());
     }
 
     /// How each is.
     pub(super) fn statuses(&self) -> Vec<DownlinkStatus> {
-        self.0.iter().map(Downlink::status).collect()
+        self.0.all().iter().map(|downlink| downlink.status()).collect()
     }
 
     /// Whether one has this name, which no uplink has then.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|downlink| downlink.name() == name)
+        self.0.all().iter().any(|downlink| downlink.name() == name)
     }
 
     /// Lets a downlink go on behind what can't be brought: name, topic upstream, partition or `all`, offset or `latest`.
@@ -73,7 +54,8 @@ impl Downlinks {
                 "name the downlink, a topic upstream, a partition or \"all\", and an offset or \"latest\"".to_owned()
             );
         };
-        let meant = self.0.iter().find(|downlink| downlink.name() == name);
+        let all = self.0.all();
+        let meant = all.iter().find(|downlink| downlink.name() == name);
         let meant = meant.ok_or_else(|| format!("there is no downlink {name:?}"))?;
         let partition = match partition {
             "all" => None,
@@ -90,7 +72,7 @@ impl Downlinks {
             let statuses: Vec<DownlinkStatus> = self.statuses();
             return serde_json::to_string(&statuses).unwrap_or_default();
         }
-        for downlink in self.0.iter().filter(|downlink| name.is_empty() || downlink.name() == name) {
+        for downlink in self.0.all().iter().filter(|downlink| name.is_empty() || downlink.name() == name) {
             let name = downlink.name();
             match action {
                 UplinkAction::Pause => {

@@ -6,7 +6,7 @@ use super::status::GatewayStatus;
 
 /// Topics, groups and entries of the ledger.
 const LISTED_MAX: usize = 50;
-/// Uplinks, downlinks, certificates, problems; stalls of one link.
+/// Uplinks, downlinks, certificates, problems, keys that wait for a restart; stalls of one link.
 const FEW_MAX: usize = 20;
 
 impl GatewayStatus {
@@ -32,6 +32,7 @@ impl GatewayStatus {
         self.leave("downlinks", |status| cut(&mut status.downlinks, FEW_MAX));
         self.leave("certificates", |status| cut(&mut status.certificates, FEW_MAX));
         self.leave("problems", |status| cut(&mut status.problems, FEW_MAX));
+        self.leave("waiting_for_restart", |status| cut(&mut status.config.waiting_for_restart, FEW_MAX));
         for uplink in &mut self.uplinks {
             uplink.partitions = Vec::new();
             cut(&mut uplink.stalls, FEW_MAX);

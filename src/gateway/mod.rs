@@ -3,6 +3,7 @@
 //! Order of the end: no new connections; sessions answer what they have taken, at most [`DRAIN_TIME`]; uplinks save
 //! their positions; the store commits what waits, and closes. Everything acknowledged is kept.
 
+mod acceptors;
 mod administration;
 mod certificates;
 mod doors;
@@ -13,9 +14,12 @@ mod glance;
 mod identity;
 mod inspect;
 mod last_words;
+mod links;
+mod live;
 mod local;
 mod own_rows;
 pub mod problems;
+mod reloading;
 mod settings;
 mod starts;
 pub mod status;
@@ -33,19 +37,16 @@ use crate::executor::Executor;
 use async_channel::{Receiver, Sender};
 use futures_lite::FutureExt;
 use smol::future;
+use smol::net::unix::UnixListener;
 
 use crate::broker::{Broker, Listener};
-use crate::config::{Config, ListenConfig};
-use crate::listen::accept::Acceptor;
+use crate::config::Config;
 use crate::listen::auth::Authentication;
 use crate::listen::budget::Budgets;
-use crate::listen::handshake::Handshakes;
 use crate::listen::http::Http;
 use crate::listen::kafka::Kafka;
 use crate::listen::mqtt::Mqtt;
 use crate::listen::native::Native;
-use crate::listen::places::{Places, Total};
-use crate::metrics::{Gauge, METRICS};
 use crate::shutdown::Shutdown;
 use crate::source::publish_host;
 use crate::store::clock::RealClock;
@@ -53,22 +54,27 @@ use crate::store::disk::{Disk, RealDisk};
 use crate::store::{EngineHandle, Store};
 use crate::uplink::About;
 
+use acceptors::Acceptors;
 use certificates::Certificates;
 use doors::AllDoors;
 use downlinks::Downlinks;
 use identity::Settled;
 use last_words::LastWords;
+use links::Around;
+use live::{Live, guard};
 use own_rows::write_rows;
+use reloading::Reloading;
 use starts::Run;
 use traffic::Traffic;
 use uplinks::Uplinks;
 
 pub use certificates::link_tls;
 pub use draining::{DrainStatus, TopicRecords, UplinkPending};
-pub use identity::{Adopted, Hardware, Place, adopt};
+pub use identity::{Adopted, Hardware, Place, adopt, of_another_name};
 pub use inspect::{Inspected, inspect};
 pub use last_words::leave_last_words;
 pub use local::SOCKET_NAME;
+pub use reloading::{Configured, ReloadChange, ReloadReport};
 pub use settings::STORE_DIR;
 pub use starts::{End, Start, starts};
 pub use vital::Vital;
@@ -84,7 +90,6 @@ const DRAIN_TIME: Duration = Duration::from_secs(4);
 pub struct Gateway {
     id: String,
     run: Run,
-    about: Arc<About>,
     broker: Broker,
     uplinks: Arc<Uplinks>,
     engine: EngineHandle,
@@ -96,7 +101,9 @@ pub struct Gateway {
     /// Closed when the last listener, session and uplink has ended.
     ended: Receiver<()>,
     listeners: administration::Listeners,
-    certificates: Certificates,
+    reloading: Arc<Reloading>,
+    /// Reloading has it too, weakly.
+    _live: Arc<Live>,
     socket: PathBuf,
 }
 
@@ -109,11 +116,24 @@ impl Gateway {
         Self::start_at(config, &Place::Home(Hardware::here()))
     }
 
+    /// Starts a gateway on this machine that can read its configuration again.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub fn start_configured(configured: Configured) -> Result<Self, String> {
+        let config = configured.loaded.config.clone();
+        Self::open(&config, &Place::Home(Hardware::here()), Some(configured))
+    }
+
     /// Starts a gateway: when this returns, it serves.
     ///
     /// # Errors
     /// As [`Gateway::start`]; and where the store belongs to another gateway or board.
     pub fn start_at(config: &Config, place: &Place) -> Result<Self, String> {
+        Self::open(config, place, None)
+    }
+
+    fn open(config: &Config, place: &Place, configured: Option<Configured>) -> Result<Self, String> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
         disk.create_dir_all(&config.data_dir)
             .map_err(|error| format!("cannot create the data directory {}: {error}", config.data_dir.display()))?;
@@ -131,14 +151,19 @@ impl Gateway {
             }
         };
         let engine = engine.spawn().map_err(|error| format!("cannot start the store's threads: {error}"))?;
-        let started = Self::start_on(config, settled, &store, engine);
+        let started = Self::start_on((config, configured), settled, &store, engine);
         if started.is_err() {
             store.shutdown();
         }
         started
     }
 
-    fn start_on(config: &Config, settled: Settled, store: &Store, engine: EngineHandle) -> Result<Self, String> {
+    fn start_on(
+        (config, configured): (&Config, Option<Configured>),
+        settled: Settled,
+        store: &Store,
+        engine: EngineHandle,
+    ) -> Result<Self, String> {
         let Settled { id, row } = settled;
         let last_words = LastWords::take(&config.data_dir).unwrap_or_else(|error| {
             log::warn!("how the last run ended can't be read: {error}");
@@ -161,16 +186,30 @@ impl Gateway {
         let mut parts = Parts { executor: &executor, shutdown: &shutdown, alive };
         let certificates = Certificates::new(store);
         let about = Arc::new(About::new(run.start().before.name()));
-        let uplinks = Arc::new(Uplinks::start(&executor, config, &id, &broker, &certificates, &about));
-        let downlinks = Arc::new(Downlinks::start(&executor, config, &id, &broker, &certificates));
+        let reloading = (certificates.clone(), Arc::clone(&about), shutdown.clone());
+        let reloading = Arc::new(Reloading::new(&id, config, configured, reloading));
+        let (around_id, of_links) = (id.clone(), broker.clone());
+        let around = Around {
+            executor: Arc::clone(&executor),
+            id: around_id,
+            broker: of_links,
+            certificates: certificates.clone(),
+            about,
+        };
+        let (uplinks, downlinks) = (Arc::new(Uplinks::default()), Arc::new(Downlinks::default()));
         let forwarding = Arc::clone(&uplinks);
-        let links = (Arc::clone(&uplinks), Arc::clone(&downlinks));
-        let bound = future::block_on(parts.listen(config, &id, &broker, links, &certificates))?;
-        parts.spawn(certificates.clone().keep(shutdown.clone()));
+        let bound = future::block_on(async {
+            uplinks.change(&around, config).await;
+            downlinks.change(&around, config).await;
+            parts.listen(config, around, (Arc::clone(&uplinks), Arc::clone(&downlinks)), &reloading).await
+        })?;
+        reloading.begin(Arc::downgrade(&bound.live));
+        parts.spawn(certificates.keep(shutdown.clone()));
         parts.spawn({
-            let shutdown = shutdown.clone();
+            let (shutdown, reloading) = (shutdown.clone(), Arc::clone(&reloading));
             async move {
                 shutdown.wait().await;
+                let _none_begins = reloading.pause().await;
                 downlinks.stop().await;
                 uplinks.stop().await;
             }
@@ -201,7 +240,6 @@ impl Gateway {
         Ok(Self {
             id,
             run,
-            about,
             broker,
             uplinks: forwarding,
             engine,
@@ -211,7 +249,8 @@ impl Gateway {
             shutdown,
             ended,
             listeners: bound.listeners,
-            certificates,
+            reloading,
+            _live: bound.live,
             socket: bound.socket,
         })
     }
@@ -268,14 +307,21 @@ impl Gateway {
         [("native", of.native.tls), ("Kafka", of.kafka.tls), ("MQTT", of.mqtt.tls), ("HTTP", of.http.tls)]
     }
 
-    /// Tells its uplinks, and through them the centre, which configuration holds, by [`crate::config::Loaded::fingerprint`].
-    pub fn configured_as(&self, fingerprint: u32) {
-        self.about.reconfigured(fingerprint);
+    /// Keeps the configuration that it runs with as the one to fall back to.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub async fn keep_configuration(&self) -> std::io::Result<()> {
+        self.reloading.keep().await
     }
 
-    /// Reads certificates, keys and CAs again. Connections go on as they are.
-    pub fn reload(&self) {
-        self.certificates.reload();
+    /// Reads the configuration again, and certificates, keys and CAs, and applies what can change now; or, without `apply`, only tells what that
+    /// would be. Connections go on.
+    ///
+    /// # Errors
+    /// A text for people: it could not be tried. A configuration that is refused is none, but told in the report.
+    pub async fn reload(&self, apply: bool) -> Result<ReloadReport, String> {
+        self.reloading.reload(apply).await
     }
 
     /// What tells whether this gateway still gets on.
@@ -318,6 +364,7 @@ impl Gateway {
 struct Bound {
     listeners: administration::Listeners,
     socket: PathBuf,
+    live: Arc<Live>,
 }
 
 /// What every part that runs is given.
@@ -342,83 +389,70 @@ impl Parts<'_> {
     async fn listen(
         &mut self,
         config: &Config,
-        id: &str,
-        broker: &Broker,
+        around: Around,
         (uplinks, downlinks): (Arc<Uplinks>, Arc<Downlinks>),
-        certificates: &Certificates,
+        reloading: &Arc<Reloading>,
     ) -> Result<Bound, String> {
+        let (broker, certificates) = (&around.broker, &around.certificates);
         let doors = AllDoors::bind(&config.listen, certificates).await?;
         let (socket, local_listener) = local::bind(&config.data_dir)?;
-        let listeners = administration::Listeners {
-            native: doors.native.addresses,
-            kafka: doors.kafka.addresses,
-            mqtt: doors.mqtt.addresses,
-            websocket: doors.websocket.addresses,
-            http: doors.http.addresses,
-        };
-        let bound = Bound { listeners, socket };
-        let (native, kafka, mqtt) = (&config.listen.native, &config.listen.kafka, &config.listen.mqtt);
-        let who = Authentication::new(broker.lobby(), config.listen.certificate_names.clone());
-        let guard = who.guard(Listener::Mqtt, &mqtt.auth.with(&mqtt.tls));
+        let listeners = doors.listeners();
+        let who = Authentication::new(broker.lobby());
         let memory = Budgets::new(settings::bytes(config.listen.max_inflight_bytes));
-        let mqtt_serving = Mqtt::new(broker.clone(), guard, settings::mqtt(mqtt)?, &memory);
+        let of_mqtt = settings::mqtt(&config.listen.mqtt)?;
+        let mqtt = Mqtt::new(broker.clone(), guard(&who, config, Listener::Mqtt), of_mqtt, &memory);
         let administration = Arc::new(administration::GatewayAdministration::new(
-            (id, &config.gateway.labels),
+            (&around.id, Arc::clone(reloading)),
             broker.clone(),
-            (uplinks, downlinks),
+            (Arc::clone(&uplinks), Arc::clone(&downlinks)),
             (listeners, certificates.clone()),
-            mqtt_serving.clone(),
+            mqtt.clone(),
             self.watch(broker),
         ));
         let http = Http::new(administration.clone(), settings::http(&config.listen.http), &memory)?;
-        let acceptors = Acceptors::new(self, &config.listen);
-        let serving = Native::new(
-            broker.clone(),
-            who.guard(Listener::Native, &native.auth.with(&native.tls)),
-            settings::native(native, id),
-            administration,
-            &memory,
-        );
-        let acceptor = acceptors.with(native.max_connections, &METRICS.connections_native);
-        self.spawn(local::serve(local_listener, serving.clone(), acceptor.clone()));
+        let of_native = settings::native(&config.listen.native, &around.id);
+        let native_guard = guard(&who, config, Listener::Native);
+        let native = Native::new(broker.clone(), native_guard, of_native, administration, &memory);
+        let kafka_guard = guard(&who, config, Listener::Kafka);
+        let kafka = Kafka::new(broker.clone(), kafka_guard, settings::kafka(&config.listen.kafka), &memory);
+        let acceptors = Acceptors::new(&config.listen);
+        let live = Live { around, uplinks, downlinks, who, acceptors, native, kafka, mqtt, http };
+        self.serve(&live, doors, local_listener);
+        if config.listen.mqtt.enabled {
+            let (mqtt, shutdown) = (live.mqtt.clone(), self.shutdown.clone());
+            self.spawn(async move { mqtt.keep(&shutdown).await });
+        }
+        Ok(Bound { listeners, socket, live: Arc::new(live) })
+    }
+
+    /// Serves whoever comes by a door, or by the local socket.
+    fn serve(&self, live: &Live, doors: AllDoors, local: Option<UnixListener>) {
+        let [of_native, of_kafka, of_mqtt, of_http] = live.acceptors.all(self.executor, self.shutdown, &self.alive);
+        self.spawn(local::serve(local, live.native.clone(), of_native.clone()));
         for door in doors.native.all {
-            let (serving, acceptor) = (serving.clone(), acceptor.clone());
+            let (serving, acceptor) = (live.native.clone(), of_native.clone());
             self.spawn(async move { serving.serve_tcp(door, acceptor).await });
         }
-        let serving = Kafka::new(
-            broker.clone(),
-            who.guard(Listener::Kafka, &kafka.auth.with(&kafka.tls)),
-            settings::kafka(kafka),
-            &memory,
-        );
-        let acceptor = acceptors.with(kafka.max_connections, &METRICS.connections_kafka);
         for door in doors.kafka.all {
-            let (serving, acceptor) = (serving.clone(), acceptor.clone());
+            let (serving, acceptor) = (live.kafka.clone(), of_kafka.clone());
             self.spawn(async move { serving.serve_tcp(door, acceptor).await });
         }
-        let acceptor = acceptors.with(mqtt.max_connections, &METRICS.connections_mqtt);
         for door in doors.mqtt.all {
-            let (serving, acceptor) = (mqtt_serving.clone(), acceptor.clone());
+            let (serving, acceptor) = (live.mqtt.clone(), of_mqtt.clone());
             self.spawn(async move { serving.serve_tcp(door, acceptor).await });
         }
         for door in doors.websocket.all {
-            let (serving, acceptor) = (mqtt_serving.clone(), acceptor.clone());
+            let (serving, acceptor) = (live.mqtt.clone(), of_mqtt.clone());
             self.spawn(async move { serving.serve_websocket(door, acceptor).await });
         }
-        let acceptor = acceptors.with(config.listen.http.max_connections, &METRICS.connections_http);
         if !doors.http.all.is_empty() {
-            let (serving, shutdown) = (http.clone(), self.shutdown.clone());
+            let (serving, shutdown) = (live.http.clone(), self.shutdown.clone());
             self.spawn(async move { serving.keep(&shutdown).await });
         }
         for door in doors.http.all {
-            let (serving, acceptor) = (http.clone(), acceptor.clone());
+            let (serving, acceptor) = (live.http.clone(), of_http.clone());
             self.spawn(async move { serving.serve_tcp(door, acceptor).await });
         }
-        if mqtt.enabled {
-            let shutdown = self.shutdown.clone();
-            self.spawn(async move { mqtt_serving.keep(&shutdown).await });
-        }
-        Ok(bound)
     }
 }
 
@@ -441,39 +475,6 @@ impl Parts<'_> {
             }
         });
         (traffic, health)
-    }
-}
-
-/// What the acceptors of all listeners share.
-struct Acceptors {
-    executor: Arc<Executor>,
-    shutdown: Shutdown,
-    alive: Sender<()>,
-    total: Total,
-    per_address: Option<usize>,
-    handshakes: Handshakes,
-}
-
-impl Acceptors {
-    fn new(parts: &Parts<'_>, config: &ListenConfig) -> Self {
-        Self {
-            executor: Arc::clone(parts.executor),
-            shutdown: parts.shutdown.clone(),
-            alive: parts.alive.clone(),
-            total: Total::new(config.max_connections),
-            per_address: config.max_connections_per_address,
-            handshakes: Handshakes::new(config.max_handshakes, config.handshake_timeout),
-        }
-    }
-
-    fn with(&self, connections_max: usize, gauge: &'static Gauge) -> Acceptor {
-        Acceptor {
-            executor: Arc::clone(&self.executor),
-            shutdown: self.shutdown.clone(),
-            alive: self.alive.clone(),
-            places: Places::new(connections_max, self.per_address, self.total.clone(), gauge),
-            handshakes: self.handshakes.clone(),
-        }
     }
 }
 

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::status::{CertificateFigures, GatewayStatus, StoreFigures, TopicFigures};
+use super::status::{CertificateFigures, ConfigFigures, GatewayStatus, StoreFigures, TopicFigures};
+use crate::calendar::format_time;
 use crate::human::{counted, human_bytes, human_seconds};
 use crate::uplink::{DownlinkStatus, UplinkState, UplinkStatus};
 
@@ -21,6 +22,7 @@ pub fn of(status: &GatewayStatus) -> Vec<String> {
     let mut problems = Vec::new();
     of_store(&status.store, &mut problems);
     problems.extend(certificates(&status.certificates));
+    of_config(&status.config, &mut problems);
     for uplink in &status.uplinks {
         problems.extend(link(uplink, status.time_ms));
         problems.extend(stalls(uplink));
@@ -68,6 +70,25 @@ fn of_store(store: &StoreFigures, problems: &mut Vec<String>) {
     }
     if flash.pre_eol.is_some_and(|level| level > 1) || flash.life_used_percent.iter().any(|used| *used >= 100) {
         problems.push(format!("{} says that its life is nearly used up: replace it", flash.device));
+    }
+}
+
+fn of_config(config: &ConfigFigures, problems: &mut Vec<String>) {
+    if let Some(since_ms) = config.refused_since_ms {
+        let (since, why) = (format_time(since_ms), config.refused.join("; "));
+        problems.push(format!("the configuration on disk is refused since {since}: {why}; the one before holds"));
+    }
+    if !config.waiting_for_restart.is_empty() {
+        let mut keys = config.waiting_for_restart.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+        let more = config.waiting_for_restart.len().saturating_sub(NAMED_MAX);
+        if more > 0 {
+            keys.push_str(&format!(" and {more} more"));
+        }
+        let adopt = match config.waiting_for_restart.iter().any(|key| key == "gateway.id") {
+            true => "; a gateway of another name takes `brooklet adopt` first",
+            false => "",
+        };
+        problems.push(format!("changes of the configuration wait for a restart: {keys}{adopt}"));
     }
 }
 

@@ -6,6 +6,7 @@
 //! the gateway's clock, sizes bytes, counters since the gateway started.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,8 @@ pub struct GatewayStatus {
     pub http_tls: Option<String>,
     /// What somebody should look at, in words.
     pub problems: Vec<String>,
+    /// What it runs with.
+    pub config: ConfigFigures,
     pub process: ProcessFigures,
     /// What went through in the last minutes.
     pub traffic: TrafficFigures,
@@ -73,6 +76,28 @@ pub struct GatewayStatus {
     pub left_off: BTreeMap<String, u64>,
     /// Everything counted, by name (see [`crate::metrics`]).
     pub metrics: BTreeMap<String, i64>,
+}
+
+/// The configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConfigFigures {
+    /// How many this run has had; 1 is that of its start.
+    pub generation: u64,
+    /// When it was read.
+    pub loaded_ms: i64,
+    /// Keys that were changed since, and take a restart.
+    pub waiting_for_restart: Vec<String>,
+    /// Since when the files hold something that is refused.
+    pub refused_since_ms: Option<i64>,
+    /// What is wrong with it; at most four.
+    pub refused: Vec<String>,
+}
+
+/// Unix ms by this machine's clock.
+pub(super) fn wall_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The process.

@@ -29,14 +29,14 @@ pub struct Handshakes {
 
 #[derive(Debug)]
 struct Inner {
-    max: usize,
-    time: Duration,
     state: Mutex<State>,
     freed: Event,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    max: usize,
+    time: Duration,
     next_id: u64,
     /// Oldest first.
     under_way: VecDeque<UnderWay>,
@@ -54,7 +54,14 @@ impl Handshakes {
     /// `max` at once; each has `time`, in which it waits for its turn too.
     #[must_use]
     pub fn new(max: usize, time: Duration) -> Self {
-        Self { inner: Arc::new(Inner { max, time, state: Mutex::default(), freed: Event::new() }) }
+        let state = Mutex::new(State { max, time, ..State::default() });
+        Self { inner: Arc::new(Inner { state, freed: Event::new() }) }
+    }
+
+    /// The same from now on; those under way keep their time.
+    pub fn set_max(&self, max: usize, time: Duration) {
+        let mut state = self.inner.state();
+        (state.max, state.time) = (max, time);
     }
 
     /// Shakes hands with a client; `None` if that fails, which is counted and told.
@@ -63,7 +70,8 @@ impl Handshakes {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         METRICS.tls_handshaking.add(1);
-        let shaken = within(self.inner.time, self.in_turn(tls, socket)).await;
+        let time = self.inner.state().time;
+        let shaken = within(time, self.in_turn(tls, socket)).await;
         METRICS.tls_handshaking.add(-1);
         match shaken {
             Ok(stream) => {
@@ -97,13 +105,13 @@ impl Handshakes {
     }
 
     async fn turn(&self) -> Turn {
-        let grace = self.inner.time / 4;
         loop {
             let freed = self.inner.freed.listen();
             let wait = {
                 let mut state = self.inner.state();
+                let grace = state.time / 4;
                 let oldest = state.under_way.front().map(|oldest| oldest.since.elapsed());
-                match oldest.filter(|_| state.under_way.len() >= self.inner.max) {
+                match oldest.filter(|_| state.under_way.len() >= state.max) {
                     None => return self.begin(&mut state),
                     Some(age) if age >= grace => {
                         if let Some(oldest) = state.under_way.pop_front() {

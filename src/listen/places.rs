@@ -13,18 +13,27 @@ use crate::metrics::{Gauge, METRICS};
 #[derive(Clone, Debug, Default)]
 pub struct Total {
     open: Arc<AtomicUsize>,
-    max: Option<usize>,
+    /// 0: any number.
+    max: Arc<AtomicUsize>,
 }
 
 impl Total {
     /// At most `max`; `None`: any number.
     #[must_use]
     pub fn new(max: Option<usize>) -> Self {
-        Self { open: Arc::default(), max }
+        let total = Self::default();
+        total.set_max(max);
+        total
+    }
+
+    /// From now on at most `max`. Those that are there stay.
+    pub fn set_max(&self, max: Option<usize>) {
+        self.max.store(max.unwrap_or(0), Ordering::Release);
     }
 
     fn take(&self) -> bool {
-        let one_more = |open: usize| self.max.is_none_or(|max| open < max).then_some(open + 1);
+        let max = self.max.load(Ordering::Acquire);
+        let one_more = |open: usize| (max == 0 || open < max).then_some(open + 1);
         self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
     }
 
@@ -41,8 +50,6 @@ pub struct Places {
 
 #[derive(Debug)]
 struct Inner {
-    max: usize,
-    per_address: Option<usize>,
     total: Total,
     gauge: &'static Gauge,
     open: Mutex<Open>,
@@ -50,6 +57,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Open {
+    max: usize,
+    per_address: Option<usize>,
     connections: usize,
     by_address: HashMap<IpAddr, usize>,
 }
@@ -59,7 +68,14 @@ impl Places {
     /// many are taken.
     #[must_use]
     pub fn new(max: usize, per_address: Option<usize>, total: Total, gauge: &'static Gauge) -> Self {
-        Self { inner: Arc::new(Inner { max, per_address, total, gauge, open: Mutex::default() }) }
+        let open = Mutex::new(Open { max, per_address, ..Open::default() });
+        Self { inner: Arc::new(Inner { total, gauge, open }) }
+    }
+
+    /// From now on so many, as [`Places::new`] has it. Those that are taken stay.
+    pub fn set_max(&self, max: usize, per_address: Option<usize>) {
+        let mut open = self.inner.open();
+        (open.max, open.per_address) = (max, per_address);
     }
 
     /// A place for a connection from `address` (`None`: not by the network); `None` if there is none.
@@ -68,11 +84,11 @@ impl Places {
         let address = address.map(counted);
         let mut open = inner.open();
         let from_there = address.and_then(|address| open.by_address.get(&address).copied()).unwrap_or(0);
-        if address.is_some_and(|address| from_there >= inner.max_from(address)) {
+        if address.is_some_and(|address| from_there >= open.max_from(address)) {
             METRICS.connections_refused_per_address.add(1);
             return None;
         }
-        if open.connections >= inner.max || !inner.total.take() {
+        if open.connections >= open.max || !inner.total.take() {
             METRICS.connections_refused.add(1);
             return None;
         }
@@ -85,7 +101,7 @@ impl Places {
     }
 }
 
-impl Inner {
+impl Open {
     fn max_from(&self, address: IpAddr) -> usize {
         match self.per_address {
             Some(max) => max,
@@ -93,7 +109,9 @@ impl Inner {
             None => self.max.div_ceil(2),
         }
     }
+}
 
+impl Inner {
     /// A panic elsewhere can't leave it half changed.
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)

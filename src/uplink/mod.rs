@@ -84,8 +84,26 @@ impl Uplink {
     /// Starts forwarding in the background, on `executor`. Never fails: an unreachable cluster is the normal case
     /// at the edge.
     pub fn spawn(executor: &Arc<Executor>, broker: Broker, options: UplinkOptions) -> Self {
+        Self::spawn_after(executor, broker, options, None)
+    }
+
+    /// As [`Uplink::spawn`]; in the place of one of the same name that has ended, if there was one: it counts on from there, and is paused if
+    /// that one was.
+    pub fn spawn_after(
+        executor: &Arc<Executor>,
+        broker: Broker,
+        options: UplinkOptions,
+        before: Option<&Self>,
+    ) -> Self {
         let options = Arc::new(options);
-        let (control, report) = (Arc::<Control>::default(), Arc::<Report>::default());
+        let control = Arc::<Control>::default();
+        if before.is_some_and(|before| before.running.is_paused()) {
+            control.set_paused(true);
+        }
+        let report = before.map(|before| Arc::clone(&before.report)).unwrap_or_default();
+        if !options.config.refuse_too_large {
+            broker.forget_upstream_limits(&options.name);
+        }
         // At once, not when the task comes to it: from now on, what is not forwarded is protected.
         broker.add_follower(&options.name, naming::follows(&options));
         let forwarder = task::Forwarder::new(

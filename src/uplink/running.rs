@@ -38,6 +38,10 @@ impl Running {
         self.control.set_paused(paused);
     }
 
+    pub(super) fn is_paused(&self) -> bool {
+        self.control.is_paused()
+    }
+
     /// Tells it to end, without waiting.
     pub(super) fn begin_stop(&self) {
         self.control.stop();

@@ -52,7 +52,7 @@ struct Base {
 
 fn mqtt(broker: &Broker) -> Mqtt {
     let auth = ListenAuthConfig::default().with(&ListenTlsConfig::default());
-    let guard = Authentication::new(broker.lobby(), Vec::new()).guard(Listener::Mqtt, &auth);
+    let guard = Authentication::new(broker.lobby()).guard(Listener::Mqtt, &auth, &[]);
     let options = MqttOptions {
         rules: Rules::parse(&[]).unwrap(),
         packet_bytes_max: 1 << 20,

@@ -57,7 +57,7 @@ impl World {
             origins: Vec::new(),
         };
         let anyone = ListenAuthConfig { methods: vec![AuthMethod::None], clear_passwords: true, lifetime: None };
-        let guard = Authentication::new(broker.lobby(), Vec::new()).guard(Listener::Mqtt, &anyone);
+        let guard = Authentication::new(broker.lobby()).guard(Listener::Mqtt, &anyone, &[]);
         let mqtt = Mqtt::new(broker, guard, options, &Budgets::new(64 << 20));
         let lines = crew.peers.iter().map(|_| None).collect();
         Ok(Self { disk, crew, clock, engine, mqtt, lines, executor: Arc::default() })

@@ -11,6 +11,7 @@
 #[path = "../by_hand/mod.rs"]
 mod by_hand;
 mod chance;
+mod changed;
 mod door;
 mod downlink;
 mod exactly;

@@ -177,7 +177,7 @@ impl Access {
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn broker_settings(&self) -> Result<(&BrokerOptions, PathBuf), Denied> {
+    pub fn broker_settings(&self) -> Result<(Arc<BrokerOptions>, PathBuf), Denied> {
         self.allow(Operation::DescribeConfigs, Resource::CLUSTER)?;
         Ok((self.broker().options(), self.broker().store().dir()))
     }

@@ -312,7 +312,7 @@ fn with_headers(
         (names::PARTITION, index.to_string()),
         (names::OFFSET, letter.offset.to_string()),
         (names::TIME, now_ms.to_string()),
-        (names::GATEWAY, shared.options.gateway_id.clone()),
+        (names::GATEWAY, shared.options().gateway_id.clone()),
     ];
     let said = said.into_iter().map(|(name, value)| (name.to_vec(), Some(value.into_bytes())));
     Original { headers: said.chain(original.headers).collect(), ..original }

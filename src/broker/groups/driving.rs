@@ -92,7 +92,7 @@ impl Broker {
     pub(in crate::broker) async fn tidy_groups(&self) {
         let groups = &self.shared.groups;
         let powered_ms = groups.powered_ms();
-        let retention_ms = u64::try_from(self.shared.options.offsets_retention.as_millis()).unwrap_or(u64::MAX);
+        let retention_ms = u64::try_from(self.shared.options().offsets_retention.as_millis()).unwrap_or(u64::MAX);
         for (name, used_ms) in groups.deserted() {
             let is_old = powered_ms.saturating_sub(used_ms) > retention_ms;
             let which = match is_old {

@@ -22,7 +22,7 @@ mod set;
 mod tests;
 
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 pub use kept::RuleError;
 pub use model::{CLUSTER, Denied, Operation, Resource, ResourceKind};
@@ -57,7 +57,7 @@ impl Default for RightsOptions {
 /// What decides.
 #[derive(Debug)]
 pub(super) struct Rights {
-    options: RightsOptions,
+    options: RwLock<RightsOptions>,
     /// Swapped whole.
     rules: RwLock<Arc<RuleSet>>,
     denials: Denials,
@@ -70,7 +70,7 @@ impl Rights {
     /// A text: a rule can't be read.
     pub(super) fn load(store: &Store, options: RightsOptions) -> Result<Self, String> {
         METRICS.acl_dry_run.set((!options.enforce).into());
-        let rights = Self { options, rules: RwLock::default(), denials: Denials::default() };
+        let rights = Self { options: RwLock::new(options), rules: RwLock::default(), denials: Denials::default() };
         rights.rebuild(store)?;
         Ok(rights)
     }
@@ -84,6 +84,16 @@ impl Rights {
         Ok(())
     }
 
+    /// From the next check on.
+    pub(super) fn set_options(&self, options: RightsOptions) {
+        METRICS.acl_dry_run.set((!options.enforce).into());
+        *self.options.write().unwrap_or_else(PoisonError::into_inner) = options;
+    }
+
+    fn options(&self) -> RwLockReadGuard<'_, RightsOptions> {
+        self.options.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn rules(&self) -> Arc<RuleSet> {
         Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -95,7 +105,7 @@ impl Rights {
 
     /// Whether `caller` may do that; in a dry run, always.
     pub(super) fn allows(&self, caller: &Caller, operation: Operation, resource: Resource<'_>) -> bool {
-        !self.options.enforce || self.decide(caller, operation, resource)
+        !self.options().enforce || self.decide(caller, operation, resource)
     }
 
     /// As [`Rights::allows`], for something that is about to be done.
@@ -134,32 +144,35 @@ impl Rights {
     /// [`NotYours`], counted.
     pub(super) fn claim(&self, caller: &Caller, owner: &Owner) -> Result<Owner, NotYours> {
         let after = owner.after(caller);
-        let may = owner.yields_to(&after) || !self.options.bind_client_ids;
-        if may || self.options.super_users.contains(caller.principal()) {
+        let options = self.options();
+        let may = owner.yields_to(&after) || !options.bind_client_ids;
+        if may || options.super_users.contains(caller.principal()) {
             return Ok(after);
         }
         METRICS.client_ids_refused.add(1);
-        if self.options.enforce { Err(NotYours) } else { Ok(after) }
+        if options.enforce { Err(NotYours) } else { Ok(after) }
     }
 
     fn refuse(&self, caller: &Caller, operation: Operation, resource: Resource<'_>) -> Result<(), Denied> {
         let principal = caller.principal().clone();
         let denied = Denied { principal, operation, kind: resource.kind, name: resource.name.to_owned() };
-        self.denials.count(caller, &denied, self.options.enforce);
-        if self.options.enforce { Err(denied) } else { Ok(()) }
+        let enforce = self.options().enforce;
+        self.denials.count(caller, &denied, enforce);
+        if enforce { Err(denied) } else { Ok(()) }
     }
 
     fn decide(&self, caller: &Caller, operation: Operation, resource: Resource<'_>) -> bool {
         let Some((listener, host)) = caller.peer_at() else { return true };
         let principal = caller.principal();
-        if self.options.super_users.contains(principal) {
+        let options = self.options();
+        if options.super_users.contains(principal) {
             return true;
         }
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
         match rules.verdict(principal, host, operation, resource) {
             Verdict::Allowed => true,
             Verdict::Denied => false,
-            Verdict::NoRule => self.options.open.contains(&listener),
+            Verdict::NoRule => options.open.contains(&listener),
         }
     }
 }

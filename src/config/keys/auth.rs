@@ -10,7 +10,7 @@ use super::super::{
     value::{Kind, Special, SpecialList},
 };
 use super::link::{file, unless};
-use super::{DAY, Key, MINUTE, key};
+use super::{DAY, Key, MINUTE, for_new, key};
 
 const METHODS: &str =
     "a list of \"certificate\", \"password\" (in the clear or by SCRAM), \"scram\" and \"none\"; or \"auto\"";
@@ -30,7 +30,7 @@ fn methods(texts: &[&str], set: impl FnOnce(Vec<AuthMethod>)) -> Option<Vec<Stri
 macro_rules! listener {
     ($listener:ident, $prefix:literal $(, $more:expr)*) => {
         &[
-            key(
+            for_new(
                 concat!($prefix, ".auth"),
                 "auto",
                 Kind::SpecialList(SpecialList {
@@ -39,7 +39,7 @@ macro_rules! listener {
                 }),
                 "How clients show who they are: any of the list; auto: certificate where they must show one, else none.",
             ),
-            key(
+            for_new(
                 concat!($prefix, ".clear_passwords"),
                 "false",
                 Kind::Boolean(|c, v| c.listen.$listener.auth.clear_passwords = v),
@@ -56,7 +56,7 @@ pub(super) const NATIVE: &[Key<Config>] = listener!(native, "listen.native");
 pub(super) const KAFKA: &[Key<Config>] = listener!(
     kafka,
     "listen.kafka",
-    key(
+    for_new(
         "listen.kafka.auth_lifetime",
         "unlimited",
         Kind::DurationOr { word: "unlimited", min: MINUTE, max: DAY, set: |c, v| c.listen.kafka.auth.lifetime = v },
@@ -66,7 +66,7 @@ pub(super) const KAFKA: &[Key<Config>] = listener!(
 /// Keys of the MQTT listener's authentication.
 pub(super) const MQTT: &[Key<Config>] = listener!(mqtt, "listen.mqtt");
 /// Keys that hold for all listeners.
-pub(super) const NAMES: &[Key<Config>] = &[key(
+pub(super) const NAMES: &[Key<Config>] = &[for_new(
     "security.names",
     "cn,subject",
     Kind::SpecialList(SpecialList {

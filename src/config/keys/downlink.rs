@@ -6,15 +6,10 @@ use super::super::{
     downlink::{DownlinkConfig, DownlinkFrom, DownlinkPartitioning, OutOfRange},
     value::{Kind, Special},
 };
-use super::{KIB, Key, MIB, MS_10, auth, count, joined, key, link, tls};
-
-/// A key without a default.
-const fn required(name: &'static str, kind: Kind<DownlinkConfig>, doc: &'static str) -> Key<DownlinkConfig> {
-    Key { name, default: None, kind, secret: false, doc }
-}
+use super::{KIB, Key, MIB, MS_10, all_live, auth, count, joined, key, link, required, tls};
 
 /// Keys of `[downlink.NAME]`.
-pub(in crate::config) static DOWNLINK: &[Key<DownlinkConfig>] = &joined::<_, { count(PARTS) }>(PARTS);
+pub(in crate::config) static DOWNLINK: &[Key<DownlinkConfig>] = &all_live(joined::<_, { count(PARTS) }>(PARTS));
 const PARTS: &[&[Key<DownlinkConfig>]] = &[OWN, link::DOWNLINK, tls::DOWNLINK, auth::DOWNLINK];
 
 const OWN: &[Key<DownlinkConfig>] = &[

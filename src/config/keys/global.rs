@@ -10,8 +10,8 @@ use super::super::{
     value::{Choice, Kind, Special, SpecialList},
 };
 use super::{
-    DAY, GIB, HOUR, KIB, Key, MIB, MINUTE, MS_10, SECOND, TIB, YEARS_100, auth, count, http, joined, key, link::unless,
-    security, tls,
+    DAY, GIB, HOUR, KIB, Key, MIB, MINUTE, MS_10, SECOND, TIB, YEARS_100, adopted, auth, count, for_new, http, joined,
+    key, link::unless, live, security, tls,
 };
 use crate::limits::{CLIENT_ID_BYTES_MAX, TOPIC_NAME_BYTES_MAX};
 
@@ -42,7 +42,7 @@ const PARTS: &[&[Key<Config>]] = &[
 
 const OWN: &[Key<Config>] = &[
     key("data_dir", "./brooklet-data", Kind::Path(|c, v| c.data_dir = v), "Directory of everything Brooklet keeps."),
-    key(
+    adopted(
         "gateway.id",
         "auto",
         Kind::NameOr { word: "auto", max: CLIENT_ID_BYTES_MAX, set: |c, v| c.gateway.id = v },
@@ -125,7 +125,7 @@ const OWN: &[Key<Config>] = &[
         Kind::Boolean(|c, v| c.store.preallocate = v),
         "Claim the whole of max_bytes from the filesystem beforehand.",
     ),
-    key(
+    live(
         "listen.max_connections",
         "unlimited",
         Kind::CountOr {
@@ -136,7 +136,7 @@ const OWN: &[Key<Config>] = &[
         },
         "Most connections at once on all listeners together.",
     ),
-    key(
+    live(
         "listen.max_connections_per_address",
         "auto",
         Kind::CountOr {
@@ -153,13 +153,13 @@ const OWN: &[Key<Config>] = &[
         Kind::Size { min: 64 * KIB, max: 4 * GIB, set: |c, v| c.listen.max_inflight_bytes = v },
         "Memory of requests not answered yet, all listeners together; and as much for answers.",
     ),
-    key(
+    live(
         "listen.max_handshakes",
         "32",
         Kind::Count { min: 1, max: 4_096, set: |c, v| c.listen.max_handshakes = v as usize },
         "Most TLS handshakes at once; further ones wait for their turn.",
     ),
-    key(
+    live(
         "listen.handshake_timeout",
         "10s",
         Kind::Duration { min: SECOND, max: HOUR, set: |c, v| c.listen.handshake_timeout = v },
@@ -177,13 +177,13 @@ const OWN: &[Key<Config>] = &[
         Kind::Address(|c, v| c.listen.native.addr = v),
         "Where the native protocol listens; 0.0.0.0:9790 for all interfaces.",
     ),
-    key(
+    live(
         "listen.native.max_connections",
         "256",
         Kind::Count { min: 1, max: 65_536, set: |c, v| c.listen.native.max_connections = v as usize },
         "Most native connections at once.",
     ),
-    key(
+    for_new(
         "listen.native.max_frame_bytes",
         "1152KiB",
         Kind::Size { min: KIB, max: 16 * MIB, set: |c, v| c.listen.native.max_frame_bytes = v as usize },
@@ -195,19 +195,19 @@ const OWN: &[Key<Config>] = &[
         Kind::Size { min: 64 * KIB, max: 4 * GIB, set: |c, v| c.listen.native.max_inflight_bytes = v },
         "Native frames received and not yet answered, all connections together.",
     ),
-    key(
+    live(
         "listen.native.device_header",
         "true",
         Kind::Boolean(|c, v| c.listen.native.device_header = v),
         "Whether records whose key is not their client's id keep that id in a header (brooklet.device).",
     ),
-    key(
+    for_new(
         "listen.native.idle_timeout",
         "10m",
         Kind::DurationOr { word: "never", min: SECOND, max: DAY, set: |c, v| c.listen.native.idle_timeout = v },
         "A native connection silent for longer is closed.",
     ),
-    key(
+    for_new(
         "listen.native.frame_timeout",
         "30s",
         Kind::Duration { min: SECOND, max: HOUR, set: |c, v| c.listen.native.frame_timeout = v },
@@ -225,31 +225,31 @@ const OWN: &[Key<Config>] = &[
         Kind::Address(|c, v| c.listen.kafka.addr = v),
         "Where the Kafka protocol listens; 0.0.0.0:9092 for all interfaces.",
     ),
-    key(
+    for_new(
         "listen.kafka.advertised",
         "auto",
         Kind::HostPortOr { word: "auto", set: |c, v| c.listen.kafka.advertised = v },
         "Address that Metadata answers with; auto: the one that the connection came in on.",
     ),
-    key(
+    for_new(
         "listen.kafka.acks_1",
         "flash",
         choice!(AcksOne, |c| c.listen.kafka.acks_1),
         "What acks=1 waits for: the commit (as acks=all), or nothing but memory.",
     ),
-    key(
+    live(
         "listen.kafka.max_connections",
         "128",
         Kind::Count { min: 1, max: 65_536, set: |c, v| c.listen.kafka.max_connections = v as usize },
         "Most Kafka connections at once.",
     ),
-    key(
+    for_new(
         "listen.kafka.max_request_bytes",
         "8MiB",
         Kind::Size { min: 16 * KIB, max: 100 * MIB, set: |c, v| c.listen.kafka.max_request_bytes = v as usize },
         "Largest Kafka request.",
     ),
-    key(
+    for_new(
         "listen.kafka.max_in_flight",
         "16",
         Kind::Count { min: 1, max: 1_024, set: |c, v| c.listen.kafka.max_in_flight = v as usize },
@@ -261,13 +261,13 @@ const OWN: &[Key<Config>] = &[
         Kind::Size { min: 64 * KIB, max: 4 * GIB, set: |c, v| c.listen.kafka.max_inflight_bytes = v },
         "Kafka requests received and not yet answered, all connections together.",
     ),
-    key(
+    for_new(
         "listen.kafka.idle_timeout",
         "10m",
         Kind::DurationOr { word: "never", min: SECOND, max: DAY, set: |c, v| c.listen.kafka.idle_timeout = v },
         "A Kafka connection silent for longer is closed.",
     ),
-    key(
+    for_new(
         "listen.kafka.frame_timeout",
         "30s",
         Kind::Duration { min: SECOND, max: HOUR, set: |c, v| c.listen.kafka.frame_timeout = v },
@@ -285,19 +285,19 @@ const OWN: &[Key<Config>] = &[
         Kind::Address(|c, v| c.listen.mqtt.addr = v),
         "Where MQTT listens; 0.0.0.0:1883 for all interfaces.",
     ),
-    key(
+    live(
         "listen.mqtt.map",
         "",
         Kind::MqttRules(|c, v| c.listen.mqtt.map = v),
         "Which topic a message goes to: the first rule that matches; none: the first level.",
     ),
-    key(
+    live(
         "listen.mqtt.max_connections",
         "128",
         Kind::Count { min: 1, max: 65_536, set: |c, v| c.listen.mqtt.max_connections = v as usize },
         "Most MQTT connections at once.",
     ),
-    key(
+    for_new(
         "listen.mqtt.max_packet_bytes",
         "1MiB",
         Kind::Size { min: KIB, max: 8 * MIB, set: |c, v| c.listen.mqtt.max_packet_bytes = v as usize },
@@ -309,49 +309,49 @@ const OWN: &[Key<Config>] = &[
         Kind::Size { min: 64 * KIB, max: 4 * GIB, set: |c, v| c.listen.mqtt.max_inflight_bytes = v },
         "Large MQTT packets being received, and batches being read for clients, all connections together.",
     ),
-    key(
+    for_new(
         "listen.mqtt.max_inflight",
         "100",
         Kind::Count { min: 1, max: 65_535, set: |c, v| c.listen.mqtt.max_inflight = v as u16 },
         "Most messages of QoS 1 and 2 that one client has open, each way.",
     ),
-    key(
+    live(
         "listen.mqtt.max_sessions",
         "1000",
         Kind::Count { min: 1, max: 100_000, set: |c, v| c.listen.mqtt.max_sessions = v as usize },
         "Most MQTT clients that are connected or have a session.",
     ),
-    key(
+    live(
         "listen.mqtt.max_subscriptions",
         "100",
         Kind::Count { min: 1, max: 10_000, set: |c, v| c.listen.mqtt.max_subscriptions = v as usize },
         "Most subscriptions of one MQTT session.",
     ),
-    key(
+    for_new(
         "listen.mqtt.session_expiry",
         "30d",
         Kind::DurationOr { word: "never", min: SECOND, max: YEARS_100, set: |c, v| c.listen.mqtt.session_expiry = v },
         "Longest that a session outlives its connection, by the time that the gateway runs.",
     ),
-    key(
+    live(
         "listen.mqtt.max_retained",
         "1000",
         Kind::Count { min: 0, max: 100_000, set: |c, v| c.listen.mqtt.max_retained = v as usize },
         "Most retained messages; they are kept in memory as well.",
     ),
-    key(
+    live(
         "listen.mqtt.max_retained_bytes",
         "1MiB",
         Kind::Size { min: 0, max: GIB, set: |c, v| c.listen.mqtt.max_retained_bytes = v },
         "Most bytes of retained messages.",
     ),
-    key(
+    for_new(
         "listen.mqtt.packet_timeout",
         "30s",
         Kind::Duration { min: SECOND, max: HOUR, set: |c, v| c.listen.mqtt.packet_timeout = v },
         "Within this CONNECT must come, a begun packet be whole and an answer be taken.",
     ),
-    key(
+    for_new(
         "listen.mqtt.max_keepalive",
         "none",
         Kind::DurationOr { word: "none", min: SECOND, max: KEEPALIVE_MAX, set: |c, v| c.listen.mqtt.max_keepalive = v },
@@ -366,7 +366,7 @@ const OWN: &[Key<Config>] = &[
         }),
         "Where MQTT is spoken over WebSocket as well, at the path /mqtt.",
     ),
-    key(
+    for_new(
         "listen.mqtt.websocket_origins",
         "none",
         Kind::SpecialList(SpecialList {
@@ -380,13 +380,13 @@ const OWN: &[Key<Config>] = &[
         }),
         "Sites whose pages may connect by WebSocket; pages loaded from the gateway's own address may always.",
     ),
-    key(
+    live(
         "topic.auto_create",
         "true",
         Kind::Boolean(|c, v| c.topics.auto_create = v),
         "Whether a topic is created when it is first produced to or asked for.",
     ),
-    key(
+    live(
         "group.offsets_retention",
         "7d",
         Kind::Duration { min: HOUR, max: YEARS_100, set: |c, v| c.group.offsets_retention = v },
@@ -416,7 +416,7 @@ const OWN: &[Key<Config>] = &[
         Kind::Name { max: TOPIC_NAME_BYTES_MAX, set: |c, v| c.source.host.topic = v },
         "Topic of the gateway's own telemetry.",
     ),
-    key(
+    live(
         "log.level",
         "info",
         Kind::Choice(Choice {

@@ -9,7 +9,7 @@ use super::super::{
     value::{Kind, Special, SpecialList},
 };
 use super::link::{file, unless};
-use super::{Key, key};
+use super::{Key, key, live};
 
 pub(super) const HTTP: &[Key<Config>] = &[
     key(
@@ -27,13 +27,13 @@ pub(super) const HTTP: &[Key<Config>] = &[
         }),
         "Where; auto: 127.0.0.1:9791, or nowhere if another process has that.",
     ),
-    key(
+    live(
         "listen.http.max_connections",
         "32",
         Kind::Count { min: 1, max: 1_024, set: |c, v| c.listen.http.max_connections = v as usize },
         "Most HTTP connections at once.",
     ),
-    key(
+    live(
         "listen.http.token_file",
         "none",
         Kind::Special(Special {
@@ -42,13 +42,13 @@ pub(super) const HTTP: &[Key<Config>] = &[
         }),
         "File whose first line is the token to show (Authorization: Bearer TOKEN); others can't read it.",
     ),
-    key(
+    live(
         "listen.http.anonymous",
         "auto",
         choice!(HttpAnonymous, |c| c.listen.http.anonymous),
         "Who may read without a token: auto: this machine, if there is no token; read: everybody.",
     ),
-    key(
+    live(
         "listen.http.names",
         "none",
         Kind::SpecialList(SpecialList {

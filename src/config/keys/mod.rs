@@ -2,7 +2,8 @@
 //! (`brooklet check --reference`) all derive from it, so they can't disagree.
 //!
 //! Four scopes: the file itself, `[topic]` with `[topic.NAME]`, `[uplink.NAME]`, `[downlink.NAME]`. Defaults are written as a user
-//! would write them and take the same way as a user's values. Every change takes effect at the next start.
+//! would write them and take the same way as a user's values. Each says when a change of it takes effect ([`TakesEffect`]); a
+//! key that says nothing waits for a restart.
 //!
 //! A file a scope: `global`, `topic`, `uplink`, `downlink`; what several have is in `tls` and `auth`.
 
@@ -32,7 +33,7 @@ mod uplink;
 
 use std::time::Duration;
 
-use super::value::Kind;
+use super::{change::TakesEffect, value::Kind};
 pub(super) use downlink::DOWNLINK;
 pub(super) use global::GLOBAL;
 pub(super) use topic::TOPIC;
@@ -47,6 +48,8 @@ pub(in crate::config) struct Key<T: 'static> {
     pub kind: Kind<T>,
     /// Never shown: masked in `check`, in errors and in Debug.
     pub secret: bool,
+    /// When a change takes effect.
+    pub takes: TakesEffect,
     /// One line for the reference.
     pub doc: &'static str,
 }
@@ -87,7 +90,38 @@ const fn joined<T, const N: usize>(parts: &[&[Key<T>]]) -> [Key<T>; N] {
 
 /// A key with a default, which is no secret.
 const fn key<T>(name: &'static str, default: &'static str, kind: Kind<T>, doc: &'static str) -> Key<T> {
-    Key { name, default: Some(default), kind, secret: false, doc }
+    Key { name, default: Some(default), kind, secret: false, takes: TakesEffect::Restart, doc }
+}
+
+/// A key without a default, which is no secret.
+const fn required<T>(name: &'static str, kind: Kind<T>, doc: &'static str) -> Key<T> {
+    Key { name, default: None, kind, secret: false, takes: TakesEffect::Restart, doc }
+}
+
+/// As [`key`]; a reload applies it.
+const fn live<T>(name: &'static str, default: &'static str, kind: Kind<T>, doc: &'static str) -> Key<T> {
+    Key { takes: TakesEffect::AtOnce, ..key(name, default, kind, doc) }
+}
+
+/// As [`key`]; a reload applies it to connections that come from then on.
+const fn for_new<T>(name: &'static str, default: &'static str, kind: Kind<T>, doc: &'static str) -> Key<T> {
+    Key { takes: TakesEffect::NewConnections, ..key(name, default, kind, doc) }
+}
+
+/// As [`key`]; the next start takes an adoption first.
+const fn adopted<T>(name: &'static str, default: &'static str, kind: Kind<T>, doc: &'static str) -> Key<T> {
+    Key { takes: TakesEffect::Adoption, ..key(name, default, kind, doc) }
+}
+
+/// The same keys, all of which a reload applies.
+#[expect(clippy::indexing_slicing, reason = "at compile time: beyond the end it does not build")]
+const fn all_live<T, const N: usize>(mut keys: [Key<T>; N]) -> [Key<T>; N] {
+    let mut at = 0;
+    while at < N {
+        keys[at].takes = TakesEffect::AtOnce;
+        at += 1;
+    }
+    keys
 }
 
 const KIB: u64 = 1 << 10;

@@ -5,12 +5,12 @@ use super::super::{
     types::Config,
     value::{Kind, SpecialList},
 };
-use super::{Key, key};
+use super::{Key, live};
 
 const DOC: &str = "What clients may do with what no rule is about; auto: nothing if they show who they are, else all.";
 
 pub(super) const SECURITY: &[Key<Config>] = &[
-    key(
+    live(
         "security.super_users",
         "none",
         Kind::SpecialList(SpecialList {
@@ -24,19 +24,19 @@ pub(super) const SECURITY: &[Key<Config>] = &[
         }),
         "Users who may do everything, whatever the rules say.",
     ),
-    key(
+    live(
         "security.enforce",
         "true",
         Kind::Boolean(|c, v| c.security.enforce = v),
         "Whether what isn't allowed is refused; false: it is counted and logged, and done all the same.",
     ),
-    key(
+    live(
         "security.bind_client_ids",
         "true",
         Kind::Boolean(|c, v| c.security.bind_client_ids = v),
         "Whether a client id, with its session and sequences, is for the user only who came with it first.",
     ),
-    key("listen.native.if_no_rule", "auto", choice!(IfNoRule, |c| c.listen.native.if_no_rule), DOC),
-    key("listen.kafka.if_no_rule", "auto", choice!(IfNoRule, |c| c.listen.kafka.if_no_rule), DOC),
-    key("listen.mqtt.if_no_rule", "auto", choice!(IfNoRule, |c| c.listen.mqtt.if_no_rule), DOC),
+    live("listen.native.if_no_rule", "auto", choice!(IfNoRule, |c| c.listen.native.if_no_rule), DOC),
+    live("listen.kafka.if_no_rule", "auto", choice!(IfNoRule, |c| c.listen.kafka.if_no_rule), DOC),
+    live("listen.mqtt.if_no_rule", "auto", choice!(IfNoRule, |c| c.listen.mqtt.if_no_rule), DOC),
 ];

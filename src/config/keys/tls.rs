@@ -11,7 +11,7 @@ use super::super::{
     value::{Kind, Special, SpecialList},
 };
 use super::link::{file, unless};
-use super::{Key, key};
+use super::{Key, for_new, key};
 
 /// A key that names a file, or `none`.
 macro_rules! file_key {
@@ -98,7 +98,7 @@ pub(super) const KAFKA: &[Key<Config>] = listener!(
     kafka,
     "listen.kafka.tls",
     "9093",
-    key(
+    for_new(
         "listen.kafka.tls.advertised",
         "auto",
         Kind::HostPortOr { word: "auto", set: |c, v| c.listen.kafka.tls_advertised = v },

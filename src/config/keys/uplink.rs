@@ -7,11 +7,11 @@ use super::super::{
     uplink::{Delivery, OnDivergence, Partitioning, ProvenanceMode, UplinkConfig, UplinkProtocol},
     value::Kind,
 };
-use super::{DAY, HOUR, KIB, Key, SECOND, auth, count, joined, key, link, tls};
+use super::{DAY, HOUR, KIB, Key, SECOND, all_live, auth, count, joined, key, link, required, tls};
 use crate::limits::{BATCH_BYTES_MAX, TOPIC_NAME_BYTES_MAX};
 
 /// Keys of `[uplink.NAME]`.
-pub(in crate::config) static UPLINK: &[Key<UplinkConfig>] = &joined::<_, { count(PARTS) }>(PARTS);
+pub(in crate::config) static UPLINK: &[Key<UplinkConfig>] = &all_live(joined::<_, { count(PARTS) }>(PARTS));
 const PARTS: &[&[Key<UplinkConfig>]] = &[OWN, link::UPLINK, tls::UPLINK, auth::UPLINK];
 
 const OWN: &[Key<UplinkConfig>] = &[
@@ -22,13 +22,11 @@ const OWN: &[Key<UplinkConfig>] = &[
         choice!(UplinkProtocol, |u| u.protocol),
         "What the centre speaks; brooklet: another gateway's native port, forwarded to exactly once.",
     ),
-    Key {
-        name: "bootstrap",
-        default: None,
-        kind: Kind::HostPorts(|u, v| u.bootstrap = v),
-        secret: false,
-        doc: "Kafka brokers to ask first, or the gateway upstream, as host:port; one suffices, more survive its outage.",
-    },
+    required(
+        "bootstrap",
+        Kind::HostPorts(|u, v| u.bootstrap = v),
+        "Kafka brokers to ask first, or the gateway upstream, as host:port; one suffices, more survive its outage.",
+    ),
     key(
         "topics",
         "*",

@@ -41,6 +41,9 @@ pub(super) static FAMILIES: &[Family] = &[
     family("brooklet_clock_trusted", Gauge, Of(&[], |s, out| out.add(&[], f64::from(u8::from(s.time_trusted)))), "1 while the gateway believes its clock."),
     family("brooklet_problems", Gauge, Of(&[], |s, out| out.add(&[], s.problems.len() as f64)), "What somebody should look at; the status says what."),
     family("brooklet_process_resident_memory_bytes", Gauge, Of(&[], |s, out| out.add(&[], s.process.resident_bytes as f64)), "Memory of the process in RAM."),
+    family("brooklet_config_reloads_total", Counter, By("result", &[("done", "config_reloads"), ("refused", "config_reloads_refused")]), "Times that the configuration was read again: taken, or refused."),
+    family("brooklet_config_waiting", Gauge, One("config_waiting"), "Keys of the configuration that were changed and take a restart."),
+    family("brooklet_config_refused", Gauge, Of(&[], |s, out| out.add(&[], f64::from(u8::from(s.config.refused_since_ms.is_some())))), "1 while the configuration on disk is refused, else 0."),
     // What goes in and out.
     family("brooklet_received_records_total", Counter, By("protocol", &[("native", "records_in_native"), ("kafka", "records_in_kafka"), ("mqtt", "records_in_mqtt"), ("tier", "records_in_tiers")]), "Records of clients that were appended; tier: of gateways below."),
     family("brooklet_received_bytes_total", Counter, By("protocol", &[("native", "bytes_in_native"), ("kafka", "bytes_in_kafka"), ("mqtt", "bytes_in_mqtt"), ("tier", "bytes_in_tiers")]), "Their bytes: keys and values, or batches as they came (Kafka, tiers)."),

@@ -20,9 +20,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::own_rows::{OwnRow, write_rows};
+use super::settings::STORE_DIR;
 use crate::store::clock::RealClock;
 use crate::store::disk::RealDisk;
-use crate::store::{Space, Store, StoreOptions};
+use crate::store::{Reader, Space, Store, StoreOptions};
 
 pub use hardware::Hardware;
 
@@ -101,6 +102,29 @@ pub(super) fn settle(configured: Option<&str>, store: &Store, place: &Place) -> 
     Ok(Settled { id: now.id, row })
 }
 
+/// Whether a gateway called `id` would be called otherwise by this configuration, so that its store has to be adopted first.
+pub(super) fn needs_adoption(configured: Option<&str>, id: &str) -> bool {
+    match configured {
+        None => false,
+        Some(MACHINE_ID) => machine_id(Path::new("/")).as_deref() != Ok(id),
+        Some(name) => name != id,
+    }
+}
+
+/// What `serve` would say to the data in a directory, if that belongs to a gateway of another name than `configured`. `running` is the id of the
+/// gateway that runs on it; else the store is read.
+#[must_use]
+pub fn of_another_name(configured: Option<&str>, data_dir: &Path, running: Option<String>) -> Option<String> {
+    let store = data_dir.join(STORE_DIR);
+    let kept = running.or_else(|| {
+        let reader = Reader::open(&store, Arc::new(RealDisk::new())).ok().filter(|_| store.is_dir())?;
+        let rows = reader.entries(Space::Gateway, KEY);
+        rows.iter().find(|(key, _)| key == KEY).and_then(|(_, row)| Identity::decode(row)).map(|kept| kept.id)
+    })?;
+    let wanted = configured.filter(|_| needs_adoption(configured, &kept))?.to_owned();
+    Some(Mismatch::Name { kept, wanted }.text(&store))
+}
+
 /// Why a store is not served.
 #[derive(Debug, PartialEq, Eq)]
 enum Mismatch {
@@ -118,9 +142,10 @@ impl Mismatch {
                  begins anew"
             ),
             Self::Name { kept, wanted } => format!(
-                "the data in {dir} belongs to gateway {kept}, and gateway.id is {wanted}. Set gateway.id = \"{kept}\"; or `brooklet adopt \
-                 {dir} --id {wanted}` renames the gateway, which the centre then takes for a new one; or `brooklet reset {dir}` deletes \
-                 its records, and begins anew"
+                "the data in {dir} belongs to gateway {kept}, and gateway.id is {wanted}: only the name differs. If it \
+                 was changed by mistake, set gateway.id = \"{kept}\". If this gateway is to be called {wanted} from now on: `brooklet adopt \
+                 {dir} --id {wanted}`; it keeps its records, and the centre takes it for a new gateway. If the data is another gateway's: \
+                 `brooklet reset {dir}` deletes its records, and begins anew"
             ),
         }
     }

@@ -93,7 +93,6 @@ pub struct Authentication {
 
 struct Shared {
     lobby: Lobby,
-    names: Vec<CertificateName>,
     verified: Mutex<Verified>,
     failures: Mutex<Failures>,
     salting: Semaphore,
@@ -107,16 +106,15 @@ struct Failures {
 }
 
 impl Authentication {
-    /// For the users of a broker; `names` says what certificates are called.
+    /// For the users of a broker.
     #[must_use]
-    pub fn new(lobby: Lobby, names: Vec<CertificateName>) -> Self {
+    pub fn new(lobby: Lobby) -> Self {
         let mut secret = [0; 32];
         if let Err(error) = getrandom::fill(&mut secret) {
             log::error!("no randomness: {error}");
         }
         let shared = Shared {
             lobby,
-            names,
             verified: Mutex::new(Verified::new(&secret)),
             failures: Mutex::default(),
             salting: Semaphore::new(SALTED_AT_ONCE),
@@ -125,10 +123,10 @@ impl Authentication {
         Self { shared: Arc::new(shared) }
     }
 
-    /// For one listener, which asks for what `config` says.
+    /// For one listener, which asks for what `config` says; `names` says what certificates are called.
     #[must_use]
-    pub fn guard(&self, listener: Listener, config: &ListenAuthConfig) -> Guard {
-        Guard { shared: Arc::clone(&self.shared), listener, config: config.clone() }
+    pub fn guard(&self, listener: Listener, config: &ListenAuthConfig, names: &[CertificateName]) -> Guard {
+        Guard { shared: Arc::clone(&self.shared), listener, config: config.clone(), names: names.into() }
     }
 }
 
@@ -138,6 +136,7 @@ pub struct Guard {
     shared: Arc<Shared>,
     listener: Listener,
     config: ListenAuthConfig,
+    names: Arc<[CertificateName]>,
 }
 
 impl fmt::Debug for Guard {
@@ -154,7 +153,7 @@ impl Guard {
         if self.takes(AuthMethod::Certificate)
             && let Some(certificate) = &arrival.certificate
         {
-            let name = names::name_of(&certificate.names, &self.shared.names);
+            let name = names::name_of(&certificate.names, &self.names);
             match name.map(|name| Principal::new(&name)) {
                 Some(Ok(principal)) => return Standing::Known(self.caller(principal, arrival)),
                 Some(Err(why)) => self.tell(arrival, &format_args!("the name in its certificate is none: {why}")),

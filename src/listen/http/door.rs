@@ -39,9 +39,18 @@ pub(super) enum Verdict {
 
 impl Doorkeeper {
     pub(super) fn new(options: HttpOptions) -> Result<Self, String> {
-        let doorkeeper = Self { options, failures: Mutex::default(), began: Instant::now() };
+        let doorkeeper = Self::of(options);
         doorkeeper.token().map_err(|why| format!("listen.http.token_file: {why}"))?;
         Ok(doorkeeper)
+    }
+
+    /// Without a look at the token.
+    pub(super) fn of(options: HttpOptions) -> Self {
+        Self { options, failures: Mutex::default(), began: Instant::now() }
+    }
+
+    pub(super) fn options(&self) -> &HttpOptions {
+        &self.options
     }
 
     /// The token as the file has it now, if one is asked for.

@@ -24,13 +24,14 @@ use super::accept::{Acceptor, Door};
 use super::arrival::Arrival;
 use super::budget::{Budgets, ByteBudget};
 use super::stream::Socket;
+use crate::current::Current;
 use crate::shutdown::Shutdown;
 
 /// Large answers that are made and sent at a time: a status of thousands of partitions is a large text.
 const ANSWERS_MAX: usize = 2;
 
 /// Settings of the listener.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpOptions {
     /// The file with the token; `None`: none is asked for.
     pub token_file: Option<PathBuf>,
@@ -65,7 +66,7 @@ pub trait View: Send + Sync {
 /// What all connections share.
 struct Context {
     view: Arc<dyn View>,
-    doorkeeper: door::Doorkeeper,
+    doorkeeper: Current<door::Doorkeeper>,
     events: events::Events,
     /// Turns of large answers.
     turns: ByteBudget,
@@ -79,17 +80,35 @@ pub struct Http {
     context: Arc<Context>,
 }
 
+impl HttpOptions {
+    /// Whether the token can be read.
+    ///
+    /// # Errors
+    /// A text that names the key: it can't, or is none.
+    pub fn check(&self) -> Result<(), String> {
+        door::Doorkeeper::new(self.clone()).map(drop)
+    }
+}
+
 impl Http {
     /// A listener that shows `view`.
     ///
     /// # Errors
     /// A text that names the key: the token can't be read, or is none.
     pub fn new(view: Arc<dyn View>, options: HttpOptions, memory: &Budgets) -> Result<Self, String> {
-        let doorkeeper = door::Doorkeeper::new(options)?;
+        let doorkeeper = Current::new(door::Doorkeeper::new(options)?);
         let (events, turns) = (events::Events::default(), ByteBudget::new(ANSWERS_MAX));
         // What it may have is bounded by the turns.
         let (_, answers) = memory.parts(usize::MAX);
         Ok(Self { context: Arc::new(Context { view, doorkeeper, events, turns, answers }) })
+    }
+
+    /// Lets in by these settings from now on, if they are others. A token that can't be read lets nobody in, until it can.
+    pub fn reconfigure(&self, options: HttpOptions) {
+        let now = self.context.doorkeeper.get();
+        if now.options() != &options {
+            self.context.doorkeeper.set(door::Doorkeeper::of(options));
+        }
     }
 
     /// Serves clients until shutdown.

@@ -97,7 +97,7 @@ fn whole(context: &Context, arrival: &Arrival, head: &Head<'_>) -> Option<Whole>
         return Some(Whole::refusal(413, "no body is taken"));
     }
     let path = target::path(head.target);
-    let verdict = context.doorkeeper.judge(arrival, head);
+    let verdict = context.doorkeeper.get().judge(arrival, head);
     let probe = match path {
         "/healthz" => Some(context.view.health()),
         "/readyz" => Some(context.view.readiness()),

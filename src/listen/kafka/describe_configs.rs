@@ -39,7 +39,7 @@ fn describe(request: &Request, wanted: &DescribeConfigsResource<'_>) -> Result<V
         BROKER if matches!(name.parse(), Ok(NODE_ID)) => {
             let settings = request.access.broker_settings();
             let (options, dir) = settings.map_err(|denied| (of_denied(&denied), denied.to_string()))?;
-            configs::of_broker((options, &dir))
+            configs::of_broker((&options, &dir))
         }
         BROKER => {
             return Err((ErrorCode::InvalidRequest, format!("there is no broker {name}; this is {NODE_ID}")));

@@ -52,6 +52,7 @@ use super::arrival::Arrival;
 use super::auth::Guard;
 use super::budget::{Budgets, ByteBudget};
 use crate::broker::{Acks, Broker, Lobby};
+use crate::current::Current;
 use crate::kafka::error_code::ErrorCode;
 
 /// The node id of this broker, alone in its cluster.
@@ -143,7 +144,8 @@ fn repeated<K: Copy + Eq + Hash>(keys: impl Iterator<Item = K>) -> HashSet<K> {
 /// The Kafka listener.
 #[derive(Clone)]
 pub struct Kafka {
-    context: Arc<Context>,
+    /// That of connections which come from now on.
+    context: Arc<Current<Context>>,
 }
 
 impl Kafka {
@@ -151,14 +153,22 @@ impl Kafka {
     pub fn new(broker: Broker, guard: Guard, options: KafkaOptions, memory: &Budgets) -> Self {
         let cluster_id = base64url(&broker.store().incarnation());
         let (requests, answers) = memory.parts(options.in_flight_bytes_max);
-        Self { context: Arc::new(Context { broker: broker.lobby(), guard, options, requests, answers, cluster_id }) }
+        let context = Context { broker: broker.lobby(), guard, options, requests, answers, cluster_id };
+        Self { context: Arc::new(Current::new(context)) }
+    }
+
+    /// Serves whoever connects from now on by these settings; `in_flight_bytes_max` stays.
+    pub fn reconfigure(&self, guard: Guard, options: KafkaOptions) {
+        let now = self.context.get();
+        let (requests, answers) = (now.requests.clone(), now.answers.clone());
+        let (broker, cluster_id) = (now.broker.clone(), now.cluster_id.clone());
+        self.context.set(Context { broker, guard, options, requests, answers, cluster_id });
     }
 
     /// Serves clients until shutdown.
     pub async fn serve_tcp(&self, door: Door, acceptor: Acceptor) {
         let (context, shutdown) = (Arc::clone(&self.context), acceptor.shutdown.clone());
-        let session =
-            move |socket, arrival: Arrival| session::run(Arc::clone(&context), shutdown.clone(), socket, arrival);
+        let session = move |socket, arrival: Arrival| session::run(context.get(), shutdown.clone(), socket, arrival);
         acceptor.run(&door, session).await;
     }
 }

@@ -76,7 +76,7 @@ pub(super) async fn run(
     let (outbox, frames) = async_channel::bounded(FRAMES_MAX);
     // Set when nothing can be written any more.
     let broken = Shutdown::default();
-    let packet_time = context.options.packet_time;
+    let packet_time = context.options().packet_time;
     let rest = stream.clone();
     let writing = write(stream.clone(), &frames, packet_time, &broken);
     let serving = async {
@@ -162,7 +162,7 @@ async fn greet(
     reader: &mut PacketReader<impl Stream>,
     outbox: &Sender<Vec<u8>>,
 ) -> Result<Greeted, End> {
-    let whole = reader.first(context.options.packet_time).await?;
+    let whole = reader.first(context.options().packet_time).await?;
     let connect = match Packet::decode(whole.first, reader.body(&whole), Protocol::V3) {
         Ok(Packet::Connect(connect)) => connect,
         Ok(_) => return Err(End::Refused(ReasonCode::PROTOCOL_ERROR, "the first packet is not a CONNECT".to_owned())),

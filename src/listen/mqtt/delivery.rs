@@ -148,7 +148,7 @@ impl Delivery<'_> {
 
     /// Which partitions may hold something for this client. A partition that is new since the subscriptions is read from its start.
     fn plan(&mut self) {
-        let (broker, rules) = (&self.sides.context.broker, &self.sides.context.options.rules);
+        let (broker, rules) = (&self.sides.context.broker, &self.sides.context.options().rules);
         let mut session = self.sides.session();
         if self.topics_changed.is_some() && self.revision == Some(session.revision) {
             return;

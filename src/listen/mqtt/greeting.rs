@@ -85,7 +85,7 @@ pub(super) async fn greet(
     let (place, will_before) = Hub::enter(context, &access, &client).await.map_err(|why| match why {
         NoPlace::NotYours(why) => Refusal::new(ReasonCode::NOT_AUTHORIZED, why.to_string()),
         NoPlace::Full => {
-            let max = context.options.sessions_max;
+            let max = context.options().sessions_max;
             let text = format!("{max} clients are connected or have sessions, which is the most");
             Refusal::new(ReasonCode::QUOTA_EXCEEDED, text)
         }
@@ -99,11 +99,11 @@ pub(super) async fn greet(
     }
     let stored = place.stored();
     let session_present = stored.is_some();
-    let expiry_s = connect.session_expiry().min(context.options.session_expiry_s_max);
+    let expiry_s = connect.session_expiry().min(context.options().session_expiry_s_max);
     if expiry_s != connect.session_expiry() {
         told.push(Property::SessionExpiry(expiry_s));
     }
-    let open_max = receive_maximum(connect).min(context.options.in_flight_max);
+    let open_max = receive_maximum(connect).min(context.options().in_flight_max);
     let mut session = Session::new((&client, place.owner.clone()), expiry_s, open_max, stored);
     session.resume(|pattern| log::ends(context, &context.own, pattern));
     // A session is there from now on: what is stored for it later is of use only if the client hears of it again.
@@ -114,14 +114,14 @@ pub(super) async fn greet(
     }
     let ids = if session_present { place.packet_ids() } else { Vec::new() };
     // 3.1.1 has no way to tell how many it may have open.
-    let granted = if connect.protocol == Protocol::V5 { context.options.in_flight_max } else { u16::MAX };
+    let granted = if connect.protocol == Protocol::V5 { context.options().in_flight_max } else { u16::MAX };
     told.push(Property::ReceiveMaximum(granted));
     told.push(Property::TopicAliasMaximum(ALIASES_MAX));
-    let keep_alive_s = keep_alive_s(connect, context.options.keep_alive_s_max);
+    let keep_alive_s = keep_alive_s(connect, context.options().keep_alive_s_max);
     if keep_alive_s != connect.keep_alive {
         told.push(Property::ServerKeepAlive(keep_alive_s));
     }
-    told.push(Property::MaximumPacketSize(u32::try_from(context.options.packet_bytes_max).unwrap_or(u32::MAX)));
+    told.push(Property::MaximumPacketSize(u32::try_from(context.options().packet_bytes_max).unwrap_or(u32::MAX)));
     Ok(Greeted {
         will: will(&access, connect, &client),
         terms: terms(access, connect, &client, keep_alive_s),
@@ -139,7 +139,7 @@ async fn let_in(context: &Context, arrival: &Arrival, connect: &Connect<'_>) -> 
         (Some(user), Some(password)) => Some((user.to_owned(), Secret::new(password))),
         _ => None,
     };
-    context.guard.let_in(arrival, credentials).await.map_err(|refused| {
+    context.guard.get().let_in(arrival, credentials).await.map_err(|refused| {
         let reason = match refused {
             Refused::Wrong | Refused::Sasl(_) => ReasonCode::BAD_USER_NAME_OR_PASSWORD,
             Refused::Throttled | Refused::InTheClear | Refused::Method | Refused::Nobody => ReasonCode::NOT_AUTHORIZED,

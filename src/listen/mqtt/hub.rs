@@ -103,7 +103,7 @@ impl Hub {
         loop {
             let older = {
                 let mut clients = context.hub.clients();
-                if !clients.contains_key(client) && clients.len() >= context.options.sessions_max {
+                if !clients.contains_key(client) && clients.len() >= context.options().sessions_max {
                     METRICS.kept_refused.add(1);
                     return Err(NoPlace::Full);
                 }

@@ -38,7 +38,7 @@ pub(super) fn topics(access: &Access) -> impl Iterator<Item = Granted<right::Rea
 
 /// The partitions that may hold something for `pattern`, and where each ends.
 pub(super) fn ends(context: &Context, access: &Access, pattern: &str) -> Positions {
-    let rules = &context.options.rules;
+    let rules = &context.options().rules;
     let mut ends = Positions::default();
     for topic in topics(access).filter(|topic| rules.may_hold(pattern, &topic.name)) {
         let end = |p: &PartitionId| Some((p.0, access.head(&topic, *p).ok()?.readable_end()));

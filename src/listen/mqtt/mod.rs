@@ -54,6 +54,7 @@ use super::budget::{Budgets, ByteBudget};
 use super::stream::{Socket, Stream, count_slow};
 use super::websocket::{self, Carrier};
 use crate::broker::{Access, Broker, Caller, Lobby};
+use crate::current::Current;
 use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
 use crate::websocket::handshake::Offer;
@@ -94,10 +95,10 @@ pub struct MqttOptions {
 #[derive(Debug)]
 struct Context {
     broker: Lobby,
-    guard: Guard,
+    guard: Current<Guard>,
     /// The broker for the listener itself: what goes to a member of a share is held against the member's rights when it is given.
     own: Access,
-    options: MqttOptions,
+    options: Current<MqttOptions>,
     hub: Hub,
     retained: Retained,
     shares: Shares,
@@ -105,6 +106,12 @@ struct Context {
     packets: ByteBudget,
     /// Memory of messages on their way out.
     deliveries: ByteBudget,
+}
+
+impl Context {
+    fn options(&self) -> Arc<MqttOptions> {
+        self.options.get()
+    }
 }
 
 /// The MQTT listener.
@@ -130,7 +137,7 @@ impl Mqtt {
     pub fn new(broker: Broker, guard: Guard, options: MqttOptions, memory: &Budgets) -> Self {
         let (packets, deliveries) = memory.parts(options.in_flight_bytes_max);
         let broker = broker.lobby();
-        let retained = Retained::load(&broker, options.retained_max, options.retained_bytes_max);
+        let retained = Retained::load(&broker);
         let sessions = hub::stored_sessions(&broker);
         let context = Context {
             hub: Hub::load(&sessions),
@@ -140,10 +147,16 @@ impl Mqtt {
             deliveries,
             own: broker.admit(Caller::gateway()),
             broker,
-            guard,
-            options,
+            guard: Current::new(guard),
+            options: Current::new(options),
         };
         Self { context: Arc::new(context) }
+    }
+
+    /// Goes by these settings from now on; what a connection agrees on when it begins, it keeps, and `in_flight_bytes_max` stays.
+    pub fn reconfigure(&self, guard: Guard, options: MqttOptions) {
+        self.context.guard.set(guard);
+        self.context.options.set(options);
     }
 
     /// Serves clients that come by TCP, until shutdown.
@@ -172,7 +185,7 @@ impl Mqtt {
     }
 
     async fn shake(&self, socket: Socket, shutdown: &Shutdown, arrival: &Arrival) -> Option<Carrier> {
-        let options = &self.context.options;
+        let options = self.context.options();
         let offer = Offer { path: "/mqtt", protocol: "mqtt", origins: &options.origins };
         match shutdown.unless(websocket::accept(socket, &offer, options.packet_time)).await? {
             Ok(socket) => Some(Carrier::WebSocket(socket)),

@@ -17,7 +17,7 @@ pub(super) fn may_read(access: &Access, topic: &Topic) -> bool {
 /// Whether a client may have a message that is retained.
 pub(super) fn may_have(context: &Context, access: &Access, retained: &Message) -> bool {
     let publisher = retained.client.as_deref().unwrap_or_default();
-    let mapped = context.options.rules.map(&retained.topic, publisher);
+    let mapped = context.options().rules.map(&retained.topic, publisher);
     access.may(Operation::Read, Resource::topic(&mapped.topic))
 }
 
@@ -32,14 +32,14 @@ pub(super) fn allow_subscription(
     pattern: &str,
 ) -> Result<(), Denied> {
     let mut denied = None;
-    for topic in log::topics(&context.own).filter(|topic| context.options.rules.may_hold(pattern, &topic.name)) {
+    for topic in log::topics(&context.own).filter(|topic| context.options().rules.may_hold(pattern, &topic.name)) {
         if may_read(access, &topic) {
             return Ok(());
         }
         denied.get_or_insert(topic.name.clone());
     }
     let is_one = !pattern.split('/').any(|level| matches!(level, "+" | "#"));
-    let name = denied.or_else(|| is_one.then(|| context.options.rules.map(pattern, client).topic));
+    let name = denied.or_else(|| is_one.then(|| context.options().rules.map(pattern, client).topic));
     // Of topics to come nothing is known.
     name.map_or(Ok(()), |name| access.allow(Operation::Read, Resource::topic(&name)))
 }
@@ -49,6 +49,6 @@ pub(super) fn allow_subscription(
 /// # Errors
 /// [`Denied`].
 pub(super) fn allow_will(context: &Context, access: &Access, client: &str, topic: &str) -> Result<(), Denied> {
-    let mapped = context.options.rules.map(topic, client);
+    let mapped = context.options().rules.map(topic, client);
     access.allow(Operation::Write, Resource::topic(&mapped.topic))
 }

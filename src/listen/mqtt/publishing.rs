@@ -90,12 +90,13 @@ pub(super) async fn publish(
     if message.topic.starts_with('$') {
         return Err(NotTaken::new(ReasonCode::TOPIC_NAME_INVALID, "topics that begin with $ are the gateway's own"));
     }
-    let mapped = context.options.rules.map(&message.topic, client);
+    let mapped = context.options().rules.map(&message.topic, client);
     let topic = access.topic_or_create(&mapped.topic).await?;
     let mut rows = Vec::new();
     let mut held: Option<Box<dyn Send>> = None;
     if message.retain {
-        let row = context.retained.row(&context.broker, &message);
+        let options = context.options();
+        let row = context.retained.row(&context.broker, &message, (options.retained_max, options.retained_bytes_max));
         held = Some(Box::new(context.retained.counted(&message.topic)));
         let text =
             "no more messages are retained: their number or size would pass mqtt.retained_max or retained_bytes_max";

@@ -84,7 +84,7 @@ pub(super) struct PacketReader<S> {
 
 impl<S: Stream> PacketReader<S> {
     pub(super) fn new(stream: S, context: &Arc<Context>) -> Self {
-        let bytes_max = context.options.packet_bytes_max.min(CONNECT_BYTES_MAX);
+        let bytes_max = context.options().packet_bytes_max.min(CONNECT_BYTES_MAX);
         Self { stream, context: Arc::clone(context), bytes_max, buffer: Vec::new(), done: 0, watch: Watch::new() }
     }
 
@@ -96,7 +96,7 @@ impl<S: Stream> PacketReader<S> {
             return Err(End::Refused(ReasonCode::PROTOCOL_ERROR, text.to_owned()));
         }
         let whole = self.next(Some(time)).await?;
-        self.bytes_max = self.context.options.packet_bytes_max;
+        self.bytes_max = self.context.options().packet_bytes_max;
         Ok(whole)
     }
 
@@ -111,7 +111,7 @@ impl<S: Stream> PacketReader<S> {
             self.wait(silence).await?;
         }
         // For the whole of it: a byte now and then is no progress.
-        let until = Instant::now() + self.context.options.packet_time;
+        let until = Instant::now() + self.context.options().packet_time;
         loop {
             let missing = match split(self.buffer.get(self.done..).unwrap_or_default(), bytes_max)? {
                 Split::Need(missing) => missing,

@@ -22,8 +22,6 @@ pub(super) struct Retained {
     sizes: Mutex<Sizes>,
     /// Topics that are to be counted anew.
     settled: Arc<Mutex<BTreeSet<String>>>,
-    count_max: usize,
-    bytes_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -34,18 +32,24 @@ struct Sizes {
 
 impl Retained {
     /// What the store has.
-    pub(super) fn load(broker: &Lobby, count_max: usize, bytes_max: usize) -> Self {
+    pub(super) fn load(broker: &Lobby) -> Self {
         let mut sizes = Sizes::default();
         for (key, value) in broker.rows(&[ROW]) {
             if let Some(topic) = key.get(1..).and_then(|topic| std::str::from_utf8(topic).ok()) {
                 sizes.set(topic, value.len());
             }
         }
-        Self { sizes: Mutex::new(sizes), settled: Arc::default(), count_max, bytes_max }
+        Self { sizes: Mutex::new(sizes), settled: Arc::default() }
     }
 
-    /// The row that retains `message`, or (without payload) forgets what is retained for its topic; `None` if there is no room.
-    pub(super) fn row(&self, broker: &Lobby, message: &Message) -> Option<RowChange> {
+    /// The row that retains `message`, or (without payload) forgets what is retained for its topic; `None` if there is no room within
+    /// so many messages and bytes.
+    pub(super) fn row(
+        &self,
+        broker: &Lobby,
+        message: &Message,
+        (count_max, bytes_max): (usize, usize),
+    ) -> Option<RowChange> {
         let key = key(&message.topic);
         let mut sizes = self.recounted(broker);
         if message.payload.is_empty() {
@@ -56,7 +60,7 @@ impl Retained {
         let value = postcard::to_extend(message, vec![FORMAT]).unwrap_or_default();
         let old = sizes.by_topic.get(&message.topic).copied();
         let count = sizes.by_topic.len() + usize::from(old.is_none());
-        if count > self.count_max || sizes.bytes - old.unwrap_or(0) + value.len() > self.bytes_max {
+        if count > count_max || sizes.bytes - old.unwrap_or(0) + value.len() > bytes_max {
             return None;
         }
         sizes.set(&message.topic, value.len());

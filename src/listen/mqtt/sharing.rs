@@ -181,7 +181,7 @@ impl Sharing {
             return;
         }
         self.topics_changed = Some(self.context.broker.topics_changed());
-        let (rules, pattern) = (&self.context.options.rules, self.shared.pattern());
+        let (rules, pattern) = (&self.context.options().rules, self.shared.pattern());
         let topics = log::topics(&self.context.own).filter(|topic| rules.may_hold(pattern, &topic.name));
         let of_topic = |topic: Granted<right::Read>| {
             let partitions = topic.partitions.clone();

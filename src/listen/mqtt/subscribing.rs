@@ -62,7 +62,7 @@ async fn one(sides: &Sides, asked: &Subscription<'_>, id: Option<u32>) -> Result
     {
         let session = sides.session();
         let is_known = session.subscriptions.contains_key(asked.filter);
-        if !is_known && session.subscriptions.len() >= sides.context.options.subscriptions_max {
+        if !is_known && session.subscriptions.len() >= sides.context.options().subscriptions_max {
             return Err(ReasonCode::QUOTA_EXCEEDED);
         }
     }

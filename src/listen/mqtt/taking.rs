@@ -84,7 +84,7 @@ impl Sides {
             if session.expiry_s == 0 && expiry_s > 0 {
                 return Err(protocol_error("DISCONNECT keeps a session that CONNECT said was to end"));
             }
-            session.expiry_s = expiry_s.min(self.context.options.session_expiry_s_max);
+            session.expiry_s = expiry_s.min(self.context.options().session_expiry_s_max);
             session.is_dirty = true;
         }
         Ok(End::Disconnected { with_will: reason.reason == ReasonCode::DISCONNECT_WITH_WILL })

@@ -41,6 +41,7 @@ use super::auth::Guard;
 use super::budget::{Budgets, ByteBudget};
 use super::stream::Socket;
 use crate::broker::{Broker, Lobby};
+use crate::current::Current;
 use crate::frame::{DrainAction, UplinkAction};
 
 /// Settings of the listener.
@@ -94,6 +95,13 @@ pub trait Administration: Send + Sync {
         action: DrainAction,
         wait: Duration,
     ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>>;
+
+    /// Reads the configuration again and applies what can change now; or, without `apply`, only says what that would be. What came of it,
+    /// as JSON.
+    ///
+    /// # Errors
+    /// A text for people: it could not be tried.
+    fn reload(&self, apply: bool) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>>;
 }
 
 /// What all sessions share.
@@ -111,7 +119,8 @@ struct Context {
 /// The native listener, on as many sockets as wanted.
 #[derive(Clone)]
 pub struct Native {
-    context: Arc<Context>,
+    /// That of connections which come from now on.
+    context: Arc<Current<Context>>,
 }
 
 impl Native {
@@ -124,7 +133,16 @@ impl Native {
         memory: &Budgets,
     ) -> Self {
         let (frames, answers) = memory.parts(options.in_flight_bytes_max);
-        Self { context: Arc::new(Context { broker: broker.lobby(), guard, options, frames, answers, administration }) }
+        let context = Context { broker: broker.lobby(), guard, options, frames, answers, administration };
+        Self { context: Arc::new(Current::new(context)) }
+    }
+
+    /// Serves whoever connects from now on by these settings; `in_flight_bytes_max` stays.
+    pub fn reconfigure(&self, guard: Guard, options: NativeOptions) {
+        let now = self.context.get();
+        let (frames, answers) = (now.frames.clone(), now.answers.clone());
+        let (broker, administration) = (now.broker.clone(), Arc::clone(&now.administration));
+        self.context.set(Context { broker, guard, options, frames, answers, administration });
     }
 
     /// Serves clients that come by TCP, until shutdown.
@@ -132,14 +150,14 @@ impl Native {
         let (executor, shutdown) = (Arc::clone(&acceptor.executor), acceptor.shutdown.clone());
         let context = Arc::clone(&self.context);
         let session = move |socket, arrival: Arrival| {
-            session::run(Arc::clone(&context), Arc::clone(&executor), shutdown.clone(), socket, arrival)
+            session::run(context.get(), Arc::clone(&executor), shutdown.clone(), socket, arrival)
         };
         acceptor.run(&door, session).await;
     }
 
     /// Serves one client that came by the local socket.
     pub async fn serve_local(&self, acceptor: &Acceptor, stream: UnixStream, user: u32) {
-        let (context, executor) = (Arc::clone(&self.context), Arc::clone(&acceptor.executor));
+        let (context, executor) = (self.context.get(), Arc::clone(&acceptor.executor));
         let (socket, arrival) = (Socket::Unix(stream), Arrival::of_local_user(user));
         session::run(context, executor, acceptor.shutdown.clone(), socket, arrival).await;
     }

@@ -232,6 +232,7 @@ impl Requests {
                 self.executor.spawn(call.clone().run(users::serve(call, users::Asked::new(asked))))
             }
             (ClientMessage::RecentLog(_), _) => self.executor.spawn(call.clone().run(tell_log(call))),
+            (ClientMessage::Reload(m), _) => self.executor.spawn(call.clone().run(reload(call, m.apply))),
             (ClientMessage::Drain(drain), _) => self.executor.spawn(call.clone().run(empty(call, *drain))),
             (ClientMessage::Uplink(uplink), _) => self.executor.spawn(call.clone().run(steer_uplink(call, uplink))),
             (administration, _) => match topics::serve(call.clone(), administration) {
@@ -288,6 +289,7 @@ fn request_of<'a>(message: &ClientMessage<'a>) -> Option<(u32, Option<TopicRef<'
         ClientMessage::Users(m) => (m.id, None),
         ClientMessage::Drain(m) => (m.id, None),
         ClientMessage::RecentLog(m) => (m.id, None),
+        ClientMessage::Reload(m) => (m.id, None),
         _ => return None,
     })
 }
@@ -405,6 +407,16 @@ async fn empty(call: Call, drain: Drain) -> Told {
     }
     let wait = Duration::from_millis(drain.wait_ms.into());
     match call.context.administration.drain(drain.action, wait).await {
+        Ok(text) => call.text(&text).await.map(Ok),
+        Err(text) => Ok(Err(Failure::new(ErrorCode::InvalidArgument, text))),
+    }
+}
+
+async fn reload(call: Call, apply: bool) -> Told {
+    if let Err(denied) = call.access.allow(Operation::Alter, Resource::CLUSTER) {
+        return Ok(Err(denied.into()));
+    }
+    match call.context.administration.reload(apply).await {
         Ok(text) => call.text(&text).await.map(Ok),
         Err(text) => Ok(Err(Failure::new(ErrorCode::InvalidArgument, text))),
     }

@@ -109,8 +109,23 @@ pub struct Downlink {
 impl Downlink {
     /// Starts to bring topics down, in the background, on `executor`.
     pub fn spawn(executor: &Arc<Executor>, broker: Broker, options: DownlinkOptions) -> Self {
+        Self::spawn_after(executor, broker, options, None)
+    }
+
+    /// As [`Downlink::spawn`]; in the place of one of the same name that has ended, if there was one: it counts on from there, and is paused
+    /// if that one was.
+    pub fn spawn_after(
+        executor: &Arc<Executor>,
+        broker: Broker,
+        options: DownlinkOptions,
+        before: Option<&Self>,
+    ) -> Self {
         let options = Arc::new(options);
-        let (control, report) = (Arc::<Control>::default(), Arc::<Report>::default());
+        let control = Arc::<Control>::default();
+        if before.is_some_and(|before| before.running.is_paused()) {
+            control.set_paused(true);
+        }
+        let report = before.map(|before| Arc::clone(&before.report)).unwrap_or_default();
         let bringer = task::Bringer::new(
             Arc::clone(executor),
             broker,

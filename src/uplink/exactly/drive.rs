@@ -17,6 +17,7 @@ use crate::kafka::api::ApiKey;
 use crate::kafka::error_code::ErrorCode;
 use crate::metrics::METRICS;
 use crate::record::{BatchBuilder, NO_HEADERS};
+use crate::store::PartitionId;
 use crate::uplink::batches::origins::Origins;
 use crate::uplink::batches::recode::Recoded;
 use crate::uplink::link::cluster::{ClusterError, Link, TopicState};
@@ -392,7 +393,21 @@ impl Forwarder {
         for (partition, next) in pending.positions() {
             self.mirror.advance(partition, next);
             self.publish(partition);
+            if self.mirror.get(partition).is_none() {
+                self.advance_left(partition, next);
+            }
         }
+    }
+
+    /// The topic is followed no more: what was forwarded of it is not to be forwarded again if that changes.
+    fn advance_left(&self, partition: PartitionId, next: i64) {
+        let (broker, name) = (self.broker.clone(), self.options.name.clone());
+        let saving = async move {
+            if let Err(error) = broker.advance_left(&name, partition, next).await {
+                log::warn!("uplink {name}: a position was not saved: {error}");
+            }
+        };
+        self.executor.spawn(saving).detach();
     }
 
     pub(super) fn take_over_identity(&mut self) {

@@ -122,6 +122,11 @@ impl Fake {
         self.state().addresses[0]
     }
 
+    /// Its other broker.
+    pub fn other_bootstrap(&self) -> SocketAddr {
+        self.state().addresses[1]
+    }
+
     /// Faults of the next Produce requests.
     pub fn fail(&self, faults: &[Fault]) {
         self.fail_api(ApiKey::Produce, faults);
