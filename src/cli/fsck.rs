@@ -33,13 +33,17 @@ pub(super) static SPEC: Spec = Spec {
     name: "fsck",
     summary: "Verify every segment and batch of a data directory",
     positionals: DIR,
-    options: &[Opt::switch("repair", "Take damaged sealed segments out, and finish what a crash interrupted")],
+    options: &[Opt::switch(
+        "repair",
+        "Mend: take damaged segments out, keep what is intact of the newest, finish what a crash interrupted",
+    )],
     shared: &[JSON],
     details: "Reads everything and changes nothing; says what is wrong and where. A gateway that runs on the directory must be\n\
               stopped first. With --repair it finishes what a crash interrupted, and takes each damaged segment out that is\n\
               not written any more: what it held is entered into the loss ledger, the file is kept as NNNNNNNNNN.bad until its\n\
-              room is needed. It never cuts the end of the log, as offsets could repeat then: a store whose newest segment is\n\
-              damaged stays as it is, and nothing opens it.\n\n\
+              room is needed. Of a damaged newest segment, without which the store does not open, all batches are kept that are\n\
+              intact; the partitions go on behind all offsets that may have been acknowledged in it, so that none is given twice.\n\
+              The damaged file itself is replaced: copy the directory first if you want to keep it.\n\n\
               Exit code 0: nothing is wrong, or all that was is repaired; 1: something is wrong; 2: usage.",
 };
 
@@ -91,6 +95,25 @@ pub(super) fn run(args: &FsckArgs) -> Result<(), CliError> {
 /// What a repair did, in lines.
 fn repaired(done: &RepairReport) -> String {
     let mut out = String::new();
+    for cut in &done.cuts {
+        out.push_str(&format!(
+            "{}: damaged; {} commits kept whole, {} in part, {} were gone\n",
+            cut.file.display(),
+            human_count(cut.whole),
+            human_count(cut.parts),
+            human_count(cut.missing)
+        ));
+        for (partition, range) in &cut.lost {
+            let (from, to) = (range.start, range.end - 1);
+            out.push_str(&format!("partition {partition} of the store: offsets {from} to {to} lost, in the ledger\n"));
+        }
+        for (partition, range) in &cut.given_up {
+            let (end, next) = (range.start, range.end);
+            out.push_str(&format!(
+                "partition {partition} of the store: ends at offset {end} and goes on at {next}; what stood behind {end} is lost\n"
+            ));
+        }
+    }
     for file in &done.quarantined {
         out.push_str(&format!("{}: damaged, taken out of the store (now .bad)\n", file.display()));
     }
@@ -98,7 +121,7 @@ fn repaired(done: &RepairReport) -> String {
         let (records, bytes) = (human_count(what.records), human_bytes(what.bytes));
         out.push_str(&format!("partition {partition} of the store: {records} records ({bytes}) lost, in the ledger\n"));
     }
-    if done.quarantined.is_empty() {
+    if done.quarantined.is_empty() && done.cuts.is_empty() {
         out.push_str("nothing was taken out\n");
     }
     out

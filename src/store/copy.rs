@@ -125,17 +125,7 @@ impl Copy {
     }
 
     fn store(&mut self, commits: Vec<(CommitSeq, StreamWriter)>) -> Result<(), SegmentError> {
-        if commits.is_empty() {
-            return Ok(());
-        }
-        let mut malformed = None;
-        let index = &mut self.index;
-        self.file.append_all(commits, &mut self.room, |seq, stream| {
-            if let Err(what) = note(index, seq, stream) {
-                malformed = Some(what);
-            }
-        })?;
-        malformed.map_or(Ok(()), |what| Err(SegmentError::damaged(what)))
+        if commits.is_empty() { Ok(()) } else { append(&self.file, &mut self.index, &mut self.room, commits) }
     }
 
     /// Seals the copy and closes its file, which is synced then. Returns what it holds.
@@ -144,6 +134,28 @@ impl Copy {
         self.file.close()?;
         Ok(self.index)
     }
+}
+
+/// Appends commits to a copy, and enters their batches into its index.
+pub(super) fn append(
+    file: &SegmentFile,
+    index: &mut SegmentIndex,
+    room: &mut Room,
+    commits: Vec<(CommitSeq, StreamWriter)>,
+) -> Result<(), SegmentError> {
+    let mut malformed = None;
+    file.append_all(commits, room, |seq, stream| {
+        if let Err(what) = note(index, seq, stream) {
+            malformed = Some(what);
+        }
+    })?;
+    malformed.map_or(Ok(()), |what| Err(SegmentError::damaged(what)))
+}
+
+/// Base offset of a batch, and the one behind it; `None` if it is malformed.
+pub(super) fn offsets(batch: &[u8]) -> Option<(i64, i64)> {
+    let (view, rest) = BatchView::parse(batch).ok()?;
+    rest.is_empty().then(|| (view.base_offset(), view.next_offset()))
 }
 
 /// A commit with only the batches that survive, and their bytes; `None` if there are none.

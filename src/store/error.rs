@@ -142,7 +142,12 @@ impl fmt::Display for OpenError {
                  with the version that wrote them, or begin with an empty directory",
                 file.display()
             ),
-            Self::Damaged { file, what } => write!(f, "{} is damaged: {what}", file.display()),
+            Self::Damaged { file, what } => write!(
+                f,
+                "{} is damaged: {what}. `brooklet fsck --repair DIR` keeps what is intact and gives the rest up; `brooklet export` \
+                 gets out what can be read and changes nothing",
+                file.display()
+            ),
             Self::Io { file, error } => write!(f, "{}: {error}", file.display()),
         }
     }

@@ -2,10 +2,10 @@
 //!
 //! A partition's row in `Space::Head` (key: its id, big-endian) is a list of LEB128 numbers: log start · next offset ·
 //! bytes ever appended · number of reasons for which something went · for each its number, records, bytes · number of
-//! epochs · for each its ordinal and first offset. Rows are brought up to date when a segment is activated; in between
+//! epochs · for each its ordinal and first offset · if any offsets were given up, how many. Rows are brought up to date when a segment is activated; in between
 //! the commits themselves say what changed.
 //!
-//! Invariants: `log_start <= Σ removed records <= next_offset`; what isn't removed is retained, in records and in bytes.
+//! Invariants: `log_start <= Σ removed records + given up <= next_offset`; what isn't removed is retained, in records and in bytes.
 //! While the first two are equal, the partition has no gap between log start and end.
 
 use super::epoch_time::Ages;
@@ -30,6 +30,8 @@ pub(super) struct Partition {
     pub removed: Vec<(LossReason, Removed)>,
     /// Ordinal and first offset of each epoch that appended, ascending.
     pub epochs: Vec<(u32, i64)>,
+    /// Offsets that hold nothing, as far as anyone knows, and are never given: behind what damage has cut off (see `cut`).
+    pub given_up: u64,
 }
 
 impl Partition {
@@ -82,8 +84,24 @@ impl Partition {
     pub(super) fn retained(&self) -> Removed {
         let removed = total(&self.removed);
         Removed {
-            records: self.next_offset.unsigned_abs().saturating_sub(removed.records),
+            records: self.accepted_records().saturating_sub(removed.records),
             bytes: self.appended_bytes.saturating_sub(removed.bytes),
+        }
+    }
+
+    /// Records ever taken.
+    pub(super) fn accepted_records(&self) -> u64 {
+        self.next_offset.unsigned_abs().saturating_sub(self.given_up)
+    }
+
+    /// Goes on so many offsets further.
+    pub(super) fn give_up(&mut self, offsets: u64) {
+        let retains = self.retained().records > 0;
+        let next = self.next_offset.saturating_add_unsigned(offsets);
+        self.given_up = self.given_up.saturating_add(next.abs_diff(self.next_offset));
+        self.next_offset = next;
+        if !retains {
+            self.advance_log_start(next);
         }
     }
 
@@ -94,7 +112,7 @@ impl Partition {
 
     pub(super) fn accounts(&self) -> PartitionAccounts {
         PartitionAccounts {
-            accepted: Removed { records: self.next_offset.unsigned_abs(), bytes: self.appended_bytes },
+            accepted: Removed { records: self.accepted_records(), bytes: self.appended_bytes },
             retained: self.retained(),
             removed: self.removed.clone(),
         }
@@ -131,12 +149,16 @@ impl Partition {
             put_leb128(&mut out, u64::from(*epoch));
             put_leb128(&mut out, *start as u64);
         }
+        if self.given_up > 0 {
+            put_leb128(&mut out, self.given_up);
+        }
         out
     }
 
     /// Reads what [`Partition::encode`] made.
-    pub(super) fn decode(mut bytes: &[u8]) -> Option<Self> {
-        let mut number = || take_leb128(&mut bytes).ok();
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes;
+        let mut number = || take_leb128(&mut rest).ok();
         let (log_start, next_offset, appended_bytes) = (number()? as i64, number()? as i64, number()?);
         let mut removed = Vec::new();
         for _ in 0..number()? {
@@ -147,8 +169,9 @@ impl Partition {
         for _ in 0..number()? {
             epochs.push((number()?.try_into().ok()?, number()? as i64));
         }
-        let valid = 0 <= log_start && log_start <= next_offset && bytes.is_empty();
-        valid.then_some(Self { log_start, next_offset, appended_bytes, removed, epochs })
+        let given_up = if rest.is_empty() { 0 } else { take_leb128(&mut rest).ok()? };
+        let valid = 0 <= log_start && log_start <= next_offset && rest.is_empty();
+        valid.then_some(Self { log_start, next_offset, appended_bytes, removed, epochs, given_up })
     }
 }
 

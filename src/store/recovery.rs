@@ -20,13 +20,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::cold::{ColdFile, STATE_FILE};
+use super::directory::SegmentRow;
 use super::disk::OpenMode;
 use super::error::OpenError;
 use super::format::Malformed;
+use super::heads::Marks;
+use super::index::SegmentIndex;
 use super::rewrite;
 use super::ring::{REWRITE_NEW, Ring, SPARE_NEW, Segment, condemned_id, segment_id};
 use super::segment::{Activation, SegmentError, SegmentFile};
-use super::types::Space;
+use super::types::{CommitSeq, Space};
 use super::view::{Known, View};
 
 /// What was found.
@@ -73,7 +76,9 @@ pub(super) fn recover(ring: &Ring, tail_bytes_max: usize, access: Access) -> Res
     view.load_corrections();
     view.load_heads().map_err(|what| damaged(&active.path, what))?;
 
-    let unsealed = before.filter(|before| !before.sealed);
+    // One that gets a copy in its place is not replayed.
+    let copied = rewrite::noted(&view).filter(|_| files.rewrite_new.is_some()).map(|(_, to)| to);
+    let unsealed = before.filter(|before| !before.sealed && copied != Some(before.opened.id));
     let first_replayed = unsealed.as_ref().map_or(active.activation.first_commit, |b| b.opened.activation.first_commit);
     view.begin_tail(first_replayed);
     let cold_behind = if behind || unsealed.is_some() { active.activation.cold.clone() } else { Vec::new() };
@@ -166,18 +171,95 @@ impl Before {
                 return Ok(Some(Self { opened: Opened { id, path, file, activation }, sealed: true }));
             }
         }
-        let file = match ring.open_replay(&path, access.checks()) {
+        let wrong = |error| segment_error(&path, error);
+        // What is copied anew is not to be looked at.
+        if files.rewrite_new.is_some() && ring.check_clean(&path).is_err() {
+            return Ok(None);
+        }
+        let checked = if access.checks() { ring.check_clean(&path) } else { Ok(()) };
+        let file = match ring.open_replay(&path, false) {
             Ok(file) => file,
-            // Evicted and blanked, with the crash before it was renamed.
-            Err(SegmentError::Damaged(_)) if ring.is_blank(&path) => return Ok(None),
-            Err(error) => return Err(segment_error(&path, error)),
+            // Evicted and blanked, with the crash before it was renamed; or damaged, and nobody can tell whether it was sealed:
+            // what the active segment says is complete, and this one is met again as damaged.
+            Err(SegmentError::Damaged(_)) => return Ok(None),
+            Err(error) => return Err(wrong(error)),
         };
-        let sealed = file.sealed().map_err(|error| segment_error(&path, error))?.is_some();
-        let activation = file.activation().map_err(|error| segment_error(&path, error))?;
+        let sealed = file.sealed().map_err(wrong)?.is_some();
+        let activation = file.activation().map_err(wrong)?;
+        if !sealed && activation.is_some() {
+            checked.map_err(wrong)?;
+        }
         // Evicted, and made a spare, with the crash before the new name was durable.
         let Some(activation) = activation else { return Ok(None) };
         Ok(Some(Self { opened: Opened { id, path, file, activation }, sealed }))
     }
+}
+
+/// The store as of the first commit of a segment that can't be replayed itself.
+pub(super) struct Base {
+    /// Without segments.
+    pub view: View,
+    pub known: Known,
+    pub first_commit: CommitSeq,
+    pub incarnation: [u8; 16],
+    /// The segment before, if it is still to be sealed.
+    pub unsealed: Option<Unsealed>,
+}
+
+/// What a segment is to be sealed with.
+pub(super) struct Unsealed {
+    pub path: PathBuf,
+    pub index: SegmentIndex,
+    pub marks: Marks,
+}
+
+/// Finds out how the store was when segment `id` began: `own`, by what that says itself, else by the one before it. The ring's disk
+/// is an overlay.
+pub(super) fn before_segment(ring: &Ring, id: u32, own: bool) -> Result<Base, OpenError> {
+    let files = list(ring)?;
+    let (mut view, mut known) = (View::new(0), Known::default());
+    let replayed = if own { id } else { id - 1 };
+    if replayed == 0 {
+        // Nothing was before the first one. Who it was is lost with it.
+        let mut incarnation = [0; 16];
+        let random = |error: getrandom::Error| io_error(&ring.dir, io::Error::other(error.to_string()));
+        getrandom::fill(&mut incarnation).map_err(random)?;
+        return Ok(Base { view, known, first_commit: 1, incarnation, unsealed: None });
+    }
+    let path = ring.path(replayed);
+    let wrong = |error| segment_error(&path, error);
+    let file = ring.open_replay(&path, false).map_err(wrong)?;
+    let activation = file.activation().map_err(wrong)?.filter(|activation| activation.id == u64::from(replayed));
+    let activation = activation.ok_or_else(|| damaged(&path, "it doesn't say what it is"))?;
+    if file.is_copy().map_err(wrong)? {
+        return Err(damaged(&path, "it was rewritten, and holds no state"));
+    }
+    let sealed = file.sealed().map_err(wrong)?.is_some();
+    let (first, incarnation) = (activation.first_commit, activation.incarnation);
+    let opened = Opened { id: replayed, path: path.clone(), file, activation };
+    let before = Before::find(ring, &files, &opened, Access::Inspect)?;
+    load_state(ring, &opened, before.as_ref(), &mut view, &mut known)?;
+    view.load_corrections();
+    view.load_heads().map_err(|what| damaged(&path, what))?;
+    let mut unsealed_path = None;
+    if let Some(before) = before.filter(|before| !before.sealed) {
+        unsealed_path = Some(before.opened.path.clone());
+        replay(ring, before.opened, &mut view, &known)?;
+    }
+    if own {
+        let (index, marks) = view.take_replayed();
+        let unsealed = unsealed_path.map(|path| Unsealed { path, index, marks });
+        return Ok(Base { view, known, first_commit: first, incarnation, unsealed });
+    }
+    view.take_replayed();
+    replay(ring, opened, &mut view, &known)?;
+    let first_commit = view.last_commit + 1;
+    if let Some(row) = view.active_row(first_commit) {
+        view.state.set(Space::Segment, SegmentRow::key(row.id).to_vec(), Some(row.encode()));
+    }
+    let (index, marks) = view.take_replayed();
+    let unsealed = (!sealed).then_some(Unsealed { path, index, marks });
+    Ok(Base { view, known, first_commit, incarnation, unsealed })
 }
 
 /// Loads the state as of some commit before the active segment's second; `known` tells which, per space. Whether

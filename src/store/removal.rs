@@ -233,7 +233,8 @@ impl Draft<'_> {
         if let Some(pending) = self.pending.partition(partition) {
             pending.removed.iter().for_each(|(reason, what)| add_removed(&mut removed, *reason, *what));
         }
-        let bytes = committed.map_or(0, |known| known.appended_bytes);
-        Some((Removed { records: head.high_watermark.unsigned_abs(), bytes }, removed))
+        let (bytes, given_up) = committed.map_or((0, 0), |known| (known.appended_bytes, known.given_up));
+        let records = head.high_watermark.unsigned_abs().saturating_sub(given_up);
+        Some((Removed { records, bytes }, removed))
     }
 }

@@ -348,6 +348,24 @@ impl View {
         }
     }
 
+    /// Lets all partitions go on so many offsets further. Returns which offsets nobody gets.
+    pub(super) fn give_up_offsets(&mut self, offsets: u64) -> Vec<(PartitionId, std::ops::Range<i64>)> {
+        self.touched.extend(self.partitions.keys());
+        let give_up = |(&id, partition): (&PartitionId, &mut Partition)| {
+            let from = partition.next_offset;
+            partition.give_up(offsets);
+            (id, from..partition.next_offset)
+        };
+        self.partitions.iter_mut().map(give_up).collect()
+    }
+
+    /// Takes out the segment that was replayed last, with its index and marks: only what it has brought about stays.
+    pub(super) fn take_replayed(&mut self) -> (SegmentIndex, Marks) {
+        self.segments = Arc::default();
+        self.has_active = false;
+        (std::mem::take(&mut self.active_index), std::mem::take(&mut self.active_marks))
+    }
+
     /// The wall time of the oldest commit that is still there, by the time marks.
     pub(super) fn oldest_append_ms(&self) -> Option<i64> {
         let oldest = self.state.range(Space::Segment, &[]).next();

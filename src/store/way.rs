@@ -95,6 +95,8 @@ fn sealed(shared: &Shared) -> Vec<Arc<Segment>> {
 }
 
 fn terms(shared: &Shared, file_bytes: u64) -> Terms {
+    // It looks at the view itself: under a view that is held, that would wait for a writer who waits for this one.
+    let budget = shared.rewrite.budget_left(shared);
     let classes = lock(&shared.classes);
     let followers = lock(&shared.env.followers);
     let pins = lock(&shared.env.pins);
@@ -126,7 +128,7 @@ fn terms(shared: &Shared, file_bytes: u64) -> Terms {
         evictable,
         wanted: shared.ring.segment_bytes,
         survivors_max: rewrite::survivors_max(file_bytes.min(shared.ring.segment_bytes)),
-        budget: shared.rewrite.budget_left(shared),
+        budget,
         spare_unread: false,
     }
 }

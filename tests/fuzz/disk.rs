@@ -10,7 +10,7 @@ use brooklet::broker::{Acks, NewTopic};
 use brooklet::record::{BatchBuilder, BatchView, Compression, NO_HEADERS};
 use brooklet::store::disk::{Disk, OpenMode};
 use brooklet::store::sim::SimDisk;
-use brooklet::store::{OpenError, PartitionId, ReadBatches, ReadError, Reader, fsck};
+use brooklet::store::{OpenError, PartitionId, ReadBatches, ReadError, Reader, fsck, repair};
 use fastrand::Rng;
 
 use crate::allocations::peak_of;
@@ -127,6 +127,7 @@ fn damage(disk: &SimDisk, input: &[u8]) {
 fn run(base: &Base, input: &[u8]) {
     let disk = base.disk.kill(1);
     damage(&disk, input);
+    let before = disk.kill(5);
     let report = fsck(Path::new(DIR), Arc::new(disk.kill(2)), &mut |_, _| {}).expect("fsck reads what it can");
     let found = report.findings_total > 0;
     match Reader::open(Path::new(DIR), Arc::new(disk.kill(3))) {
@@ -157,6 +158,42 @@ fn run(base: &Base, input: &[u8]) {
         }
         Err(error) => in_words(&error),
     }
+    mend(base, &before.kill(4));
+}
+
+/// What a repair leaves opens, and holds what was written or says that it is lost; it gives no offset again.
+fn mend(base: &Base, disk: &SimDisk) {
+    let on: Arc<dyn Disk> = Arc::new(disk.clone());
+    let done = match repair(Path::new(DIR), &on, &mut |_, _| {}) {
+        Ok(done) => done,
+        Err(error) => return in_words(&error),
+    };
+    let mut world = World::open(disk, SEGMENT_BYTES).expect("a mended store opens");
+    let store = world.store.clone();
+    if done.cuts.is_empty() {
+        return world.close();
+    }
+    for (partition, end) in &base.ends {
+        // One whose creation is lost is unknown.
+        let Some(head) = store.head(*partition) else { continue };
+        assert!(head.high_watermark >= *end, "{partition:?} goes on at {}, and had {end}", head.high_watermark);
+        let mut at = head.log_start;
+        while at < head.high_watermark {
+            let Ok(read) = store.read(*partition, at, READ_BYTES) else { break };
+            for batch in split(&read) {
+                let offset = BatchView::parse(batch).unwrap().0.base_offset();
+                let written = base.batches.get(&(*partition, offset)).map(Vec::as_slice);
+                assert_eq!(Some(batch), written, "{partition:?} at {offset}: what is kept was written");
+            }
+            assert!(read.next_offset > at, "a reader gets on");
+            at = read.next_offset;
+        }
+    }
+    for _ in 0..5 {
+        world.turn();
+    }
+    drop(store);
+    world.close();
 }
 
 fn in_words(error: &OpenError) {

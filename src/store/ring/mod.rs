@@ -24,7 +24,6 @@ use super::backend;
 use super::directory::BeginCache;
 use super::disk::{Disk, OpenMode};
 use super::options::SEALED_OPEN_MAX;
-use super::pages;
 use super::reserve::Reserve;
 use super::segment::{SegmentError, SegmentFile};
 #[cfg(debug_assertions)]
@@ -149,10 +148,10 @@ impl Ring {
         SegmentFile::open_replay(&*self.disk, path, self.active_cache_bytes, Arc::clone(&self.steps), checked)
     }
 
-    /// Whether there is no database in a file: it was recycled, and has not got its new name yet.
-    pub(super) fn is_blank(&self, path: &Path) -> bool {
-        let file = self.disk.open(path, OpenMode::Read);
-        file.and_then(|file| pages::Header::read(&*file)).is_ok_and(|header| header.is_none())
+    /// Checks every page of a file that was closed cleanly.
+    pub(super) fn check_clean(&self, path: &Path) -> Result<(), SegmentError> {
+        let file = self.disk.open(path, OpenMode::Read).map_err(SegmentError::Io)?;
+        SegmentFile::check_clean(&file, self.sealed_cache_bytes)
     }
 
     /// Opens a segment's file for reading, if it was closed cleanly.

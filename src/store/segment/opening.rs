@@ -61,7 +61,7 @@ impl SegmentFile {
 
     /// Checks every page of a file that was closed cleanly. redb takes such a file at its word, and never misses the commits that a
     /// damaged branch leads past; one that was not closed it checks itself. Over an overlay: redb's check rolls back what it doesn't like.
-    fn check_clean(file: &Arc<dyn DiskFile>, cache_bytes: usize) -> Result<(), SegmentError> {
+    pub(in crate::store) fn check_clean(file: &Arc<dyn DiskFile>, cache_bytes: usize) -> Result<(), SegmentError> {
         let backend = Backend::open(Arc::clone(file), PAGE_ORDER_MAX).map_err(not_a_database)?;
         // Not clean; or what is wrong is met again.
         let Ok(clean) = Self::with_backend(Arc::clone(file), backend, cache_bytes, false) else { return Ok(()) };

@@ -2,6 +2,8 @@
 
 mod basics;
 mod clock;
+#[cfg(debug_assertions)]
+mod cut;
 mod faults;
 #[cfg(debug_assertions)]
 mod healing;
