@@ -17,6 +17,7 @@ mod downlink;
 mod exactly;
 mod faithful;
 mod fake;
+mod garbage;
 mod gentle;
 mod least;
 mod letters;

@@ -232,6 +232,10 @@ impl Fake {
         match fault {
             Fault::ReplyLost => Then::Close,
             Fault::DoneInSilence => Then::Mute,
+            Fault::Garbled(seed) => {
+                faults::garble(&mut answer, seed);
+                Then::Answer(answer)
+            }
             _ => Then::Answer(answer),
         }
     }
