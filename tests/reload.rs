@@ -63,7 +63,7 @@ fn what_can_change_changes_under_load_and_the_rest_is_named() {
         smol::block_on(publisher.publish(&Reading::new(topic, value.as_bytes()))).unwrap();
     };
     (0..500).for_each(publish);
-    let changed = "gateway.id = \"one\"\nstore.max_bytes = \"128MiB\"\nlog.level = \"debug\"\nlisten.kafka.max_connections = 1\n\
+    let changed = "gateway.id = \"one\"\nstore.max_bytes = \"128MiB\"\nlog.level = \"debug\"\nlisten.kafka.max_connections = 1\nstore.flash_budget = \"2GB/day\"\n\
                    topic.readings.\"retention.ms\" = \"2d\"\ntopic.priority = 7\ngateway.labels.site = \"north\"\n";
     gateway.configure(changed);
 
@@ -94,6 +94,7 @@ fn what_can_change_changes_under_load_and_the_rest_is_named() {
         now.problems
     );
     assert_eq!(now.metrics["config_waiting"], 1);
+    assert_eq!(now.store.flash.day_budget_bytes, Some(2_000_000_000));
     let shown = gateway.cli_ok(&["topic", "describe", "readings"], "");
     assert!(shown.contains("172800000") && shown.contains('7'), "{shown}");
     // One Kafka connection is there, and no other gets a place.

@@ -58,6 +58,9 @@ impl Live {
         if before.log.level != config.log.level {
             log::set_max_level(config.log.level);
         }
+        if before.store != config.store {
+            self.around.broker.store().set_pace(settings::pace(config));
+        }
         self.acceptors.set_limits(&config.listen);
         let (native, kafka) = (&config.listen.native, &config.listen.kafka);
         self.native.reconfigure(guard(&self.who, config, Listener::Native), settings::native(native, &self.around.id));

@@ -7,8 +7,8 @@ use crate::broker::rights::RightsOptions;
 use crate::broker::{Acks, BrokerOptions, Defaults, KeyDefault, Listener, Principal, TimestampType, TopicConfig};
 use crate::config::{
     self, AcksOne, ClockTrust, Config, DefaultKey, DiskBudget, Forward, HostPort, HttpListenConfig, KafkaListenConfig,
-    ListenerRights, MqttListenConfig, NativeListenConfig, OnFull, StoreMedium, TimestampType as ConfigTimestampType,
-    TopicCompression, TopicSettings, Unforwarded,
+    ListenerRights, MqttListenConfig, NativeListenConfig, OnFull, StoreConfig, StoreMedium,
+    TimestampType as ConfigTimestampType, TopicCompression, TopicSettings, Unforwarded,
 };
 use crate::listen::http::HttpOptions;
 use crate::listen::kafka::KafkaOptions;
@@ -18,7 +18,7 @@ use crate::listen::native::NativeOptions;
 use crate::record::Compression;
 use crate::store::clock::WallTrust;
 use crate::store::disk::Disk;
-use crate::store::{self, Device, Medium, StoreOptions};
+use crate::store::{self, Device, Medium, Pace, StoreOptions};
 
 /// Least time between two commits on eMMC and SD cards, unless it is set.
 const CARD_WINDOW: Duration = Duration::from_secs(1);
@@ -41,14 +41,10 @@ pub(super) fn store(config: &Config, disk: &dyn Disk) -> Result<StoreOptions, St
     options.preallocate = of.preallocate;
     options.segment_bytes = of.segment_bytes;
     options.device = Device::below(&config.data_dir);
-    let card = match of.medium {
-        StoreMedium::Auto => options.device.as_ref().is_some_and(|device| device.medium() == Medium::FlashCard),
-        StoreMedium::FlashCard => true,
-        StoreMedium::Disk => false,
-    };
-    options.commit_window = of.commit_window.unwrap_or(if card { CARD_WINDOW } else { Duration::ZERO });
-    options.commit_interval_max = of.commit_interval_max;
-    options.flash_budget = of.flash_budget;
+    let pace = pace_on(of, options.device.as_ref());
+    options.commit_window = pace.commit_window;
+    options.commit_interval_max = pace.commit_interval_max;
+    options.flash_budget = pace.flash_budget;
     options.rewrite_budget_bytes = of.rewrite_budget;
     options.compression = match of.compression {
         config::Compression::None => Compression::None,
@@ -60,6 +56,24 @@ pub(super) fn store(config: &Config, disk: &dyn Disk) -> Result<StoreOptions, St
     options.active_cache_bytes = bytes(of.cache_bytes);
     options.tail_bytes_max = bytes(of.tail_bytes);
     Ok(options)
+}
+
+/// How often the store commits.
+pub(super) fn pace(config: &Config) -> Pace {
+    pace_on(&config.store, Device::below(&config.data_dir).as_ref())
+}
+
+fn pace_on(of: &StoreConfig, device: Option<&Device>) -> Pace {
+    let card = match of.medium {
+        StoreMedium::Auto => device.is_some_and(|device| device.medium() == Medium::FlashCard),
+        StoreMedium::FlashCard => true,
+        StoreMedium::Disk => false,
+    };
+    Pace {
+        commit_window: of.commit_window.unwrap_or(if card { CARD_WINDOW } else { Duration::ZERO }),
+        commit_interval_max: of.commit_interval_max,
+        flash_budget: of.flash_budget,
+    }
 }
 
 fn on_full(of: OnFull) -> store::OnFull {

@@ -10,16 +10,26 @@
 //! - Nothing that wants a commit waits longer than the larger of `window_ms` and `interval_max_ms` after the commit before.
 //! - What merely rides never makes a commit before its own time.
 
+use std::time::Duration;
+
 /// A window closes early when this much waits, bytes: beyond it a commit costs a tenth more than its content.
 pub(super) const CLOSE_BYTES: usize = 256 << 10;
 
-/// What doesn't change while the store is open.
+/// What a commit doesn't change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rules {
     /// Least time between the beginnings of two commits, ms.
     pub window_ms: u64,
     /// The budget stretches the window at most to this, ms.
     pub interval_max_ms: u64,
+}
+
+impl Rules {
+    /// Times of more than 584 million years count as that.
+    pub(super) fn of(window: Duration, interval_max: Duration) -> Self {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self { window_ms: ms(window), interval_max_ms: ms(interval_max) }
+    }
 }
 
 /// The open commit, and what came before it.

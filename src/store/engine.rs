@@ -203,7 +203,7 @@ fn run_writer(shared: &Shared, writer: &mut Writer) {
         let step = writer.step(false);
         let ended = Instant::now();
         // With a window, commits wait anyway; without a commit, nothing is saved by waiting.
-        let told = if shared.rules.window_ms == 0 && step.committed.is_some() { step.told } else { 0 };
+        let told = if shared.rules().window_ms == 0 && step.committed.is_some() { step.told } else { 0 };
         let expected = match told {
             0 => None,
             told => company.committed(ended - begun, told, shared.queue.len()).filter(|_| step.due_ms.is_none()),

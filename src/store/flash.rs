@@ -86,6 +86,13 @@ impl FlashAccount {
         account
     }
 
+    /// Another budget from now on; without one nothing is owed.
+    pub(super) fn set_budget(&mut self, budget: Option<u64>) {
+        self.budget = budget;
+        self.unmet &= budget.is_some();
+        self.bound_balance();
+    }
+
     /// Counts up to now. Totals only grow, except that one that can't be told may come and go.
     pub(super) fn note(&mut self, now_ms: u64, own_total: u64, device_total: Option<u64>) -> Option<Notice> {
         let own = own_total.saturating_sub(self.own_total);
@@ -228,6 +235,21 @@ mod tests {
         // 28,000 bytes a commit, 10,000 a second, 23,148 a second to spend: a commit every 2.13 s.
         assert!(gaps.iter().all(|gap| (2_100..2_160).contains(gap)), "{gaps:?}");
         assert!(!account.day().unmet);
+    }
+
+    #[test]
+    fn a_budget_that_changes_counts_from_then_on() {
+        let mut account = FlashAccount::new(Some(24_000_000), None, 0, 0, None);
+        account.note(HOUR_MS, 9_000_000, None);
+        assert!(account.day().unmet && account.earned_ms() > HOUR_MS);
+        let owed = account.earned_ms();
+        account.set_budget(Some(240_000_000));
+        assert!(account.earned_ms() < owed, "a larger one is earned faster");
+        account.set_budget(None);
+        assert!(!account.day().unmet && account.earned_ms() == 0);
+        account.set_budget(Some(24_000_000));
+        account.note(HOUR_MS, 9_000_100, None);
+        assert!(account.earned_ms() > HOUR_MS);
     }
 
     #[test]

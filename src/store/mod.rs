@@ -111,7 +111,7 @@ pub use fsck::{Finding, FsckReport, fsck};
 pub use handle::{Healing, Reopened};
 pub use intervals::{Intervals, InvalidIntervals, TooManyIntervals, cursor_key};
 pub use medium::{CardLife, Device, Medium};
-pub use options::{OnFull, SEALED_OPEN_MAX, StoreOptions, max_bytes_default, segment_bytes_for};
+pub use options::{OnFull, Pace, SEALED_OPEN_MAX, StoreOptions, max_bytes_default, segment_bytes_for};
 pub use producers::{ProducerBatch, ProducerState, advance_sequence, is_producer_key, producer_key};
 pub use progress::{Progress, Pulse, Work};
 pub use reader::Reader;
@@ -124,6 +124,7 @@ pub use types::{
 pub use writer::WriterStep;
 
 use clock::Clock;
+use commit_policy::Rules;
 use disk::Disk;
 use handle::Handle;
 use ring::lock;
@@ -355,6 +356,15 @@ impl Store {
     /// Ends [`Store::follow`].
     pub fn unfollow(&self, reader: &str, partition: PartitionId) {
         lock(&self.shared().env.followers).unfollow(reader, partition);
+    }
+
+    /// Another pace of commits; the one that is open may still go by the pace before. Not durable, but it outlives a failure.
+    pub fn set_pace(&self, pace: Pace) {
+        let shared = self.shared();
+        *lock(&shared.rules) = Rules::of(pace.commit_window, pace.commit_interval_max);
+        let mut flash = lock(&shared.flash);
+        flash.set_budget(pace.flash_budget);
+        crate::metrics::METRICS.flash_budget_unmet.set(flash.day().unmet.into());
     }
 
     /// Sets how long and how much of a partition is kept. Not durable. Without effect if the partition doesn't exist.

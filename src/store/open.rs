@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
 
 use super::clock::Clock;
 use super::cold::ColdFile;
@@ -177,7 +176,10 @@ fn build(
         reclaim: AtomicBool::new(true),
         max_bytes: sizes.max_bytes,
         on_full: options.on_full,
-        rules: Rules { window_ms: ms(options.commit_window), interval_max_ms: ms(options.commit_interval_max) },
+        rules: failed.map_or_else(
+            || Arc::new(Mutex::new(Rules::of(options.commit_window, options.commit_interval_max))),
+            |failed| Arc::clone(&failed.rules),
+        ),
         flash,
         device: options.device.clone(),
         compression: options.compression,
@@ -244,10 +246,6 @@ impl Sizes {
             state_bytes_max: options.state_bytes_max.unwrap_or_else(|| (max_bytes / 16).clamp(256 << 10, 16 << 20)),
         })
     }
-}
-
-fn ms(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn random<const N: usize>(dir: &std::path::Path) -> Result<[u8; N], OpenError> {

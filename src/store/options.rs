@@ -11,6 +11,17 @@ use crate::record::Compression;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
+/// How often the store commits, and for what budget: what can change while it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// As [`StoreOptions::commit_window`].
+    pub commit_window: Duration,
+    /// As [`StoreOptions::commit_interval_max`].
+    pub commit_interval_max: Duration,
+    /// As [`StoreOptions::flash_budget`].
+    pub flash_budget: Option<u64>,
+}
+
 /// What happens when `max_bytes` is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFull {

@@ -49,7 +49,8 @@ pub(super) struct Shared {
     pub reclaim: AtomicBool,
     pub max_bytes: u64,
     pub on_full: OnFull,
-    pub rules: Rules,
+    /// Outlives a failure, as it may have been changed.
+    pub rules: Arc<Mutex<Rules>>,
     pub flash: Arc<Mutex<FlashAccount>>,
     /// The device below, if known.
     pub device: Option<Device>,
@@ -209,13 +210,18 @@ impl Shared {
         METRICS.card_pre_eol.set(life.pre_eol.unwrap_or(0).into());
     }
 
+    /// How often commits may be.
+    pub(super) fn rules(&self) -> Rules {
+        *lock(&self.rules)
+    }
+
     /// What is written, and how commits are held back for it.
     pub(super) fn flash_status(&self) -> FlashStatus {
         let earned = self.account(true);
-        let wait = earned.saturating_sub(self.env.clock.mono_ms()).min(self.rules.interval_max_ms);
+        let wait = earned.saturating_sub(self.env.clock.mono_ms()).min(self.rules().interval_max_ms);
         FlashStatus {
             day: lock(&self.flash).day(),
-            interval_ms: self.rules.window_ms.max(wait),
+            interval_ms: self.rules().window_ms.max(wait),
             device: self.device.as_ref().map(Device::name).unwrap_or_default(),
             is_card: self.device.as_ref().is_some_and(|device| device.medium() == Medium::FlashCard),
             life: self.device.as_ref().and_then(Device::life),

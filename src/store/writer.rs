@@ -116,7 +116,7 @@ impl Writer {
     fn due_ms(&self) -> Option<u64> {
         // Where there is nothing to write, nothing is saved by waiting.
         let at_once = self.waiting.at_once || !self.changed;
-        commit_policy::due_ms(self.shared.rules, &Waiting { at_once, bytes: self.pending.bytes, ..self.waiting })
+        commit_policy::due_ms(self.shared.rules(), &Waiting { at_once, bytes: self.pending.bytes, ..self.waiting })
     }
 
     /// Whether all that was queued is committed, or failed.

@@ -60,7 +60,7 @@ const OWN: &[Key<Config>] = &[
         Kind::SizeOr { word: "auto", min: SEGMENT_BYTES_MIN, max: GIB, set: |c, v| c.store.segment_bytes = v },
         "Size of a segment file; space is freed in such pieces. auto: by max_bytes, 8MiB to 64MiB.",
     ),
-    key(
+    live(
         "store.commit_window",
         "auto",
         Kind::DurationOr {
@@ -71,13 +71,13 @@ const OWN: &[Key<Config>] = &[
         },
         "Least time between two commits. auto: 1s on eMMC and SD cards, elsewhere as soon as the last one is done.",
     ),
-    key(
+    live(
         "store.commit_interval_max",
         "5s",
         Kind::Duration { min: MS_10, max: COMMIT_INTERVAL_MAX, set: |c, v| c.store.commit_interval_max = v },
         "Longest that the flash budget makes commits wait; a record waits as long for its acknowledgement.",
     ),
-    key(
+    live(
         "store.flash_budget",
         "unlimited",
         Kind::SizeADayOr { word: "unlimited", min: MIB, max: 16 * TIB, set: |c, v| c.store.flash_budget = v },
