@@ -417,6 +417,16 @@ fn keys_that_others_can_read_are_refused() {
     }
     mode(0o640);
     load().unwrap();
+    // One with a password is said to be one.
+    let key = std::fs::read(site.path("gw.key")).unwrap();
+    std::fs::write(
+        site.path("gw.key"),
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    )
+    .unwrap();
+    let why = load().unwrap_err();
+    assert!(why.contains("gw.key: the key has a password") && why.contains("openssl pkey -in"), "{why}");
+    std::fs::write(site.path("gw.key"), key).unwrap();
     // As uplinks go: what can't be read is told at the call, and the next one tries again.
     let missing = LinkTlsConfig { ca: Some(site.path("none.pem")), ..site.link() };
     let (server, client) = (site.server(&site.listen()), site.client(&missing));

@@ -2,7 +2,7 @@
 
 use brooklet::broker::Broker;
 use brooklet::broker::rights::{Operation, Origin, Pattern, ResourceKind, Rule, RuleFilter, What, Who};
-use brooklet::config::Config;
+use brooklet::config::{Config, MqttRule};
 use brooklet::mqtt::{Connect, Packet, Properties, Protocol, Publish, Qos, ReasonCode, Will};
 
 use crate::client::{Client, Server};
@@ -78,6 +78,28 @@ fn a_subscription_that_can_bring_nothing_is_refused_and_a_wider_one_leaves_out_w
     add(broker, true, Operation::Read, "secret");
     publisher.publish_acked("secret/1", "allowed");
     assert_eq!(client.take(), ("secret/1".to_owned(), "allowed".to_owned()));
+}
+
+#[test]
+fn rules_are_as_fine_as_the_mapping() {
+    let server = Server::start_with(|config: &mut Config| {
+        config.topics.auto_create = true;
+        let (filter, topic) = ("plant/+/#".to_owned(), "plant.{1}".to_owned());
+        config.listen.mqtt.map = vec![MqttRule { filter, topic, key: None, headers: Vec::new() }];
+    });
+    let broker = server.gateway().broker();
+    add(broker, false, Operation::Write, "plant.west");
+    add(broker, false, Operation::Read, "plant.south");
+    add(broker, true, Operation::Write, "plant.south");
+    let (mut client, _) = server.v5("a", &[]);
+    assert_eq!(published(&mut client, "plant/north/pump/7"), 0);
+    assert_eq!(published(&mut client, "plant/west/pump/7"), ReasonCode::NOT_AUTHORIZED.0);
+    assert_eq!(published(&mut client, "plant/south/pump/7"), 0);
+    assert_eq!(client.subscribe("plant/#", Qos::AtMostOnce), [0]);
+    let mut publisher = server.client("p");
+    publisher.publish_acked("plant/south/pump/7", "not for it");
+    publisher.publish_acked("plant/north/pump/7", "on");
+    assert_eq!(client.take(), ("plant/north/pump/7".to_owned(), "on".to_owned()));
 }
 
 #[test]
