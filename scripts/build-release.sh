@@ -41,7 +41,7 @@ for target in "${targets[@]}"; do
   ceiling=$(awk -v target="$target" '$1 == target { print $2 }' scripts/ceilings.txt)
   printf '%s: %d bytes of at most %d, sha256 %s\n' "$target" "$size" "$ceiling" "$(cut -c1-64 "$artifact.sha256")"
   if [ "$size" -gt "$ceiling" ]; then
-    echo "build-release.sh: $target is larger than scripts/ceilings.txt allows: find what costs it (cargo bloat or twiggy on the unstripped binary), or raise the ceiling with a reason" >&2
+    echo "build-release.sh: $target is larger than scripts/ceilings.txt allows: find what costs it (scripts/weigh.sh $target), or raise the ceiling with a reason" >&2
     status=1
   fi
 done

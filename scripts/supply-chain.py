@@ -52,10 +52,8 @@ BUILD_SCRIPTS = {
     "rustls": "tells the compiler of a nightly flag",
     "serde": "asks the compiler's version",
     "serde_core": "asks the compiler's version",
-    "serde_json": "chooses the width of numbers by target",
     "snap": "makes the tables of its checksum",
     "thiserror": "asks the compiler's version",
-    "zmij": "asks the compiler's version",
 }
 
 

@@ -8,6 +8,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use smol::Task;
 
@@ -63,6 +64,28 @@ impl<T> Future for Caught<T> {
     }
 }
 
+/// Begins `work` on a thread where it may wait for the disk or take its time; ready with what it returns. What has not begun when the future
+/// is dropped is not done. Boxed for the same reason as tasks are.
+pub fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> + Send {
+    let result = Arc::new(Mutex::new(None));
+    let place = Arc::clone(&result);
+    let boxed: Box<dyn FnOnce() + Send> = Box::new(move || {
+        let value = work();
+        *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+    });
+    let task = smol::unblock(boxed);
+    async move {
+        // Goes on with the panic, where it panics.
+        task.await;
+        let value = result.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match value {
+            Some(value) => value,
+            // Done it is here, and taken once.
+            None => core::future::pending().await,
+        }
+    }
+}
+
 /// Runs a future on this thread, and sleeps where it waits.
 pub fn block_on<'a, T>(future: impl Future<Output = T> + 'a) -> T {
     let boxed: Pin<Box<dyn Future<Output = T> + 'a>> = Box::pin(future);
@@ -71,9 +94,14 @@ pub fn block_on<'a, T>(future: impl Future<Output = T> + 'a) -> T {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
+
+    #[test]
+    fn work_aside_returns_its_value_or_its_panic() {
+        assert_eq!(block_on(unblock(|| 7)), 7);
+        let panicking = AssertUnwindSafe(|| block_on(unblock(|| -> u8 { panic!("meant so") })));
+        assert!(catch_unwind(panicking).is_err());
+    }
 
     #[test]
     fn a_task_that_panics_takes_nothing_along() {

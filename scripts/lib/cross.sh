@@ -49,6 +49,9 @@ build_for() {
   # Rust's library, built small, and without what prints backtraces: a stripped binary has no names for them. Unwinding is needed: what a
   # damaged file or a hostile frame makes a library do is caught.
   local small_std=(-Zbuild-std=std,panic_unwind -Zbuild-std-features=optimize_for_size) std=()
+  # A panic's place is its line: with the message, that finds it in the sources of a version; names of files and columns take 60 kB. A type
+  # with fields shows its name only where it is shown for developers, and no text for users is made so.
+  local small_flags=" -Zlocation-detail=line -Zfmt-debug=shallow"
   # A subshell: the choice of a compiler is not the caller's.
   (
     local flags="--remap-path-prefix=$PWD=brooklet --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
@@ -59,12 +62,14 @@ build_for() {
       flags+=" --remap-path-prefix=$(rustc --print sysroot)=rust -Clinker=rust-lld -Clink-arg=--icf=all"
       if has_rustup_source; then
         std=("${small_std[@]}")
+        flags+=$small_flags
         # Building the library is not a stable option of cargo; the compiler is the stable one.
         export RUSTC_BOOTSTRAP=1
       fi
     elif has_library_source; then
       use_distribution_compiler "$tools/bin"
       std=("${small_std[@]}")
+      flags+=$small_flags
       flags+=" --remap-path-prefix=/usr/lib/rustlib=rust --remap-path-prefix=$(rustc --print sysroot)=rust -Clink-self-contained=no"
     else
       echo "no compiler for $target: run 'rustup target add $target' (or install Debian's rustc-web cargo-web rust-web-src)" >&2

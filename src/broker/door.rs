@@ -7,6 +7,7 @@
 //! Invariants: nothing is unpacked or compressed here unless a record is larger than the tightest limit; who is refused is told to
 //! the uplink, which then asks whether the limit still holds.
 
+use crate::executor;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -135,7 +136,7 @@ impl Shared {
             let (batch, of) = (batch.clone(), limit.clone());
             let _place = self.recompressions.acquire().await;
             // What can't be unpacked within these bounds is left to the uplink to find out.
-            let found = smol::unblock(move || too_large_in(&batch, &of)).await.ok().flatten();
+            let found = executor::unblock(move || too_large_in(&batch, &of)).await.ok().flatten();
             if let Some((record, bytes)) = found {
                 let mut error = self.door.refuse(topic, uplink, bytes, &limit);
                 if let ProduceError::TooLargeUpstream(told) = &mut error {

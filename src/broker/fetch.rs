@@ -7,6 +7,7 @@ use futures_lite::FutureExt;
 use super::Broker;
 use super::error::FetchError;
 use super::waiters::Registration;
+use crate::executor;
 use crate::metrics::METRICS;
 use crate::record::{BatchView, TimestampType};
 use crate::store::{PartitionHead, PartitionId, ReadBatches, Store};
@@ -134,6 +135,6 @@ impl Broker {
     pub async fn read_disk<T: Send + 'static>(&self, read: impl FnOnce(&Store) -> T + Send + 'static) -> T {
         let _place = self.shared.disk_reads.acquire().await;
         let store = self.shared.store.clone();
-        smol::unblock(move || read(&store)).await
+        executor::unblock(move || read(&store)).await
     }
 }

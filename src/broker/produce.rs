@@ -6,6 +6,7 @@ use super::error::ProduceError;
 use super::producers::{self, Verdict};
 use super::ticket::{Answer, Ticket};
 use super::topic::{TimestampType, Topic};
+use crate::executor;
 use crate::limits;
 use crate::metrics::METRICS;
 use crate::record::{self, BatchError, BatchView, SharedBytes, VerifyLimits, find_by_timestamp, header, verify};
@@ -86,7 +87,7 @@ impl Broker {
         }
         let _place = self.shared.recompressions.acquire().await;
         let (broker, topic) = (self.clone(), topic.clone());
-        smol::unblock(move || broker.check_now(&topic, batch, times, limits::BATCH_DECOMPRESSED_BYTES_MAX)).await
+        executor::unblock(move || broker.check_now(&topic, batch, times, limits::BATCH_DECOMPRESSED_BYTES_MAX)).await
     }
 
     fn check_now(
@@ -151,7 +152,7 @@ impl Broker {
             control_allowed: false,
         };
         let _place = self.shared.recompressions.acquire().await;
-        let batch = smol::unblock(move || {
+        let batch = executor::unblock(move || {
             let (view, _) = BatchView::parse(&batch)?;
             let recompressed = record::recompress(&view, codec, &bounds)?;
             Ok(recompressed.map_or(batch, SharedBytes::from))

@@ -15,6 +15,7 @@ use crate::{
         report::{FilterReport, RuleReport, what},
     },
     frame::RuleAction,
+    json,
 };
 
 const TOPIC: Opt = Opt::value("topic", "NAME", "A topic; '*' is any");
@@ -189,7 +190,7 @@ fn operation_name(args: &Parsed, text: &str) -> Result<String, CliError> {
 /// # Errors
 /// No gateway, no right to, or there are too many rules.
 pub(super) fn add(args: &AddArgs) -> Result<(), CliError> {
-    let text = serde_json::to_string(&args.rules).map_err(|error| CliError::Failed(error.to_string()))?;
+    let text = json::to_string(&args.rules);
     let rules = ask(&args.target, RuleAction::Add, &text)?;
     told(&rules, args.json, "added")
 }
@@ -199,7 +200,7 @@ pub(super) fn add(args: &AddArgs) -> Result<(), CliError> {
 /// # Errors
 /// No gateway, or no right to.
 pub(super) fn list(args: &FilterArgs) -> Result<(), CliError> {
-    let rules = ask(&args.target, RuleAction::List, &filter(args)?)?;
+    let rules = ask(&args.target, RuleAction::List, &json::to_string(&args.filter))?;
     if args.json {
         return print_json(&rules);
     }
@@ -215,15 +216,11 @@ pub(super) fn list(args: &FilterArgs) -> Result<(), CliError> {
 /// # Errors
 /// No gateway, no right to, or there is no such rule.
 pub(super) fn remove(args: &FilterArgs) -> Result<(), CliError> {
-    let rules = ask(&args.target, RuleAction::Remove, &filter(args)?)?;
+    let rules = ask(&args.target, RuleAction::Remove, &json::to_string(&args.filter))?;
     if rules.is_empty() {
         return Err(CliError::Failed("there is no such rule; see `brooklet acl list`".to_owned()));
     }
     told(&rules, args.json, "removed")
-}
-
-fn filter(args: &FilterArgs) -> Result<String, CliError> {
-    serde_json::to_string(&args.filter).map_err(|error| CliError::Failed(error.to_string()))
 }
 
 fn ask(target: &Target, action: RuleAction, text: &str) -> Result<Vec<RuleReport>, CliError> {
@@ -231,8 +228,7 @@ fn ask(target: &Target, action: RuleAction, text: &str) -> Result<Vec<RuleReport
         let mut connection = target.connect().await?;
         Ok::<_, CliError>(connection.rules(action, text).await?)
     })?;
-    serde_json::from_str(&json)
-        .map_err(|error| CliError::Failed(format!("the gateway's answer cannot be read: {error}")))
+    json::from_str(&json).map_err(|error| CliError::Failed(format!("the gateway's answer cannot be read: {error}")))
 }
 
 fn told(rules: &[RuleReport], json: bool, done: &str) -> Result<(), CliError> {
@@ -246,8 +242,7 @@ fn told(rules: &[RuleReport], json: bool, done: &str) -> Result<(), CliError> {
 }
 
 fn print_json(rules: &[RuleReport]) -> Result<(), CliError> {
-    let json = serde_json::to_string(rules).map_err(|error| CliError::Failed(error.to_string()))?;
-    term::print(&format!("{json}\n"))
+    term::print(&format!("{}\n", json::to_string(rules)))
 }
 
 fn table(rules: &[RuleReport]) -> String {

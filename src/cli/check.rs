@@ -132,7 +132,7 @@ fn as_json(loaded: &Loaded, found: &Inspected) -> String {
     out.boolean("ok", true).raw("keys", &keys.finish());
     out.raw("rights", &rights(&loaded.config));
     // A list of plain structs: nothing in it can fail.
-    out.raw("certificates", &serde_json::to_string(&found.certificates).unwrap_or_default());
+    out.raw("certificates", &json::to_string(&found.certificates));
     out.raw("warnings", &json::array(loaded.warnings.iter().map(|warning| json::string(warning))));
     out.finish()
 }

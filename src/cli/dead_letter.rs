@@ -13,6 +13,7 @@ use crate::executor::block_on;
 use crate::{
     broker::dead_letter::{LetterList, LettersSettled},
     frame::LetterAction,
+    json,
 };
 
 const WHICH: Positional =
@@ -98,7 +99,7 @@ pub(super) fn list(args: &LetterArgs) -> Result<(), CliError> {
         Ok::<_, CliError>(all)
     })?;
     if args.json {
-        let json = serde_json::to_string(&list).map_err(|error| CliError::Failed(error.to_string()))?;
+        let json = json::to_string(&list);
         return term::print(&format!("{json}\n"));
     }
     if list.letters.is_empty() {
@@ -166,8 +167,7 @@ fn letters(count: u64) -> String {
 }
 
 fn read<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, CliError> {
-    serde_json::from_str(json)
-        .map_err(|error| CliError::Failed(format!("the gateway's answer cannot be read: {error}")))
+    json::from_str(json).map_err(|error| CliError::Failed(format!("the gateway's answer cannot be read: {error}")))
 }
 
 #[cfg(test)]

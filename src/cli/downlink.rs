@@ -18,6 +18,7 @@ use crate::{
     frame::UplinkAction,
     gateway,
     gateway::{problems::downlink_stalls, status::GatewayStatus},
+    json,
     limits::PARTITIONS_MAX,
     uplink::{DownlinkOptions, DownlinkState, DownlinkStatus, SkipTo, check_downlink},
 };
@@ -105,7 +106,7 @@ pub(super) fn status(args: &StatusArgs) -> Result<(), CliError> {
         return Err(CliError::failed(name, "there is no downlink of this name"));
     }
     if args.json {
-        let json = serde_json::to_string(&downlinks).map_err(|error| CliError::failed("the status", error))?;
+        let json = json::to_string(&downlinks);
         return term::print(&format!("{json}\n"));
     }
     if downlinks.is_empty() {

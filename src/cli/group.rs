@@ -20,6 +20,7 @@ use crate::{
     broker::groups::report::{GroupPartition, GroupReport, GroupSummary},
     client::{ClientError, Connection, PartitionOffsets},
     frame::{ErrorCode, GroupAction, GroupMember, Position},
+    json,
     limits::{PARTITIONS_MAX, READER_NAME_BYTES_MAX},
 };
 
@@ -272,7 +273,7 @@ pub(super) fn reset(args: &ResetArgs) -> Result<(), CliError> {
         Ok::<_, CliError>(moves)
     })?;
     if args.json {
-        return term::print(&format!("{}\n", serde_json::to_string(&moves).unwrap_or_default()));
+        return term::print(&format!("{}\n", json::to_string(&moves)));
     }
     let mut table = Table::new(&["TOPIC", ">PARTITION", ">FROM", ">TO"]);
     for moved in &moves {
@@ -378,6 +379,5 @@ fn named(group: &str, error: ClientError) -> CliError {
 }
 
 fn read<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, CliError> {
-    serde_json::from_str(json)
-        .map_err(|error| CliError::failed("what the gateway tells about groups can't be read", error))
+    json::from_str(json).map_err(|error| CliError::failed("what the gateway tells about groups can't be read", error))
 }

@@ -153,15 +153,11 @@ fn ranges(losses: &[Loss]) -> String {
 
 /// `{"topics":[…],"deleted_topics":[…],"losses":[…]}`, each as in the status; only topics that lost something.
 fn as_json(status: &GatewayStatus) -> String {
-    let of = |object: Result<String, serde_json::Error>| object.unwrap_or_default();
     let lost = status.topics.iter().filter(|topic| !topic.lost.is_empty());
     let mut object = JsonObject::new();
-    object.raw("topics", &json::array(lost.map(|topic| of(serde_json::to_string(topic)))));
-    object.raw(
-        "deleted_topics",
-        &json::array(status.deleted_topics.iter().map(|topic| of(serde_json::to_string(topic)))),
-    );
-    object.raw("losses", &json::array(status.losses.iter().map(|loss| of(serde_json::to_string(loss)))));
+    object.raw("topics", &json::array(lost.map(json::to_string)));
+    object.raw("deleted_topics", &json::array(status.deleted_topics.iter().map(json::to_string)));
+    object.raw("losses", &json::array(status.losses.iter().map(json::to_string)));
     object.finish()
 }
 

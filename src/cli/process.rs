@@ -23,6 +23,6 @@ pub(super) fn share_heap() {
 pub(super) fn allow_open_files() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        log::warn!("the number of open files stays limited to {:?}: {error}", limit.current);
+        log::warn!("the number of open files stays limited to {}: {error}", limit.current.unwrap_or_default());
     }
 }

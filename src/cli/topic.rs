@@ -223,7 +223,7 @@ pub(super) fn list(args: &ListArgs) -> Result<(), CliError> {
     })?;
     let topics: Vec<_> = status.topics.iter().filter(|topic| args.internal || !topic.internal).collect();
     if args.json {
-        let topics = topics.iter().map(|topic| serde_json::to_string(topic).unwrap_or_default());
+        let topics = topics.iter().map(json::to_string);
         return term::print(&format!("{}\n", json::array(topics)));
     }
     if topics.is_empty() {
@@ -347,7 +347,7 @@ fn described_json(topic: &TopicInfo, figures: &TopicFigures) -> String {
         configs.text(key, value);
     }
     // The figures as everywhere, and the configuration with them.
-    let figures = serde_json::to_string(figures).unwrap_or_default();
+    let figures = json::to_string(figures);
     let mut object = JsonObject::new();
     object.raw("topic", &figures).raw("configs", &configs.finish());
     object.finish()

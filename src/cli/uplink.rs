@@ -18,7 +18,7 @@ use crate::{
     client::Connection,
     config::Config,
     frame::UplinkAction,
-    gateway,
+    gateway, json,
     uplink::{self, Finding, UplinkOptions, UplinkStatus},
 };
 
@@ -52,7 +52,7 @@ pub(super) fn status(args: &StatusArgs) -> Result<(), CliError> {
         return term::print(&format!("{json}\n"));
     }
     let uplinks: Vec<UplinkStatus> =
-        serde_json::from_str(&json).map_err(|error| CliError::failed("the gateway's answer cannot be read", error))?;
+        json::from_str(&json).map_err(|error| CliError::failed("the gateway's answer cannot be read", error))?;
     if uplinks.is_empty() {
         term::note("no uplink is configured; [uplink.NAME] with bootstrap = [\"HOST:PORT\"] is one");
         return Ok(());

@@ -15,6 +15,7 @@ use crate::executor::block_on;
 use crate::{
     broker::users::UserInfo,
     frame::UserAction,
+    json,
     sasl::check_password,
     secret::{ITERATIONS_MAX, ITERATIONS_MIN, ScramHash, Secret, Verifier},
 };
@@ -163,7 +164,7 @@ pub(super) fn list(args: &ListArgs) -> Result<(), CliError> {
         return term::print(&format!("{json}\n"));
     }
     let users: Vec<UserInfo> =
-        serde_json::from_str(&json).map_err(|error| CliError::Failed(format!("the gateway's answer: {error}")))?;
+        json::from_str(&json).map_err(|error| CliError::Failed(format!("the gateway's answer: {error}")))?;
     if users.is_empty() {
         term::note("no users: `brooklet user add NAME` adds one");
         return Ok(());

@@ -23,6 +23,7 @@ use super::{exposition, problems};
 use crate::broker::groups::GroupDescription;
 use crate::broker::{Broker, Topic, TopicId};
 use crate::frame::{DrainAction, UplinkAction};
+use crate::json;
 use crate::listen::http::View;
 use crate::listen::mqtt::Mqtt;
 use crate::listen::native::Administration;
@@ -180,10 +181,7 @@ impl Administration for GatewayAdministration {
     }
 
     fn reload(&self, apply: bool) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>> {
-        Box::pin(async move {
-            let report = self.reloading.reload(apply).await?;
-            serde_json::to_string(&report).map_err(|error| error.to_string())
-        })
+        Box::pin(async move { self.reloading.reload(apply).await.map(|report| json::to_string(&report)) })
     }
 }
 

@@ -3,6 +3,7 @@
 use super::links::{Around, Links};
 use crate::config::Config;
 use crate::frame::UplinkAction;
+use crate::json;
 use crate::uplink::{Downlink, DownlinkStatus, SkipTo, check_downlink};
 
 /// The downlinks that are configured and enabled, by name.
@@ -70,7 +71,7 @@ impl Downlinks {
         let mut lines = String::new();
         if action == UplinkAction::Status {
             let statuses: Vec<DownlinkStatus> = self.statuses();
-            return serde_json::to_string(&statuses).unwrap_or_default();
+            return json::to_string(&statuses);
         }
         for downlink in self.0.all().iter().filter(|downlink| name.is_empty() || downlink.name() == name) {
             let name = downlink.name();

@@ -10,6 +10,7 @@ use super::downlinks::Downlinks;
 use super::uplinks::Uplinks;
 use crate::broker::Broker;
 use crate::frame::DrainAction;
+use crate::json;
 use crate::uplink::UplinkState;
 
 /// Records are refused for so long after the last time that somebody asked for it.
@@ -54,7 +55,7 @@ impl DrainStatus {
     /// # Errors
     /// Where it is no such object.
     pub fn parse(json: &str) -> Result<Self, String> {
-        serde_json::from_str(json).map_err(|error| format!("what is pending cannot be read: {error}"))
+        json::from_str(json).map_err(|error| format!("what is pending cannot be read: {error}"))
     }
 }
 
@@ -90,7 +91,7 @@ pub(super) async fn drain(
     if action == DrainAction::End {
         broker.accept_records();
         downlinks.resume_all();
-        return told(&look(broker, uplinks));
+        return Ok(json::to_string(&look(broker, uplinks)));
     }
     if uplinks.is_empty() {
         return Err("there is no uplink: nothing is forwarded from here ([uplink.NAME] makes one)".to_owned());
@@ -110,16 +111,12 @@ pub(super) async fn drain(
             log::info!(
                 "drained: everything is forwarded; new records are refused until `brooklet drain --end` or a restart"
             );
-            return told(&status);
+            return Ok(json::to_string(&status));
         }
         found_nothing = status.pending == 0;
         if Instant::now() >= end && !found_nothing {
-            return told(&status);
+            return Ok(json::to_string(&status));
         }
         smol::Timer::after(LOOK_EVERY).await;
     }
-}
-
-fn told(status: &DrainStatus) -> Result<String, String> {
-    serde_json::to_string(status).map_err(|error| error.to_string())
 }

@@ -17,6 +17,8 @@ use super::{identity, inspect};
 use crate::config::{
     Change, Config, ConfigErrors, Labels, Layers, Loaded, TakesEffect, changes, save_last_good, without_restart,
 };
+use crate::executor;
+use crate::json;
 use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
 use crate::uplink::About;
@@ -95,7 +97,7 @@ impl ReloadReport {
     /// # Errors
     /// Where it is no such object.
     pub fn parse(json: &str) -> Result<Self, String> {
-        serde_json::from_str(json).map_err(|error| format!("what the gateway told cannot be read: {error}"))
+        json::from_str(json).map_err(|error| format!("what the gateway told cannot be read: {error}"))
     }
 
     /// What a person reads in the log or at the terminal.
@@ -211,7 +213,8 @@ impl Reloading {
         let Some(Configured { layers, loaded: running, .. }) = configured else {
             return Err("this gateway was not started from configuration files".to_owned());
         };
-        let read = smol::unblock(move || Config::load(&layers).map(|loaded| (found_in_files(&loaded.config), loaded)));
+        let read =
+            executor::unblock(move || Config::load(&layers).map(|loaded| (found_in_files(&loaded.config), loaded)));
         let report = match read.await {
             Err(refused) => self.refused(apply, texts(&refused)),
             Ok((found, mut loaded)) => {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::starts::Start;
 use crate::calendar::MS_PER_DAY;
+use crate::json;
 use crate::listen::mqtt::MqttCounts;
 use crate::tls::Report;
 use crate::uplink::{DownlinkStatus, UplinkStatus};
@@ -411,18 +412,13 @@ impl GatewayStatus {
     /// # Errors
     /// Where it is no such object.
     pub fn parse(json: &str) -> Result<Self, String> {
-        // An array would be read as well, field by field.
-        if !json.trim_start().starts_with('{') {
-            return Err("the gateway's status cannot be read: it is no JSON object".to_owned());
-        }
-        serde_json::from_str(json).map_err(|error| format!("the gateway's status cannot be read: {error}"))
+        json::from_str(json).map_err(|error| format!("the gateway's status cannot be read: {error}"))
     }
 
     /// As JSON, on one line.
     #[must_use]
     pub fn to_json(&self) -> String {
-        // Only maps without text keys cannot be written, and there are none.
-        serde_json::to_string(self).unwrap_or_default()
+        json::to_string(self)
     }
 
     /// The topic of this name.

@@ -6,6 +6,7 @@ use super::links::{Around, Links};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::frame::UplinkAction;
+use crate::json;
 use crate::uplink::{Uplink, UplinkStatus, check};
 
 /// The uplinks that are configured and enabled, by name.
@@ -49,7 +50,7 @@ impl Uplinks {
         Ok(match action {
             UplinkAction::Status => {
                 let statuses: Vec<UplinkStatus> = meant.iter().map(|uplink| uplink.status()).collect();
-                serde_json::to_string(&statuses).map_err(|error| error.to_string())?
+                json::to_string(&statuses)
             }
             UplinkAction::Check => {
                 let mut lines = String::new();

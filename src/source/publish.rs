@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::broker::{Acks, Broker, DeviceSession, NewRecord};
 use crate::config::HostSourceConfig;
+use crate::executor;
 use crate::json::JsonObject;
 
 use super::host::{HostReader, HostReading};
@@ -18,14 +19,14 @@ const CLIENT_ID: &str = "brooklet.source.host";
 /// Publishes until dropped.
 pub async fn publish_host(broker: Broker, config: HostSourceConfig, gateway_id: String) {
     // The first reading is the beginning of the first interval.
-    let mut reader = smol::unblock(HostReader::new).await;
+    let mut reader = executor::unblock(HostReader::new).await;
     let mut publisher = Publisher { broker, topic: config.topic, gateway_id, session: None };
     let mut failing = false;
     let mut due = Instant::now();
     loop {
         due = next_due(due, config.interval, Instant::now());
         smol::Timer::at(due).await;
-        let read = smol::unblock(move || {
+        let read = executor::unblock(move || {
             let readings = reader.read();
             (reader, readings)
         });

@@ -131,7 +131,7 @@ use ring::lock;
 use shared::Shared;
 
 /// A handle on an open store; cheap to clone. Reads block the calling thread on the disk: async callers wrap them in
-/// `smol::unblock`.
+/// [`crate::executor::unblock`].
 ///
 /// After a failure of the medium operations fail, reads of memory and of sealed segments go on, and the engine opens the
 /// files anew; the handle stays valid, and then leads to what was recovered.

@@ -12,6 +12,7 @@ use super::scans::{Class, ScanStep};
 use super::task::Forwarder;
 use super::tier::Tier;
 use crate::broker::dead_letter::Letter;
+use crate::executor;
 use crate::limits::is_internal_topic;
 use crate::metrics::METRICS;
 use crate::record::{BatchView, Saving};
@@ -128,7 +129,7 @@ impl Forwarder {
             true => store.scan(step.from, &|_| true, 1),
             false => store.scan(step.from, &|partition| partitions.contains(&partition), scan_bytes),
         };
-        match smol::unblock(scan).await {
+        match executor::unblock(scan).await {
             Ok(chunk) => self.take_chunk(step.class, chunk).await,
             Err(ReadError::Damaged(_)) if !careful => {
                 self.reading.careful = true;
@@ -230,7 +231,7 @@ impl Forwarder {
     async fn gather(&self, planned: Vec<Planned>) -> (Vec<Planned>, Gathered) {
         let (compression, saves, provenance) = (self.options.compression(), self.saves(), Arc::clone(&self.provenance));
         let (min_bytes, max_bytes) = (self.options.config.batch_min_bytes, self.options.config.batch_max_bytes);
-        smol::unblock(move || {
+        executor::unblock(move || {
             let rules = Rules { compression, saves, min_bytes, max_bytes, provenance: &provenance };
             let gathered = gather::gather(planned.iter().map(Planned::item).collect(), rules);
             (planned, gathered)
@@ -338,7 +339,7 @@ impl Forwarder {
             parts.collect::<Vec<_>>()
         };
         let mut batches = Vec::new();
-        for (partition, part) in smol::unblock(salvage).await {
+        for (partition, part) in executor::unblock(salvage).await {
             match part {
                 Ok(part) => batches.extend(part),
                 Err(error) => self.alarm_partition(partition, &format!("{error}; run `brooklet fsck`")),

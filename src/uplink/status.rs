@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backlog::{Ages, Rates};
 use super::beacon::NoticesStatus;
+use crate::json;
 use crate::store::PartitionId;
 
 /// Changes of a link that are remembered.
@@ -188,8 +189,7 @@ pub struct UplinkStatus {
 impl UplinkStatus {
     /// On one line.
     pub fn to_json(&self) -> String {
-        // Nothing in it can fail: names are strings, numbers are finite.
-        serde_json::to_string(self).unwrap_or_default()
+        json::to_string(self)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Keeping up with the cluster: metadata, topics that are missing or refused, partition counts that change, stalls and their ends.
 
+use crate::executor;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -214,7 +215,7 @@ impl Forwarder {
             return Ok(());
         }
         let store = self.broker.store().clone();
-        let starts = smol::unblock(move || starts(&store, &ready)).await;
+        let starts = executor::unblock(move || starts(&store, &ready)).await;
         for (partition, start) in starts {
             match start {
                 Ok(Some((from, log_start))) => {

@@ -78,13 +78,13 @@ fn json(rng: &mut Rng) -> Vec<u8> {
 }
 
 fn run_json(input: &[u8]) {
-    if let Ok(rules) = serde_json::from_slice::<Vec<RuleReport>>(input) {
+    if let Ok(rules) = brooklet::json::from_slice::<Vec<RuleReport>>(input) {
         for rule in rules.iter().filter_map(|report| report.rule().ok()) {
             let again = RuleReport::of(&rule).rule().expect("what is told is a rule");
             assert_eq!(again, rule);
         }
     }
-    let _ = serde_json::from_slice::<FilterReport>(input).map(|filter| filter.filter().is_ok());
+    let _ = brooklet::json::from_slice::<FilterReport>(input).map(|filter| filter.filter().is_ok());
     let text = String::from_utf8_lossy(input);
     if let Ok(status) = GatewayStatus::parse(&text) {
         assert_eq!(GatewayStatus::parse(&status.to_json()), Ok(status));

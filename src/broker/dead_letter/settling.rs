@@ -17,6 +17,7 @@ use super::super::topic::{TimestampType, Topic};
 use super::super::{Broker, Shared};
 use super::names;
 use super::writing::{Original, Reader, all_or_nothing, borrowed};
+use crate::executor;
 use crate::limits::{DEAD_LETTER_LISTED_MAX, DEAD_LETTER_TOPIC};
 use crate::record::{BatchBuilder, Compression};
 use crate::store::{Draft, DraftError, Intervals, PartitionId, ReadError, Space, cursor_key};
@@ -161,7 +162,7 @@ impl Broker {
             return Ok((Vec::new(), None));
         };
         let shared = Arc::clone(&self.shared);
-        let read = smol::unblock(move || read_open(&shared, partition, first, last, count, bytes));
+        let read = executor::unblock(move || read_open(&shared, partition, first, last, count, bytes));
         read.await.map_err(|error| format!("{DEAD_LETTER_TOPIC} can't be read: {error}"))
     }
 }

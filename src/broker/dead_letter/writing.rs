@@ -12,6 +12,7 @@ use super::super::error::CommitError;
 use super::super::topic::Topic;
 use super::super::{Broker, Shared};
 use super::{Letter, names};
+use crate::executor;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_DECOMPRESSED_BYTES_MAX, DEAD_LETTER_COMMIT_BYTES, DEAD_LETTER_TOPIC};
 use crate::record::{BatchBuilder, BatchView, Compression, VerifyLimits, decompress, records};
 use crate::store::{
@@ -100,7 +101,7 @@ impl Broker {
     pub(crate) async fn prepare_letters(&self, follower: &str, letters: Vec<Letter>) -> PreparedLetters {
         let shared = Arc::clone(&self.shared);
         let name = follower.to_owned();
-        let letters = smol::unblock(move || {
+        let letters = executor::unblock(move || {
             let mut reader = Reader::new(&shared.store);
             letters.into_iter().map(|letter| prepare(&shared, &name, &mut reader, letter)).collect()
         })

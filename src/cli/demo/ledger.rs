@@ -2,13 +2,13 @@
 //!
 //! A record is known by its device and its number, which stand in its value; nothing else is trusted to count.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::centre::Arrival;
 use crate::cli::table::Table;
 use crate::cli::term::human_count;
+use crate::json;
 
 /// What identifies a record within its value.
 #[derive(Deserialize)]
@@ -128,7 +128,7 @@ impl Ledger {
 fn by_device(arrivals: &[Arrival]) -> (BTreeMap<String, Vec<u64>>, u64) {
     let (mut numbers, mut foreign) = (BTreeMap::<String, Vec<u64>>::new(), 0);
     for arrival in arrivals {
-        match serde_json::from_slice::<Identity>(&arrival.value) {
+        match json::from_slice::<Identity>(&arrival.value) {
             Ok(identity) => numbers.entry(identity.device).or_default().push(identity.n),
             Err(_) => foreign += 1,
         }

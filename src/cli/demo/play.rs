@@ -13,6 +13,7 @@ use crate::cli::nodes::{Node, Scratch};
 use crate::cli::term::{human_count, human_duration};
 use crate::client::Connection;
 use crate::config::HostPort;
+use crate::executor;
 use crate::gateway::status::GatewayStatus;
 use crate::shutdown::Shutdown;
 
@@ -208,7 +209,7 @@ impl<'a> Stage<'a> {
     async fn look(&mut self, devices: &Devices) -> Result<(), CliError> {
         let (centre, topic) = (self.centre.clone(), self.topic.clone());
         // A centre that can't be asked at this moment is asked again at the next.
-        let at_centre = smol::unblock(move || centre.count(&topic)).await.unwrap_or(0);
+        let at_centre = executor::unblock(move || centre.count(&topic)).await.unwrap_or(0);
         let status = if self.gateway.is_running() { self.status().await } else { None };
         self.view.figures(&Figures {
             totals: devices.totals(),
@@ -256,7 +257,7 @@ impl<'a> Stage<'a> {
 
     async fn read_centre(&self) -> Result<Vec<Arrival>, CliError> {
         let (centre, topic) = (self.centre.clone(), self.topic.clone());
-        let read = smol::unblock(move || centre.read_all(&topic)).await;
+        let read = executor::unblock(move || centre.read_all(&topic)).await;
         read.map_err(|error| CliError::failed("the centre can't be read back", error))
     }
 
@@ -266,7 +267,7 @@ impl<'a> Stage<'a> {
         let kafka = self.gateway.kafka();
         let own = Centre::new(HostPort { host: kafka.ip().to_string(), port: kafka.port() });
         let topic = self.topic.clone();
-        let read = smol::unblock(move || own.read_all(&topic)).await;
+        let read = executor::unblock(move || own.read_all(&topic)).await;
         let mut waiting = read.map_err(|error| CliError::failed("the gateway can't be read back", error))?;
         let partitions = status.topic(&self.topic).map(|topic| topic.partitions.as_slice()).unwrap_or_default();
         waiting.retain(|record| {

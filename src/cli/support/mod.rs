@@ -96,7 +96,11 @@ fn about(dir: &Path) -> String {
         |space| format!("{} free of {}", human_bytes(space.free), human_bytes(space.total)),
     );
     let device = Device::below(dir).map_or("unknown".to_owned(), |device| {
-        format!("{} ({:?}), life {:?}", device.name(), device.medium(), device.life())
+        let percent = |part: Option<u8>| part.map_or("unknown".to_owned(), |percent| format!("{percent} %"));
+        let life = device
+            .life()
+            .map_or("unknown".to_owned(), |life| format!("used {}", life.used_percent.map(percent).join(" and ")));
+        format!("{} ({:?}), life {life}", device.name(), device.medium())
     });
     let clock = if RealClock::default().wall_trusted() { "synchronised" } else { "not synchronised" };
     let lines = [
@@ -148,11 +152,11 @@ async fn running(dir: &Path) -> Option<Vec<Part>> {
         ledger.row([loss.uplink.clone(), place, range, loss.records.to_string(), loss.reason.clone(), time]);
     }
     let health = format!(
-        "The gateway runs, so its store was not verified.\ndamaged segments: {}\nquarantined segments: {}\nstopped: {:?}\nnot reopened: {:?}\n",
+        "The gateway runs, so its store was not verified.\ndamaged segments: {}\nquarantined segments: {}\nstopped: {}\nnot reopened: {}\n",
         status.store.damaged_segments,
         status.store.quarantined_segments,
-        status.store.stopped,
-        status.store.not_reopened
+        status.store.stopped.as_deref().unwrap_or("no"),
+        status.store.not_reopened.as_deref().unwrap_or("no")
     );
     Some(vec![
         part("status.json", json),

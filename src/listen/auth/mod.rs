@@ -27,6 +27,7 @@ use super::arrival::{Arrival, Origin};
 use crate::broker::users::User;
 use crate::broker::{Access, Caller, Listener, Lobby, Principal};
 use crate::config::{AuthMethod, CertificateName, ListenAuthConfig};
+use crate::executor;
 use crate::metrics::METRICS;
 use crate::sasl::{Mechanism, PASSWORD_BYTES_MAX, SaslError};
 use crate::secret::{ScramHash, Secret};
@@ -272,7 +273,7 @@ impl Guard {
         let verifier = kept.unwrap_or_else(|| self.shared.lobby.verifier(ScramHash::Sha256, name));
         let password = password.clone();
         let _turn = self.shared.salting.acquire().await;
-        smol::unblock(move || verifier.fits(password.expose())).await && is_user
+        executor::unblock(move || verifier.fits(password.expose())).await && is_user
     }
 
     fn check_throttle(&self, arrival: &Arrival) -> Result<(), Refused> {

@@ -4,8 +4,6 @@
 //! Invariants: a client that goes while it waits leaves no member behind; an assignment is answered only when it is
 //! durable.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::errors::{of_group, of_offset};
 use super::requests::{Call, Failure, Told, no_partition};
 use crate::broker::groups::report::{GroupPartition, GroupReport, GroupSummary, MemberReport};
@@ -16,7 +14,9 @@ use crate::broker::{Access, CommittedOffset, right};
 use crate::frame::group_message::{GroupJoined, write_share};
 use crate::frame::wire::Writer;
 use crate::frame::{ErrorCode, GatewayMessage, GroupAction, GroupCommit, GroupJoin, GroupMember, Groups};
+use crate::json;
 use crate::kafka::consumer_protocol::{Assignment, PROTOCOL_TYPE, Subscription, TopicPartitions};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The ways of assignment offered, the preferred first: every Kafka client can do one of them.
 const RANGE: &str = "range";
@@ -237,9 +237,9 @@ pub(super) fn look(call: Call, groups: &Groups<'_>) -> impl Future<Output = Told
     async move {
         let access = &call.access;
         let text = match action {
-            GroupAction::List => json(&list(access)),
+            GroupAction::List => json::to_string(&list(access)),
             GroupAction::Describe => match access.group(&name) {
-                Ok(group) => json(&report(access, &group)),
+                Ok(group) => json::to_string(&report(access, &group)),
                 Err(error) => return Ok(Err(refused(&error))),
             },
             GroupAction::Delete => match access.delete_group(&name).await {
@@ -249,11 +249,6 @@ pub(super) fn look(call: Call, groups: &Groups<'_>) -> impl Future<Output = Told
         };
         call.text(&text).await.map(Ok)
     }
-}
-
-fn json(value: &impl serde::Serialize) -> String {
-    // Plain structs with text keys have nothing that can fail.
-    serde_json::to_string(value).unwrap_or_default()
 }
 
 fn list(access: &Access) -> Vec<GroupSummary> {

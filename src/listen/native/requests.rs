@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -296,7 +297,12 @@ fn request_of<'a>(message: &ClientMessage<'a>) -> Option<(u32, Option<TopicRef<'
 
 impl Call {
     /// Serves a request and tells if it failed.
-    async fn run(self, serving: impl Future<Output = Told>) {
+    fn run(self, serving: impl Future<Output = Told> + Send + 'static) -> impl Future<Output = ()> + Send {
+        self.serve(Box::pin(serving))
+    }
+
+    /// The same for all kinds of requests, so that it is in the binary once.
+    async fn serve(self, serving: Pin<Box<dyn Future<Output = Told> + Send>>) {
         if let Ok(Err(failure)) = serving.await {
             // Whoever has gone does not want to know.
             let _ = self.outbox.fail(self.id, failure.code, &failure.text).await;

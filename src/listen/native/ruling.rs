@@ -6,6 +6,7 @@ use crate::broker::AdminError;
 use crate::broker::rights::Rule;
 use crate::broker::rights::report::{FilterReport, RuleReport};
 use crate::frame::{ErrorCode, RuleAction, Rules};
+use crate::json;
 
 /// Serves Rules.
 pub(super) fn serve(call: Call, rules: &Rules<'_>) -> impl Future<Output = Told> + use<> {
@@ -58,11 +59,10 @@ fn invalid(text: String) -> Failure {
 }
 
 fn read<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, Failure> {
-    serde_json::from_str(text).map_err(|error| invalid(format!("the rules or the filter can't be read: {error}")))
+    json::from_str(text).map_err(|error| invalid(format!("the rules or the filter can't be read: {error}")))
 }
 
 fn json(rules: &[Rule]) -> String {
     let reports: Vec<RuleReport> = rules.iter().map(RuleReport::of).collect();
-    // Plain structs with text keys have nothing that can fail.
-    serde_json::to_string(&reports).unwrap_or_default()
+    json::to_string(&reports)
 }

@@ -5,6 +5,7 @@ use super::requests::{Call, Failure, Told};
 use crate::broker::UsersError;
 use crate::broker::users::{UserChange, UserInfo};
 use crate::frame::{ErrorCode, UserAction, Users};
+use crate::json;
 use crate::secret::Verifier;
 
 /// What is asked, apart from its frame.
@@ -45,7 +46,7 @@ async fn answer(call: &Call, asked: Asked) -> Result<String, Failure> {
         UserAction::List => {
             let infos: Vec<UserInfo> = users.into_iter().map(|(name, user)| UserInfo::new(name, &user)).collect();
             // Plain structs have nothing that can fail.
-            return Ok(serde_json::to_string(&infos).unwrap_or_default());
+            return Ok(json::to_string(&infos));
         }
         UserAction::Add if is_there => return Err(bad(format!("there is a user {name} already"))),
         UserAction::Change | UserAction::Remove if !is_there => return Err(bad(format!("there is no user {name}"))),

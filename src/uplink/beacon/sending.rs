@@ -7,6 +7,7 @@ use super::notice::{NOTICE_BYTES_MAX, Notice};
 use super::rhythm::Matters;
 use super::{Beacon, REFUSED_FOR};
 use crate::broker::{Topic, partition_for_key};
+use crate::executor;
 use crate::kafka::api::ApiKey;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::header::read_response;
@@ -105,7 +106,7 @@ impl Forwarder {
             let topics: Vec<Arc<Topic>> = broker.topics().into_iter().filter(|topic| follows(topic)).collect();
             Backlog::look(&broker, &options.name, &topics, &mut report.history().ages)
         };
-        let backlog = smol::unblock(look).await;
+        let backlog = executor::unblock(look).await;
         let store = self.broker.store();
         let (status, now, about) = (store.status(), store.now(), &self.options.about);
         let own = |loss: &LossEntry| (loss.reader == self.options.name).then_some(loss.records);

@@ -3,6 +3,7 @@
 //! Invariant: what is told as taken is committed, with the position behind it; on any doubt the positions are looked up
 //! again before anything more is asked for.
 
+use crate::executor;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +72,7 @@ impl Exchange {
         let rules: Vec<Rules> = wanted.iter().map(|wanted| self.rules(wanted)).collect();
         let peer = link.connection.peer().to_owned();
         // Unpacking takes its time: not where sockets wait.
-        let (throttle, answers, wanted) = smol::unblock(move || {
+        let (throttle, answers, wanted) = executor::unblock(move || {
             let (throttle, answers) = read_fetch(version, &frame, &wanted, &rules)
                 .map_err(|why| format!("{peer}: the answer to Fetch is not one: {why}"))?;
             Ok::<_, String>((throttle, answers, wanted))

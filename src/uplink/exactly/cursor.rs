@@ -24,6 +24,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::broker::partition_for_key;
+use crate::json;
 
 /// The topic upstream that holds all gateways' cursors.
 pub(super) const CURSORS: &str = "brooklet.cursors";
@@ -87,12 +88,12 @@ impl Key {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+        json::to_string(self).into_bytes()
     }
 
     /// `None`, if it is not a cursor's.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok().filter(|key: &Self| key.v == VERSION)
+        json::from_slice(bytes).ok().filter(|key: &Self| key.v == VERSION)
     }
 }
 
@@ -106,12 +107,12 @@ impl Value {
             transaction: self.transaction,
             epochs: self.epochs.iter().map(|epoch| (hex(&epoch.id.to_be_bytes()), epoch.first)).collect(),
         };
-        serde_json::to_vec(&written).unwrap_or_default()
+        json::to_string(&written).into_bytes()
     }
 
     /// `None`, if it is not a cursor's.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let written: Written = serde_json::from_slice(bytes).ok().filter(|written: &Written| written.v == VERSION)?;
+        let written: Written = json::from_slice(bytes).ok().filter(|written: &Written| written.v == VERSION)?;
         let epoch = |(id, first): &(String, i64)| Some(Epoch { id: u64::from_be_bytes(unhex(id)?), first: *first });
         Some(Self {
             topic: written.topic,

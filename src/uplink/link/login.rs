@@ -13,6 +13,7 @@ use super::dial::Dialer;
 use super::versions::Versions;
 use crate::base64;
 use crate::config::{LinkSaslConfig, SaslMechanism};
+use crate::executor;
 use crate::kafka::api::ApiKey;
 use crate::kafka::error_code::{ErrorCode, Shown};
 use crate::kafka::header::read_response;
@@ -54,7 +55,7 @@ pub(super) async fn authenticate(
             return Err(error(&refused(answer.error_code, said)));
         }
         let (token, lifetime_ms) = (answer.auth_bytes.expose().to_vec(), answer.session_lifetime_ms);
-        let stepped = smol::unblock(move || {
+        let stepped = executor::unblock(move || {
             let step = exchange.next(&token);
             (exchange, step)
         });

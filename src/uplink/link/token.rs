@@ -18,6 +18,8 @@ use super::dial::{Dialer, encrypt};
 use super::https::{escaped, post};
 use crate::base64;
 use crate::config::{HttpsUrl, LinkSaslConfig};
+use crate::executor;
+use crate::json;
 use crate::sasl::MESSAGE_BYTES_MAX;
 use crate::secret::{Secret, first_line, read_file};
 
@@ -108,7 +110,7 @@ impl Dialer {
         let stream = self.reach(&url.address).await.map_err(|why| failed(&why))?;
         let mut stream = encrypt(secure, stream, &url.address).await.map_err(|why| failed(&why))?;
         let answer = post(&mut stream, url, &authorization, &form).await.map_err(|why| failed(&why))?;
-        let granted: Granted = serde_json::from_slice(&answer.body).map_err(|_| {
+        let granted: Granted = json::from_slice(&answer.body).map_err(|_| {
             failed(&format_args!("status {}, and no JSON of OAuth 2: is it the token endpoint?", answer.status))
         })?;
         granted.held(begun, answer.status).map_err(|why| failed(&why))
@@ -160,7 +162,7 @@ async fn run(command: &str) -> Result<Secret, String> {
     if bytes.len() as u64 == most {
         return Err("it prints more than a token".to_owned());
     }
-    let (running, ended) = smol::unblock(move || {
+    let (running, ended) = executor::unblock(move || {
         let ended = running.0.wait();
         (running, ended)
     })
