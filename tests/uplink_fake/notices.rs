@@ -155,18 +155,21 @@ fn where_topics_are_created_so_is_this_one() {
     block_on(uplink.stop());
 }
 
+fn to_gateway(above: &Above) -> UplinkConfig {
+    UplinkConfig {
+        protocol: UplinkProtocol::Brooklet,
+        linger: Duration::from_millis(5),
+        ..UplinkConfig::to(vec![HostPort { host: above.relay.ip().to_string(), port: above.relay.port() }])
+    }
+}
+
 #[test]
 fn a_gateway_above_takes_notices_as_an_ordinary_topic() {
     let before = METRICS.records_in_tiers.get();
     let above = Above::start(&[("t", 1), (TOPIC, 1)]);
     let edge = Edge::start();
     let topic = edge.topic("t", 1);
-    let config = UplinkConfig {
-        protocol: UplinkProtocol::Brooklet,
-        linger: Duration::from_millis(5),
-        ..UplinkConfig::to(vec![HostPort { host: above.relay.ip().to_string(), port: above.relay.port() }])
-    };
-    let uplink = edge.uplink_as("gw-1", config);
+    let uplink = edge.uplink_as("gw-1", to_gateway(&above));
     edge.fill(&topic, 0..3);
     wait_until(&uplink, |status| status.notices.sent == 1 && status.lag_records == 0);
     // Over Kafka's protocol, as a centre is read.
@@ -190,12 +193,7 @@ fn a_gateway_in_the_middle_passes_notices_on() {
     });
     let edge = Edge::start();
     let topic = edge.topic("t", 1);
-    let config = UplinkConfig {
-        protocol: UplinkProtocol::Brooklet,
-        linger: Duration::from_millis(5),
-        ..UplinkConfig::to(vec![HostPort { host: above.relay.ip().to_string(), port: above.relay.port() }])
-    };
-    let uplink = edge.uplink_as("below", config);
+    let uplink = edge.uplink_as("below", to_gateway(&above));
     edge.fill(&topic, 0..3);
     wait_until(&uplink, |status| status.notices.sent == 1 && status.lag_records == 0);
     let centre = options(&fake, |_| {});
