@@ -94,7 +94,19 @@ fn a_store_of_format_2_is_opened_with_all_that_is_in_it() {
         status["starts"].as_array().unwrap().iter().map(|one| one["before"].as_str().unwrap()).collect();
     assert_eq!(ends, ["clean", "clean", "none"]);
     gateway.cli_ok(&["produce", "plain"], &lines(50..60));
+    // What is appended is written as before, until that is to end.
+    let said = gateway.cli_ok(&["store", "format"], "");
+    assert!(said.starts_with("format 2; ") && said.contains("14 more days"), "{said}");
     gateway.stop();
+    let format = |what: &str| expect_ok(what, &run(brooklet().args(["store", what]).arg(&store), b""));
+    assert_eq!(format("format"), said);
     gateway.launch();
     assert_eq!(gateway.cli_ok(&["consume", "plain"], ""), lines(0..60));
+    let said = gateway.cli_ok(&["store", "finalize"], "");
+    assert!(said.starts_with("format 2, 3 from the next segment on; "), "{said}");
+    let status: Value = serde_json::from_str(&gateway.cli_ok(&["status", "--json"], "")).unwrap();
+    assert_eq!((&status["store"]["format"]["written"], &status["store"]["format"]["next"]), (&2.into(), &3.into()));
+    gateway.stop();
+    assert_eq!(format("format"), said);
+    assert_eq!(format("finalize"), said);
 }

@@ -23,6 +23,7 @@ pub mod format;
 pub mod logging;
 pub mod parse;
 pub mod spec;
+mod store;
 pub mod table;
 pub mod term;
 pub mod when;
@@ -124,6 +125,8 @@ pub(crate) static COMMANDS: &[Command] = &[
     Command { spec: &fleet::SPEC, run: |args| fleet::run(&fleet::FleetArgs::parse(args)?) },
     Command { spec: &losses::SPEC, run: |args| losses::run(&losses::LossesArgs::parse(args)?) },
     Command { spec: &check::SPEC, run: |args| check::run(&check::CheckArgs::parse(args)?) },
+    Command { spec: &store::FORMAT, run: |args| store::run(&store::StoreArgs::parse(args, false)?) },
+    Command { spec: &store::FINALIZE, run: |args| store::run(&store::StoreArgs::parse(args, true)?) },
     Command { spec: &reload::SPEC, run: |args| reload::run(&reload::ReloadArgs::parse(args)?) },
     Command { spec: &provision::SPEC, run: |args| provision::run(&provision::ProvisionArgs::parse(args)?) },
     Command { spec: &selftest::SPEC, run: |args| selftest::run(&selftest::SelftestArgs::parse(args)?) },

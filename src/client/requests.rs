@@ -7,7 +7,8 @@ use super::{ClientError, Connection};
 use crate::frame::{
     AlterTopic, ClientMessage, CommitOffset, Configs, CreateTopic, DeadLetters, DeleteTopic, DescribeTopic, Drain,
     DrainAction, Fetch, GatewayMessage, GroupAction, Groups, LetterAction, ListOffsets, ListTopics, Position,
-    ReadOffset, RecentLog, Reload, RuleAction, Rules, Status, TopicRef, Uplink, UplinkAction, UserAction, Users,
+    ReadOffset, RecentLog, Reload, RuleAction, Rules, Status, StoreFormat, TopicRef, Uplink, UplinkAction, UserAction,
+    Users,
 };
 
 /// Most bytes that a gateway may answer in text.
@@ -268,6 +269,13 @@ impl Connection {
         let id = self.new_id();
         self.send(&ClientMessage::Reload(Reload { id, apply })).await?;
         self.text(id, RELOAD_TIME).await
+    }
+
+    /// In which format the store is written, as one JSON object; `finalize` lets it be the newest first.
+    pub async fn store_format(&mut self, finalize: bool) -> Result<String, ClientError> {
+        let id = self.new_id();
+        self.send(&ClientMessage::StoreFormat(StoreFormat { id, finalize })).await?;
+        self.text(id, Duration::ZERO).await
     }
 
     async fn text(&mut self, id: u32, wait: Duration) -> Result<String, ClientError> {

@@ -298,6 +298,15 @@ pub struct Reload {
     pub apply: bool,
 }
 
+/// Tells in which format the store is written. Answered by [`super::Text`]s that make one JSON object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreFormat {
+    /// Comes back.
+    pub id: u32,
+    /// And lets it be written in the newest one from now on.
+    pub finalize: bool,
+}
+
 /// What to do with uplinks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UplinkAction {

@@ -10,7 +10,7 @@ use super::{
     AckLevel, DecodeError, Records,
     client_message::{
         Alias, AlterTopic, CommitOffset, CreateTopic, Credit, DeleteTopic, DescribeTopic, Fetch, Hello, ListOffsets,
-        ListTopics, Ping, Publish, ReadOffset, RecentLog, Reload, Status, Subscribe, Unsubscribe, Uplink,
+        ListTopics, Ping, Publish, ReadOffset, RecentLog, Reload, Status, StoreFormat, Subscribe, Unsubscribe, Uplink,
     },
     drain_message::Drain,
     gateway_message::{
@@ -53,7 +53,7 @@ postcard_content! {
     Uplink<'a>, Welcome<'a>, Pong, Failed<'a>, AliasOk, AliasFailed<'a>, AckAt, Upstream, PublishError<'a>, Offsets,
     Done, ReaderOffset<'a>, Topic<'a>, Text<'a>, GroupJoin<'a>, GroupBeat<'a>, GroupLeave<'a>, GroupCommit<'a>,
     Groups<'a>, GroupJoined<'a>, DeadLetters, Rules<'a>, Users<'a>, TierCursors<'a>, TierCursor, TierKnown<'a>, Drain,
-    RecentLog, Reload,
+    RecentLog, Reload, StoreFormat,
 }
 
 fn decode_postcard<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
@@ -264,6 +264,8 @@ messages! {
         0x1e RecentLog(RecentLog),
         /// Read the configuration again.
         0x1f Reload(Reload),
+        /// Look at the format of the store, or go over to the newest.
+        0x20 StoreFormat(StoreFormat),
     }
 }
 

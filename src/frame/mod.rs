@@ -49,8 +49,8 @@ use core::fmt;
 
 pub use client_message::{
     Alias, AlterTopic, CommitOffset, Configs, CreateTopic, Credit, DeleteTopic, DescribeTopic, Fetch, Hello,
-    ListOffsets, ListTopics, Ping, Position, Publish, ReadOffset, RecentLog, Reload, Status, Subscribe, TopicRef,
-    Unsubscribe, Uplink, UplinkAction,
+    ListOffsets, ListTopics, Ping, Position, Publish, ReadOffset, RecentLog, Reload, Status, StoreFormat, Subscribe,
+    TopicRef, Unsubscribe, Uplink, UplinkAction,
 };
 pub use code::{AckLevel, ErrorCode, UnknownAckLevel};
 pub use drain_message::{Drain, DrainAction};

@@ -14,7 +14,7 @@ use super::draining;
 use super::reloading::Reloading;
 use super::starts::starts;
 use super::status::{
-    Amount, DeletedTopicFigures, FlashFigures, Follower, GatewayStatus, GroupFigures, Loss, MqttFigures,
+    Amount, DeletedTopicFigures, FlashFigures, Follower, FormatFigures, GatewayStatus, GroupFigures, Loss, MqttFigures,
     PartitionFigures, ProcessFigures, StartFigures, StoreFigures, TopicFigures,
 };
 use super::traffic::Traffic;
@@ -182,6 +182,16 @@ impl Administration for GatewayAdministration {
 
     fn reload(&self, apply: bool) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>> {
         Box::pin(async move { self.reloading.reload(apply).await.map(|report| json::to_string(&report)) })
+    }
+
+    fn store_format(&self, finalize: bool) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>> {
+        Box::pin(async move {
+            let store = self.broker.store();
+            if finalize {
+                store.finalize().await.map_err(|error| error.to_string())?;
+            }
+            serde_json::to_string(&FormatFigures::from(store.status().format)).map_err(|error| error.to_string())
+        })
     }
 }
 
@@ -351,5 +361,6 @@ fn store_figures(store: &Store) -> StoreFigures {
         not_reopened: status.healing.failure,
         healed: status.healing.healed,
         flash: flash_figures(&status.flash),
+        format: status.format.into(),
     }
 }

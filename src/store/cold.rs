@@ -16,7 +16,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::backend::{Backend, PAGE_ORDER_ANY};
 use super::disk::{Disk, DiskFile, OpenMode};
-use super::format::{FORMAT_VERSION, READER_VERSION_MIN, u64_at};
+use super::format::u64_at;
 use super::segment::{SegmentError, check_version, fail, guarded};
 use super::state::{Change, State};
 use super::types::{CommitSeq, Space};
@@ -35,6 +35,8 @@ const CACHE_BYTES: usize = 1 << 20;
 /// What a roll leaves for `state.redb` to learn.
 #[derive(Debug)]
 pub(super) struct ColdChanges {
+    /// In which the file is written from now on.
+    pub format: u32,
     /// The state as of this commit.
     pub through: CommitSeq,
     pub spaces: Vec<SpaceChanges>,
@@ -126,8 +128,7 @@ impl ColdFile {
                 }
             }
         }
-        let version =
-            [&FORMAT_VERSION.to_le_bytes()[..], &READER_VERSION_MIN.to_le_bytes(), &self.incarnation].concat();
+        let version = [&changes.format.to_le_bytes()[..], &changes.format.to_le_bytes(), &self.incarnation].concat();
         meta.insert(VERSION, version.as_slice()).map_err(fail)?;
         meta.insert(SPACES, spaces.as_slice()).map_err(fail)?;
         meta.insert(APPLIED, changes.through.to_le_bytes().as_slice()).map_err(fail)?;
@@ -216,7 +217,7 @@ mod tests {
     fn changes(through: CommitSeq, space: Space, whole: bool, rows: &[(&str, Option<&str>)]) -> ColdChanges {
         let bytes = |text: &str| text.as_bytes().to_vec();
         let rows = rows.iter().map(|(key, value)| (bytes(key), value.map(bytes))).collect();
-        ColdChanges { through, spaces: vec![SpaceChanges { space, whole, rows }] }
+        ColdChanges { format: 2, through, spaces: vec![SpaceChanges { space, whole, rows }] }
     }
 
     #[test]

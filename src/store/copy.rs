@@ -112,6 +112,7 @@ impl Copy {
         let beginnings = shared.ring.with_file(first, SegmentFile::beginnings)?;
         let known = beginnings.into_iter().filter(|(partition, _)| self.starts.contains_key(partition));
         let activation = Activation {
+            format: shared.view().next_format(),
             incarnation: shared.incarnation,
             id: last.id.into(),
             first_commit: first.first_commit,

@@ -355,13 +355,21 @@ impl<'a> Cut<'a> {
                 let rows = view.state.range(space, &[]).map(|(key, value)| (key.to_vec(), Some(value.to_vec())));
                 SpaceChanges { space, whole: true, rows: rows.collect() }
             };
-            let changes = ColdChanges { through: seq - 1, spaces: cold.iter().map(whole).collect() };
+            let changes =
+                ColdChanges { format: view.next_format(), through: seq - 1, spaces: cold.iter().map(whole).collect() };
             let file = ColdFile::new(Arc::clone(self.disk), self.dir.clone(), self.base.incarnation);
             file.apply(&changes).map_err(|error| segment_error(&path, error))?;
         }
         let begin = view.beginnings();
-        let activation =
-            Activation { incarnation: self.base.incarnation, id: id.into(), first_commit: seq, hot, cold, begin };
+        let activation = Activation {
+            format: view.next_format(),
+            incarnation: self.base.incarnation,
+            id: id.into(),
+            first_commit: seq,
+            hot,
+            cold,
+            begin,
+        };
         let stream = StreamWriter::new(header, 0).finish(Room::default());
         let made = blank(self.disk, &path)?;
         made.activate(&activation, &view.state, &stream)
@@ -414,6 +422,7 @@ impl NewCopy {
         let path = dir.join(REWRITE_NEW);
         let file = blank(disk, &path)?;
         let activation = Activation {
+            format: base.view.next_format(),
             incarnation: base.incarnation,
             id: id.into(),
             first_commit: base.first_commit,

@@ -128,11 +128,12 @@ impl fmt::Display for OpenError {
             Self::InUse(dir) => write!(f, "{} is in use by another process", dir.display()),
             Self::Options(what) => f.write_str(what),
             Self::TooNew { file, needs } => {
-                let reads = super::format::FORMAT_VERSION;
+                let (least, reads, own) = (super::FORMAT_MIN, super::FORMAT_NEW, env!("CARGO_PKG_VERSION"));
                 write!(
                     f,
-                    "{} was written by a later version of Brooklet: it needs one that reads format {needs}, and this one reads \
-                     {reads}. Run that version again; the files are unharmed",
+                    "{} was written by a later version of Brooklet: it needs one that reads format {needs}, and this one ({own}) \
+                     reads {least} to {reads}. Run that version again: the files are unharmed, and it can export them; or begin with an \
+                     empty directory",
                     file.display()
                 )
             }

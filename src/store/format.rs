@@ -35,13 +35,6 @@ use crate::record::header;
 
 pub(super) use intact::{Intact, intact};
 
-/// What this version writes.
-pub(super) const FORMAT_VERSION: u32 = 2;
-/// The least version that can read what this version writes.
-pub(super) const READER_VERSION_MIN: u32 = 2;
-/// The oldest version that this one reads.
-pub(super) const FORMAT_VERSION_MIN: u32 = 2;
-
 /// Bytes of an entry before its payload.
 pub(super) const ENTRY_HEADER_BYTES: usize = 28;
 /// Bytes of the commit header's payload.

@@ -42,6 +42,7 @@ mod error;
 mod evictor;
 mod flash;
 mod format;
+mod formats;
 mod fsck;
 mod handle;
 mod heads;
@@ -107,6 +108,7 @@ pub use engine::{Engine, EngineHandle};
 pub use epoch_time::EpochTime;
 pub use error::{DraftError, OpenError, ReadError, StoreError, TrySubmitError};
 pub use flash::FlashDay;
+pub use formats::{FINALIZE_AFTER_MS, FORMAT_MIN, FORMAT_NEW, FORMAT_OLD, FormatStatus, finalize, format_of};
 pub use fsck::{Finding, FsckReport, fsck};
 pub use handle::{Healing, Reopened};
 pub use intervals::{Intervals, InvalidIntervals, TooManyIntervals, cursor_key};
@@ -457,6 +459,7 @@ impl Store {
             poisoned: lock(&shared.poison).as_ref().map(ToString::to_string),
             healing: self.handle.healing(),
             flash: shared.flash_status(),
+            format: view.format_status(),
         }
     }
 

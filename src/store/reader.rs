@@ -7,6 +7,7 @@ use super::Store;
 use super::clock::RealClock;
 use super::disk::Disk;
 use super::error::{OpenError, ReadError};
+use super::formats::FormatStatus;
 use super::open;
 use super::options::StoreOptions;
 use super::status::LossEntry;
@@ -31,6 +32,11 @@ impl Reader {
     /// See [`Store::incarnation`].
     pub fn incarnation(&self) -> [u8; 16] {
         self.store.incarnation()
+    }
+
+    /// What the files are written in.
+    pub fn format(&self) -> FormatStatus {
+        self.store.status().format
     }
 
     /// See [`Store::partitions`].

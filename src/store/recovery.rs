@@ -374,6 +374,7 @@ fn take_in_sealed(ring: &Ring, files: &Files, view: &mut View, access: Access) -
 /// Makes a segment the active one and applies its commits.
 fn replay(ring: &Ring, opened: Opened, view: &mut View, known: &Known) -> Result<(), OpenError> {
     let Opened { id, path, file, activation } = opened;
+    view.written_format = activation.format;
     let segment = Arc::new(Segment::open(id, activation.first_commit, path.clone(), file));
     view.activate(Arc::clone(&segment));
     let mut next = activation.first_commit;

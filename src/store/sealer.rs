@@ -58,11 +58,12 @@ pub(super) fn step(shared: &Shared) -> Result<bool, SegmentError> {
 pub(super) fn changes(shared: &Shared, spaces: &[Space], through: CommitSeq) -> ColdChanges {
     let mut view = shared.view_mut();
     let (rows, bytes) = view.state.dirty();
+    let format = view.next_format();
     let take = |&space: &Space| {
         let whole = !view.state.is_cold(space);
         SpaceChanges { space, whole, rows: view.state.take_changes(space) }
     };
-    let changes = ColdChanges { through, spaces: spaces.iter().map(take).collect() };
+    let changes = ColdChanges { format, through, spaces: spaces.iter().map(take).collect() };
     let growth = growth_of(rows, bytes).max(cold_growth(&changes));
     shared.cold_waiting.store(growth, Ordering::Relaxed);
     changes

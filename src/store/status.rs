@@ -1,6 +1,7 @@
 //! What a store tells about itself.
 
 use super::flash::FlashDay;
+use super::formats::FormatStatus;
 use super::handle::Healing;
 use super::medium::CardLife;
 use super::types::{BootEpoch, CommitSeq, PartitionId};
@@ -54,6 +55,8 @@ pub struct StoreStatus {
     pub healing: Healing,
     /// What is written to the medium.
     pub flash: FlashStatus,
+    /// What its files are written in.
+    pub format: FormatStatus,
 }
 
 /// What opening the store took, the last time.

@@ -14,6 +14,7 @@ use super::chunks::{Location, Stream};
 use super::directory::{MARKS_MAX, SegmentRow, encode_beginnings};
 use super::epoch_time::{Corrections, EpochTime};
 use super::format::{self, CommitHeader, Entry, EntryReader, Made, Malformed, Stamps};
+use super::formats::{FINALIZE_AFTER_MS, FORMAT_GIVEN_UP, FORMAT_NEW, FormatRow, FormatStatus};
 use super::heads::{Mark, Marks, Partition, head_key, head_partition};
 use super::index::{BatchRef, SegmentIndex};
 use super::producers;
@@ -51,6 +52,8 @@ pub(super) struct View {
     pub last_stamp: Option<(u32, Stamp)>,
     /// By how much provisional timestamps are wrong.
     pub corrections: Arc<Corrections>,
+    /// The format of the newest segment; 0 if there is none.
+    pub written_format: u32,
     /// Partitions whose head row is out of date.
     touched: BTreeSet<PartitionId>,
     /// The last of `segments` is being written: the active index is its own.
@@ -86,6 +89,7 @@ impl View {
             last_commit: 0,
             last_stamp: None,
             corrections: Arc::default(),
+            written_format: 0,
             touched: BTreeSet::new(),
             has_active: false,
         }
@@ -345,6 +349,24 @@ impl View {
         if let Some(new) = new {
             let at = segments.partition_point(|segment| segment.id < new.id);
             segments.insert(at, new);
+        }
+    }
+
+    /// In which format the next file is to be written: the one that is allowed, or that what is in the state needs.
+    pub(super) fn next_format(&self) -> u32 {
+        let needs = self.partitions.values().any(|partition| partition.given_up > 0);
+        let allowed = FormatRow::of(&self.state, FORMAT_NEW).allowed;
+        if needs { allowed.max(FORMAT_GIVEN_UP) } else { allowed }
+    }
+
+    pub(super) fn format_status(&self) -> FormatStatus {
+        let row = FormatRow::of(&self.state, FORMAT_NEW);
+        FormatStatus {
+            written: self.written_format,
+            next: self.next_format(),
+            newest: FORMAT_NEW,
+            healthy_ms: row.healthy_ms,
+            finalize_after_ms: FINALIZE_AFTER_MS,
         }
     }
 

@@ -19,6 +19,7 @@ use super::draft::{self, Draft};
 use super::error::StoreError;
 use super::evictor;
 use super::format::CommitHeader;
+use super::formats::{FORMAT_NEW, FormatRow, META_FORMAT};
 use super::options::OnFull;
 use super::pending::Pending;
 use super::plan::Plan;
@@ -443,11 +444,16 @@ impl Writer {
         if now.saturating_sub(self.accounted_ms) < ACCOUNT_EVERY_MS {
             return;
         }
+        let ran_ms = now.saturating_sub(self.accounted_ms);
         self.accounted_ms = now;
         self.shared.account(true);
         let row = lock(&self.shared.flash).encode();
         let view = self.shared.view();
-        Draft::new(&view, &self.shared.env, pending, None).set(Space::Meta, META_FLASH, Some(&row));
+        let mut draft = Draft::new(&view, &self.shared.env, pending, None);
+        draft.set(Space::Meta, META_FLASH, Some(&row));
+        if let Some(row) = FormatRow::of(&view.state, FORMAT_NEW).after(ran_ms, FORMAT_NEW) {
+            draft.set(Space::Meta, META_FORMAT, Some(&row.encode(FORMAT_NEW)));
+        }
     }
 
     /// Makes the spare the active segment, this commit its first.
@@ -476,13 +482,20 @@ impl Writer {
             Space::ALL.into_iter().filter(cold).collect()
         };
         let incarnation = shared.incarnation;
-        let begin = shared.view().beginnings();
-        let activation = Activation { incarnation, id: id.into(), first_commit: seq, hot, cold, begin };
+        let (begin, format) = {
+            let view = shared.view();
+            (view.beginnings(), view.next_format())
+        };
+        let activation = Activation { format, incarnation, id: id.into(), first_commit: seq, hot, cold, begin };
         spare.file.activate(&activation, &shared.view().state, stream).map_err(|error| self.fail(&error))?;
         if !activation.cold.is_empty() {
             *lock(&shared.cold_changes) = Some(sealer::changes(shared, &activation.cold, seq - 1));
         }
-        shared.view_mut().activate(Arc::new(Segment::open(id, seq, spare.path, spare.file)));
+        {
+            let mut view = shared.view_mut();
+            view.activate(Arc::new(Segment::open(id, seq, spare.path, spare.file)));
+            view.written_format = format;
+        }
         shared.maintenance.wake();
         Ok(())
     }

@@ -102,6 +102,12 @@ pub trait Administration: Send + Sync {
     /// # Errors
     /// A text for people: it could not be tried.
     fn reload(&self, apply: bool) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>>;
+
+    /// In which format the store is written, as JSON; `finalize` lets it be the newest first.
+    ///
+    /// # Errors
+    /// A text for people: the store takes nothing.
+    fn store_format(&self, finalize: bool) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>>;
 }
 
 /// What all sessions share.

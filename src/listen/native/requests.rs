@@ -234,6 +234,7 @@ impl Requests {
             }
             (ClientMessage::RecentLog(_), _) => self.executor.spawn(call.clone().run(tell_log(call))),
             (ClientMessage::Reload(m), _) => self.executor.spawn(call.clone().run(reload(call, m.apply))),
+            (ClientMessage::StoreFormat(m), _) => self.executor.spawn(call.clone().run(format_store(call, m.finalize))),
             (ClientMessage::Drain(drain), _) => self.executor.spawn(call.clone().run(empty(call, *drain))),
             (ClientMessage::Uplink(uplink), _) => self.executor.spawn(call.clone().run(steer_uplink(call, uplink))),
             (administration, _) => match topics::serve(call.clone(), administration) {
@@ -291,6 +292,7 @@ fn request_of<'a>(message: &ClientMessage<'a>) -> Option<(u32, Option<TopicRef<'
         ClientMessage::Drain(m) => (m.id, None),
         ClientMessage::RecentLog(m) => (m.id, None),
         ClientMessage::Reload(m) => (m.id, None),
+        ClientMessage::StoreFormat(m) => (m.id, None),
         _ => return None,
     })
 }
@@ -422,7 +424,20 @@ async fn reload(call: Call, apply: bool) -> Told {
     if let Err(denied) = call.access.allow(Operation::Alter, Resource::CLUSTER) {
         return Ok(Err(denied.into()));
     }
-    match call.context.administration.reload(apply).await {
+    let told = call.context.administration.reload(apply).await;
+    tell(call, told).await
+}
+
+async fn format_store(call: Call, finalize: bool) -> Told {
+    if let Err(denied) = call.access.allow(Operation::Alter, Resource::CLUSTER) {
+        return Ok(Err(denied.into()));
+    }
+    let told = call.context.administration.store_format(finalize).await;
+    tell(call, told).await
+}
+
+async fn tell(call: Call, told: Result<String, String>) -> Told {
+    match told {
         Ok(text) => call.text(&text).await.map(Ok),
         Err(text) => Ok(Err(Failure::new(ErrorCode::InvalidArgument, text))),
     }

@@ -28,7 +28,8 @@ use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, TableD
 use super::backend::Usage;
 use super::chunks::{Room, Stream, cut_plain};
 use super::disk::DiskFile;
-use super::format::{FORMAT_VERSION, FORMAT_VERSION_MIN, READER_VERSION_MIN, StreamWriter, u32_at, u64_at};
+use super::format::{StreamWriter, u32_at, u64_at};
+use super::formats::{FORMAT_MIN, FORMAT_NEW};
 use super::index::SegmentIndex;
 use super::log_parts::{self, LogParts};
 use super::once::OnceFile;
@@ -95,6 +96,8 @@ impl SegmentError {
 /// What the first commit of a segment brings along.
 #[derive(Clone, Debug)]
 pub(super) struct Activation {
+    /// In which it is written; who reads that, reads it.
+    pub format: u32,
     pub incarnation: [u8; 16],
     pub id: u64,
     pub first_commit: CommitSeq,
@@ -318,8 +321,8 @@ impl SegmentFile {
 impl Activation {
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(ACTIVATED_BYTES);
-        out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-        out.extend_from_slice(&READER_VERSION_MIN.to_le_bytes());
+        out.extend_from_slice(&self.format.to_le_bytes());
+        out.extend_from_slice(&self.format.to_le_bytes());
         out.extend_from_slice(&self.id.to_le_bytes());
         out.extend_from_slice(&self.first_commit.to_le_bytes());
         out.extend_from_slice(&self.incarnation);
@@ -330,7 +333,15 @@ impl Activation {
         check_version(raw)?;
         let incarnation = raw.get(24..ACTIVATED_BYTES).and_then(|raw| raw.try_into().ok());
         let incarnation = incarnation.ok_or_else(|| SegmentError::damaged("its meta row is cut off"))?;
-        Ok(Self { incarnation, id: u64_at(raw, 8), first_commit: u64_at(raw, 16), hot, cold, begin: Vec::new() })
+        Ok(Self {
+            format: u32_at(raw, 0),
+            incarnation,
+            id: u64_at(raw, 8),
+            first_commit: u64_at(raw, 16),
+            hot,
+            cold,
+            begin: Vec::new(),
+        })
     }
 }
 
@@ -338,8 +349,8 @@ impl Activation {
 pub(super) fn check_version(raw: &[u8]) -> Result<(), SegmentError> {
     match (u32_at(raw, 0), u32_at(raw, 4)) {
         _ if raw.len() < 8 => Err(SegmentError::damaged("its version is cut off")),
-        (_, needs) if needs > FORMAT_VERSION => Err(SegmentError::TooNew(needs)),
-        (version, _) if version < FORMAT_VERSION_MIN => Err(SegmentError::TooOld(version)),
+        (_, needs) if needs > FORMAT_NEW => Err(SegmentError::TooNew(needs)),
+        (version, _) if version < FORMAT_MIN => Err(SegmentError::TooOld(version)),
         _ => Ok(()),
     }
 }

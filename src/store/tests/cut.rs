@@ -133,6 +133,8 @@ impl Scene {
 
     fn check(&self, disk: &SimDisk, spoilt: &[u8], page: u64) {
         let mut store = open(disk);
+        let cut = store.store.shared().view().partitions.values().any(|partition| partition.given_up > 0);
+        assert_eq!(store.store.status().format.written, if cut { FORMAT_NEW } else { FORMAT_OLD }, "page {page}");
         for partition in PARTITIONS {
             let (id, end) = (PartitionId(partition), self.ends[&partition]);
             let found = served(&store.store, partition);

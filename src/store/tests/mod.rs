@@ -5,6 +5,7 @@ mod clock;
 #[cfg(debug_assertions)]
 mod cut;
 mod faults;
+mod format;
 #[cfg(debug_assertions)]
 mod healing;
 mod looking;
