@@ -13,6 +13,7 @@ use super::{
 };
 use crate::executor::block_on;
 use crate::gateway::status::FormatFigures;
+use crate::json;
 use crate::store::disk::{Disk, RealDisk};
 use crate::store::{finalize, format_of};
 
@@ -71,12 +72,11 @@ pub(super) fn run(args: &StoreArgs) -> Result<(), CliError> {
         None => {
             let asked = async { Ok::<_, CliError>(args.target.connect().await?.store_format(args.finalize).await?) };
             let json = block_on(asked)?;
-            serde_json::from_str(&json).map_err(|error| CliError::Failed(error.to_string()))?
+            json::from_str(&json).map_err(|error| CliError::Failed(error.to_string()))?
         }
     };
     if args.json {
-        let json = serde_json::to_string(&figures).map_err(|error| CliError::Failed(error.to_string()))?;
-        return term::print(&(json + "\n"));
+        return term::print(&(json::to_string(&figures) + "\n"));
     }
     term::print(&(figures.text() + "\n"))
 }

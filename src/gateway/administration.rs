@@ -190,7 +190,7 @@ impl Administration for GatewayAdministration {
             if finalize {
                 store.finalize().await.map_err(|error| error.to_string())?;
             }
-            serde_json::to_string(&FormatFigures::from(store.status().format)).map_err(|error| error.to_string())
+            Ok(json::to_string(&FormatFigures::from(store.status().format)))
         })
     }
 }
