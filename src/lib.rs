@@ -33,6 +33,7 @@ pub mod cli;
 pub mod client;
 #[cfg(feature = "gateway")]
 pub mod config;
+#[cfg(feature = "gateway")]
 pub mod current;
 #[cfg(feature = "gateway")]
 pub mod executor;
