@@ -70,6 +70,10 @@ pub fn changes(before: &Loaded, after: &Loaded) -> Vec<Change> {
     let new: BTreeMap<String, Effective> = by_key(after);
     let change = |old: Option<&Effective>, new: Option<&Effective>| {
         let either = new.or(old)?;
+        // A table that comes or goes is told by what somebody has written into it.
+        if (old.is_none() || new.is_none()) && either.origin == Origin::Default {
+            return None;
+        }
         (old.map(|old| &old.value) != new.map(|new| &new.value)).then(|| Change {
             key: either.key.clone(),
             before: old.map(|old| old.shown().to_owned()),

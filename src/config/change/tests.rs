@@ -64,7 +64,8 @@ fn a_difference_is_told_once_and_only_where_the_value_differs() {
     );
     let uplink = "[uplink.a]\nbootstrap = [\"h:1\"]\n";
     let gone = told(uplink, "");
-    assert!(gone.iter().any(|line| line == "uplink.a.bootstrap: [\"h:1\"] → - (AtOnce)"), "{gone:?}");
+    assert_eq!(gone, ["uplink.a.bootstrap: [\"h:1\"] → - (AtOnce)"], "not what it had by default");
+    assert_eq!(told("", uplink), ["uplink.a.bootstrap: - → [\"h:1\"] (AtOnce)"]);
     assert_eq!(
         told(uplink, &format!("{uplink}rate_limit = \"20KiB/s\"")),
         ["uplink.a.rate_limit: \"unlimited\" → \"20KiB/s\" (AtOnce)"]
