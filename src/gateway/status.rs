@@ -5,6 +5,8 @@
 //! does not know, so that the command line and a gateway of another version understand each other. Times are Unix ms by
 //! the gateway's clock, sizes bytes, counters since the gateway started.
 
+mod format;
+
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,9 +16,10 @@ use super::starts::Start;
 use crate::calendar::MS_PER_DAY;
 use crate::json;
 use crate::listen::mqtt::MqttCounts;
-use crate::store::FormatStatus;
 use crate::tls::Report;
 use crate::uplink::{DownlinkStatus, UplinkStatus};
+
+pub use format::FormatFigures;
 
 /// A gateway as of now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,49 +241,6 @@ impl From<MqttCounts> for MqttFigures {
             retained: counts.retained as u64,
             retained_bytes: counts.retained_bytes as u64,
         }
-    }
-}
-
-/// What a store's files are written in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct FormatFigures {
-    /// The format of the newest segment: versions that read it open the store. 0 before the first commit.
-    pub written: u32,
-    /// The format of segments from the next one on.
-    pub next: u32,
-    /// The newest that this version could write.
-    pub newest: u32,
-    /// For how long this version has run in health, ms; counts until it writes the newest by itself.
-    pub healthy_ms: u64,
-    pub finalize_after_ms: u64,
-}
-
-impl From<FormatStatus> for FormatFigures {
-    fn from(status: FormatStatus) -> Self {
-        let FormatStatus { written, next, newest, healthy_ms, finalize_after_ms } = status;
-        Self { written, next, newest, healthy_ms, finalize_after_ms }
-    }
-}
-
-impl FormatFigures {
-    /// In words.
-    pub fn text(&self) -> String {
-        let Self { written, next, newest, .. } = self;
-        let mut text = format!("format {written}");
-        if next != written {
-            text.push_str(&format!(", {next} from the next segment on"));
-        }
-        if next < newest {
-            let left = self.finalize_after_ms.saturating_sub(self.healthy_ms).div_ceil(86_400_000);
-            text.push_str(&format!(
-                "; versions that read it open the store. Format {newest} after {left} more days in health, or by `brooklet store \
-                 finalize`"
-            ));
-        } else {
-            text.push_str("; versions that do not read it will not open the store");
-        }
-        text
     }
 }
 
