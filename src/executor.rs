@@ -7,8 +7,9 @@
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use smol::Task;
 
@@ -86,6 +87,47 @@ pub fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     }
 }
 
+/// By how much [`unblock_behind`]'s threads stand back (setpriority(2)).
+const BEHIND: i32 = 10;
+
+/// As [`unblock`], on a thread of its own that stands back behind all others: for work that takes long whoever asks for it, and that nobody
+/// else is to wait for. It goes on when the future is dropped.
+pub async fn unblock_behind<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, result) = async_channel::bounded(1);
+    let boxed: Box<dyn FnOnce() + Send> = Box::new(move || {
+        // Nobody may wait for it any more.
+        let _ = sender.try_send(catch_unwind(AssertUnwindSafe(work)));
+    });
+    run_behind(boxed).await;
+    match result.recv().await {
+        Ok(Ok(value)) => value,
+        Ok(Err(panic)) => resume_unwind(panic),
+        // What became of it is sent, whatever that is.
+        Err(_) => core::future::pending().await,
+    }
+}
+
+async fn run_behind(work: Box<dyn FnOnce() + Send>) {
+    let work = Arc::new(Mutex::new(Some(work)));
+    let begin = |work: &Mutex<Option<Box<dyn FnOnce() + Send>>>| {
+        let taken = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(work) = taken {
+            work();
+        }
+    };
+    let own = Arc::clone(&work);
+    let stand_back_and_begin = move || {
+        // Where that can't be, it competes.
+        let _ = rustix::process::setpriority_process(None, BEHIND);
+        begin(&own);
+    };
+    let builder = thread::Builder::new().name("brooklet-behind".to_owned());
+    if builder.spawn(stand_back_and_begin).is_err() {
+        // There is no thread to be had: among the others, then.
+        smol::unblock(move || begin(&work)).await;
+    }
+}
+
 /// Runs a future on this thread, and sleeps where it waits.
 pub fn block_on<'a, T>(future: impl Future<Output = T> + 'a) -> T {
     let boxed: Pin<Box<dyn Future<Output = T> + 'a>> = Box::pin(future);
@@ -100,6 +142,14 @@ mod tests {
     fn work_aside_returns_its_value_or_its_panic() {
         assert_eq!(block_on(unblock(|| 7)), 7);
         let panicking = AssertUnwindSafe(|| block_on(unblock(|| -> u8 { panic!("meant so") })));
+        assert!(catch_unwind(panicking).is_err());
+    }
+
+    #[test]
+    fn work_behind_returns_its_value_or_its_panic_and_stands_back() {
+        let priority = || rustix::process::getpriority_process(None).unwrap();
+        assert_eq!(block_on(unblock_behind(priority)), priority().max(BEHIND));
+        let panicking = AssertUnwindSafe(|| block_on(unblock_behind(|| -> u8 { panic!("meant so") })));
         assert!(catch_unwind(panicking).is_err());
     }
 

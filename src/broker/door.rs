@@ -134,9 +134,13 @@ impl Shared {
             usize::try_from(largest_record).unwrap_or(usize::MAX).saturating_add(HEADER_BYTES + LENGTH_BYTES_MAX);
         for (uplink, limit) in self.door.tight(&topic.name, bytes, |limit| limit.around_client) {
             let (batch, of) = (batch.clone(), limit.clone());
-            let _place = self.recompressions.acquire().await;
+            let place = self.recompressions.acquire_arc().await;
+            let look = move || {
+                let _place = place;
+                too_large_in(&batch, &of)
+            };
             // What can't be unpacked within these bounds is left to the uplink to find out.
-            let found = executor::unblock(move || too_large_in(&batch, &of)).await.ok().flatten();
+            let found = executor::unblock(look).await.ok().flatten();
             if let Some((record, bytes)) = found {
                 let mut error = self.door.refuse(topic, uplink, bytes, &limit);
                 if let ProduceError::TooLargeUpstream(told) = &mut error {

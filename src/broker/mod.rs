@@ -81,7 +81,8 @@ use crate::store::{CommitObserver, Committed, PartitionId, Retention, Store};
 
 /// Reads of the disk at a time. Flash serves few at once any faster.
 const DISK_READS_MAX: usize = 4;
-/// Batches that are put into another codec at a time.
+/// Batches that are unpacked beside the threads that serve at a time, to check them or to put them into another codec: each may hold what it
+/// decompresses to.
 const RECOMPRESSIONS_MAX: usize = 1;
 
 /// The broker's settings.
@@ -151,8 +152,9 @@ struct Shared {
     topics_changed: Event,
     /// Reads of the disk at a time: each takes a thread while it lasts.
     disk_reads: Semaphore,
-    /// Batches being put into another codec at a time: each holds what it decompresses to.
-    recompressions: Semaphore,
+    /// Batches being unpacked beside the threads that serve: the work itself holds its place, since whoever waits for it may be gone before
+    /// it ends.
+    recompressions: Arc<Semaphore>,
 }
 
 impl Broker {
@@ -179,7 +181,7 @@ impl Broker {
             waiters: Arc::default(),
             topics_changed: Event::new(),
             disk_reads: Semaphore::new(DISK_READS_MAX),
-            recompressions: Semaphore::new(RECOMPRESSIONS_MAX),
+            recompressions: Arc::new(Semaphore::new(RECOMPRESSIONS_MAX)),
             store,
         };
         for topic in shared.catalog.all() {

@@ -72,8 +72,8 @@ impl Broker {
     /// Every check that would otherwise fail only at the centre, weeks later. `times`: its timestamps are judged too. With the
     /// batch comes the size of its largest record.
     ///
-    /// What decompresses to much is checked beside the threads that serve, one at a time: some kilobytes can take a core a tenth of a
-    /// second.
+    /// What decompresses to much is checked behind whatever else is to be done, one at a time: some kilobytes can take a core a tenth of
+    /// a second.
     pub(super) async fn check_batch(
         &self,
         topic: &Topic,
@@ -85,9 +85,13 @@ impl Broker {
             Err(ProduceError::Corrupt(BatchError::TooLarge { .. })) => {}
             checked => return checked,
         }
-        let _place = self.shared.recompressions.acquire().await;
+        let place = self.shared.recompressions.acquire_arc().await;
         let (broker, topic) = (self.clone(), topic.clone());
-        executor::unblock(move || broker.check_now(&topic, batch, times, limits::BATCH_DECOMPRESSED_BYTES_MAX)).await
+        let check = move || {
+            let _place = place;
+            broker.check_now(&topic, batch, times, limits::BATCH_DECOMPRESSED_BYTES_MAX)
+        };
+        executor::unblock_behind(check).await
     }
 
     fn check_now(
@@ -151,8 +155,9 @@ impl Broker {
             ratio_max: limits::DECOMPRESSION_RATIO_MAX,
             control_allowed: false,
         };
-        let _place = self.shared.recompressions.acquire().await;
+        let place = self.shared.recompressions.acquire_arc().await;
         let batch = executor::unblock(move || {
+            let _place = place;
             let (view, _) = BatchView::parse(&batch)?;
             let recompressed = record::recompress(&view, codec, &bounds)?;
             Ok(recompressed.map_or(batch, SharedBytes::from))
