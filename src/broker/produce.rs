@@ -14,8 +14,8 @@ use crate::store::{
     Committed, Draft, Operation, PartitionId, ProducerState, Refused, Space, Stamp, StoreError, producer_key,
 };
 
-/// What may be decompressed on a thread that serves, bytes: some milliseconds of it.
-const CHECKED_AT_ONCE_BYTES: u64 = 1024 * 1024;
+/// What may be decompressed on a thread that serves, bytes: a millisecond of it.
+const CHECKED_AT_ONCE_BYTES: u64 = 512 * 1024;
 
 /// When a producer is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

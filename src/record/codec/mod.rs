@@ -52,6 +52,10 @@ pub(super) fn compress(compression: Compression, saves: Saving, records: &[u8], 
     }
 }
 
+/// After so many decompressed bytes, some tenths of a millisecond of work, other threads have their turn: without that a scheduler lets one
+/// that wakes up wait for three.
+const TURN_BYTES: u64 = 128 * 1024;
+
 /// Fails as soon as more comes than may.
 struct Bounded<R> {
     inner: R,
@@ -68,7 +72,11 @@ impl<R: Read> Bounded<R> {
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(out)?;
+        let turn = self.bytes / TURN_BYTES;
         self.bytes += count as u64;
+        if self.bytes / TURN_BYTES > turn {
+            std::thread::yield_now();
+        }
         if self.bytes > self.bytes_max {
             return Err(BatchError::TooLarge { bytes: self.bytes, bytes_max: self.bytes_max }.into());
         }
