@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::cold::STATE_FILE;
+
 const DISK_FULL: &str = "the filesystem is full, though the store is within its bound: free some space; nothing that was \
                          not forwarded is given up for it";
 
@@ -143,12 +145,18 @@ impl fmt::Display for OpenError {
                  with the version that wrote them, or begin with an empty directory",
                 file.display()
             ),
-            Self::Damaged { file, what } => write!(
-                f,
-                "{} is damaged: {what}. `brooklet fsck --repair DIR` keeps what is intact and gives the rest up; `brooklet export` \
-                 gets out what can be read and changes nothing",
-                file.display()
-            ),
+            Self::Damaged { file, what } => {
+                let way_out = if file.ends_with(STATE_FILE) {
+                    "No repair makes it anew: put back a copy of the whole directory"
+                } else {
+                    "`brooklet fsck --repair DIR` keeps what is intact and gives the rest up"
+                };
+                write!(
+                    f,
+                    "{} is damaged: {what}. {way_out}; `brooklet export` gets out what can be read and changes nothing",
+                    file.display()
+                )
+            }
             Self::Io { file, error } => write!(f, "{}: {error}", file.display()),
         }
     }
@@ -174,5 +182,21 @@ impl fmt::Debug for TrySubmitError {
             Self::Full(_) => "Full(..)",
             Self::Closed(_) => "Closed(..)",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repair_is_offered_only_where_there_is_one() {
+        let said = |file: &str| OpenError::Damaged { file: PathBuf::from(file), what: "x".to_owned() }.to_string();
+        let (segment, state) = (said("/d/segment-1.redb"), said("/d/state.redb"));
+        assert!(segment.contains("fsck --repair") && segment.contains("export"), "{segment}");
+        assert!(
+            !state.contains("--repair") && state.contains("put back a copy") && state.contains("export"),
+            "{state}"
+        );
     }
 }
