@@ -8,6 +8,9 @@
 //! - Any failure of the medium ends the writer: what is on disk is known again only after the store is opened anew.
 //! - When a commit begins is decided by `commit_policy`, unless the draft is full.
 
+mod step;
+pub use step::WriterStep;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,21 +41,6 @@ use super::view::META_FLASH;
 const OPS_MAX: usize = 16_384;
 /// How often the account of what is written is written itself.
 const ACCOUNT_EVERY_MS: u64 = 60_000;
-
-/// What a step of the writer did, and when to come again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WriterStep {
-    /// The last commit that the step made.
-    pub committed: Option<CommitSeq>,
-    /// The open commit is due at this moment of the monotonic clock; `None` if there is none.
-    pub due_ms: Option<u64>,
-    /// All that is in the open commit rides: it is due so late only because nothing else has come yet.
-    pub riders_only: bool,
-    /// With this many bytes more it is due at once.
-    pub short_bytes: usize,
-    /// Operations that were told the outcome of a commit.
-    pub told: usize,
-}
 
 /// The writer.
 pub(super) struct Writer {
