@@ -82,9 +82,10 @@ impl GatewayAdministration {
         self.count_kept();
         let metrics = METRICS.readings();
         let losses = store.losses();
+        let (labels, config) = self.reloading.shown();
         let mut status = GatewayStatus {
             gateway: self.id.clone(),
-            labels: self.reloading.labels(),
+            labels,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
             time_ms: now.wall_ms,
@@ -101,7 +102,7 @@ impl GatewayAdministration {
             http: text(self.listeners.http.plain),
             http_tls: text(self.listeners.http.tls),
             problems: Vec::new(),
-            config: self.reloading.figures(),
+            config,
             process: ProcessFigures::now(),
             traffic: self.traffic.figures(),
             certificates,

@@ -168,15 +168,11 @@ impl Reloading {
         let _ = self.live.set(live);
     }
 
-    /// What the gateway is known by besides.
-    pub(super) fn labels(&self) -> BTreeMap<String, String> {
+    /// What the status tells, of one moment: what the gateway is known by besides, and which configuration that is from.
+    pub(super) fn shown(&self) -> (BTreeMap<String, String>, ConfigFigures) {
         let state = self.state();
-        state.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-    }
-
-    /// What the status tells.
-    pub(super) fn figures(&self) -> ConfigFigures {
-        self.state().figures.clone()
+        let labels = state.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        (labels, state.figures.clone())
     }
 
     /// Keeps what the gateway runs with as the one to fall back to, unless that is what it has fallen back to.
@@ -332,4 +328,42 @@ fn tell(report: &ReloadReport) {
     }
     log::info!("configuration {} holds", report.generation);
     report.lines().iter().for_each(|line| log::info!("{line}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::store::clock::ManualClock;
+    use crate::store::sim::SimDisk;
+    use crate::store::{Store, StoreOptions};
+
+    #[test]
+    fn what_the_status_tells_is_of_one_configuration() {
+        let options = StoreOptions {
+            max_bytes: Some(8 << 20),
+            segment_bytes: Some(1 << 20),
+            ..StoreOptions::new(Path::new("/s"))
+        };
+        let (store, _engine) =
+            Store::open(options, Arc::new(SimDisk::new(1)), Arc::new(ManualClock::default())).unwrap();
+        let mut loaded =
+            Loaded { config: Config::default(), effective: Vec::new(), warnings: Vec::new(), files: Vec::new() };
+        let about = (Certificates::new(&store), Arc::new(About::new("none")), Shutdown::default());
+        let reloading = Reloading::new("gw", &loaded.config, None, about);
+        std::thread::scope(|scope| {
+            let changes = scope.spawn(|| {
+                for generation in 2..20_000_u64 {
+                    loaded.config.gateway.labels = Labels::of([("made", generation.to_string().as_str())]);
+                    reloading.holds(loaded.clone(), Vec::new());
+                }
+            });
+            while !changes.is_finished() {
+                let (labels, figures) = reloading.shown();
+                let made = labels.get("made").map_or(1, |made| made.parse().unwrap());
+                assert_eq!(figures.generation, made);
+            }
+        });
+    }
 }
