@@ -26,6 +26,9 @@ use common::{
 };
 use serde_json::Value;
 
+/// An end to waiting in vain.
+const SOON: Duration = Duration::from_secs(120);
+
 fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
@@ -94,8 +97,13 @@ fn the_gateway_is_killed_while_records_come_in() {
     let mut gateway = Gateway::start("");
     let mut child = start(&gateway, &["produce", "steady", "--json"]);
     let mut stdin = child.stdin.take().unwrap();
+    let (killed, may_end) = std::sync::mpsc::channel();
     let feeder = thread::spawn(move || {
         for burst in 0..60u32 {
+            if burst == 59 {
+                // Not before it was killed at least once.
+                let () = may_end.recv().unwrap();
+            }
             stdin.write_all(lines(burst * 500 + 1..=burst * 500 + 500).as_bytes()).unwrap();
             thread::sleep(Duration::from_millis(50));
         }
@@ -105,6 +113,7 @@ fn the_gateway_is_killed_while_records_come_in() {
         gateway.kill();
         thread::sleep(Duration::from_millis(200));
         gateway.launch();
+        let _ = killed.send(());
     }
     feeder.join().unwrap();
     let output = child.wait_with_output().unwrap();
@@ -117,17 +126,15 @@ fn the_gateway_is_killed_while_records_come_in() {
 #[test]
 fn it_gives_up_after_the_timeout_it_was_given() {
     let mut gateway = Gateway::start("");
-    let mut child = start(&gateway, &["produce", "t", "--timeout", "1s"]);
+    let mut child = start(&gateway, &["produce", "t", "--timeout", "5s"]);
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"1\n").unwrap();
-    wait_for("the first record", Duration::from_secs(10), || {
-        (gateway.cli(&["consume", "t"], "").stdout == b"1\n").then_some(())
-    });
+    wait_for("the first record", SOON, || (gateway.cli(&["consume", "t"], "").stdout == b"1\n").then_some(()));
     gateway.kill();
     stdin.write_all(b"2\n").unwrap();
     drop(stdin);
     let output = child.wait_with_output().unwrap();
-    refused(&output, 1, "nothing was acknowledged for 1 s");
+    refused(&output, 1, "nothing was acknowledged for 5 s");
     assert!(stderr(&output).contains("1 record acknowledged (flash)"), "{}", stderr(&output));
     assert!(stderr(&output).contains("1 not acknowledged"), "{}", stderr(&output));
 }
@@ -316,9 +323,7 @@ fn two_publishers_do_not_fence_each_other() {
     let mut first = start(&gateway, &["produce", "t"]);
     let mut stdin = first.stdin.take().unwrap();
     stdin.write_all(b"1\n").unwrap();
-    wait_for("the first record", Duration::from_secs(10), || {
-        (gateway.cli(&["consume", "t"], "").stdout == b"1\n").then_some(())
-    });
+    wait_for("the first record", SOON, || (gateway.cli(&["consume", "t"], "").stdout == b"1\n").then_some(()));
     gateway.cli_ok(&["produce", "t"], "2\n");
     stdin.write_all(b"3\n").unwrap();
     drop(stdin);
@@ -328,7 +333,7 @@ fn two_publishers_do_not_fence_each_other() {
     let mut first = start(&gateway, &["produce", "t", "--client-id", "same"]);
     let mut stdin = first.stdin.take().unwrap();
     stdin.write_all(b"4\n").unwrap();
-    wait_for("the fourth record", Duration::from_secs(10), || {
+    wait_for("the fourth record", SOON, || {
         (gateway.cli(&["consume", "t", "--from", "3"], "").stdout == b"4\n").then_some(())
     });
     gateway.cli_ok(&["produce", "t", "--client-id", "same"], "5\n");
@@ -341,8 +346,8 @@ fn two_publishers_do_not_fence_each_other() {
 fn an_uplink_is_steered_and_what_it_has_not_brought_is_said() {
     let nobody = free_addr();
     let gateway = Gateway::start(&format!("[uplink.centre]\nbootstrap = [\"{nobody}\"]\ntopics = [\"t*\"]\n"));
-    let output = gateway.cli(&["produce", "t1", "--acks", "upstream", "--timeout", "1s"], "1\n");
-    refused(&output, 1, "nothing came upstream for 1 s");
+    let output = gateway.cli(&["produce", "t1", "--acks", "upstream", "--timeout", "5s"], "1\n");
+    refused(&output, 1, "nothing came upstream for 5 s");
     assert!(stderr(&output).contains("1 record acknowledged (flash)"), "{}", stderr(&output));
     let output = gateway.cli(&["produce", "other", "--acks", "upstream"], "1\n");
     refused(&output, 1, "no uplink follows topic other");

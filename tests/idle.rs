@@ -47,7 +47,7 @@ const TLS_BYTES: isize = 6_200;
 const BUFFER_BYTES: usize = 24 * 1024;
 /// What else may come and go in so large pieces: the store's page cache, at its smallest.
 const OTHERS: usize = CONNECTIONS / 4;
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 
 /// Allocations of this process of at least [`BUFFER_BYTES`].
 static BUFFERS: AtomicUsize = AtomicUsize::new(0);

@@ -137,7 +137,7 @@ fn a_drain_refuses_what_is_new_and_forwards_what_is_here() {
     assert_eq!(consume(&above, "t"), numbers(0..500));
 
     // It is refused, with words that say so, by every protocol; and it is still read.
-    let refused = below.cli(&["produce", "t", "--timeout", "1s"], "500\n");
+    let refused = below.cli(&["produce", "t", "--timeout", "5s"], "500\n");
     assert!(!refused.status.success() && stderr(&refused).contains("drained"), "{}", stderr(&refused));
     assert_eq!(produce_by_kafka(&below, "t", "500"), 6, "NOT_LEADER_OR_FOLLOWER: clients try again");
     assert_eq!(consume(&below, "t").len(), 500);

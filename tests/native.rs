@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use brooklet::client::{
@@ -83,22 +85,27 @@ fn several_devices_lose_and_repeat_nothing_over_restarts_of_the_gateway() {
     const EACH: usize = 3_000;
     let mut home = Home::new();
     let address = home.address();
-    block_on(within(20, async {
+    block_on(within(120, async {
         let mut connection = Connection::open(&address, "admin").await.unwrap();
         connection.create_topic("readings", 3, &[]).await.unwrap();
     }));
+    let restarted = Arc::new(AtomicBool::new(false));
     let devices: Vec<_> = ["a", "b", "c", "d"]
         .into_iter()
         .map(|name| {
-            let address = address.clone();
+            let (address, restarted) = (address.clone(), Arc::clone(&restarted));
             std::thread::spawn(move || {
-                block_on(within(60, async {
+                block_on(within(120, async {
                     let options = PublisherOptions { in_flight_max: 50, ..PublisherOptions::new(name) };
                     let publisher = Publisher::open(&address, options).await.unwrap();
                     let topic = publisher.topic("readings").unwrap();
                     for number in 0..EACH {
                         publisher.publish(&Reading::new(topic, number.to_string().as_bytes())).await.unwrap();
                         if number % 100 == 0 {
+                            smol::Timer::after(Duration::from_millis(30)).await;
+                        }
+                        // Nobody is through before the first restart.
+                        while number + 2 == EACH && !restarted.load(Ordering::Acquire) {
                             smol::Timer::after(Duration::from_millis(30)).await;
                         }
                     }
@@ -113,13 +120,14 @@ fn several_devices_lose_and_repeat_nothing_over_restarts_of_the_gateway() {
         home.stop();
         std::thread::sleep(Duration::from_millis(50));
         home.start();
+        restarted.store(true, Ordering::Release);
     }
     for device in devices {
         let progress = device.join().unwrap();
         assert_eq!((progress.settled, progress.refused), (EACH as u64, 0), "{progress:?}");
         assert!(progress.connections >= 2, "{progress:?}");
     }
-    let records = block_on(within(20, read_all(&address, "readings")));
+    let records = block_on(within(120, read_all(&address, "readings")));
     let mut by_device: HashMap<String, Vec<String>> = HashMap::new();
     for record in &records {
         // Without a key of its own a record has its client's id.
@@ -133,7 +141,7 @@ fn several_devices_lose_and_repeat_nothing_over_restarts_of_the_gateway() {
 #[test]
 fn a_newer_connection_fences_and_a_too_large_record_is_refused_alone() {
     let home = Home::new();
-    block_on(within(20, async {
+    block_on(within(120, async {
         let mut connection = Connection::open(&home.address(), "admin").await.unwrap();
         connection.create_topic("t", 1, &[("max.message.bytes", "20000")]).await.unwrap();
         let first = Publisher::open(&home.address(), PublisherOptions::new("same")).await.unwrap();
@@ -165,7 +173,7 @@ fn a_newer_connection_fences_and_a_too_large_record_is_refused_alone() {
 #[test]
 fn memory_is_acknowledged_and_followers_see_what_is_committed() {
     let home = Home::new();
-    block_on(within(20, async {
+    block_on(within(120, async {
         let options = PublisherOptions { level: AckLevel::Memory, ..PublisherOptions::new("m") };
         let publisher = Publisher::open(&home.address(), options).await.unwrap();
         let topic = publisher.topic("live").unwrap();
@@ -195,7 +203,7 @@ fn administration_goes_by_tcp_and_by_the_local_socket() {
     let home = Home::new();
     let local = Address::Unix(home.config.data_dir.join(SOCKET_NAME));
     for (round, address) in [home.address(), local].iter().enumerate() {
-        block_on(within(20, async {
+        block_on(within(120, async {
             let mut connection = Connection::open(address, "admin").await.unwrap();
             let name = format!("topic-{round}");
             connection.create_topic(&name, 2, &[("retention.ms", "3600000")]).await.unwrap();

@@ -10,7 +10,7 @@
 
 mod common;
 
-use std::{fs, path::Path, process::Output, time::Duration};
+use std::{fs, path::Path, process::Output};
 
 use common::{
     gateway::{Gateway, START, brooklet, run},
@@ -77,7 +77,7 @@ fn a_second_process_is_told_what_is_in_its_way() {
 fn the_machines_own_readings_are_published() {
     let gateway = Gateway::start("source.host.enabled = true\nsource.host.interval = \"100ms\"\n");
     // The topic comes with the first readings.
-    let text = wait_for("two intervals' readings", Duration::from_secs(15), || {
+    let text = wait_for("two intervals' readings", START, || {
         let output = gateway.cli(&["consume", "host", "--format", "%k %v\\n"], "");
         let text = String::from_utf8(output.stdout).unwrap();
         Some(text).filter(|text| text.matches("uptime {").count() >= 2)
@@ -111,7 +111,7 @@ fn another_gateway_is_a_centre_to_read_from_and_each_record_comes_down_once() {
         let status = edge.cli_ok(&["downlink", "status", "--json"], "");
         status.contains("\"caught-up\"").then(|| edge.cli_ok(&["consume", "down.commands"], ""))
     };
-    let all = wait_for("all commands", Duration::from_secs(20), || brought().filter(|all| all.len() >= sent.len()));
+    let all = wait_for("all commands", START, || brought().filter(|all| all.len() >= sent.len()));
     assert_eq!(all, sent);
     let shown = edge.cli_ok(&["downlink", "status"], "");
     assert!(shown.contains("caught up") && shown.contains("down.commands/0"), "{shown}");

@@ -80,9 +80,8 @@ impl GatewayAdministration {
         let figures = store_figures(store);
         let certificates = self.certificates.figures();
         self.count_kept();
-        let metrics = METRICS.readings();
+        let (labels, config, metrics) = self.reloading.shown();
         let losses = store.losses();
-        let (labels, config) = self.reloading.shown();
         let mut status = GatewayStatus {
             gateway: self.id.clone(),
             labels,
@@ -109,9 +108,10 @@ impl GatewayAdministration {
             mqtt_clients: MqttFigures::from(self.mqtt.counts()),
             groups: self.broker.groups().into_iter().map(group).collect(),
             store: figures,
-            topics: self.broker.topics().iter().map(|topic| self.topic(topic, &losses)).collect(),
+            // Before the topics: what an uplink says to have forwarded, they say as well.
             uplinks: self.uplinks.statuses(),
             downlinks: self.downlinks.statuses(),
+            topics: self.broker.topics().iter().map(|topic| self.topic(topic, &losses)).collect(),
             starts: starts(store.entries(Space::Gateway, &[])).into_iter().map(StartFigures::from).collect(),
             deleted_topics: store.deleted_topics().into_iter().map(deleted).collect(),
             losses: store.removals().iter().chain(&losses).map(|loss| self.loss(loss)).collect(),

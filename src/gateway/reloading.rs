@@ -19,7 +19,7 @@ use crate::config::{
 };
 use crate::executor;
 use crate::json;
-use crate::metrics::METRICS;
+use crate::metrics::{METRICS, Reading};
 use crate::shutdown::Shutdown;
 use crate::uplink::About;
 
@@ -168,11 +168,12 @@ impl Reloading {
         let _ = self.live.set(live);
     }
 
-    /// What the status tells, of one moment: what the gateway is known by besides, and which configuration that is from.
-    pub(super) fn shown(&self) -> (BTreeMap<String, String>, ConfigFigures) {
+    /// What the status tells, of one moment: what the gateway is known by besides, which configuration that is from, and the metrics,
+    /// some of which count configurations.
+    pub(super) fn shown(&self) -> (BTreeMap<String, String>, ConfigFigures, Vec<Reading>) {
         let state = self.state();
         let labels = state.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        (labels, state.figures.clone())
+        (labels, state.figures.clone(), METRICS.readings())
     }
 
     /// Keeps what the gateway runs with as the one to fall back to, unless that is what it has fallen back to.
@@ -264,10 +265,10 @@ impl Reloading {
 
     /// From now on this holds, and that waits. Which generation it is.
     fn holds(&self, now: Loaded, waiting: Vec<String>) -> u64 {
-        METRICS.config_reloads.add(1);
         self.about.reconfigured(now.fingerprint());
-        METRICS.config_waiting.set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
         let mut state = self.state();
+        METRICS.config_reloads.add(1);
+        METRICS.config_waiting.set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
         let generation = state.figures.generation + 1;
         state.figures = ConfigFigures {
             generation,
@@ -356,13 +357,14 @@ mod tests {
             let changes = scope.spawn(|| {
                 for generation in 2..20_000_u64 {
                     loaded.config.gateway.labels = Labels::of([("made", generation.to_string().as_str())]);
-                    reloading.holds(loaded.clone(), Vec::new());
+                    reloading.holds(loaded.clone(), vec![String::new(); generation as usize % 2]);
                 }
             });
             while !changes.is_finished() {
-                let (labels, figures) = reloading.shown();
+                let (labels, figures, metrics) = reloading.shown();
                 let made = labels.get("made").map_or(1, |made| made.parse().unwrap());
-                assert_eq!(figures.generation, made);
+                let waiting = metrics.iter().find(|reading| reading.name == "config_waiting").unwrap().value;
+                assert_eq!((figures.generation, figures.waiting_for_restart.len() as i64), (made, waiting));
             }
         });
     }

@@ -148,13 +148,16 @@ impl Uplink {
     }
 
     /// How it is doing. May read a few batches from the store.
+    ///
+    /// What it has counted is no older than its positions: whoever sees that nothing waits any more finds everything in the counts.
     pub fn status(&self) -> UplinkStatus {
-        let live = self.report.live().clone();
-        let counts = self.report.counts();
         let follows = naming::follows(&self.options);
         let topics: Vec<_> = self.broker.topics().into_iter().filter(|topic| follows(topic)).collect();
         let mut history = self.report.history();
         let backlog = Backlog::look(&self.broker, &self.options.name, &topics, &mut history.ages);
+        // Records are counted before positions pass them: so in this order.
+        let counts = self.report.counts();
+        let live = self.report.live().clone();
         let store = self.broker.store();
         let rate = history.rates.up_to(Sample {
             ms: store.now().mono_ms,

@@ -176,11 +176,12 @@ impl Forwarder {
         Local { index, count }
     }
 
-    /// Whether upstream has told of a topic, if only that it isn't there.
+    /// Whether upstream has told of a topic, if only that it isn't there. What metadata tells of one that was asked for to other ends (that
+    /// of notices) was not learned for records.
     fn has_heard_of(&self, upstream: &str) -> bool {
-        match self.tier {
-            Some(_) => self.upstreams.contains_key(upstream),
-            None => self.cluster.topic(upstream).is_some(),
+        match (&self.tier, self.cluster.topic(upstream)) {
+            (Some(_), _) | (None, Some(TopicState::Known(_))) => self.upstreams.contains_key(upstream),
+            (None, told) => told.is_some(),
         }
     }
 

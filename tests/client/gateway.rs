@@ -14,6 +14,9 @@ use brooklet::frame::{
     Text, Topic, TopicRef, Upstream, Welcome, sequence,
 };
 
+/// A connection that says nothing for so long is closed, seconds; a client on a busy machine may be late with its pings.
+const IDLE_S: u16 = 3;
+
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     pub(crate) timestamp: Option<i64>,
@@ -130,7 +133,7 @@ fn serve(mut served: Served) {
                 heard = Instant::now();
             }
             // As the Welcome says.
-            Err(_) if heard.elapsed() > Duration::from_secs(1) => return,
+            Err(_) if heard.elapsed() > Duration::from_secs(IDLE_S.into()) => return,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(_) => return,
         }
@@ -194,7 +197,7 @@ impl Served {
             time_trusted: true,
             frame_bytes_max: 4_096,
             in_flight_max: hello.in_flight_max,
-            idle_seconds_max: 1,
+            idle_seconds_max: IDLE_S,
         };
         let mut kept = self.kept.lock().unwrap();
         kept.hellos += 1;

@@ -15,6 +15,9 @@ use futures_lite::FutureExt;
 use gateway::{Gateway, Stored};
 use smol::block_on;
 
+/// An end to waiting in vain, seconds.
+const SOON_S: u64 = 120;
+
 async fn within<T>(seconds: u64, future: impl Future<Output = T>) -> T {
     let too_late = async {
         smol::Timer::after(Duration::from_secs(seconds)).await;
@@ -36,7 +39,7 @@ fn filled(gateway: &Gateway, topic: &str, count: usize) {
 fn what_is_published_arrives_once_though_connections_break() {
     let gateway = Gateway::start();
     gateway.kept().breaks = 6;
-    block_on(within(30, async {
+    block_on(within(SOON_S, async {
         let options = PublisherOptions { waiting_bytes_max: 1_024, ..PublisherOptions::new("cli-1") };
         let publisher = Publisher::open(&gateway.address, options).await.unwrap();
         let topic = publisher.topic("readings").unwrap();
@@ -58,7 +61,7 @@ fn what_is_published_arrives_once_though_connections_break() {
 #[test]
 fn upstream_and_refusals_are_told() {
     let gateway = Gateway::start();
-    block_on(within(10, async {
+    block_on(within(SOON_S, async {
         let options = PublisherOptions { level: AckLevel::Upstream, ..PublisherOptions::new("cli-1") };
         let publisher = Publisher::open(&gateway.address, options).await.unwrap();
         let (good, bad) = (publisher.topic("good").unwrap(), publisher.topic("forbidden").unwrap());
@@ -79,7 +82,7 @@ fn upstream_and_refusals_are_told() {
 #[test]
 fn a_second_publisher_of_the_same_id_fences_the_first() {
     let gateway = Gateway::start();
-    block_on(within(10, async {
+    block_on(within(SOON_S, async {
         let first = Publisher::open(&gateway.address, PublisherOptions::new("same")).await.unwrap();
         let second = Publisher::open(&gateway.address, PublisherOptions::new("same")).await.unwrap();
         let topic = first.topic("t").unwrap();
@@ -99,7 +102,7 @@ fn a_second_publisher_of_the_same_id_fences_the_first() {
 fn a_topic_is_read_to_its_end_within_a_small_credit() {
     let gateway = Gateway::start();
     filled(&gateway, "readings", 3_000);
-    block_on(within(20, async {
+    block_on(within(SOON_S, async {
         let group = Some("g".to_owned());
         let options = ConsumeOptions { credit_bytes: 600, group, partition: Some(0), ..ConsumeOptions::default() };
         let mut consumer = Consumer::open(&gateway.address, "readings", options.clone()).await.unwrap();
@@ -123,7 +126,7 @@ fn a_topic_is_read_to_its_end_within_a_small_credit() {
 fn following_goes_on_over_broken_connections_and_keeps_idle_ones_open() {
     let gateway = Gateway::start();
     filled(&gateway, "readings", 10);
-    block_on(within(20, async {
+    block_on(within(SOON_S, async {
         let options = ConsumeOptions { follow: true, ..ConsumeOptions::default() };
         let mut consumer = Consumer::open(&gateway.address, "readings", options).await.unwrap();
         for round in 0..4i64 {
@@ -136,7 +139,7 @@ fn following_goes_on_over_broken_connections_and_keeps_idle_ones_open() {
             let more = gateway.kept().topics["readings"][..10].to_vec();
             if round == 1 {
                 // Longer than the gateway's idle time: pings keep the connection.
-                let silence = async { smol::Timer::after(Duration::from_millis(1_200)).await };
+                let silence = async { smol::Timer::after(Duration::from_millis(4_000)).await };
                 assert!(
                     async { Some(consumer.next().await) }
                         .or(async {
@@ -156,7 +159,7 @@ fn following_goes_on_over_broken_connections_and_keeps_idle_ones_open() {
 #[test]
 fn requests_are_answered() {
     let gateway = Gateway::start();
-    block_on(within(10, async {
+    block_on(within(SOON_S, async {
         let mut connection = Connection::open(&gateway.address, "cli").await.unwrap();
         assert_eq!(connection.gateway().id, "fake");
         connection.create_topic("a", 1, &[("retention.ms", "1000")]).await.unwrap();
@@ -188,10 +191,9 @@ fn requests_are_answered() {
 
 #[test]
 fn errors_name_the_address_and_what_to_do() {
-    block_on(within(10, async {
-        // A port that was free a moment ago.
-        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let address: Address = address.parse().unwrap();
+    block_on(within(SOON_S, async {
+        // Nobody listens there, and no test is given it.
+        let address: Address = "127.0.0.1:1".parse().unwrap();
         let error = Connection::open(&address, "cli").await.unwrap_err();
         let text = error.to_string();
         assert!(text.contains(&address.to_string()) && text.contains("brooklet serve"), "{text}");
@@ -223,7 +225,7 @@ fn a_unix_socket_does_as_well() {
         std::io::Read::read_exact(&mut stream, &mut byte).unwrap();
         byte
     });
-    block_on(within(10, async {
+    block_on(within(SOON_S, async {
         let address: Address = path.display().to_string().parse().unwrap();
         let error = Connection::open(&address, "cli").await.unwrap_err();
         assert!(error.to_string().starts_with("lost the connection to unix:"), "{error}");

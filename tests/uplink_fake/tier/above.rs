@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use brooklet::broker::{NewTopic, Topic};
+use brooklet::client::{Address, Connection};
 use brooklet::config::{Config, DiskBudget};
 use brooklet::frame::{FRAME_BYTES_MAX, Split, split};
 use brooklet::gateway::Gateway;
@@ -76,6 +77,12 @@ impl Above {
 
     pub fn gateway(&self) -> &Gateway {
         self.gateway.as_ref().unwrap()
+    }
+
+    /// As `brooklet status --json` prints it.
+    pub fn status(&self) -> String {
+        let address = Address::Tcp(self.config.listen.native.addr.to_string());
+        block_on(async { Connection::open(&address, "test").await.unwrap().status().await.unwrap() })
     }
 
     pub fn stop(&mut self) {
