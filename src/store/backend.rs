@@ -231,6 +231,7 @@ mod tests {
         Database::builder().set_cache_size(1 << 20).create_with_backend(backend).unwrap()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a file that is whole")]
     fn fill(db: &Database, commits: std::ops::Range<u64>, byte: u8) {
         for commit in commits {
             let txn = db.begin_write().unwrap();

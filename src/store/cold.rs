@@ -12,12 +12,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::backend::{Backend, PAGE_ORDER_ANY};
 use super::disk::{Disk, DiskFile, OpenMode};
 use super::format::u64_at;
-use super::segment::{SegmentError, check_version, fail, guarded};
+use super::redb_call::{self, fail, guarded};
+use super::segment::{SegmentError, check_version};
 use super::state::{Change, State};
 use super::types::{CommitSeq, Space};
 
@@ -74,12 +75,7 @@ impl ColdFile {
         let whole = Arc::clone(&file);
         let backend = if existed { Backend::open(whole, PAGE_ORDER_ANY) } else { Backend::create(whole) };
         let db = database(backend.map_err(SegmentError::Io)?)?;
-        guarded(|| {
-            let txn = db.begin_write().map_err(fail)?;
-            self.write(&txn, changes)?;
-            txn.commit().map_err(fail)?;
-            db.close().map_err(fail)
-        })?;
+        redb_call::with(db, |db| redb_call::transaction(db, Durability::Immediate, |txn| self.write(txn, changes)))?;
         if !existed {
             self.disk.sync_dir(&self.dir).map_err(SegmentError::Io)?;
         }
@@ -150,11 +146,7 @@ impl ColdFile {
         file.drop_cache().map_err(SegmentError::Io)?;
         let Ok(backend) = Backend::open(file, PAGE_ORDER_ANY) else { return Ok(None) };
         let db = database(backend)?;
-        guarded(|| {
-            let loaded = self.read(&db, wanted, state)?;
-            db.close().map_err(fail)?;
-            Ok(loaded)
-        })
+        redb_call::with(db, |db| self.read(db, wanted, state))
     }
 
     fn read(

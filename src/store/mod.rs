@@ -71,6 +71,7 @@ mod queue;
 mod read;
 mod reader;
 mod recovery;
+mod redb_call;
 mod removal;
 mod repair;
 mod reserve;

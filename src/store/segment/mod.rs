@@ -20,10 +20,9 @@ mod opening;
 
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
-use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, TableDefinition};
+use redb::{Database, Durability, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, TableDefinition};
 
 use super::backend::Usage;
 use super::chunks::{Room, Stream, cut_plain};
@@ -33,6 +32,7 @@ use super::formats::{FORMAT_MIN, FORMAT_NEW};
 use super::index::SegmentIndex;
 use super::log_parts::{self, LogParts};
 use super::once::OnceFile;
+use super::redb_call::{self, fail, guarded};
 use super::ring::lock;
 use super::state::State;
 use super::types::{CommitSeq, Space};
@@ -132,14 +132,11 @@ enum Db {
 }
 
 impl Drop for SegmentFile {
-    /// redb closes a database that is dropped, and where it has panicked before, it may panic again.
+    /// Where redb has panicked before, it may panic again.
     fn drop(&mut self) {
-        let db = std::mem::replace(&mut self.db, Db::Closed);
-        let dropped = guarded(|| {
-            drop(db);
-            Ok(())
-        });
-        if let Err(error) = dropped {
+        if let Db::Write(db) = std::mem::replace(&mut self.db, Db::Closed)
+            && let Err(error) = redb_call::close(db)
+        {
             log::warn!("closing {:?}: {error}", self.file);
         }
     }
@@ -159,12 +156,11 @@ impl SegmentFile {
 
     /// Closes the file so that it can be opened just for reading.
     pub(super) fn close(mut self) -> Result<(), SegmentError> {
-        let db = std::mem::replace(&mut self.db, Db::Closed);
-        guarded(|| match db {
-            Db::Write(db) => db.close().map_err(fail),
-            Db::Read(db) => db.close().map_err(fail),
+        match std::mem::replace(&mut self.db, Db::Closed) {
+            Db::Write(db) => redb_call::close(db),
+            Db::Read(db) => guarded(|| db.close().map_err(fail)),
             Db::Closed => Ok(()),
-        })
+        }
     }
 
     /// Checks every page against redb's checksums: whether all were right. Repairs what it can.
@@ -250,12 +246,7 @@ impl SegmentFile {
     #[cfg(debug_assertions)]
     pub(super) fn append_without_sync(&self, seq: CommitSeq, stream: &Stream) -> Result<(), SegmentError> {
         let Db::Write(db) = &self.db else { return Err(read_only()) };
-        guarded(|| {
-            let mut txn = db.begin_write().map_err(fail)?;
-            let _unpersisted_savepoints = txn.set_durability(redb::Durability::None);
-            self.insert_stream(&txn, seq, stream)?;
-            txn.commit().map_err(fail)
-        })?;
+        redb_call::transaction(db, Durability::None, |txn| self.insert_stream(txn, seq, stream))?;
         lock(&self.parts).stored(seq, stream);
         Ok(())
     }
@@ -299,11 +290,7 @@ impl SegmentFile {
         change: impl FnOnce(&redb::WriteTransaction) -> Result<(), SegmentError>,
     ) -> Result<(), SegmentError> {
         let Db::Write(db) = &self.db else { return Err(read_only()) };
-        guarded(|| {
-            let txn = db.begin_write().map_err(fail)?;
-            change(&txn)?;
-            txn.commit().map_err(fail)
-        })
+        redb_call::transaction(db, Durability::Immediate, change)
     }
 
     fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, SegmentError>) -> Result<T, SegmentError> {
@@ -389,28 +376,4 @@ fn table_if_any<T>(opened: Result<T, redb::TableError>) -> Result<Option<T>, Seg
 
 fn read_only() -> SegmentError {
     SegmentError::Io(io::ErrorKind::ReadOnlyFilesystem.into())
-}
-
-pub(super) fn fail(error: impl Into<redb::Error>) -> SegmentError {
-    match error.into() {
-        // What the backend finds damaged.
-        redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
-            SegmentError::Damaged(error.to_string())
-        }
-        redb::Error::Io(error) => SegmentError::Io(error),
-        redb::Error::Corrupted(what) => SegmentError::Damaged(what),
-        redb::Error::RepairAborted => SegmentError::Unclean,
-        error @ (redb::Error::TableDoesNotExist(_)
-        | redb::Error::TableTypeMismatch { .. }
-        | redb::Error::UpgradeRequired(_)) => SegmentError::Damaged(error.to_string()),
-        error => SegmentError::Io(io::Error::other(error.to_string())),
-    }
-}
-
-/// Calls into redb, which panics where it meets damage that it holds impossible.
-pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, SegmentError>) -> Result<T, SegmentError> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref().cloned());
-        Err(SegmentError::Damaged(format!("redb stopped: {}", text.unwrap_or_default())))
-    })
 }

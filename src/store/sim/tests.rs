@@ -31,6 +31,7 @@ fn database(backend: Backend) -> Result<Database, redb::DatabaseError> {
     Database::builder().set_cache_size(256 << 10).create_with_backend(backend)
 }
 
+#[expect(clippy::disallowed_methods, reason = "the process may end where this does")]
 fn commit(db: &Database, commit: u64) {
     let txn = db.begin_write().unwrap();
     txn.open_table(TABLE).unwrap().insert(commit, &value(commit)[..]).unwrap();
