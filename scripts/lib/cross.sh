@@ -50,13 +50,15 @@ build_for() {
   # damaged file or a hostile frame makes a library do is caught.
   local small_std=(-Zbuild-std=std,panic_unwind -Zbuild-std-features=optimize_for_size) std=()
   # A panic's place is its line: with the message, that finds it in the sources of a version; names of files and columns take 60 kB. A type
-  # with fields shows its name only where it is shown for developers, and no text for users is made so.
-  local small_flags=" -Zlocation-detail=line -Zfmt-debug=shallow"
+  # with fields shows its name only where it is shown for developers, and no text for users is made so. Nobody unwinds from within a
+  # function's first or last instructions, so their steps need no entries.
+  local small_flags=" -Zlocation-detail=line -Zfmt-debug=shallow -Zuse-sync-unwind=yes"
   # A subshell: the choice of a compiler is not the caller's.
   (
     local flags="--remap-path-prefix=$PWD=brooklet --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
-    # A function made of pieces of others saves fewer bytes than its unwinding table takes; a small one not inlined, too.
-    flags+=" -Cllvm-args=-enable-machine-outliner=never -Cllvm-args=-inline-threshold=15"
+    # Equal pieces of functions become functions (LLVM's outliner, which 64-bit and 32-bit ARM have) where that saves more than the entry in
+    # the unwinding tables that each such piece takes, about 36 bytes. So only tiny functions are inlined before.
+    flags+=" -Cllvm-args=-outliner-benefit-threshold=40 -Cllvm-args=-machine-outliner-reruns=2 -Cllvm-args=-inline-threshold=5"
     if has_rustup_target "$target"; then
       # LLVM's linker folds functions that come out equal, of which generic code makes thousands; zig's can't.
       flags+=" --remap-path-prefix=$(rustc --print sysroot)=rust -Clinker=rust-lld -Clink-arg=--icf=all"
