@@ -153,6 +153,30 @@ mod tests {
         assert!(catch_unwind(panicking).is_err());
     }
 
+    /// By what happens, not by how long it takes: the work goes on only once somebody else's task has had its turn on the only thread of the
+    /// executor, and its place is free only once it has ended, though nobody waits for it any more.
+    #[test]
+    fn work_behind_lets_others_go_on_and_holds_its_place_until_it_ends() {
+        let executor = Executor::new();
+        let places = Arc::new(smol::lock::Semaphore::new(1));
+        let (turn, others_turn) = std::sync::mpsc::channel();
+        let place = places.try_acquire_arc().unwrap();
+        let (began, begun) = async_channel::bounded(1);
+        let work = unblock_behind(move || {
+            let _place = place;
+            began.send_blocking(()).unwrap();
+            others_turn.recv().unwrap();
+        });
+        let waiting = executor.spawn(work);
+        block_on(executor.run(begun.recv())).unwrap();
+        drop(waiting);
+        let other = executor.spawn(async { 7 });
+        assert_eq!(block_on(executor.run(other)), 7, "the executor's thread is free");
+        assert!(places.try_acquire().is_none(), "it is at work still");
+        turn.send(()).unwrap();
+        drop(block_on(places.acquire()));
+    }
+
     #[test]
     fn a_task_that_panics_takes_nothing_along() {
         let executor = Executor::new();

@@ -8,7 +8,7 @@
 //! | `format`, `chunks` | bytes of a commit, and how they are cut into pages |
 //! | `segment`, `log_parts`, `ring`, `cold` | files: one segment, all of them, the cold state |
 //! | `directory` | what is known of sealed segments without opening them |
-//! | `index`, `state`, `heads`, `tail`, `view` | what is known in memory, moved by one commit at a time |
+//! | `index`, `state`, `heads`, `tail`, `view`, `look` | what is known in memory, moved by one commit at a time |
 //! | `handle`, `heal`, `prove`, `progress` | what outlives a failure, and how the store gets over it |
 //! | `queue`, `draft`, `pending`, `room`, `writer`, `commit_policy` | the way in |
 //! | `medium`, `flash` | the device below, what is written to it, and the daily budget |
@@ -53,6 +53,7 @@ mod intervals;
 mod learn;
 mod ledger;
 mod log_parts;
+mod look;
 mod medium;
 mod once;
 mod open;

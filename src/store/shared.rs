@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::classes::Classes;
@@ -11,6 +11,7 @@ use super::commit_policy::Rules;
 use super::draft::DraftEnv;
 use super::error::StoreError;
 use super::flash::{FlashAccount, FlashDay, Notice};
+use super::look::{self, Change, Look};
 use super::medium::{Device, Medium};
 use super::options::OnFull;
 use super::progress::Progress;
@@ -144,13 +145,14 @@ impl Signal {
 }
 
 impl Shared {
-    pub(super) fn view(&self) -> RwLockReadGuard<'_, View> {
-        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    /// A thread lets go of one before it takes the next.
+    pub(super) fn view(&self) -> Look<'_> {
+        look::look(&self.view)
     }
 
     /// Only the writer, or recovery before there is one.
-    pub(super) fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
-        self.view.write().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn view_mut(&self) -> Change<'_> {
+        look::change(&self.view)
     }
 
     /// Stops all writing: what is on disk is unknown until the store is opened again (see [`super::heal`]).

@@ -198,6 +198,8 @@ pub(super) struct Course {
     open: Open,
     holds_until: Option<Instant>,
     turns: u64,
+    /// The time of the last step.
+    stepped: Option<Instant>,
     actions: Vec<Action>,
 }
 
@@ -212,6 +214,7 @@ impl Course {
             open: Open::All,
             holds_until: None,
             turns: 0,
+            stepped: None,
             actions: Vec::new(),
         }
     }
@@ -248,6 +251,7 @@ impl Course {
 
     /// What follows from an event. `jitter` is uniform in 0..1.
     pub(super) fn step(&mut self, event: Event, now: Instant, jitter: f64) -> Vec<Action> {
+        self.stepped = Some(now);
         match event {
             Event::Topics(told) => self.take_topics(told, now, jitter),
             Event::Prepared(topic, told) => self.take_prepared(&topic, told, now, jitter),
@@ -265,8 +269,8 @@ impl Course {
         std::mem::take(&mut self.actions)
     }
 
-    /// When to look again, if nothing happens before.
-    pub(super) fn next_time(&self, now: Instant) -> Option<Instant> {
+    /// When to look again, if nothing happens before. It may have come by now: what was not due in the last step is to have one.
+    pub(super) fn next_time(&self) -> Option<Instant> {
         if self.is_shut() {
             return None;
         }
@@ -275,7 +279,8 @@ impl Course {
         let nodes = self.nodes.values().flat_map(|node| [node.trouble.until, node.throttled]).flatten();
         let topics = self.topics.values().filter_map(|topic| topic.trouble.until);
         let legs = self.topics.values().flat_map(|topic| &topic.legs).filter_map(|leg| leg.trouble.until);
-        metadata.chain(nodes).chain(topics).chain(legs).filter(|at| *at > now).min()
+        let to_come = |at: &Instant| self.stepped.is_none_or(|step| *at > step);
+        metadata.chain(nodes).chain(topics).chain(legs).filter(to_come).min()
     }
 
     // ---- what is to be done now

@@ -174,7 +174,7 @@ impl Bringer {
 
     /// The next event.
     async fn wait(&mut self, control: EventListener) -> Event {
-        let next = [self.course.next_time(Instant::now()), self.pacing.until].into_iter().flatten().min();
+        let next = [self.course.next_time(), self.pacing.until].into_iter().flatten().min();
         let done = async { self.done.recv().await.ok() };
         let control = async {
             control.await;
