@@ -213,6 +213,7 @@ fn nobody_has_counted_so_far() {
     let mut config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
     config.listen.native.addr = ([127, 0, 0, 1], 0).into();
     config.listen.kafka.enabled = false;
+    config.listen.mqtt.enabled = false;
     let gateway = Gateway::start(&config).unwrap();
     let answer = |epoch, next_sequence| {
         let mut bytes = Vec::new();

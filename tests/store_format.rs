@@ -102,6 +102,7 @@ fn a_store_of_format_2_is_opened_with_all_that_is_in_it() {
     assert_eq!(format("format"), said);
     gateway.launch();
     assert_eq!(gateway.cli_ok(&["consume", "plain"], ""), lines(0..60));
+    assert!(gateway.cli_ok(&["status"], "").contains(&format!("\nwritten in   {said}")), "{said}");
     let said = gateway.cli_ok(&["store", "finalize"], "");
     assert!(said.starts_with("format 2, 3 from the next segment on; "), "{said}");
     let status: Value = serde_json::from_str(&gateway.cli_ok(&["status", "--json"], "")).unwrap();

@@ -239,7 +239,9 @@ impl Broker {
 /// The position as the store has it.
 fn durable(store: &Store, name: &str, partition: PartitionId) -> Intervals {
     let value = store.get(Space::Cursor, &cursor_key(name, partition));
-    value.and_then(|value| Intervals::decode(&value).ok()).unwrap_or_default()
+    let kept = value.and_then(|value| Intervals::decode(&value).ok()).unwrap_or_default();
+    // Nobody is done with what is not there: a row that says so would let what is yet to come pass unsent.
+    store.head(partition).map_or_else(Intervals::new, |head| kept.before(head.readable_end()))
 }
 
 /// Partition, key and value of each position.

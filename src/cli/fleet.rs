@@ -34,7 +34,8 @@ pub(super) static SPEC: Spec = Spec {
     ],
     shared: &[JSON],
     details: "Each uplink tells the centre how its gateway is, beside its records (uplink.NAME.status): so a gateway that\n\
-              has nothing to forward, or no link, is shown as it was when it last told. SEEN says how long ago that is.\n\n\
+              has nothing to forward, or no link, is shown as it was when it last told. SEEN says how long ago that is, by\n\
+              the gateway's clock; ? where that is not to be trusted.\n\n\
               Example: brooklet fleet --upstream kafka-1:9092",
 };
 

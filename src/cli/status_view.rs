@@ -131,6 +131,10 @@ fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
     let (used, most) = (human_bytes(store.disk_bytes), human_bytes(store.max_bytes));
     let segments = format!("{} of {}", counted(store.segments, "segment"), human_bytes(store.segment_bytes));
     out.push_str(&format!("disk         {} {used} of {most}, {segments}\n", bar(store.disk_bytes, store.max_bytes)));
+    // Gateways of before told none.
+    if store.format.newest > 0 {
+        out.push_str(&format!("written in   {}\n", store.format.text()));
+    }
     let figure = |name: &str| status.metrics.get(name).copied().unwrap_or(0).max(0).unsigned_abs();
     let before = |name: &str| earlier.and_then(|earlier| earlier.metrics.get(name)).copied().unwrap_or(0);
     // Without an earlier status all rates are means since the start.

@@ -67,6 +67,8 @@ fn followers_positions_decide_what_is_upstream_and_live_through_a_restart() {
     let running = Running::open(dir.path());
     let t = topic(&running.broker, "t", 1);
     let p = t.partitions[0];
+    let six = batch(&["1", "2", "3", "4", "5", "6"], None);
+    block_on(async { running.broker.produce(&t, 0, six, Acks::Flash).await?.wait().await }).unwrap();
     assert_eq!(running.broker.upstream_offset(p), None, "nobody follows it");
     running.broker.add_follower("a", Arc::new(|topic: &Topic| !topic.is_internal()));
     running.broker.add_follower("b", Arc::new(|topic: &Topic| topic.name == "t"));
@@ -76,13 +78,17 @@ fn followers_positions_decide_what_is_upstream_and_live_through_a_restart() {
     assert_eq!(running.broker.upstream_offset(p), Some(0), "the slowest counts");
     running.broker.advance_position("b", p, Intervals::up_to(3));
     assert_eq!(running.broker.upstream_offset(p), Some(3));
-    let saved = vec![(p, Intervals::up_to(5))];
-    block_on(running.broker.save_positions("a", saved, Duration::from_millis(1))).unwrap();
+    let saved = |to| vec![(p, Intervals::up_to(to))];
+    block_on(running.broker.save_positions("a", saved(5), Duration::from_millis(1))).unwrap();
+    block_on(running.broker.save_positions("b", saved(35), Duration::from_millis(1))).unwrap();
     running.close();
 
     let running = Running::open(dir.path());
     running.broker.add_follower("a", Arc::new(|_: &Topic| true));
+    running.broker.add_follower("b", Arc::new(|_: &Topic| true));
     assert_eq!(running.broker.position("a", p).first_gap(), 5);
+    assert_eq!(running.broker.position("b", p).first_gap(), 6, "nothing is passed that is not there yet");
+    running.broker.remove_follower("b");
     let committed = CommittedOffset { offset: 1, leader_epoch: -1, metadata: String::new() };
     block_on(running.broker.commit_offsets("reader", vec![(t.id, 0, committed)])).unwrap();
     let id = block_on(running.broker.new_producer_id()).unwrap();

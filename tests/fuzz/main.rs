@@ -17,6 +17,9 @@ mod batches;
 mod certificates;
 mod config;
 mod disk;
+#[path = "../uplink_fake/fake/mod.rs"]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "a part of it is used here")]
+mod fake;
 mod frames;
 #[path = "../kafka_oracle/generate.rs"]
 mod generate;
@@ -31,6 +34,7 @@ mod rows;
 mod sasl;
 #[path = "../kafka_oracle/subjects.rs"]
 mod subjects;
+mod uplink;
 mod world;
 
 use std::env;
@@ -53,6 +57,7 @@ fn targets() -> Vec<Target> {
     all.extend(config::targets());
     all.extend(certificates::targets());
     all.extend(rows::targets());
+    all.extend(uplink::targets());
     all.extend(disk::targets());
     all.extend(live::targets());
     all

@@ -29,7 +29,7 @@ const SPACES: [Space; 8] =
     [Space::Topic, Space::Cursor, Space::Group, Space::Producer, Space::Device, Space::User, Space::Acl, Space::Mqtt];
 const SEGMENT_BYTES: u64 = 8 << 20;
 /// Bytes of one step of an input; see [`changed`].
-const STEP_BYTES: usize = 6;
+pub(crate) const STEP_BYTES: usize = 6;
 
 pub(crate) fn targets() -> [Target; 1] {
     let base = OnceCell::new();
@@ -158,29 +158,31 @@ fn changed(base: &Base, input: &[u8]) -> Vec<Row> {
     for step in input.chunks_exact(STEP_BYTES) {
         let (space, key, value) = &base.rows[usize::from(step[0]) % base.rows.len()];
         let (mut key, mut value) = (key.clone(), value.clone());
-        let part = if step[1] % 3 == 0 { &mut key } else { &mut value };
-        let at = if part.is_empty() { 0 } else { usize::from(u16::from_be_bytes([step[3], step[4]])) % part.len() };
-        match step[2] % 8 {
-            0 => part.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << (step[5] % 8)),
-            1 => part.iter_mut().skip(at).take(1).for_each(|byte| *byte = step[5]),
-            2 => part.truncate(at),
-            3 => part.insert(at, step[5]),
-            4 => part.extend([step[5]; 5]),
-            5 => drop(part.splice(at.., [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01])),
-            6 => {
-                let mut rng = Rng::with_seed(u64::from(step[5]));
-                let from = 1.min(part.len());
-                part.truncate(from);
-                part.extend(bytes(&mut rng, 120));
-            }
-            _ => {
-                changes.push((*space, key, None));
-                continue;
-            }
-        }
-        changes.push((*space, key, Some(value)));
+        let there = damage(if step[1] % 3 == 0 { &mut key } else { &mut value }, step);
+        changes.push((*space, key, there.then_some(value)));
     }
     changes
+}
+
+/// What a step makes of a key or a value: how, where (two bytes), with what, from its third byte on. `false`: all of it is gone.
+pub(crate) fn damage(part: &mut Vec<u8>, step: &[u8]) -> bool {
+    let at = if part.is_empty() { 0 } else { usize::from(u16::from_be_bytes([step[3], step[4]])) % part.len() };
+    match step[2] % 8 {
+        0 => part.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << (step[5] % 8)),
+        1 => part.iter_mut().skip(at).take(1).for_each(|byte| *byte = step[5]),
+        2 => part.truncate(at),
+        3 => part.insert(at, step[5]),
+        4 => part.extend([step[5]; 5]),
+        5 => drop(part.splice(at.., [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01])),
+        6 => {
+            let mut rng = Rng::with_seed(u64::from(step[5]));
+            let from = 1.min(part.len());
+            part.truncate(from);
+            part.extend(bytes(&mut rng, 120));
+        }
+        _ => return false,
+    }
+    true
 }
 
 fn run(base: &Base, input: &[u8]) {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use brooklet::config::{Config, DiskBudget};
 use brooklet::gateway::Gateway;
 use brooklet::mqtt::{
-    Ack, Connect, Packet, PacketId, Properties, PropertiesBuilder, Property, Protocol, Publish, Qos, RetainHandling,
-    Split, Subscribe, Subscription, Subscriptions, put_subscription, split,
+    Ack, Connect, Packet, PacketId, Properties, PropertiesBuilder, Property, Protocol, Publish, Qos, ReasonCode,
+    RetainHandling, Split, Subscribe, Subscription, Subscriptions, put_subscription, split,
 };
 use tempfile::TempDir;
 
@@ -52,16 +52,19 @@ impl Server {
 
     /// A client that has said CONNECT, and whether it has a session here.
     pub(crate) fn connect(&self, connect: Connect<'_>) -> (Client, bool) {
+        self.try_connect(connect).unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    /// The same, or why it is refused.
+    pub(crate) fn try_connect(&self, connect: Connect<'_>) -> Result<(Client, bool), ReasonCode> {
         let mut client = Client::open(self.addr(), connect.protocol);
         client.send(&Packet::Connect(connect));
         let present = client.next(|packet| match packet {
-            Packet::ConnAck(connack) => {
-                assert!(!connack.reason.is_error(), "{}", connack.reason);
-                connack.session_present
-            }
+            Packet::ConnAck(connack) if connack.reason.is_error() => Err(connack.reason),
+            Packet::ConnAck(connack) => Ok(connack.session_present),
             other => panic!("{other:?} in place of CONNACK"),
-        });
-        (client, present)
+        })?;
+        Ok((client, present))
     }
 
     /// A client without a session, by 3.1.1.

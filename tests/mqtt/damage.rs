@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use brooklet::mqtt::{Ack, Packet, PacketId, Properties, Property, Publish, Qos, RetainHandling, Subscription};
+use brooklet::mqtt::{
+    Ack, Connect, Packet, PacketId, Properties, PropertiesBuilder, Property, Protocol, Publish, Qos, ReasonCode,
+    RetainHandling, Subscription,
+};
 use fastrand::Rng;
 
 use super::client::{Client, Server};
@@ -62,17 +65,29 @@ fn damaged_rows_stop_neither_the_gateway_nor_their_clients() {
         server.client("other").publish_acked("honest", &round.to_string());
         assert_eq!(honest.payloads(1), [round.to_string()]);
         // Its owner comes, whatever is left of it; what comes then is by its damaged session.
-        let (mut owner, _) = server.v5("owner", &[Property::SessionExpiry(600)]);
+        let mut properties = PropertiesBuilder::default();
+        properties.push(Property::SessionExpiry(600));
+        let properties = properties.as_properties();
+        let comes = Connect { protocol: Protocol::V5, level: 5, client_id: "owner", properties, ..Connect::default() };
+        let mut owner = match server.try_connect(comes) {
+            Ok((owner, _)) => owner,
+            Err(reason) => {
+                // It names another owner now, who alone gets it, until somebody deletes it.
+                assert_eq!(reason, ReasonCode::NOT_AUTHORIZED);
+                let broker = server.gateway().broker().clone();
+                let sessions = broker.rows(b"s").into_iter().map(|(key, _)| (key, None)).collect();
+                smol::block_on(broker.change_rows(sessions, Duration::ZERO)).unwrap();
+                drop(broker);
+                server.restart();
+                continue;
+            }
+        };
         owner.send(&Packet::PingReq);
         while !owner.next(|packet| packet == Packet::PingResp) {}
         owner.cut();
         // And begins anew.
-        let (mut owner, present) = server.connect(brooklet::mqtt::Connect {
-            level: 4,
-            client_id: "owner",
-            clean_start: true,
-            ..brooklet::mqtt::Connect::default()
-        });
+        let anew = Connect { level: 4, client_id: "owner", clean_start: true, ..Connect::default() };
+        let (mut owner, present) = server.connect(anew);
         assert!(!present);
         subscribe(&mut owner, "fresh", Qos::AtLeastOnce);
         owner.publish("fresh", "1", Qos::AtLeastOnce, 5);
