@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn books_that_name_other_records_than_there_are_are_found() {
-        let mut view = View::new(0);
+        let mut view = View::new();
         for (id, next_offset) in [(1, 10), (2, 20), (3, 0)] {
             let partition = Partition { next_offset, ..Partition::default() };
             view.partitions.insert(PartitionId(id), partition);

@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_second_look_is_a_fault_and_one_after_the_other_is_none() {
-        let (view, other) = (RwLock::new(View::new(0)), RwLock::new(View::new(0)));
+        let (view, other) = (RwLock::new(View::new()), RwLock::new(View::new()));
         for _ in 0..2 {
             let first = look(&view);
             let _of_another_store = look(&other);

@@ -65,7 +65,8 @@ pub struct StoreOptions {
     pub tail_bytes_max: usize,
     /// redb's cache for the segment being written.
     pub active_cache_bytes: usize,
-    /// redb's cache for each open sealed segment (at most [`SEALED_OPEN_MAX`]).
+    /// redb's cache for each open sealed segment (at most [`SEALED_OPEN_MAX`]). It is for the pages above the leaves: who reads a log reads
+    /// each leaf once, and what the kernel keeps of the file costs nobody's memory.
     pub sealed_cache_bytes: usize,
     /// Most bytes that rewriting sealed segments may write in a day; beyond, the oldest segment is evicted whole. `None`:
     /// as much as `max_bytes`.
@@ -106,7 +107,7 @@ impl StoreOptions {
             queue_bytes_max: 8 * MIB as usize,
             tail_bytes_max: 4 * MIB as usize,
             active_cache_bytes: MIB as usize,
-            sealed_cache_bytes: MIB as usize,
+            sealed_cache_bytes: 256 << 10,
             rewrite_budget_bytes: None,
             state_bytes_max: None,
             opening_steps: Arc::default(),

@@ -59,14 +59,20 @@ impl Access {
     }
 }
 
-/// Rebuilds the view.
+/// Rebuilds the view. Its tail is empty: what was replayed lies on the disk, and who keeps up has read it before.
 pub(super) fn recover(ring: &Ring, tail_bytes_max: usize, access: Access) -> Result<Recovered, OpenError> {
+    let mut found = rebuild(ring, access)?;
+    found.view.begin_tail(tail_bytes_max);
+    Ok(found)
+}
+
+fn rebuild(ring: &Ring, access: Access) -> Result<Recovered, OpenError> {
     let files = list(ring)?;
     if access == Access::Write && files.spare_new {
         let path = ring.dir.join(SPARE_NEW);
         ring.disk.remove(&path).map_err(|error| io_error(&path, error))?;
     }
-    let mut view = View::new(tail_bytes_max);
+    let mut view = View::new();
     let Some(active) = find_active(ring, &files, access)? else {
         return Ok(Recovered { view, incarnation: None, cold_behind: Vec::new(), other_bytes: 0 });
     };
@@ -79,8 +85,6 @@ pub(super) fn recover(ring: &Ring, tail_bytes_max: usize, access: Access) -> Res
     // One that gets a copy in its place is not replayed.
     let copied = rewrite::noted(&view).filter(|_| files.rewrite_new.is_some()).map(|(_, to)| to);
     let unsealed = before.filter(|before| !before.sealed && copied != Some(before.opened.id));
-    let first_replayed = unsealed.as_ref().map_or(active.activation.first_commit, |b| b.opened.activation.first_commit);
-    view.begin_tail(first_replayed);
     let cold_behind = if behind || unsealed.is_some() { active.activation.cold.clone() } else { Vec::new() };
     let (incarnation, active_path) = (active.activation.incarnation, active.path.clone());
     if let Some(before) = unsealed {
@@ -217,7 +221,7 @@ pub(super) struct Unsealed {
 /// is an overlay.
 pub(super) fn before_segment(ring: &Ring, id: u32, own: bool) -> Result<Base, OpenError> {
     let files = list(ring)?;
-    let (mut view, mut known) = (View::new(0), Known::default());
+    let (mut view, mut known) = (View::new(), Known::default());
     let replayed = if own { id } else { id - 1 };
     if replayed == 0 {
         // Nothing was before the first one. Who it was is lost with it.

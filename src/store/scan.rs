@@ -10,7 +10,7 @@ use super::segment::SegmentError;
 use super::shared::Shared;
 use super::types::{CommitSeq, PartitionId, ScanChunk, ScannedBatch};
 use super::view::View;
-use crate::record::BatchView;
+use crate::record::{BatchView, SharedBytes};
 
 /// A call reads no more than this of commits in which nothing passes the filter, before it says how far it got.
 const READ_BYTES_MAX: usize = 8 << 20;
@@ -107,7 +107,7 @@ impl Collect {
     ) -> Result<(), Attempt> {
         Ok(shared.ring.with_file(segment, |file| {
             file.commits(from, |seq, stream| {
-                self.commit(seq, &stream.bytes, filter)
+                self.commit(seq, stream.bytes, filter)
                     .map_err(|what| SegmentError::damaged(format!("commit {seq}: {what}")))?;
                 Ok(self.goes_on())
             })
@@ -117,11 +117,11 @@ impl Collect {
     fn commit(
         &mut self,
         seq: CommitSeq,
-        bytes: &[u8],
+        whole: SharedBytes,
         filter: &dyn Fn(PartitionId) -> bool,
     ) -> Result<(), format::Malformed> {
-        let (_, entries) = format::parse_stream(bytes)?;
-        let kept = self.chunk.batches.len();
+        let (_, entries) = format::parse_stream(&whole)?;
+        let (kept, before) = (self.chunk.batches.len(), self.bytes);
         for placed in entries {
             let placed = placed.inspect_err(|_| self.chunk.batches.truncate(kept))?;
             if let Entry::Batch { partition, made, epoch, bytes } = placed.entry
@@ -134,7 +134,7 @@ impl Collect {
                     partition,
                     base_offset: batch.base_offset(),
                     next_offset: batch.next_offset(),
-                    bytes: bytes.into(),
+                    bytes: whole.part(bytes),
                     gateway_stamped: made.stamps != Stamps::Producer,
                     gathered: made.gathered,
                     provisional: made.stamps == Stamps::Provisional,
@@ -142,7 +142,13 @@ impl Collect {
                 });
             }
         }
-        self.read += bytes.len();
+        // What passes shares the commit's memory, unless most of that would be kept for nothing.
+        if 2 * (self.bytes - before) < whole.held() {
+            for batch in self.chunk.batches.iter_mut().skip(kept) {
+                batch.bytes = batch.bytes.as_ref().into();
+            }
+        }
+        self.read += whole.len();
         self.chunk.next = seq + 1;
         Ok(())
     }

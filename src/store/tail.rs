@@ -72,10 +72,6 @@ impl Tail {
         self.bytes
     }
 
-    pub(super) fn bytes_max(&self) -> usize {
-        self.bytes_max
-    }
-
     /// From which commit on nothing is missing.
     pub(super) fn complete_from(&self) -> CommitSeq {
         self.complete_from

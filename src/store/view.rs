@@ -78,14 +78,15 @@ impl Known {
 }
 
 impl View {
-    pub(super) fn new(tail_bytes_max: usize) -> Self {
+    /// Before the first commit, without a tail.
+    pub(super) fn new() -> Self {
         Self {
             state: State::default(),
             partitions: BTreeMap::new(),
             segments: Arc::default(),
             active_index: SegmentIndex::default(),
             active_marks: Marks::default(),
-            tail: Tail::new(tail_bytes_max, 1),
+            tail: Tail::new(0, 1),
             last_commit: 0,
             last_stamp: None,
             corrections: Arc::default(),
@@ -95,9 +96,9 @@ impl View {
         }
     }
 
-    /// Says from which commit on batches will come into the tail.
-    pub(super) fn begin_tail(&mut self, first: CommitSeq) {
-        self.tail = Tail::new(self.tail.bytes_max(), first);
+    /// From now on commits come into the tail.
+    pub(super) fn begin_tail(&mut self, bytes_max: usize) {
+        self.tail = Tail::new(bytes_max, self.last_commit + 1);
     }
 
     /// The segment being written; `None` before the first commit.

@@ -106,7 +106,7 @@ impl SegmentFile {
                     let (seq, chunk) = key.value();
                     if open.as_ref().is_some_and(|(at, ..)| *at != seq)
                         && let Some((seq, bytes, chunk_ends)) = open.take()
-                        && !visit(seq, Stream { bytes: bytes.into(), chunk_ends })?
+                        && !visit(seq, stream(bytes, chunk_ends))?
                     {
                         return Ok(());
                     }
@@ -119,7 +119,7 @@ impl SegmentFile {
                 }
             }
             match open {
-                Some((seq, bytes, chunk_ends)) => visit(seq, Stream { bytes: bytes.into(), chunk_ends }).map(drop),
+                Some((seq, bytes, chunk_ends)) => visit(seq, stream(bytes, chunk_ends)).map(drop),
                 None => Ok(()),
             }
         })
@@ -218,4 +218,10 @@ impl SegmentFile {
             Ok(PartitionSummary::decode(without_crc(value.value())?))
         })
     }
+}
+
+/// A stream that was put together out of its chunks; whoever keeps it keeps no room that it grew by.
+fn stream(mut bytes: Vec<u8>, chunk_ends: Vec<usize>) -> Stream {
+    bytes.shrink_to_fit();
+    Stream { bytes: bytes.into(), chunk_ends }
 }

@@ -36,6 +36,30 @@ fn what_was_committed_is_there_after_reopening() {
 }
 
 #[test]
+fn what_is_read_again_after_an_opening_takes_no_more_memory_than_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut stepped = Stepped::open(options(dir.path()));
+    (0..3).for_each(|partition| stepped.create(partition));
+    let whole: Vec<_> = (0..3).map(|partition| (PartitionId(partition), batch(1, 10_000, 0))).collect();
+    stepped
+        .run(move |draft| whole.iter().try_for_each(|(to, batch)| draft.append_batch(*to, batch).map(drop)))
+        .unwrap();
+    assert!(stepped.store.status().tail_bytes > 30_000);
+    stepped.close();
+
+    let stepped = Stepped::open(options(dir.path()));
+    assert_eq!(stepped.store.status().tail_bytes, 0, "what was replayed lies on the disk");
+    let scan = |wanted: u32| stepped.store.scan(0, &|partition| partition.0 < wanted, 1).unwrap().batches;
+    // The batches of a commit share its memory, unless most of that would be kept for nothing.
+    let held = |wanted: u32| scan(wanted).iter().map(|batch| batch.bytes.held()).collect::<Vec<_>>();
+    let shared = held(3);
+    assert!(shared.len() == 3 && shared.iter().all(|held| *held == shared[0] && (30_000..32_000).contains(held)));
+    assert_eq!(held(2), shared[..2], "two of three are most of it");
+    assert_eq!(held(1), [scan(1)[0].bytes.len()]);
+    assert_eq!(scan(3)[1].bytes, scan(2)[1].bytes);
+}
+
+#[test]
 fn lookups_by_time_see_no_record_before_the_log_start() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Stepped::open(options(dir.path()));
