@@ -150,25 +150,27 @@ impl Forwarder {
         self.take_stashed().await;
     }
 
-    /// Gathers what was read: all of it, or what the transaction has room for.
+    /// Gathers of what was read as much as is read at a time, however large the commit that it came from, or what the transaction has
+    /// room for: what lies unpacked, put together and compressed at once is bounded by that.
     async fn take_stashed(&mut self) {
         let waiting = self.producers.bytes();
-        let mut room = self.exactly.as_ref().map_or(usize::MAX, |exactly| exactly.room(waiting));
+        let allowed = self.exactly.as_ref().map_or(usize::MAX, |exactly| exactly.room(waiting));
+        let mut room = allowed.min(self.pacing.scan_bytes());
         if let Some(tier) = &self.tier {
-            room = tier.frame_room().min(self.pacing.scan_bytes());
+            room = room.min(tier.frame_room());
         }
         let most = self.tier.as_ref().map_or(usize::MAX, Tier::batches_max);
         let mut batches = Vec::new();
         if self.exactly.is_some()
             && waiting == 0
-            && self.reading.stash.front().is_some_and(|first| first.bytes.len() > room)
+            && self.reading.stash.front().is_some_and(|first| first.bytes.len() > allowed)
             && let Some(first) = self.reading.stash.pop_front()
         {
-            return self.take_part(first, room.max(PART_BYTES_MIN)).await;
+            return self.take_part(first, allowed.max(PART_BYTES_MIN)).await;
         }
         // A batch that is larger than any room goes alone.
         while let Some(first) = self.reading.stash.front()
-            && (first.bytes.len() <= room || waiting == 0 && batches.is_empty())
+            && (first.bytes.len() <= room || batches.is_empty() && (waiting == 0 || first.bytes.len() <= allowed))
             && batches.len() < most
         {
             room = room.saturating_sub(first.bytes.len());

@@ -1,5 +1,7 @@
 //! At least once: what arrives over faults, restarts and changes upstream; and what the check says before.
 
+use brooklet::store::{Committed, Draft, Operation, PartitionId, Refused, StoreError};
+
 use super::*;
 
 #[test]
@@ -227,6 +229,51 @@ fn batches_are_cut_to_what_upstream_takes_told_or_found_out() {
         assert_eq!(status.counts.cuts > 0, !tells);
         block_on(uplink.stop());
     }
+}
+
+/// Batches that a commit is to hold together.
+struct AtOnce(PartitionId, Vec<Vec<u8>>, async_channel::Sender<()>);
+
+impl Operation for AtOnce {
+    fn apply(&mut self, draft: &mut Draft<'_>) -> Result<(), Refused> {
+        self.1.iter().try_for_each(|batch| draft.append_batch(self.0, batch).map(drop).map_err(|_| Refused))
+    }
+
+    fn done(self: Box<Self>, outcome: Result<&Committed, &StoreError>) {
+        outcome.unwrap();
+        self.2.try_send(()).unwrap();
+    }
+}
+
+/// What lies unpacked, put together and compressed at once is bounded, however large a commit is, and where a whole one is read.
+#[test]
+fn a_large_commit_is_gathered_in_parts() {
+    const READ_AT_ONCE: usize = 256 << 10;
+    let fake = Fake::start(&[("t", 1)]);
+    fake.state().max_message_bytes = 8 << 20;
+    let edge = Edge::start();
+    let topic = edge.topic("t", 1);
+    let values: Vec<String> = (0..30).map(|number| fastrand_text(number, 60_000)).collect();
+    let batch = |value: &String| {
+        let mut builder = BatchBuilder::new();
+        builder.push(1_700_000_000_000, None, Some(value.as_bytes()), NO_HEADERS).unwrap();
+        builder.finish(Compression::None)
+    };
+    let (done, committed) = async_channel::bounded(1);
+    let at_once = AtOnce(topic.partitions[0], values.iter().map(batch).collect(), done);
+    assert!(edge.broker.store().try_submit(Box::new(at_once)).is_ok());
+    block_on(committed.recv()).unwrap();
+    // Each of them waits for company, which no bound but that of reading ends.
+    let uplink = edge.uplink(&fake, |config| {
+        (config.batch_min_bytes, config.batch_max_bytes) = (4 << 20, 4 << 20);
+        config.compression = brooklet::config::Compression::None;
+    });
+    wait_caught_up(&uplink);
+    assert_eq!(fake.values("t", 0), values);
+    let sizes: Vec<usize> = fake.state().topics["t"][0].entries.iter().map(|entry| entry.bytes.len()).collect();
+    assert!(sizes.iter().all(|size| *size <= READ_AT_ONCE), "{sizes:?}");
+    assert_eq!(sizes.len(), values.len().div_ceil(4), "{sizes:?}");
+    block_on(uplink.stop());
 }
 
 #[test]
