@@ -39,10 +39,10 @@ const LOAD_BYTES: usize = 40_000;
 /// What comes of it first: the connection then waits for the rest, with a buffer.
 const PART_BYTES: usize = 36_000;
 /// What an idle connection holds at most, bytes; and how much more by TLS.
-const KAFKA_BYTES: isize = 6_200;
-const NATIVE_BYTES: isize = 9_000;
-const MQTT_BYTES: isize = 15_500;
-const TLS_BYTES: isize = 6_200;
+const KAFKA_BYTES: isize = 4_400;
+const NATIVE_BYTES: isize = 5_800;
+const MQTT_BYTES: isize = 11_800;
+const TLS_BYTES: isize = 6_400;
 /// What counts as a buffer, bytes.
 const BUFFER_BYTES: usize = 24 * 1024;
 /// What else may come and go in so large pieces: the store's page cache, at its smallest.

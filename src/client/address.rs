@@ -87,10 +87,10 @@ impl Address {
                     stream.set_nodelay(true)?;
                     match place {
                         Self::Tls(_, config) => encrypt(stream, address, config).await,
-                        _ => Ok(Stream::Tcp(stream)),
+                        _ => Ok(Stream::Tcp(Box::new(stream))),
                     }
                 }
-                Self::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
+                Self::Unix(path) => UnixStream::connect(path).await.map(|stream| Stream::Unix(Box::new(stream))),
                 // No login has a login.
                 Self::As(..) => Err(std::io::ErrorKind::InvalidInput.into()),
             }
@@ -113,7 +113,7 @@ async fn encrypt(stream: TcpStream, address: &str, config: &LinkTlsConfig) -> io
     let held = tls::client(&format!("TLS to {address}"), config, &clock);
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
     let connection = tls::connection(&held, config.server_name.as_deref().unwrap_or(host)).map_err(io::Error::other)?;
-    Ok(Socket::Tls(TlsStream::handshake(connection, stream).await?))
+    Ok(Socket::Tls(Box::new(TlsStream::handshake(connection, stream).await?)))
 }
 
 fn unix_ms() -> i64 {

@@ -47,7 +47,7 @@ pub struct Door {
 
 impl Acceptor {
     /// Accepts at a door until shutdown; `session` serves one connection, whose client has shaken hands, and returns when it is over.
-    pub async fn run<F>(self, door: &Door, session: impl Fn(Socket, Arrival) -> F + Send + Sync + 'static)
+    pub async fn run<F>(self, door: &Door, session: impl Fn(Socket, Arc<Arrival>) -> F + Send + Sync + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -61,16 +61,16 @@ impl Acceptor {
             async move {
                 let mut arrival = Arrival::by_network(peer, stream.local_addr().ok());
                 let socket = match tls {
-                    None => Socket::Tcp(stream),
+                    None => Socket::Tcp(Box::new(stream)),
                     Some(tls) => {
                         // Boxed: it is over soon, and the room for it would be held as long as the session.
                         let shaken = Box::pin(async move { handshakes.shake(&tls, stream, &peer.to_string()).await });
                         let Some(stream) = shaken.await else { return };
                         arrival = arrival.with_tls(stream.peer_certificate());
-                        Socket::Tls(stream)
+                        Socket::Tls(Box::new(stream))
                     }
                 };
-                session(socket, arrival).await;
+                session(socket, Arc::new(arrival)).await;
             }
         };
         let address = |(_, peer): &(TcpStream, SocketAddr)| Some(peer.ip());

@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use async_channel::Receiver;
 use futures_lite::{AsyncRead, AsyncWrite, AsyncWriteExt, FutureExt, future};
 
+use crate::channel::Receiver;
 use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
 pub use crate::tls::Socket;
@@ -61,7 +61,8 @@ pub(super) async fn write(
     broken: &Shutdown,
 ) {
     while let Ok(frame) = frames.recv().await {
-        if let Err(error) = within(frame_time, stream.write_all(&frame)).await {
+        // Boxed, so that a connection that waits has no room for it.
+        if let Err(error) = Box::pin(within(frame_time, stream.write_all(&frame))).await {
             count_slow(&error);
             break;
         }

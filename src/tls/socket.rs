@@ -13,12 +13,13 @@ use super::stream::TlsStream;
 
 /// A connection. Clones are the same connection.
 ///
-/// One type for all, so that what is spoken over it is compiled once.
+/// One type for all, so that what is spoken over it is compiled once. Boxed: it is handed from future to future, each of which keeps room
+/// for it as long as it lasts.
 #[derive(Clone, Debug)]
 pub enum Socket {
-    Tcp(TcpStream),
-    Tls(TlsStream<TcpStream>),
-    Unix(UnixStream),
+    Tcp(Box<TcpStream>),
+    Tls(Box<TlsStream<TcpStream>>),
+    Unix(Box<UnixStream>),
 }
 
 impl Socket {

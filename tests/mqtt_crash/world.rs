@@ -183,7 +183,7 @@ impl World {
 fn connect(mqtt: &Mqtt, executor: &Arc<Executor>) -> Pipe {
     let pipe = Pipe::default();
     let from = Arrival::by_network(([127, 0, 0, 1], 20_000).into(), None);
-    let serving = mqtt.serve(Arc::clone(executor), Shutdown::default(), pipe.clone(), from);
+    let serving = mqtt.serve(Arc::clone(executor), Shutdown::default(), pipe.clone(), from.into());
     executor.spawn(serving).detach();
     pipe
 }

@@ -263,10 +263,10 @@ impl Line {
         let stream = TcpStream::connect(way.address).await?;
         stream.set_nodelay(true)?;
         let stream = match &way.tls {
-            None => Socket::Tcp(stream),
+            None => Socket::Tcp(Box::new(stream)),
             Some(tls) => {
                 let connection = tls::connection(tls, HOST).map_err(io::Error::other)?;
-                Socket::Tls(TlsStream::handshake(connection, stream).await?)
+                Socket::Tls(Box::new(TlsStream::handshake(connection, stream).await?))
             }
         };
         Ok(Self { stream })

@@ -114,7 +114,7 @@ impl Http {
     /// Serves clients until shutdown.
     pub async fn serve_tcp(&self, door: Door, acceptor: Acceptor) {
         let (context, shutdown) = (Arc::clone(&self.context), acceptor.shutdown.clone());
-        let session = move |socket: Socket, arrival: Arrival| {
+        let session = move |socket: Socket, arrival: Arc<Arrival>| {
             session::run(Arc::clone(&context), shutdown.clone(), socket, arrival)
         };
         acceptor.run(&door, session).await;

@@ -29,7 +29,7 @@ const EVENT_TIME: Duration = Duration::from_secs(15);
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 1_024;
 
-pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown, mut stream: impl Stream, arrival: Arrival) {
+pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown, mut stream: impl Stream, arrival: Arc<Arrival>) {
     let served = shutdown.unless(serve(&context, &mut stream, &arrival)).await;
     if let Some(Err(error)) = served {
         count_slow(&error);

@@ -168,7 +168,8 @@ impl Kafka {
     /// Serves clients until shutdown.
     pub async fn serve_tcp(&self, door: Door, acceptor: Acceptor) {
         let (context, shutdown) = (Arc::clone(&self.context), acceptor.shutdown.clone());
-        let session = move |socket, arrival: Arrival| session::run(context.get(), shutdown.clone(), socket, arrival);
+        let session =
+            move |socket, arrival: Arc<Arrival>| session::run(context.get(), shutdown.clone(), socket, arrival);
         acceptor.run(&door, session).await;
     }
 }

@@ -9,13 +9,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_channel::{Receiver, Sender};
 use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt, future};
 
 use super::Context;
 use super::gate::{Gate, Passed};
 use super::request::{Failed, Later, Reply, Request, ready};
 use super::routes::ROUTES;
+use crate::channel::{self, Receiver, Sender};
 use crate::kafka::api::{ApiKey, Unrouted};
 use crate::kafka::frame::{self, FrameError, SIZE_BYTES};
 use crate::listen::arrival::Arrival;
@@ -40,9 +40,8 @@ const REQUESTS_AT_A_TIME: u32 = 4;
 const GATHER_BYTES: usize = 4 * 1024;
 
 /// Serves a connection until it ends.
-pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown, stream: Socket, arrival: Arrival) {
-    let arrival = Arc::new(arrival);
-    let (sender, receiver) = async_channel::bounded(context.options.in_flight_max);
+pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown, stream: Socket, arrival: Arc<Arrival>) {
+    let (sender, receiver) = channel::bounded(context.options.in_flight_max);
     // Set when no more is read. What is under way then is still answered, but not for as long as some of it may take: a
     // client that has gone while its group rebalances would keep its connection for minutes.
     let over = Shutdown::default();

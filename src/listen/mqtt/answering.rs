@@ -7,7 +7,6 @@
 
 use std::pin::pin;
 
-use async_channel::Receiver;
 use futures_lite::future::poll_once;
 use smol::Task;
 
@@ -15,6 +14,7 @@ use super::connection::{FRAME_BYTES, Gone, Sides};
 use super::publishing::NotTaken;
 use super::reading::End;
 use crate::broker::{CommitError, Noted, Ticket};
+use crate::channel::Receiver;
 use crate::metrics::METRICS;
 use crate::mqtt::{Ack, Packet, PacketId, Properties, Protocol, Qos, ReasonCode};
 

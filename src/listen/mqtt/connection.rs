@@ -8,8 +8,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::channel::{self, Sender};
 use crate::executor::Executor;
-use async_channel::Sender;
 use event_listener::Event;
 use futures_lite::{AsyncReadExt, FutureExt, future};
 
@@ -71,9 +71,9 @@ pub(super) async fn run(
     executor: Arc<Executor>,
     shutdown: Shutdown,
     stream: impl Stream,
-    peer: Arrival,
+    peer: Arc<Arrival>,
 ) {
-    let (outbox, frames) = async_channel::bounded(FRAMES_MAX);
+    let (outbox, frames) = channel::bounded(FRAMES_MAX);
     // Set when nothing can be written any more.
     let broken = Shutdown::default();
     let packet_time = context.options().packet_time;
@@ -216,9 +216,9 @@ async fn serve_session(
     shutdown: &Shutdown,
     broken: &Shutdown,
 ) -> End {
-    let (answers, due) = async_channel::unbounded();
+    let (answers, due) = channel::unbounded();
     // What the answering side ends the connection for.
-    let (refused, refusals) = async_channel::bounded(1);
+    let (refused, refusals) = channel::bounded(1);
     let reading = async {
         let end = Box::pin(read(sides, reader, &answers)).await;
         // What was taken is still answered.

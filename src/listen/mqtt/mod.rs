@@ -172,7 +172,7 @@ impl Mqtt {
     pub async fn serve_websocket(&self, door: Door, acceptor: Acceptor) {
         let (executor, shutdown) = (Arc::clone(&acceptor.executor), acceptor.shutdown.clone());
         let mqtt = self.clone();
-        let session = move |socket, arrival: Arrival| {
+        let session = move |socket, arrival: Arc<Arrival>| {
             let (mqtt, executor, shutdown) = (mqtt.clone(), Arc::clone(&executor), shutdown.clone());
             async move {
                 // Boxed, for the same reason as a TLS handshake; and the session is the one of other connections.
@@ -214,7 +214,7 @@ impl Mqtt {
         executor: Arc<Executor>,
         shutdown: Shutdown,
         stream: S,
-        arrival: Arrival,
+        arrival: Arc<Arrival>,
     ) -> impl Future<Output = ()> + Send + use<S> {
         connection::run(Arc::clone(&self.context), executor, shutdown, stream, arrival)
     }

@@ -6,8 +6,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_channel::Sender;
-
 use super::answering::Answer;
 use super::connection::Sides;
 use super::greeting;
@@ -20,6 +18,7 @@ use super::reading::{End, PacketReader};
 use super::session::Session;
 use super::subscribing;
 use crate::broker::{GuardedChange, Stays};
+use crate::channel::Sender;
 use crate::listen::stream::{Stream, Turns};
 use crate::metrics::METRICS;
 use crate::mqtt::{Ack, Packet, PacketId, Properties, Property, Protocol, Publish, Qos, Reason, ReasonCode};

@@ -7,7 +7,6 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use async_channel::Receiver;
 use event_listener::Event;
 use futures_lite::future::poll_once;
 
@@ -17,6 +16,7 @@ use super::outbox::{Gone, Outbox};
 use super::publishing::{Flow, Outcome, Pending};
 use super::session::Greeted;
 use crate::broker::{Access, DeviceSession, ProduceError, Published};
+use crate::channel::Receiver;
 use crate::frame::gateway_message::{Ack, AckAt, PublishError, Upstream as UpstreamNotice};
 use crate::frame::{AckLevel, ErrorCode, GatewayMessage, sequence};
 use crate::store::PartitionId;
@@ -223,11 +223,14 @@ impl Upstream {
                 changed.await;
                 continue;
             };
-            for (partition, next_offset) in wish.ends {
-                reached(context, partition, next_offset).await;
-            }
-            let notice = GatewayMessage::Upstream(UpstreamNotice { up_to: wish.up_to });
-            if outbox.send(notice).await.is_err() {
+            // Boxed, so that a client that waits for nothing upstream has no room for it.
+            let told = Box::pin(async {
+                for (partition, next_offset) in wish.ends {
+                    reached(context, partition, next_offset).await;
+                }
+                outbox.send(GatewayMessage::Upstream(UpstreamNotice { up_to: wish.up_to })).await
+            });
+            if told.await.is_err() {
                 return;
             }
         }

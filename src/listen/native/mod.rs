@@ -155,7 +155,7 @@ impl Native {
     pub async fn serve_tcp(&self, door: Door, acceptor: Acceptor) {
         let (executor, shutdown) = (Arc::clone(&acceptor.executor), acceptor.shutdown.clone());
         let context = Arc::clone(&self.context);
-        let session = move |socket, arrival: Arrival| {
+        let session = move |socket, arrival: Arc<Arrival>| {
             session::run(context.get(), Arc::clone(&executor), shutdown.clone(), socket, arrival)
         };
         acceptor.run(&door, session).await;
@@ -164,7 +164,7 @@ impl Native {
     /// Serves one client that came by the local socket.
     pub async fn serve_local(&self, acceptor: &Acceptor, stream: UnixStream, user: u32) {
         let (context, executor) = (self.context.get(), Arc::clone(&acceptor.executor));
-        let (socket, arrival) = (Socket::Unix(stream), Arrival::of_local_user(user));
+        let (socket, arrival) = (Socket::Unix(Box::new(stream)), Arc::new(Arrival::of_local_user(user)));
         session::run(context, executor, acceptor.shutdown.clone(), socket, arrival).await;
     }
 }

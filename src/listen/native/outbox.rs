@@ -4,8 +4,7 @@
 
 use std::future::Future;
 
-use async_channel::{Receiver, Sender};
-
+use crate::channel::{self, Receiver, Sender};
 use crate::frame::{ErrorCode, GatewayMessage, gateway_message::Failed};
 
 /// Frames that may wait to be written.
@@ -23,7 +22,7 @@ pub(super) struct Gone;
 
 impl Outbox {
     pub(super) fn new() -> (Self, Receiver<Vec<u8>>) {
-        let (sender, receiver) = async_channel::bounded(FRAMES_MAX);
+        let (sender, receiver) = channel::bounded(FRAMES_MAX);
         (Self { sender }, receiver)
     }
 

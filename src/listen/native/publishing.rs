@@ -7,14 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_channel::Sender;
-
 use super::Context;
 use super::errors::{of_produce, of_topic};
 use super::outbox::{Gone, Outbox};
 use super::reading::End;
 use super::session::Greeted;
 use crate::broker::{Acks, DeviceSession, Granted, NewRecord, ProduceError, Published, Ticket, right};
+use crate::channel::Sender;
 use crate::frame::client_message::{Alias, Publish};
 use crate::frame::gateway_message::{AliasFailed, AliasOk};
 use crate::frame::{ALIASES_MAX, AckLevel, Base, ErrorCode, GatewayMessage, Record, sequence};

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::channel;
 use crate::executor::Executor;
 use futures_lite::{FutureExt, future};
 
@@ -42,7 +43,7 @@ pub(super) async fn run(
     executor: Arc<Executor>,
     shutdown: Shutdown,
     stream: Socket,
-    peer: Arrival,
+    peer: Arc<Arrival>,
 ) {
     let (outbox, frames) = Outbox::new();
     let host = peer.from.to_string();
@@ -112,7 +113,7 @@ async fn serve(
         Some(Err(end)) => return end,
         Some(Ok(session)) => session,
     };
-    let (pendings, outcomes) = async_channel::unbounded();
+    let (pendings, outcomes) = channel::unbounded();
     let flow = Arc::new(Flow::default());
     let upstream = Upstream::default();
     if let Some(session) = &session.device {
