@@ -1,4 +1,4 @@
-//! The executor that all sessions and uplinks run on, and waiting for a future where there is none.
+//! The executor that all sessions and uplinks run on, one for a client's tasks, and waiting for a future where there is none.
 //!
 //! A future is boxed before it becomes a task: smol's code for a task is generic over the future, about 4 kB of the binary for each
 //! kind, and there are nearly a hundred kinds. Boxed, they share one for each type of result. A task is a connection, a request that
@@ -7,6 +7,7 @@
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -128,6 +129,35 @@ async fn run_behind(work: Box<dyn FnOnce() + Send>) {
     }
 }
 
+/// Begins a client's task: on one thread that all such tasks of the process share, and that the first of them starts. Whoever awaits one that
+/// panics goes on with the panic.
+///
+/// # Errors
+/// No thread could be started; the next task tries again.
+pub fn spawn_aside<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> io::Result<Task<T>> {
+    let boxed: Pin<Box<dyn Future<Output = T> + Send>> = Box::pin(future);
+    Ok(aside()?.spawn(boxed))
+}
+
+fn aside() -> io::Result<Arc<smol::Executor<'static>>> {
+    static ASIDE: Mutex<Option<Arc<smol::Executor<'static>>>> = Mutex::new(None);
+    let mut aside = ASIDE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(executor) = &*aside {
+        return Ok(Arc::clone(executor));
+    }
+    let executor = Arc::new(smol::Executor::new());
+    let run = {
+        let executor = Arc::clone(&executor);
+        move || block_on(executor.run(core::future::pending::<()>()))
+    };
+    thread::Builder::new().name("brooklet-aside".to_owned()).spawn(run).map_err(no_thread)?;
+    Ok(Arc::clone(aside.insert(executor)))
+}
+
+fn no_thread(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot start a thread: {error}"))
+}
+
 /// Runs a future on this thread, and sleeps where it waits.
 pub fn block_on<'a, T>(future: impl Future<Output = T> + 'a) -> T {
     let boxed: Pin<Box<dyn Future<Output = T> + 'a>> = Box::pin(future);
@@ -175,6 +205,17 @@ mod tests {
         assert!(places.try_acquire().is_none(), "it is at work still");
         turn.send(()).unwrap();
         drop(block_on(places.acquire()));
+    }
+
+    #[test]
+    fn tasks_aside_share_a_thread_and_go_on_whatever_else_waits() {
+        let thread = || async { thread::current().id() };
+        let (first, second) = (spawn_aside(thread()).unwrap(), spawn_aside(thread()).unwrap());
+        let ids = block_on(async { (first.await, second.await) });
+        assert!(ids.0 == ids.1 && ids.0 != thread::current().id());
+        let panicking = spawn_aside(async { panic!("meant so") }).unwrap();
+        assert!(catch_unwind(AssertUnwindSafe(|| block_on::<()>(panicking))).is_err());
+        assert_eq!(block_on(spawn_aside(thread()).unwrap()), ids.0, "the thread outlives a panic");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use smol::{Task, Timer};
 use super::address::Stream;
 use super::{Address, ClientError};
 use crate::device::{Buffers, Event, Identity, PublishError, Reading, Ring, Session, SessionError};
+use crate::executor::spawn_aside;
 use crate::frame::{AckLevel, Decoder, ErrorCode, FRAME_BYTES_MAX, IN_FLIGHT_MAX, Next};
 use crate::secret::Secret;
 
@@ -166,7 +167,8 @@ impl Publisher {
             changed: Signal::new(),
         });
         let stream = address.connect().await?;
-        let task = smol::spawn(Arc::clone(&shared).run(Some(stream)));
+        let task = spawn_aside(Arc::clone(&shared).run(Some(stream)));
+        let task = task.map_err(|error| ClientError::Lost(address.clone(), error.to_string()))?;
         let publisher = Self { shared, _task: task };
         publisher.wait(|state| state.progress.connections > 0 || state.trouble.is_some()).await?;
         let state = publisher.shared.lock();

@@ -24,7 +24,7 @@ use crate::cli::term::{Progress, human_bytes, human_duration, print};
 use crate::cli::{cert, process, signals, when};
 use crate::client::Connection;
 use crate::config::LinkTlsConfig;
-use crate::executor::block_on;
+use crate::executor::{block_on, spawn_aside};
 use crate::json::{self, JsonObject};
 use crate::kafka::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::kafka::error_code::Shown;
@@ -118,15 +118,15 @@ async fn turn(args: &ConnectionsArgs, way: &Way, outcome: &mut Outcome) -> io::R
     let end = begun + WARM_UP + args.duration;
     let producers = args.active.div_ceil(2);
     let every = Duration::from_secs(1).mul_f64(producers as f64 / args.rate as f64);
-    let consumers: Vec<_> = (producers..args.active)
-        .map(|number| smol::spawn(consume(way.clone(), (number - producers) as i32, begun, end)))
+    let consumers: io::Result<Vec<_>> = (producers..args.active)
+        .map(|number| spawn_aside(consume(way.clone(), (number - producers) as i32, begun, end)))
         .collect();
-    let producers: Vec<_> =
-        (0..producers).map(|number| smol::spawn(produce(way.clone(), number as i32, every, begun, end))).collect();
-    for task in producers {
+    let producers: io::Result<Vec<_>> =
+        (0..producers).map(|number| spawn_aside(produce(way.clone(), number as i32, every, begun, end))).collect();
+    for task in producers? {
         outcome.produced.merge(&task.await?);
     }
-    for task in consumers {
+    for task in consumers? {
         outcome.delivered.merge(&task.await?);
     }
     Ok(())

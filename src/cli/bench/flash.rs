@@ -4,6 +4,7 @@
 //! card, and on a card with a budget. Bytes are those that the store gave to its files, and those written to the device
 //! below by everyone meanwhile, which is more than the gateway's where others write too.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use crate::cli::table::Table;
 use crate::cli::term::{Progress, human_bytes, human_count, human_duration, print};
 use crate::client::{Address, ClientError, Publisher, PublisherOptions};
 use crate::config::{Config, DiskBudget, StoreMedium};
-use crate::executor::block_on;
+use crate::executor::{block_on, spawn_aside};
 use crate::frame::AckLevel;
 use crate::gateway::Gateway;
 use crate::json::{self, JsonObject};
@@ -102,14 +103,15 @@ async fn measure(name: &'static str, gateway: &Gateway, duration: Duration) -> R
     let before = store.status();
     let begun = Instant::now();
     let every = Duration::from_secs(1) * DEVICES / RATE;
-    let tasks: Vec<_> = (0..DEVICES)
+    let tasks: io::Result<Vec<_>> = (0..DEVICES)
         .zip(publishers)
         .map(|(number, publisher)| {
             let pace = Pace { next: begun + every.mul_f64(fastrand::f64()), every: Some(every), end: begun + duration };
             let value = move || reading(number, begun.elapsed());
-            smol::spawn(async move { publish(&publisher, AckLevel::Flash, value, WINDOW, pace).await })
+            spawn_aside(async move { publish(&publisher, AckLevel::Flash, value, WINDOW, pace).await })
         })
         .collect();
+    let tasks = tasks.map_err(|error| ClientError::Lost(address.clone(), error.to_string()))?;
     let mut latencies = Latencies::default();
     for task in tasks {
         latencies.merge(&task.await?);

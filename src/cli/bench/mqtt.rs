@@ -3,6 +3,7 @@
 //! Each client has a connection of its own and keeps a window of messages on the way: with each acknowledgement the next goes out.
 //! A latency is from writing a message to reading its PUBACK or PUBCOMP. What goes out is encoded once; its packet id and a payload of random bytes are put in.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt};
@@ -14,7 +15,7 @@ use crate::cli::error::CliError;
 use crate::cli::signals;
 use crate::cli::table::Table;
 use crate::cli::term::{Progress, human_count, human_duration, print};
-use crate::executor::block_on;
+use crate::executor::{block_on, spawn_aside};
 use crate::json::{self, JsonObject};
 use crate::mqtt::{
     Ack, Connect, Packet, PacketId, Properties, Protocol, Publish, Qos, Reason, ReasonCode, RetainHandling, Split,
@@ -71,16 +72,16 @@ async fn measure(args: &MqttArgs, clients: usize) -> Result<Outcome, String> {
     }
     let begun = Instant::now();
     let end = begun + args.duration;
-    let tasks: Vec<_> = publishers
+    let tasks: io::Result<Vec<_>> = publishers
         .into_iter()
         .enumerate()
         .map(|(number, client)| {
             let window = Window::new(args, number);
-            smol::spawn(async move { window?.publish(client, end).await })
+            spawn_aside(async move { window?.publish(client, end).await })
         })
         .collect();
     let mut latencies = Latencies::default();
-    for task in tasks {
+    for task in tasks.map_err(|error| error.to_string())? {
         latencies.merge(&task.await?);
     }
     Ok(Outcome { clients, latencies, time: begun.elapsed() })

@@ -4,6 +4,7 @@
 //! published when the oldest is acknowledged. A latency is from handing a record over to seeing its acknowledgement.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use crate::cli::{process, signals};
 use crate::client::{Address, ClientError, Publisher, PublisherOptions};
 use crate::config::{Config, DiskBudget};
 use crate::device::Reading;
-use crate::executor::block_on;
+use crate::executor::{block_on, spawn_aside};
 use crate::frame::AckLevel;
 use crate::gateway::Gateway;
 use crate::json::{self, JsonObject};
@@ -139,14 +140,15 @@ async fn measure(
     let end = begun + args.duration;
     let every = args.rate.map(|rate| Duration::from_secs_f64(devices as f64 / rate as f64));
     let window = args.window;
-    let tasks: Vec<_> = publishers
+    let tasks: io::Result<Vec<_>> = publishers
         .into_iter()
         .map(|publisher| {
             let pace = Pace { next: begun + every.unwrap_or_default().mul_f64(fastrand::f64()), every, end };
             let value = Arc::clone(&value);
-            smol::spawn(async move { publish(&publisher, acks, || value.to_vec(), window, pace).await })
+            spawn_aside(async move { publish(&publisher, acks, || value.to_vec(), window, pace).await })
         })
         .collect();
+    let tasks = tasks.map_err(|error| ClientError::Lost(address.clone(), error.to_string()))?;
     let mut latencies = Latencies::default();
     for task in tasks {
         latencies.merge(&task.await?);

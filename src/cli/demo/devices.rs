@@ -14,6 +14,7 @@ use crate::cli::error::CliError;
 use crate::cli::when;
 use crate::client::{Address, ClientError, Publisher, PublisherOptions};
 use crate::device::{Reading, Stamp};
+use crate::executor::spawn_aside;
 use crate::json::JsonObject;
 use crate::shutdown::Shutdown;
 use crate::source::host::HostReader;
@@ -78,11 +79,12 @@ impl Devices {
         let stop = Shutdown::default();
         let task = |device: &Device| {
             let (name, publisher, stop) = (device.name.clone(), Arc::clone(&device.publisher), stop.clone());
-            let topic = publisher.topic(topic)?;
-            Ok(smol::spawn(async move { publish(&publisher, &name, topic, interval, &stop).await }))
+            let topic = publisher.topic(topic).map_err(|error| CliError::Failed(error.to_string()))?;
+            let publishing = async move { publish(&publisher, &name, topic, interval, &stop).await };
+            spawn_aside(publishing).map_err(|error| CliError::Failed(error.to_string()))
         };
-        let tasks: Result<Vec<_>, ClientError> = self.devices.iter().map(task).collect();
-        Ok(Publishing { tasks: tasks.map_err(|error| CliError::Failed(error.to_string()))?, stop })
+        let tasks: Result<Vec<_>, CliError> = self.devices.iter().map(task).collect();
+        Ok(Publishing { tasks: tasks?, stop })
     }
 
     pub(super) fn totals(&self) -> Totals {

@@ -16,6 +16,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt};
 use smol::net::{TcpListener, TcpStream};
 
 use crate::config::HostPort;
+use crate::executor::spawn_aside;
 use crate::kafka::api::ApiKey;
 use crate::kafka::frame;
 use crate::kafka::header::{read_response, write_response};
@@ -52,7 +53,7 @@ impl Link {
     /// Where to connect, on loopback, to reach this broker over the link.
     ///
     /// # Errors
-    /// When no port can be had.
+    /// When no port can be had, or no thread.
     pub(super) fn relay_to(&self, broker: HostPort) -> Boxed<io::Result<SocketAddr>> {
         // Boxed: a relay may come to start another one.
         let link = self.clone();
@@ -63,7 +64,7 @@ impl Link {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let address = listener.local_addr()?;
             link.lock().relays.insert(broker.clone(), address);
-            smol::spawn(link.relay(listener, Kind::Kafka(broker))).detach();
+            spawn_aside(link.relay(listener, Kind::Kafka(broker)))?.detach();
             Ok(address)
         })
     }
@@ -71,11 +72,11 @@ impl Link {
     /// Where to connect, on loopback, to reach a gateway's native port over the link.
     ///
     /// # Errors
-    /// When no port can be had.
+    /// When no port can be had, or no thread.
     pub(super) async fn plain_relay_to(&self, gateway: SocketAddr) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        smol::spawn(self.clone().relay(listener, Kind::Plain(gateway))).detach();
+        spawn_aside(self.clone().relay(listener, Kind::Plain(gateway)))?.detach();
         Ok(address)
     }
 
@@ -108,7 +109,8 @@ impl Link {
                     Kind::Plain(gateway) => cut.unless(pass(client, gateway)).await,
                 };
             };
-            smol::spawn(connection).detach();
+            let Ok(task) = spawn_aside(connection) else { return };
+            task.detach();
         }
     }
 
@@ -209,7 +211,7 @@ mod tests {
     async fn broker(listener: TcpListener) {
         let port = i32::from(listener.local_addr().unwrap().port());
         while let Ok((mut stream, _)) = listener.accept().await {
-            smol::spawn(async move {
+            let serving = async move {
                 while let Ok(request) = read_frame(&mut stream).await {
                     let header = RequestHeader::decode(&mut Reader::new(&request)).unwrap();
                     let broker =
@@ -220,8 +222,8 @@ mod tests {
                     write_response(&mut out, header.api_version, header.correlation_id, &response).unwrap();
                     stream.write_all(&out).await.unwrap();
                 }
-            })
-            .detach();
+            };
+            spawn_aside(serving).unwrap().detach();
         }
     }
 
@@ -240,7 +242,7 @@ mod tests {
         block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let real = HostPort { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
-            smol::spawn(broker(listener)).detach();
+            spawn_aside(broker(listener)).unwrap().detach();
             let link = Link::default();
             let relay = link.relay_to(real.clone()).await.unwrap();
 
