@@ -3,11 +3,10 @@
 //! Invariants: without that variable nothing happens; telling never blocks, and never fails the gateway. The watchdog is
 //! fed only while [`Vital`] finds that the process gets on.
 
-use std::convert::Infallible;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -50,27 +49,55 @@ impl Manager {
 
     /// Asks for more time from now on, until the returned [`Starting`] is dropped or made ready. Recovery reads what the power cut left.
     pub(super) fn start(self) -> Starting {
-        let (stop, stopped) = mpsc::channel::<Infallible>();
+        let stop = Stop::default();
         if self.socket.is_none() {
-            return Starting { manager: self, stop: None };
+            return Starting { manager: self, stop };
         }
         let extend = self.clone_socket();
         let text = format!("EXTEND_TIMEOUT_USEC={}\nSTATUS=opening the store", EXTEND_BY.as_micros());
         // The first one from here: on a busy machine the thread may come late.
         self.tell(&text);
+        let pause = Arc::clone(&stop.0);
         let ask = move || {
             let begun = Instant::now();
-            while begun.elapsed() < START_MAX && stopped.recv_timeout(EXTEND_EVERY) == Err(RecvTimeoutError::Timeout) {
+            while begun.elapsed() < START_MAX && !pause.is_over_after(EXTEND_EVERY) {
                 extend.tell(&text);
             }
         };
-        let asking = thread::Builder::new().name("brooklet-start".to_owned()).spawn(ask);
-        Starting { manager: self, stop: asking.is_ok().then_some(stop) }
+        // Without a thread, what was asked for has to do.
+        let _ = thread::Builder::new().name("brooklet-start".to_owned()).spawn(ask);
+        Starting { manager: self, stop }
     }
 
     fn clone_socket(&self) -> Self {
         let socket = self.socket.as_ref().and_then(|(socket, to)| Some((socket.try_clone().ok()?, to.clone())));
         Self { socket, watchdog: self.watchdog }
+    }
+}
+
+/// Dropped, it ends the pauses of a thread.
+#[derive(Debug, Default)]
+struct Stop(Arc<Pause>);
+
+#[derive(Debug, Default)]
+struct Pause {
+    over: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        *self.0.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Pause {
+    /// Waits for this time, or until it is over; says whether it is.
+    fn is_over_after(&self, time: Duration) -> bool {
+        let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(over, time, |over| !*over);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -81,8 +108,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Starting {
     manager: Manager,
-    /// Nothing is ever sent: its end is the message.
-    stop: Option<Sender<Infallible>>,
+    stop: Stop,
 }
 
 impl Starting {
@@ -91,14 +117,13 @@ impl Starting {
         let Self { manager, stop } = self;
         drop(stop);
         manager.tell("READY=1\nSTATUS=serving");
-        let (stop, stopped) = mpsc::channel::<Infallible>();
+        let stop = Stop::default();
         if let (Some(within), Some(_)) = (manager.watchdog, &manager.socket) {
             let mut vital = vital;
             let feeder = manager.clone_socket();
             let every = (within / 4).min(LOOK_EVERY);
-            let feed = move || {
-                feed(&feeder, || vital.check(), || stopped.recv_timeout(every) == Err(RecvTimeoutError::Disconnected))
-            };
+            let pause = Arc::clone(&stop.0);
+            let feed = move || feed(&feeder, || vital.check(), || pause.is_over_after(every));
             if let Err(error) = thread::Builder::new().name("brooklet-watchdog".to_owned()).spawn(feed) {
                 log::error!("the watchdog of the service manager can't be fed: {error}");
             }
@@ -133,7 +158,7 @@ fn feed(manager: &Manager, mut check: impl FnMut() -> Result<(), String>, pause:
 #[derive(Debug)]
 pub(super) struct Serving {
     manager: Manager,
-    _stop: Sender<Infallible>,
+    _stop: Stop,
 }
 
 impl Serving {
@@ -160,6 +185,16 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
+
+    #[test]
+    fn a_pause_is_over_when_its_stop_is_dropped() {
+        let stop = Stop::default();
+        let pause = Arc::clone(&stop.0);
+        assert!(!pause.is_over_after(Duration::ZERO));
+        let paused = thread::spawn(move || (pause.is_over_after(Duration::MAX), pause.is_over_after(Duration::MAX)));
+        drop(stop);
+        assert_eq!(paused.join().unwrap(), (true, true));
+    }
 
     #[test]
     fn what_hangs_is_not_fed_and_told_once() {
