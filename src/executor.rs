@@ -15,6 +15,7 @@ use std::thread;
 use smol::Task;
 
 use crate::metrics::METRICS;
+use crate::oneshot;
 
 /// Runs futures on whichever threads call [`Executor::run`].
 #[derive(Debug, Default)]
@@ -94,17 +95,16 @@ const BEHIND: i32 = 10;
 /// As [`unblock`], on a thread of its own that stands back behind all others: for work that takes long whoever asks for it, and that nobody
 /// else is to wait for. It goes on when the future is dropped.
 pub async fn unblock_behind<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, result) = async_channel::bounded(1);
+    let (sender, result) = oneshot::channel();
     let boxed: Box<dyn FnOnce() + Send> = Box::new(move || {
-        // Nobody may wait for it any more.
-        let _ = sender.try_send(catch_unwind(AssertUnwindSafe(work)));
+        sender.send(catch_unwind(AssertUnwindSafe(work)));
     });
     run_behind(boxed).await;
-    match result.recv().await {
-        Ok(Ok(value)) => value,
-        Ok(Err(panic)) => resume_unwind(panic),
+    match result.await {
+        Some(Ok(value)) => value,
+        Some(Err(panic)) => resume_unwind(panic),
         // What became of it is sent, whatever that is.
-        Err(_) => core::future::pending().await,
+        None => core::future::pending().await,
     }
 }
 

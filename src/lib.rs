@@ -10,7 +10,7 @@
 //! | 3 | [`broker`]: topics, partitions, produce, fetch, dedup; protocol-neutral |
 //! | 2 | [`store`]: the only code that names redb |
 //! | 1 | [`frame`], [`kafka`], [`mqtt`], [`http`], [`websocket`], [`sasl`]: codecs; [`device`]: the no_std client; [`tls`] |
-//! | 0 | [`record`], [`limits`], [`config`], [`base64`], [`calendar`], [`channel`], [`current`], [`executor`], [`metrics`], [`json`], [`secret`], [`shutdown`] |
+//! | 0 | [`record`], [`limits`], [`config`], [`base64`], [`calendar`], [`channel`], [`current`], [`executor`], [`metrics`], [`json`], [`oneshot`], [`secret`], [`shutdown`] |
 //!
 //! Without the feature `gateway` the crate is `no_std` without alloc, and holds [`frame`] and [`device`] only.
 #![cfg_attr(not(feature = "gateway"), no_std)]
@@ -57,6 +57,8 @@ pub mod listen;
 pub mod metrics;
 #[cfg(feature = "gateway")]
 pub mod mqtt;
+#[cfg(feature = "gateway")]
+pub mod oneshot;
 #[cfg(feature = "gateway")]
 pub mod recent_log;
 #[cfg(feature = "gateway")]

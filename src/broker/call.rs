@@ -5,9 +5,8 @@
 
 use std::time::Duration;
 
-use async_channel::{Receiver, Sender};
-
 use super::error::CommitError;
+use crate::oneshot::{self, Receiver, Sender};
 use crate::store::{Committed, Draft, DraftError, Operation, Refused, Store, StoreError};
 
 /// What runs on the writer. It may run again in a later commit when the draft was full.
@@ -42,8 +41,8 @@ impl<T: Send> Operation for Call<T> {
             // The store applies an operation before it reports on it.
             (Ok(_), None) => Err(CommitError::Store(StoreError::Closed)),
         };
-        // Nobody waits any more when the receiver is gone: the change stands all the same.
-        let _ = self.reply.try_send(answer);
+        // Nobody may wait any more: the change stands all the same.
+        self.reply.send(answer);
     }
 }
 
@@ -96,10 +95,10 @@ async fn submit<T: Send + 'static>(
     after: impl FnOnce(&T) + Send + 'static,
     at_once: bool,
 ) -> Result<T, CommitError> {
-    let (reply, answer) = async_channel::bounded(1);
+    let (reply, answer) = oneshot::channel();
     let call = Call { apply: Box::new(apply), after: Box::new(after), value: None, at_once, reply };
     store.submit(Box::new(call)).await?;
-    wait(&answer).await
+    wait(answer).await
 }
 
 /// As [`call`], but the change may wait up to `within` for another commit to ride with: it costs no flash of its own.
@@ -112,12 +111,12 @@ pub(super) async fn call_lazily<T: Send + 'static>(
     apply: impl FnMut(&mut Draft<'_>) -> Result<T, DraftError> + Send + 'static,
     after: impl FnOnce(&T) + Send + 'static,
 ) -> Result<T, CommitError> {
-    let (reply, answer) = async_channel::bounded(1);
+    let (reply, answer) = oneshot::channel();
     let call = Call { apply: Box::new(apply), after: Box::new(after), value: None, at_once: false, reply };
     store.submit_lazy(Box::new(call), within).await?;
-    wait(&answer).await
+    wait(answer).await
 }
 
-async fn wait<T>(answer: &Receiver<Result<T, CommitError>>) -> Result<T, CommitError> {
-    answer.recv().await.unwrap_or(Err(CommitError::Store(StoreError::Closed)))
+async fn wait<T>(answer: Receiver<Result<T, CommitError>>) -> Result<T, CommitError> {
+    answer.await.unwrap_or(Err(CommitError::Store(StoreError::Closed)))
 }

@@ -5,11 +5,10 @@
 
 use std::time::Duration;
 
-use async_channel::{Receiver, Sender};
-
 use super::Broker;
 use super::error::{CommitError, IntakeError};
 use super::topic::{TimestampType, Topic};
+use crate::oneshot::{self, Receiver, Sender};
 use crate::record::{BatchView, SharedBytes, header};
 use crate::store::{Committed, Draft, DraftError, Operation, PartitionId, Refused, StoreError};
 
@@ -54,7 +53,7 @@ impl IntakeTicket {
     /// # Errors
     /// [`IntakeError`]; then nothing has changed, save that after [`CommitError::Store`] it may be there all the same.
     pub async fn wait(self) -> Result<(), IntakeError> {
-        self.0.recv().await.unwrap_or(Err(CommitError::Store(StoreError::Closed).into()))
+        self.0.await.unwrap_or(Err(CommitError::Store(StoreError::Closed).into()))
     }
 }
 
@@ -85,7 +84,7 @@ impl Broker {
         within: Option<Duration>,
     ) -> Result<IntakeTicket, CommitError> {
         let bytes = batches.iter().map(|batch| batch.bytes.len()).sum();
-        let (reply, answer) = async_channel::bounded(1);
+        let (reply, answer) = oneshot::channel();
         let operation = Box::new(TakeIn { moves, batches, bytes, urgent, is_new: false, result: None, reply });
         match within {
             Some(within) => self.shared.store.submit_lazy(operation, within).await,
@@ -133,8 +132,8 @@ impl<M: Moves> Operation for TakeIn<M> {
             (Ok(_), None) => Err(CommitError::Store(StoreError::Closed).into()),
             (Err(error), _) => Err(CommitError::Store(error.clone()).into()),
         };
-        // Nobody waits any more when the receiver is gone: what was brought stands all the same.
-        let _ = self.reply.try_send(answer);
+        // Nobody may wait any more: what was brought stands all the same.
+        self.reply.send(answer);
     }
 
     fn commits_at_once(&self) -> bool {

@@ -161,7 +161,9 @@ impl<T> Kind<T> {
                 put(&mut |value| set(into, value), or_word(raw, word, || self.count(raw, *min, *max)))
             }
             Kind::Size { min, max, set } => put(&mut |value| set(into, value), self.size(raw, *min, *max)),
-            Kind::SizeOr { word, min, max, set } => put(&mut |value| set(into, value), or_word(raw, word, || self.size(raw, *min, *max))),
+            Kind::SizeOr { word, min, max, set } => {
+                put(&mut |value| set(into, value), or_word(raw, word, || self.size(raw, *min, *max)))
+            }
             Kind::Duration { min, max, set } => put(&mut |value| set(into, value), self.duration(raw, *min, *max)),
             Kind::DurationOr { word, min, max, set } => {
                 put(&mut |value| set(into, value), or_word(raw, word, || self.duration_or_ms(raw, *min, *max)))
@@ -172,10 +174,14 @@ impl<T> Kind<T> {
             Kind::Budget { min, max, set } => put(&mut |value| set(into, value), self.budget(raw, *min, *max)),
             Kind::Choice(choice) => self.choose(raw, choice.refused, &mut |word| (choice.set)(into, word)),
             Kind::Name { max, set } => put(&mut |value| set(into, value), self.name(raw, *max)),
-            Kind::NameOr { word, max, set } => put(&mut |value| set(into, value), or_word(raw, word, || self.name(raw, *max))),
+            Kind::NameOr { word, max, set } => {
+                put(&mut |value| set(into, value), or_word(raw, word, || self.name(raw, *max)))
+            }
             Kind::Path(set) => put(&mut |value| set(into, value), self.path(raw)),
             Kind::Address(set) => put(&mut |value| set(into, value), self.address(raw)),
-            Kind::HostPortOr { word, set } => put(&mut |value| set(into, value), or_word(raw, word, || self.host_port(raw))),
+            Kind::HostPortOr { word, set } => {
+                put(&mut |value| set(into, value), or_word(raw, word, || self.host_port(raw)))
+            }
             Kind::HostPorts(set) => put(&mut |value| set(into, value), self.list(raw, true, host_port)),
             Kind::Patterns(set) => put(&mut |value| set(into, value), self.list(raw, false, TopicPattern::parse)),
             Kind::Template(set) => put(&mut |value| set(into, value), self.template(raw)),

@@ -176,8 +176,8 @@ impl Gateway {
             log::warn!("{why}");
         }
         // With it a new store's identity is durable: the next opening would make another.
-        let written = future::block_on(write_rows(store, rows).recv());
-        if let Err(error) = written.unwrap_or_else(|_| Err("the store takes nothing".to_owned())) {
+        let written = future::block_on(write_rows(store, rows));
+        if let Err(error) = written.unwrap_or_else(|| Err("the store takes nothing".to_owned())) {
             log::warn!("this start and the gateway's identity are not durable yet: {error}");
         }
         let executor = Arc::new(Executor::new());

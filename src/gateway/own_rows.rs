@@ -2,8 +2,7 @@
 //!
 //! Invariant: the rows of one call are committed together, at once, and the answer comes when they are durable.
 
-use async_channel::{Receiver, Sender};
-
+use crate::oneshot::{self, Receiver, Sender};
 use crate::store::{Committed, Draft, DraftError, Operation, Refused, Space, Store, StoreError};
 
 /// A key of the space *gateway*, and its value; without one it is deleted.
@@ -38,8 +37,7 @@ impl Operation for PutRows {
     fn done(self: Box<Self>, outcome: Result<&Committed, &StoreError>) {
         let outcome = outcome.map_err(ToString::to_string).map(drop);
         let refused = self.refused.map_or(Ok(()), |error| Err(error.to_string()));
-        // Nobody may wait any more.
-        let _ = self.told.try_send(outcome.and(refused));
+        self.told.send(outcome.and(refused));
     }
 
     fn commits_at_once(&self) -> bool {
@@ -47,9 +45,9 @@ impl Operation for PutRows {
     }
 }
 
-/// Queues the rows; what is returned tells when they are durable. It is closed without a word where the store takes nothing any more.
+/// Queues the rows; what is returned tells when they are durable. It ends without a word where the store takes nothing any more.
 pub(super) fn write_rows(store: &Store, rows: Vec<OwnRow>) -> Receiver<Written> {
-    let (told, outcome) = async_channel::bounded(1);
+    let (told, outcome) = oneshot::channel();
     // A queue that is full of other work is no state that a start or an end meets.
     drop(store.try_submit(Box::new(PutRows { rows, refused: None, told })));
     outcome

@@ -18,8 +18,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use async_channel::Sender;
-
 use super::clock::RealClock;
 use super::disk::Disk;
 use super::draft::Draft;
@@ -30,6 +28,7 @@ use super::recovery::io_error;
 use super::state::State;
 use super::types::{Committed, Operation, Refused, Space};
 use super::{Reader, Store};
+use crate::oneshot;
 
 /// The oldest format that this version reads.
 pub const FORMAT_MIN: u32 = 2;
@@ -105,7 +104,7 @@ impl FormatRow {
 }
 
 /// Lets new segments be written in the newest format.
-struct Finalize(Sender<Result<(), StoreError>>);
+struct Finalize(oneshot::Sender<Result<(), StoreError>>);
 
 impl Operation for Finalize {
     fn apply(&mut self, draft: &mut Draft<'_>) -> Result<(), Refused> {
@@ -115,8 +114,7 @@ impl Operation for Finalize {
     }
 
     fn done(self: Box<Self>, outcome: Result<&Committed, &StoreError>) {
-        // Nobody may wait any more.
-        let _ = self.0.try_send(outcome.map(drop).map_err(Clone::clone));
+        self.0.send(outcome.map(drop).map_err(Clone::clone));
     }
 
     fn commits_at_once(&self) -> bool {
@@ -130,9 +128,9 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn finalize(&self) -> Result<(), StoreError> {
-        let (told, outcome) = async_channel::bounded(1);
+        let (told, outcome) = oneshot::channel();
         self.submit(Box::new(Finalize(told))).await?;
-        outcome.recv().await.unwrap_or(Err(StoreError::Closed))
+        outcome.await.unwrap_or(Err(StoreError::Closed))
     }
 }
 
@@ -144,10 +142,10 @@ pub fn finalize(dir: &Path, disk: &Arc<dyn Disk>) -> Result<FormatStatus, OpenEr
     let options = StoreOptions::unbounded(dir);
     let (store, mut engine) = Store::open(options, Arc::clone(disk), Arc::new(RealClock::default()))?;
     let failed = |what: String| io_error(dir, std::io::Error::other(what));
-    let (told, outcome) = async_channel::bounded(1);
+    let (told, outcome) = oneshot::channel();
     store.try_submit(Box::new(Finalize(told))).map_err(|_| failed("the store takes nothing".to_owned()))?;
     engine.step_writer(true);
-    outcome.try_recv().unwrap_or(Err(StoreError::Closed)).map_err(|error| failed(error.to_string()))?;
+    outcome.take().unwrap_or(Err(StoreError::Closed)).map_err(|error| failed(error.to_string()))?;
     let status = store.status().format;
     store.shutdown();
     engine.close().map_err(|error| io_error(dir, error))?;

@@ -29,8 +29,6 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-use async_channel::Receiver;
-
 use super::Broker;
 use super::call::call;
 use super::error::OffsetError;
@@ -99,8 +97,8 @@ impl Broker {
         };
         let event = |token| Event::Join { token, fresh_id, join };
         let answer = self.shared.groups.ask(name, is_new, event).map_err(refused)?;
-        match answer.recv().await {
-            Ok(Answer::Joined(joined)) => joined,
+        match answer.await {
+            Some(Answer::Joined(joined)) => joined,
             _ => Err(refused(GroupError::NotAvailable)),
         }
     }
@@ -112,8 +110,8 @@ impl Broker {
     pub async fn sync_group(&self, name: &str, sync: SyncGroup) -> Result<Synced, GroupError> {
         check_name(name)?;
         let answer = self.shared.groups.ask(name, false, |token| Event::Sync { token, sync })?;
-        match answer.recv().await {
-            Ok(Answer::Synced(synced)) => synced,
+        match answer.await {
+            Some(Answer::Synced(synced)) => synced,
             _ => Err(GroupError::NotAvailable),
         }
     }
@@ -125,7 +123,7 @@ impl Broker {
     pub fn heartbeat_group(&self, name: &str, membership: Membership) -> Result<(), GroupError> {
         check_name(name)?;
         let answer = self.shared.groups.ask(name, false, |token| Event::Heartbeat { token, membership })?;
-        match now(&answer) {
+        match answer.take() {
             Some(Answer::Done(done)) => done,
             _ => Err(GroupError::NotAvailable),
         }
@@ -138,7 +136,7 @@ impl Broker {
     pub fn leave_group(&self, name: &str, members: Vec<Claim>) -> Result<Vec<Result<(), GroupError>>, GroupError> {
         check_name(name)?;
         let answer = self.shared.groups.ask(name, false, |token| Event::Leave { token, members })?;
-        match now(&answer) {
+        match answer.take() {
             Some(Answer::Left(outcomes)) => Ok(outcomes),
             _ => Err(GroupError::NotAvailable),
         }
@@ -190,11 +188,6 @@ impl Broker {
         call(&self.shared.store, apply, |()| {}).await?;
         Ok(())
     }
-}
-
-/// The answer to what is answered at once.
-fn now(answer: &Receiver<Answer>) -> Option<Answer> {
-    answer.try_recv().ok()
 }
 
 fn describe(name: &str, group: &group::Group, with_members: bool) -> GroupDescription {

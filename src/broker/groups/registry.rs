@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use async_channel::{Receiver, Sender};
 use event_listener::{Event as Signal, EventListener};
 
 use super::group::{Group, Rules, State};
@@ -17,6 +16,7 @@ use super::types::{Answer, Effect, Event, GroupError, Token};
 use crate::broker::offsets;
 use crate::limits;
 use crate::metrics::METRICS;
+use crate::oneshot::{self, Receiver, Sender};
 use crate::store::clock::Clock;
 use crate::store::{Space, Store};
 
@@ -138,7 +138,7 @@ impl Groups {
         self.work.listen()
     }
 
-    /// Steps the group of this name; a join makes it if it isn't there. The answer comes by the channel.
+    /// Steps the group of this name; a join makes it if it isn't there. What is returned has the answer, at once or later.
     ///
     /// # Errors
     /// [`GroupError::UnknownMember`] when there is no such group, or why it can't be made.
@@ -161,7 +161,7 @@ impl Groups {
         }
         inner.last_token += 1;
         let token = inner.last_token;
-        let (sender, receiver) = async_channel::bounded(1);
+        let (sender, receiver) = oneshot::channel();
         inner.waiting.insert(token, sender);
         self.step(&mut inner, name, event(token), now);
         if is_made && inner.is_deserted(name) == Some(true) {
@@ -185,8 +185,8 @@ impl Groups {
             Err(GroupError::UnknownMember) => return Err(GroupError::OldGeneration),
             other => other?,
         };
-        match answer.try_recv() {
-            Ok(Answer::Done(done)) => done,
+        match answer.take() {
+            Some(Answer::Done(done)) => done,
             _ => Err(GroupError::NotAvailable),
         }
     }
@@ -265,8 +265,7 @@ impl Groups {
             let number = match effect {
                 Effect::Answer(token, answer) => {
                     if let Some(sender) = inner.waiting.remove(&token) {
-                        // Who has gone doesn't want to know.
-                        let _ = sender.try_send(answer);
+                        sender.send(answer);
                     }
                     continue;
                 }

@@ -216,7 +216,7 @@ pub fn adopt(store_dir: &Path, hardware: &Hardware, id: Option<&str>) -> Result<
     let now = Identity { id, hardware: hardware.clone() };
     let outcome = write_rows(&store, vec![now.row()]);
     engine.step_writer(true);
-    let outcome = outcome.try_recv().unwrap_or_else(|_| Err("the store did not take it".to_owned()));
+    let outcome = outcome.take().unwrap_or_else(|| Err("the store did not take it".to_owned()));
     store.shutdown();
     let closed = engine.close();
     outcome?;

@@ -31,6 +31,7 @@ use crate::listen::arrival::Arrival;
 use crate::listen::stream::{Stream, count_slow, within, write};
 use crate::metrics::METRICS;
 use crate::mqtt::{ConnAck, Packet, PropertiesBuilder, Property, Protocol, Reason, ReasonCode};
+use crate::oneshot;
 use crate::shutdown::Shutdown;
 
 /// Bytes of packets that are handed to the writer at a time, about.
@@ -218,7 +219,7 @@ async fn serve_session(
 ) -> End {
     let (answers, due) = channel::unbounded();
     // What the answering side ends the connection for.
-    let (refused, refusals) = channel::bounded(1);
+    let (refused, refusal) = oneshot::channel();
     let reading = async {
         let end = Box::pin(read(sides, reader, &answers)).await;
         // What was taken is still answered.
@@ -239,9 +240,9 @@ async fn serve_session(
             End::Lost(std::io::ErrorKind::BrokenPipe.into())
         };
         let refused = async {
-            match refusals.recv().await {
-                Ok(end) => end,
-                Err(_) => future::pending().await,
+            match refusal.await {
+                Some(end) => end,
+                None => future::pending().await,
             }
         };
         stopped.or(replaced).or(gone).or(refused).await
@@ -253,8 +254,7 @@ async fn serve_session(
     };
     let answering = async {
         if let Err(end) = answer(sides, &due).await {
-            // There is room: it ends for one reason.
-            let _ = refused.try_send(end);
+            refused.send(end);
         }
         due.close();
     };

@@ -23,6 +23,7 @@ use super::pulse::{self, Pulse};
 use crate::kafka::frame;
 use crate::kafka::header::write_request;
 use crate::kafka::message::Request;
+use crate::oneshot;
 
 /// What a connection runs over: TCP, in the clear or with TLS (`dial.rs`).
 pub(in crate::uplink) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -114,7 +115,7 @@ struct Pending {
     begun: Instant,
     /// Nothing else was under way.
     alone: bool,
-    reply: Sender<Vec<u8>>,
+    reply: oneshot::Sender<Vec<u8>>,
 }
 
 impl Connection {
@@ -227,7 +228,7 @@ impl Line {
         write_request(&mut bytes, version, correlation_id, Some(&self.client_id), body).map_err(LinkError::new)?;
         state.next_correlation_id = correlation_id.wrapping_add(1);
         let size = bytes.len() as u64;
-        let (reply, received) = async_channel::bounded(1);
+        let (reply, received) = oneshot::channel();
         let begun = Instant::now();
         state.used = Some(begun);
         let alone = state.pending.is_empty();
@@ -246,7 +247,7 @@ impl Line {
 #[derive(Debug)]
 pub(in crate::uplink) struct Reply {
     shared: Arc<Shared>,
-    received: Receiver<Vec<u8>>,
+    received: oneshot::Receiver<Vec<u8>>,
     begun: Instant,
 }
 
@@ -262,9 +263,9 @@ impl Reply {
             self.shared.meter.unanswered();
             let peer = &self.shared.peer;
             self.shared.close(LinkError::new(format_args!("{peer} did not answer in time")));
-            Err(async_channel::RecvError)
+            None
         };
-        self.received.recv().or(expired).await.map_err(|_| self.shared.reason())
+        self.received.or(expired).await.ok_or_else(|| self.shared.reason())
     }
 }
 
@@ -310,8 +311,8 @@ impl Shared {
         if frame.first_chunk() != Some(&pending.correlation_id.to_be_bytes()) {
             return Err(invalid("a response out of order"));
         }
-        // Nobody waits any more: the request was given up.
-        let _ = pending.reply.try_send(frame);
+        // Nobody may wait any more: the request was given up.
+        pending.reply.send(frame);
         Ok(())
     }
 }

@@ -18,6 +18,7 @@ use crate::frame::{
     VERSION_MIN,
 };
 use crate::metrics::METRICS;
+use crate::oneshot;
 use crate::secret::Secret;
 use crate::uplink::link::connection::{LinkError, Transport, foreign, write_all};
 use crate::uplink::link::dial::Dialer;
@@ -82,14 +83,14 @@ struct Pending {
     /// What has come of the answer.
     bodies: Vec<Vec<u8>>,
     received: usize,
-    reply: Sender<Vec<Vec<u8>>>,
+    reply: oneshot::Sender<Vec<Vec<u8>>>,
 }
 
 /// An answer to come.
 #[derive(Debug)]
 pub(super) struct Reply {
     shared: Arc<Shared>,
-    received: Receiver<Vec<Vec<u8>>>,
+    received: oneshot::Receiver<Vec<Vec<u8>>>,
     begun: Instant,
 }
 
@@ -104,9 +105,9 @@ impl Reply {
             self.shared.meter.unanswered();
             let peer = &self.shared.peer;
             self.shared.close(LinkError::new(format_args!("{peer} did not answer in time")));
-            Err(async_channel::RecvError)
+            None
         };
-        self.received.recv().or(expired).await.map_err(|_| self.shared.reason())
+        self.received.or(expired).await.ok_or_else(|| self.shared.reason())
     }
 }
 
@@ -159,7 +160,7 @@ impl Line {
             return Err(error.clone());
         }
         let bytes = frame.len() as u64;
-        let (reply, received) = async_channel::bounded(1);
+        let (reply, received) = oneshot::channel();
         let begun = Instant::now();
         state.used = Some(begun);
         state.unanswered_bytes += bytes;
@@ -242,8 +243,8 @@ impl Shared {
             if state.pending.is_empty() {
                 self.pulse.probe(false, self.timeout);
             }
-            // Nobody waits any more: the request was given up.
-            let _ = pending.reply.try_send(pending.bodies);
+            // Nobody may wait any more: the request was given up.
+            pending.reply.send(pending.bodies);
         }
         Ok(())
     }

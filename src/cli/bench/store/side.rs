@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_channel::Sender;
 use futures_lite::future::block_on;
 
 use super::super::StateSize;
 use super::Case;
 use crate::cli::error::CliError;
+use crate::oneshot;
 use crate::record::{BatchBuilder, Compression, NO_HEADERS, Producer};
 use crate::store::clock::{RealClock, WallTrust};
 use crate::store::disk::RealDisk;
@@ -104,12 +104,12 @@ impl BenchStore {
     }
 
     fn run(&mut self, step: Step) -> Result<(), CliError> {
-        let (reply, answer) = async_channel::bounded(1);
+        let (reply, answer) = oneshot::channel();
         let stopped = || CliError::Failed("the store has stopped".to_owned());
         block_on(async {
             let submitted = self.store.submit(Box::new(Run { step, result: Ok(()), reply })).await;
             submitted.map_err(|_| stopped())?;
-            answer.recv().await.map_err(|_| stopped())?.map_err(|why| CliError::failed("the store", why))
+            answer.await.ok_or_else(stopped)?.map_err(|why| CliError::failed("the store", why))
         })
     }
 
@@ -144,7 +144,7 @@ impl Step {
 struct Run {
     step: Step,
     result: Result<(), DraftError>,
-    reply: Sender<Result<(), String>>,
+    reply: oneshot::Sender<Result<(), String>>,
 }
 
 impl Operation for Run {
@@ -163,8 +163,7 @@ impl Operation for Run {
             (Ok(_), Err(error)) => Err(error.to_string()),
             (Ok(_), Ok(())) => Ok(()),
         };
-        // Whoever measures waits for it.
-        let _ = self.reply.try_send(outcome);
+        self.reply.send(outcome);
     }
 }
 
