@@ -1,4 +1,4 @@
-//! The executor that all sessions and uplinks run on, one for a client's tasks, and waiting for a future where there is none.
+//! The executor that all sessions and uplinks run on, one for a client's tasks, threads, and waiting for a future where there is none.
 //!
 //! A future is boxed before it becomes a task: smol's code for a task is generic over the future, about 4 kB of the binary for each
 //! kind, and there are nearly a hundred kinds. Boxed, they share one for each type of result. A task is a connection, a request that
@@ -10,7 +10,7 @@ use core::task::{Context, Poll};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use smol::Task;
 
@@ -89,6 +89,19 @@ pub fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     }
 }
 
+/// Starts a thread of this name. Its work is boxed for the same reason as tasks are.
+///
+/// # Errors
+/// It can't be started; the text says that.
+pub fn start_thread(name: impl Into<String>, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    start_boxed(name.into(), Box::new(work))
+}
+
+fn start_boxed(name: String, work: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+    let started = thread::Builder::new().name(name).spawn(work);
+    started.map_err(|error| io::Error::new(error.kind(), format!("cannot start a thread: {error}")))
+}
+
 /// By how much [`unblock_behind`]'s threads stand back (setpriority(2)).
 const BEHIND: i32 = 10;
 
@@ -122,8 +135,7 @@ async fn run_behind(work: Box<dyn FnOnce() + Send>) {
         let _ = rustix::process::setpriority_process(None, BEHIND);
         begin(&own);
     };
-    let builder = thread::Builder::new().name("brooklet-behind".to_owned());
-    if builder.spawn(stand_back_and_begin).is_err() {
+    if start_thread("brooklet-behind", stand_back_and_begin).is_err() {
         // There is no thread to be had: among the others, then.
         smol::unblock(move || begin(&work)).await;
     }
@@ -150,12 +162,8 @@ fn aside() -> io::Result<Arc<smol::Executor<'static>>> {
         let executor = Arc::clone(&executor);
         move || block_on(executor.run(core::future::pending::<()>()))
     };
-    thread::Builder::new().name("brooklet-aside".to_owned()).spawn(run).map_err(no_thread)?;
+    start_thread("brooklet-aside", run)?;
     Ok(Arc::clone(aside.insert(executor)))
-}
-
-fn no_thread(error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot start a thread: {error}"))
 }
 
 /// Runs a future on this thread, and sleeps where it waits.

@@ -7,9 +7,9 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::executor::start_thread;
 use crate::gateway::Vital;
 
 /// While starting: how often more time is asked for, and how much.
@@ -65,7 +65,7 @@ impl Manager {
             }
         };
         // Without a thread, what was asked for has to do.
-        let _ = thread::Builder::new().name("brooklet-start".to_owned()).spawn(ask);
+        let _ = start_thread("brooklet-start", ask);
         Starting { manager: self, stop }
     }
 
@@ -124,7 +124,7 @@ impl Starting {
             let every = (within / 4).min(LOOK_EVERY);
             let pause = Arc::clone(&stop.0);
             let feed = move || feed(&feeder, || vital.check(), || pause.is_over_after(every));
-            if let Err(error) = thread::Builder::new().name("brooklet-watchdog".to_owned()).spawn(feed) {
+            if let Err(error) = start_thread("brooklet-watchdog", feed) {
                 log::error!("the watchdog of the service manager can't be fed: {error}");
             }
         }
@@ -183,6 +183,7 @@ fn connect(path: &[u8]) -> Option<(UnixDatagram, SocketAddr)> {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::thread;
 
     use super::*;
 

@@ -1,12 +1,11 @@
 //! SIGTERM and SIGINT: the first asks for an orderly end, the second ends the process at once. SIGHUP asks to read the configuration again.
 
-use std::thread;
-
 use async_signal::{Signal, Signals};
 use futures_lite::StreamExt;
 use futures_lite::future::block_on;
 
 use super::{error::CliError, term};
+use crate::executor::start_thread;
 use crate::shutdown::Shutdown;
 
 /// From now on the first signal begins the returned shutdown, in place of ending the process. A second one runs
@@ -15,7 +14,7 @@ use crate::shutdown::Shutdown;
 /// # Errors
 /// When signals cannot be received.
 pub(super) fn watch(at_once: impl FnOnce() + Send + 'static) -> Result<Shutdown, CliError> {
-    listen(&[Signal::Term, Signal::Int], at_once, || {})
+    listen(&[Signal::Term, Signal::Int], Box::new(at_once), Box::new(|| {}))
 }
 
 /// As [`watch`]; SIGHUP, which would end the process otherwise, calls `reload`.
@@ -26,13 +25,13 @@ pub(super) fn watch_and_reload(
     at_once: impl FnOnce() + Send + 'static,
     reload: impl Fn() + Send + 'static,
 ) -> Result<Shutdown, CliError> {
-    listen(&[Signal::Term, Signal::Int, Signal::Hup], at_once, reload)
+    listen(&[Signal::Term, Signal::Int, Signal::Hup], Box::new(at_once), Box::new(reload))
 }
 
 fn listen(
     signals: &[Signal],
-    at_once: impl FnOnce() + Send + 'static,
-    reload: impl Fn() + Send + 'static,
+    at_once: Box<dyn FnOnce() + Send>,
+    reload: Box<dyn Fn() + Send>,
 ) -> Result<Shutdown, CliError> {
     let failed = |error| CliError::failed("cannot receive signals", error);
     let mut signals = Signals::new(signals).map_err(failed)?;
@@ -55,7 +54,7 @@ fn listen(
             }
         }
     };
-    thread::Builder::new().name("brooklet-signal".to_owned()).spawn(watch).map_err(failed)?;
+    start_thread("brooklet-signal", watch).map_err(failed)?;
     Ok(stop)
 }
 

@@ -4,11 +4,11 @@
 //! drawn than it has.
 
 use std::io::{self, IsTerminal, Read};
-use std::thread;
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use super::{error::CliError, term};
+use crate::executor::start_thread;
 use crate::shutdown::Shutdown;
 
 /// The other screen, without a cursor; and back.
@@ -43,16 +43,13 @@ impl Screen {
             keys.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, &keys);
             let stop = stop.clone();
-            thread::Builder::new()
-                .name("brooklet-keys".to_owned())
-                .spawn(move || {
-                    let typed =
-                        io::stdin().lock().bytes().map_while(Result::ok).find(|key| matches!(key, b'q' | b'Q' | 4));
-                    if typed.is_some() {
-                        stop.begin();
-                    }
-                })
-                .map_err(|error| CliError::failed("cannot read keys", error))?;
+            let read = move || {
+                let mut typed = io::stdin().lock().bytes().map_while(Result::ok);
+                if typed.any(|key| matches!(key, b'q' | b'Q' | 4)) {
+                    stop.begin();
+                }
+            };
+            start_thread("brooklet-keys", read).map_err(|error| CliError::failed("cannot read keys", error))?;
         }
         term::print(BEGIN)?;
         Ok(Some(screen))

@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::executor::Executor;
+use crate::executor::{Executor, start_thread};
 use async_channel::{Receiver, Sender};
 use futures_lite::FutureExt;
 use smol::future;
@@ -150,7 +150,7 @@ impl Gateway {
                 return Err(why);
             }
         };
-        let engine = engine.spawn().map_err(|error| format!("cannot start the store's threads: {error}"))?;
+        let engine = engine.spawn().map_err(|error| format!("the store: {error}"))?;
         let started = Self::start_on((config, configured), settled, &store, engine);
         if started.is_err() {
             store.shutdown();
@@ -486,8 +486,7 @@ fn spawn_threads(executor: &Arc<Executor>, stop: &Receiver<()>) -> Result<Vec<Jo
                 // Ends when the gateway drops its end of the channel.
                 let _ = smol::block_on(executor.run(stop.recv()));
             };
-            let thread = std::thread::Builder::new().name(format!("brooklet-io-{index}"));
-            thread.spawn(run).map_err(|error| format!("cannot start a thread: {error}"))
+            start_thread(format!("brooklet-io-{index}"), run).map_err(|error| error.to_string())
         })
         .collect()
 }

@@ -18,6 +18,7 @@ use super::segment::SegmentError;
 use super::shared::Shared;
 use super::writer::{Writer, WriterStep};
 use super::{evictor, learn, retention, sealer};
+use crate::executor::start_thread;
 
 /// How often maintenance looks for itself.
 const MAINTENANCE_EVERY: Duration = Duration::from_secs(1);
@@ -129,7 +130,7 @@ impl Engine {
     pub fn spawn(self) -> io::Result<EngineHandle> {
         let maintenance = self.spawn_maintenance()?;
         let shared = Arc::clone(&self.shared);
-        let writer = std::thread::Builder::new().name("store-writer".into()).spawn(move || self.run(maintenance));
+        let writer = start_thread("store-writer", move || self.run(maintenance));
         if writer.is_err() {
             shared.maintenance.stop();
         }
@@ -139,7 +140,7 @@ impl Engine {
     fn spawn_maintenance(&self) -> io::Result<JoinHandle<()>> {
         let (shared, retention_at_ms) = (Arc::clone(&self.shared), self.retention_at_ms);
         let run = move || guard(&shared, || maintain(&shared, retention_at_ms));
-        std::thread::Builder::new().name("store-maintain".into()).spawn(run)
+        start_thread("store-maintain", run)
     }
 
     /// Runs until the store is closed, over all failures.
@@ -159,7 +160,7 @@ impl Engine {
             }
             match self.spawn_maintenance() {
                 Ok(thread) => maintenance = Some(thread),
-                Err(error) => drop(self.shared.poison(&format!("a thread can't be started: {error}"))),
+                Err(error) => drop(self.shared.poison(&error.to_string())),
             }
         }
         if let Err(error) = self.close_files() {
