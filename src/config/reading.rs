@@ -8,7 +8,7 @@ use super::{
     store::DiskBudget,
     types::HostPort,
     units::{format_duration, format_size, parse_duration, parse_size},
-    value::{Kind, Raw},
+    value::{Choice, Kind, Raw},
 };
 
 /// A value and its canonical spelling as TOML, or what is allowed.
@@ -158,17 +158,12 @@ impl<T> Kind<T> {
         self.size(raw, min, max).map(|(bytes, shown)| (DiskBudget::Bytes(bytes), shown))
     }
 
-    pub(super) fn choose(
-        &self,
-        raw: &Raw,
-        refused: &[(&str, &str)],
-        set: &mut dyn FnMut(&str) -> bool,
-    ) -> Result<String, String> {
+    pub(super) fn choose(&self, raw: &Raw, choice: &Choice<T>, into: &mut T) -> Result<String, String> {
         let word = self.text(raw)?;
-        if let Some((_, why)) = refused.iter().find(|(refused, _)| *refused == word) {
+        if let Some((_, why)) = choice.refused.iter().find(|(refused, _)| *refused == word) {
             return Err(format!("not available in this version: {why}; allowed: {}", self.allowed()));
         }
-        if !set(word) {
+        if !(choice.set)(into, word) {
             return Err(self.must());
         }
         Ok(quoted(word))

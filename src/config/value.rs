@@ -155,37 +155,31 @@ impl<T> Kind<T> {
     /// What is allowed, for people. Nothing was set.
     pub(super) fn read(&self, raw: &Raw, into: &mut T) -> Result<String, String> {
         match self {
-            Kind::Boolean(set) => put(&mut |value| set(into, value), self.boolean(raw)),
-            Kind::Count { min, max, set } => put(&mut |value| set(into, value), self.count(raw, *min, *max)),
+            Kind::Boolean(set) => put(*set, into, self.boolean(raw)),
+            Kind::Count { min, max, set } => put(*set, into, self.count(raw, *min, *max)),
             Kind::CountOr { word, min, max, set } => {
-                put(&mut |value| set(into, value), or_word(raw, word, || self.count(raw, *min, *max)))
+                put(*set, into, or_word(raw, word, || self.count(raw, *min, *max)))
             }
-            Kind::Size { min, max, set } => put(&mut |value| set(into, value), self.size(raw, *min, *max)),
-            Kind::SizeOr { word, min, max, set } => {
-                put(&mut |value| set(into, value), or_word(raw, word, || self.size(raw, *min, *max)))
-            }
-            Kind::Duration { min, max, set } => put(&mut |value| set(into, value), self.duration(raw, *min, *max)),
+            Kind::Size { min, max, set } => put(*set, into, self.size(raw, *min, *max)),
+            Kind::SizeOr { word, min, max, set } => put(*set, into, or_word(raw, word, || self.size(raw, *min, *max))),
+            Kind::Duration { min, max, set } => put(*set, into, self.duration(raw, *min, *max)),
             Kind::DurationOr { word, min, max, set } => {
-                put(&mut |value| set(into, value), or_word(raw, word, || self.duration_or_ms(raw, *min, *max)))
+                put(*set, into, or_word(raw, word, || self.duration_or_ms(raw, *min, *max)))
             }
             Kind::SizeADayOr { word, min, max, set } => {
-                put(&mut |value| set(into, value), or_word(raw, word, || self.size_a_day(raw, *min, *max)))
+                put(*set, into, or_word(raw, word, || self.size_a_day(raw, *min, *max)))
             }
-            Kind::Budget { min, max, set } => put(&mut |value| set(into, value), self.budget(raw, *min, *max)),
-            Kind::Choice(choice) => self.choose(raw, choice.refused, &mut |word| (choice.set)(into, word)),
-            Kind::Name { max, set } => put(&mut |value| set(into, value), self.name(raw, *max)),
-            Kind::NameOr { word, max, set } => {
-                put(&mut |value| set(into, value), or_word(raw, word, || self.name(raw, *max)))
-            }
-            Kind::Path(set) => put(&mut |value| set(into, value), self.path(raw)),
-            Kind::Address(set) => put(&mut |value| set(into, value), self.address(raw)),
-            Kind::HostPortOr { word, set } => {
-                put(&mut |value| set(into, value), or_word(raw, word, || self.host_port(raw)))
-            }
-            Kind::HostPorts(set) => put(&mut |value| set(into, value), self.list(raw, true, host_port)),
-            Kind::Patterns(set) => put(&mut |value| set(into, value), self.list(raw, false, TopicPattern::parse)),
-            Kind::Template(set) => put(&mut |value| set(into, value), self.template(raw)),
-            Kind::Templates(set) => put(&mut |value| set(into, value), self.list(raw, true, TopicTemplate::parse)),
+            Kind::Budget { min, max, set } => put(*set, into, self.budget(raw, *min, *max)),
+            Kind::Choice(choice) => self.choose(raw, choice, into),
+            Kind::Name { max, set } => put(*set, into, self.name(raw, *max)),
+            Kind::NameOr { word, max, set } => put(*set, into, or_word(raw, word, || self.name(raw, *max))),
+            Kind::Path(set) => put(*set, into, self.path(raw)),
+            Kind::Address(set) => put(*set, into, self.address(raw)),
+            Kind::HostPortOr { word, set } => put(*set, into, or_word(raw, word, || self.host_port(raw))),
+            Kind::HostPorts(set) => put(*set, into, self.list(raw, true, host_port)),
+            Kind::Patterns(set) => put(*set, into, self.list(raw, false, TopicPattern::parse)),
+            Kind::Template(set) => put(*set, into, self.template(raw)),
+            Kind::Templates(set) => put(*set, into, self.list(raw, true, TopicTemplate::parse)),
             Kind::Special(special) => {
                 (special.set)(into, self.text(raw)?).map(|shown| quoted(&shown)).ok_or_else(|| self.must())
             }
@@ -194,8 +188,8 @@ impl<T> Kind<T> {
                 let shown = (list.set)(into, &items).ok_or_else(|| self.must())?;
                 Ok(in_brackets(shown.iter().map(String::as_str)))
             }
-            Kind::Windows { word, set } => put(&mut |value| set(into, value), self.windows(raw, word)),
-            Kind::MqttRules(set) => put(&mut |value| set(into, value), rules::read(raw).ok_or_else(|| self.must())),
+            Kind::Windows { word, set } => put(*set, into, self.windows(raw, word)),
+            Kind::MqttRules(set) => put(*set, into, rules::read(raw).ok_or_else(|| self.must())),
         }
     }
 
@@ -252,9 +246,9 @@ impl<T> Kind<T> {
     }
 }
 
-/// Puts what was read into its place. Not generic over the scope, as all that reads isn't: there are four of them.
-fn put<V>(set: &mut dyn FnMut(V), read: Read<V>) -> Result<String, String> {
+/// Puts what was read into its place.
+fn put<T, V>(set: fn(&mut T, V), into: &mut T, read: Read<V>) -> Result<String, String> {
     let (value, shown) = read?;
-    set(value);
+    set(into, value);
     Ok(shown)
 }
