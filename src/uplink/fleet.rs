@@ -13,6 +13,7 @@ use super::link::dial::Dialer;
 use super::options::UplinkOptions;
 use super::upkeep::explain;
 use crate::executor::Executor;
+use crate::kafka::error_code::ErrorCode;
 use crate::kafka::list_offsets::{EARLIEST, LATEST};
 use crate::limits::CLIENT_ID_BYTES_MAX;
 
@@ -101,7 +102,7 @@ async fn read_topic(dialer: Dialer, options: &UplinkOptions, topic: &str) -> Res
     cluster.refresh(&[topic.into()]).await.map_err(|error| error.to_string())?;
     let leaders = match cluster.topic(topic) {
         Some(TopicState::Known(leaders)) => leaders.clone(),
-        Some(TopicState::Failed(code)) => return Err(format!("topic {topic}: {}", explain(*code, ""))),
+        Some(TopicState::Failed(code)) => return Err(format!("topic {topic}: {}", refused(*code))),
         None => return Err(format!("the cluster says nothing about topic {topic}")),
     };
     let mut found = Found::default();
@@ -111,6 +112,18 @@ async fn read_topic(dialer: Dialer, options: &UplinkOptions, topic: &str) -> Res
         read_partition(&link, (topic, partition), &mut found).await?;
     }
     Ok(found.done())
+}
+
+/// Why the cluster says nothing of the topic, and what to do: an uplink, which writes to it, is told otherwise.
+fn refused(code: i16) -> String {
+    match ErrorCode::from_code(code) {
+        Some(ErrorCode::UnknownTopicOrPartition) => {
+            "it isn't there: no gateway has told anything, or it goes by another name (uplink.NAME.status, --topic)"
+                .to_owned()
+        }
+        Some(ErrorCode::TopicAuthorizationFailed) => "the user needs READ and DESCRIBE on it".to_owned(),
+        _ => explain(code, ""),
+    }
 }
 
 async fn read_partition(link: &Link, source: (&str, i32), found: &mut Found) -> Result<(), String> {
@@ -155,6 +168,13 @@ mod tests {
         let lost: Vec<_> = fleet.gateways.iter().map(|one| (one.gateway.as_str(), one.notice.lost)).collect();
         assert_eq!(lost, [("a", 2), ("b", 5)], "a clock that was set back is believed within a partition");
         assert_eq!((fleet.records, fleet.unreadable, fleet.other_versions, fleet.beyond), (11, 3, 1, 0));
+    }
+
+    #[test]
+    fn a_topic_that_nobody_wrote_to_is_not_to_be_created() {
+        let said = [3, 29, 7].map(refused);
+        assert!(said[0].contains("no gateway has told anything") && said[1].contains("READ and DESCRIBE"), "{said:?}");
+        assert!(said[2].contains("REQUEST_TIMED_OUT"), "{said:?}");
     }
 
     #[test]
