@@ -105,7 +105,7 @@ impl StoreOptions {
             draft_bytes_max: None,
             queue_ops_max: 4_096,
             queue_bytes_max: 8 * MIB as usize,
-            tail_bytes_max: 4 * MIB as usize,
+            tail_bytes_max: 2 * MIB as usize,
             active_cache_bytes: MIB as usize,
             sealed_cache_bytes: 256 << 10,
             rewrite_budget_bytes: None,

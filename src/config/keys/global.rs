@@ -109,7 +109,7 @@ const OWN: &[Key<Config>] = &[
     ),
     key(
         "store.tail_bytes",
-        "4MiB",
+        "2MiB",
         Kind::Size { min: 0, max: 4 * GIB, set: |c, v| c.store.tail_bytes = v },
         "Most recent committed batches that readers get from memory.",
     ),
