@@ -36,11 +36,21 @@ def produce(bootstrap, topic, first, end, codec, idempotent=False):
 
     for number in range(first, end):
         key, value = key_value(number)
-        producer.produce(topic, value, key, on_delivery=delivered)
+        while not taken(producer, topic, key, value, delivered):
+            producer.poll(0.1)
         producer.poll(0)
     left = producer.flush(60)
     if left or failed:
         raise RuntimeError(f"{left} left in the queue, {len(failed)} failed: {failed[:1]}")
+
+
+def taken(producer, topic, key, value, delivered):
+    """Whether its queue had room: while the broker is away it fills up."""
+    try:
+        producer.produce(topic, value, key, on_delivery=delivered)
+    except BufferError:
+        return False
+    return True
 
 
 def consume(bootstrap, topic, count):
