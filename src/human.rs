@@ -46,10 +46,11 @@ pub fn human_seconds(seconds: u64) -> String {
     if seconds < 60 { format!("{seconds} s") } else { human_duration(Duration::from_secs(seconds)) }
 }
 
-/// `1 segment`, `2 segments`.
+/// `1 segment`, `2 segments`, `2 batches`.
 #[must_use]
 pub fn counted(count: u64, what: &str) -> String {
-    format!("{} {what}{}", human_count(count), if count == 1 { "" } else { "s" })
+    let plural = if what.ends_with("ch") { "es" } else { "s" };
+    format!("{} {what}{}", human_count(count), if count == 1 { "" } else { plural })
 }
 
 #[cfg(test)]
@@ -64,6 +65,9 @@ mod tests {
         assert_eq!(human_count(0), "0");
         assert_eq!(human_count(999), "999");
         assert_eq!(human_count(45_620), "45,620");
+        assert_eq!(counted(1, "batch"), "1 batch");
+        assert_eq!(counted(0, "batch"), "0 batches");
+        assert_eq!(counted(1_000, "record"), "1,000 records");
         assert_eq!(human_count(u64::MAX), "18,446,744,073,709,551,615");
         for (ms, text) in [
             (0, "0 µs"),

@@ -42,9 +42,14 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 
 #[test]
 fn help_and_version_go_to_standard_output() {
-    for args in
-        [&["--help"][..], &["help"], &["-h"], &["help", "serve"], &["topic", "create", "--help"], &["help", "topic"]]
-    {
+    for args in [
+        &["--help"][..],
+        &["-h"],
+        &["help", "serve"],
+        &["topic", "create", "--help"],
+        &["help", "topic"],
+        &["user", "-h"],
+    ] {
         let output = brooklet(args);
         assert_eq!(output.status.code(), Some(0), "{args:?}");
         assert!(stdout(&output).contains("Usage: brooklet"), "{args:?}");

@@ -10,7 +10,7 @@ use super::{
     error::CliError,
     parse::Parsed,
     spec::{JSON, Opt, Positional, Spec},
-    term::{self, human_bytes, human_count},
+    term::{self, counted, human_bytes, human_count},
 };
 use crate::{
     broker::{Defaults, Topic, stored_topics},
@@ -179,17 +179,16 @@ pub(super) fn as_text(report: &FsckReport, names: &Names) -> String {
         out.push_str(&format!("… and {} more\n", human_count(report.findings_total - told)));
     }
     out.push_str(&format!(
-        "{} segments, {} commits, {} batches, {} records, {}: ",
-        human_count(report.segments),
-        human_count(report.commits),
-        human_count(report.batches),
-        human_count(report.records),
+        "{}, {}, {}, {}, {}: ",
+        counted(report.segments, "segment"),
+        counted(report.commits, "commit"),
+        counted(report.batches, "batch"),
+        counted(report.records, "record"),
         human_bytes(report.batch_bytes)
     ));
     out.push_str(&match report.findings_total {
         0 => "nothing is wrong\n".to_owned(),
-        1 => "1 finding\n".to_owned(),
-        count => format!("{} findings\n", human_count(count)),
+        count => format!("{}\n", counted(count, "finding")),
     });
     out
 }

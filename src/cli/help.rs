@@ -19,8 +19,7 @@ pub(super) fn no_such_command(words: &[&str]) -> CliError {
             "a command is missing: `brooklet demo` shows what it does, `brooklet serve` starts it",
         );
     };
-    let second: Vec<&str> =
-        COMMANDS.iter().filter_map(|command| command.spec.name.strip_prefix(first)?.strip_prefix(' ')).collect();
+    let second: Vec<String> = family(first).into_iter().map(|(word, _)| word).collect();
     if !second.is_empty() {
         let problem = match words.get(1).filter(|word| !word.starts_with('-')) {
             Some(word) => format!("unknown: {first} {word}; there are {}", second.join(", ")),
@@ -58,19 +57,28 @@ pub(super) fn overview() -> String {
     out
 }
 
-/// `brooklet help WORDS`: one command, or all that begin with the word.
+/// `brooklet help WORDS`: one command, or a list of those that begin with the word.
 pub(super) fn of(words: &[&str]) -> Result<String, CliError> {
     if let Some((command, _)) = find(words) {
         return Ok(of_command(command.spec));
     }
-    let family: Vec<&Command> = COMMANDS
-        .iter()
-        .filter(|command| words.len() == 1 && command.spec.name.split(' ').next() == words.first().copied())
-        .collect();
-    if family.is_empty() {
-        return Err(no_such_command(words));
+    match words {
+        [first] if !family(first).is_empty() => Ok(of_family(first)),
+        _ => Err(no_such_command(words)),
     }
-    Ok(family.iter().map(|command| of_command(command.spec)).collect::<Vec<_>>().join("\n"))
+}
+
+/// The commands of two words that begin with this one: their second words and summaries.
+fn family(first: &str) -> Vec<(String, &'static str)> {
+    let second = |spec: &Spec| Some(spec.name.strip_prefix(first)?.strip_prefix(' ')?.to_owned());
+    COMMANDS.iter().filter_map(|command| Some((second(command.spec)?, command.spec.summary))).collect()
+}
+
+fn of_family(first: &str) -> String {
+    let mut out = format!("Usage: brooklet {first} COMMAND [ARGUMENTS]\n\nCommands:\n");
+    push_rows(&mut out, &family(first));
+    out.push_str(&format!("\n`brooklet {first} COMMAND --help` says more.\n"));
+    out
 }
 
 /// `brooklet COMMAND --help`.

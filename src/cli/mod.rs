@@ -182,7 +182,12 @@ fn run(args: &[OsString]) -> Result<(), CliError> {
         ["help", topic @ ..] => return term::print(&help::of(topic)?),
         _ => {}
     }
-    let Some((command, used)) = help::find(&words) else { return Err(help::no_such_command(&words)) };
+    let Some((command, used)) = help::find(&words) else {
+        return match words.as_slice() {
+            [first, "-h" | "--help", ..] => term::print(&help::of(&[first])?),
+            _ => Err(help::no_such_command(&words)),
+        };
+    };
     let rest = args.get(used..).unwrap_or_default();
     match parse::parse(command.spec, rest)? {
         parse::Outcome::Help => term::print(&help::of_command(command.spec)),

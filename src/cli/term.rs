@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::error::CliError;
-pub use crate::human::{human_bytes, human_count, human_duration};
+pub use crate::human::{counted, human_bytes, human_count, human_duration};
 
 /// Writes to standard output and flushes.
 ///

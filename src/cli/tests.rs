@@ -187,5 +187,7 @@ fn every_command_explains_itself() {
         let words: Vec<&str> = spec.name.split(' ').collect();
         assert_eq!(help::of(&words).unwrap(), text);
     }
-    assert!(help::of(&["topic"]).unwrap().contains("topic delete"));
+    let family = help::of(&["topic"]).unwrap();
+    assert!(family.contains("brooklet topic COMMAND") && family.contains("\n  delete "), "{family}");
+    assert!(!family.contains("uplink"), "{family}");
 }
