@@ -4,7 +4,8 @@
 //! the partition's store-wide number, which belongs to one (topic UUID, index) for ever.
 //!
 //! Invariants: what is published here as forwarded has been acknowledged upstream; the durable copy may lag (then a
-//! crash makes the follower send again), never lead.
+//! crash makes the follower send again), never lead. A durable copy that speaks of what is not there yet counts for nothing, and its follower
+//! is told ([`Broker::take_distrusted`]): cut to what is there, it would let pass later what comes before the next look.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +35,8 @@ struct Inner {
     positions: HashMap<PartitionId, BTreeMap<String, Intervals>>,
     /// Of those who follow no more: the durable copy may still be on its way when they come back.
     left: HashMap<PartitionId, BTreeMap<String, Intervals>>,
+    /// Where the durable copy could not be true.
+    distrusted: BTreeMap<String, Vec<PartitionId>>,
 }
 
 impl std::fmt::Debug for Followers {
@@ -86,7 +89,10 @@ impl Inner {
             return;
         }
         let left = self.left.get_mut(&partition).and_then(|left| left.remove(name));
-        let position = left.unwrap_or_else(|| durable(store, name, partition));
+        let position = left.or_else(|| durable(store, name, partition)).unwrap_or_else(|| {
+            self.distrusted.entry(name.to_owned()).or_default().push(partition);
+            Intervals::new()
+        });
         positions.insert(name.to_owned(), position);
         store.follow(name, partition);
     }
@@ -156,19 +162,28 @@ impl Broker {
         self.shared.followers.progress.notify(usize::MAX);
     }
 
-    /// `follower` turns out to be done with all before `next` of a partition that it may follow no more: should it come back, it goes on there.
+    /// The partitions of `follower` whose durable position could not be true, since the last call: it begins them anew, and saves that.
+    pub fn take_distrusted(&self, follower: &str) -> Vec<PartitionId> {
+        self.shared.followers.lock().distrusted.remove(follower).unwrap_or_default()
+    }
+
+    /// `follower` turns out to be done with all before `next` of a partition that it may follow no more: should it come back, it goes on there. Nothing, if
+    /// that is not there.
     ///
     /// # Errors
     /// It was not made durable; it holds until the gateway ends.
     pub async fn advance_left(&self, follower: &str, partition: PartitionId, next: i64) -> Result<(), CommitError> {
         let store = &self.shared.store;
+        if store.head(partition).is_none_or(|head| next > head.readable_end()) {
+            return Ok(());
+        }
         let position = {
             let mut inner = self.shared.followers.lock();
             let Inner { positions, left, .. } = &mut *inner;
             let now = positions.get_mut(&partition).and_then(|all| all.get_mut(follower));
             let now = now.unwrap_or_else(|| {
                 let left = left.entry(partition).or_default().entry(follower.to_owned());
-                left.or_insert_with(|| durable(store, follower, partition))
+                left.or_insert_with(|| durable(store, follower, partition).unwrap_or_default())
             });
             // Where there is no room for it, it is forwarded again.
             let _ = now.insert(0..next);
@@ -236,12 +251,12 @@ impl Broker {
     }
 }
 
-/// The position as the store has it.
-fn durable(store: &Store, name: &str, partition: PartitionId) -> Intervals {
-    let value = store.get(Space::Cursor, &cursor_key(name, partition));
-    let kept = value.and_then(|value| Intervals::decode(&value).ok()).unwrap_or_default();
-    // Nobody is done with what is not there: a row that says so would let what is yet to come pass unsent.
-    store.head(partition).map_or_else(Intervals::new, |head| kept.before(head.readable_end()))
+/// The position as the store has it; `None` if that can't be true. What followers read ends where every fetch does: so do positions.
+fn durable(store: &Store, name: &str, partition: PartitionId) -> Option<Intervals> {
+    let Some(value) = store.get(Space::Cursor, &cursor_key(name, partition)) else { return Some(Intervals::new()) };
+    // After the row: the log only grows.
+    let end = store.head(partition).map_or(0, |head| head.readable_end());
+    Intervals::decode_within(&value, end)
 }
 
 /// Partition, key and value of each position.

@@ -130,6 +130,12 @@ impl Intervals {
         Self { ranges: clipped.filter(|range| !range.is_empty()).collect() }
     }
 
+    /// As [`Intervals::decode`], of a log that ends before `end`. `None` as well, if it speaks of offsets that are not there: nobody can be done
+    /// with those, so all that it says is in doubt.
+    pub fn decode_within(bytes: &[u8], end: i64) -> Option<Self> {
+        Self::decode(bytes).ok().filter(|read| read.ranges.last().is_none_or(|last| last.end <= end))
+    }
+
     /// The value for `Space::Cursor`.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.ranges.len() * 6);

@@ -28,6 +28,7 @@ mod batches;
 mod beacon;
 mod check;
 mod dispatch;
+mod distrust;
 mod door;
 mod downlink;
 mod exactly;

@@ -180,6 +180,7 @@ impl Forwarder {
                 self.tier.iter_mut().for_each(Tier::let_go_on);
             }
             self.follow_topics();
+            self.begin_distrusted_anew().await;
             while let Ok(event) = self.events.try_recv() {
                 self.take(event);
             }

@@ -1,6 +1,7 @@
 //! What an uplink that forwards exactly once keeps, here and upstream: its row, the cursors of its partitions, the witness. Whatever an older
-//! or newer version, a bug, another program or damage made of them, the uplink ends no thread; and where one of them was damaged, says of
-//! no record that it is forwarded which is not there yet. (The identities in the rows are new each time, so that a case tried again may come out otherwise.)
+//! or newer version, a bug, another program or damage made of them, one or many at once: the uplink ends no thread, says of no record that it
+//! is forwarded which is not there yet, and forwards what comes later. (The identities in the rows are new each time, so that a case tried
+//! again may come out otherwise.)
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -31,6 +32,8 @@ const SEGMENT_BYTES: u64 = 8 << 20;
 const CURSORS: &str = "brooklet.cursors";
 const CURSOR_PARTITIONS: usize = 6;
 const PARTITIONS: usize = 2;
+const EARLIER: [&str; 3] = ["a", "b", "c"];
+const LATER: [&str; 3] = ["x", "y", "z"];
 /// An end to waiting for what must come.
 const SOON: Duration = Duration::from_secs(60);
 /// No case is looked at for longer: what still tries then would try for ever.
@@ -74,12 +77,12 @@ impl Edge {
     }
 
     /// A batch of three records into each partition.
-    fn fill(&self) {
+    fn fill(&self, values: [&str; 3]) {
         let topic = self.broker.topic("t").unwrap();
         for partition in 0..PARTITIONS as i32 {
             let mut builder = BatchBuilder::new();
-            for value in [b"a", b"b", b"c"] {
-                builder.push(1_700_000_000_000, None, Some(value), NO_HEADERS).unwrap();
+            for value in values {
+                builder.push(1_700_000_000_000, None, Some(value.as_bytes()), NO_HEADERS).unwrap();
             }
             let batch = builder.finish(Compression::None);
             block_on(async { self.broker.produce(&topic, partition, batch, Acks::Flash).await.unwrap().wait().await })
@@ -148,13 +151,13 @@ impl Base {
         let edge = Edge::on(&disk).unwrap();
         let new = NewTopic { name: "t".to_owned(), partitions: Some(PARTITIONS as u32), ..NewTopic::default() };
         block_on(edge.broker.create_topic(new)).unwrap();
-        edge.fill();
+        edge.fill(EARLIER);
         let uplink = edge.to(&fake);
         let caught_up = |status: &UplinkStatus| status.lag_records == 0 && status.state == UplinkState::CaughtUp;
         wait(&uplink, SOON, caught_up).unwrap();
         let asked = fake.requests(ApiKey::EndTxn);
         fake.fail_api(ApiKey::EndTxn, &[Fault::DoneInSilence]);
-        edge.fill();
+        edge.fill(EARLIER);
         wait(&uplink, SOON, |_| fake.requests(ApiKey::EndTxn) > asked).unwrap();
         drop(uplink);
         let rows = edge.broker.store().entries(Space::Cursor, &[]).into_iter();
@@ -266,10 +269,23 @@ fn run(base: &Base, input: &[u8]) {
         _ => status.counts.failures >= FAILURES,
     };
     let status = wait(&uplink, LOOK, ended).unwrap_or_else(|| uplink.status());
-    // Where several things lie together, nobody is left to tell the truth.
-    let alone = input.len() == STEP_BYTES;
-    for partition in status.partitions.iter().filter(|_| alone) {
-        assert!(partition.position <= partition.end, "forwarded before it is there: {}", status.to_json());
+    let is_there = |status: &UplinkStatus| {
+        for partition in &status.partitions {
+            assert!(partition.position <= partition.end, "forwarded before it is there: {}", status.to_json());
+        }
+    };
+    is_there(&status);
+    // What comes now passes nobody unsent, if the uplink goes on at all.
+    if status.state == UplinkState::CaughtUp {
+        edge.fill(LATER);
+        let caught_up = |status: &UplinkStatus| status.lag_records == 0 && status.state == UplinkState::CaughtUp;
+        wait(&uplink, SOON, caught_up).unwrap();
+        is_there(&uplink.status());
+        let arrived = base.fake.values("t", 0);
+        for value in LATER {
+            let count = arrived.iter().filter(|arrived| *arrived == value).count();
+            assert!(count >= PARTITIONS, "{value} passed unsent: {arrived:?}");
+        }
     }
     drop((above, uplink));
 }

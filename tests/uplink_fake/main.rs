@@ -12,6 +12,7 @@
 mod by_hand;
 mod chance;
 mod changed;
+mod distrust;
 mod door;
 mod downlink;
 mod exactly;

@@ -184,7 +184,8 @@ fn settle(
     let Some(partition) = letters.partition(0) else { return Ok((0, Vec::new())) };
     let Some(head) = draft.head(partition) else { return Ok((0, Vec::new())) };
     let key = cursor_key(DEAD_LETTER_TOPIC, partition);
-    let before = draft.get(Space::Cursor, &key).and_then(|row| Intervals::decode(row).ok()).unwrap_or_default();
+    let end = head.readable_end();
+    let before = draft.get(Space::Cursor, &key).and_then(|row| Intervals::decode_within(row, end)).unwrap_or_default();
     let mut settled = before.clone();
     // What has gone is settled too.
     let _too_many = settled.insert(0..head.log_start);
@@ -225,7 +226,7 @@ fn read_open(
     let store = &shared.store;
     let Some(head) = store.head(partition) else { return Ok((Vec::new(), None)) };
     let row = store.get(Space::Cursor, &cursor_key(DEAD_LETTER_TOPIC, partition));
-    let settled = row.and_then(|row| Intervals::decode(&row).ok()).unwrap_or_default();
+    let settled = row.and_then(|row| Intervals::decode_within(&row, head.readable_end())).unwrap_or_default();
     let mut reader = Reader::new(store);
     let (mut open, mut bytes) = (Vec::new(), 0);
     let end = head.readable_end().min(last.saturating_add(1));

@@ -23,6 +23,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::local::NUMBER_MAX;
 use crate::broker::partition_for_key;
 use crate::json;
 
@@ -112,7 +113,8 @@ impl Value {
 
     /// `None`, if it is not a cursor's.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let written: Written = json::from_slice(bytes).ok().filter(|written: &Written| written.v == VERSION)?;
+        let is_one = |w: &Written| w.v == VERSION && w.next >= 0 && w.transaction <= NUMBER_MAX;
+        let written: Written = json::from_slice(bytes).ok().filter(is_one)?;
         let epoch = |(id, first): &(String, i64)| Some(Epoch { id: u64::from_be_bytes(unhex(id)?), first: *first });
         Some(Self {
             topic: written.topic,
@@ -193,6 +195,10 @@ mod tests {
         for text in ["", "{}", "null", r#"{"v":2,"gateway":"g","uplink":"u","topic_id":"t","partition":0}"#] {
             assert_eq!((Key::decode(text.as_bytes()), Value::decode(text.as_bytes())), (None, None));
         }
+        let value = Value { topic: "t".into(), next: 6, lineage: [1; 16], transaction: NUMBER_MAX, epochs: vec![] };
+        assert_eq!(Value::decode(&value.encode()), Some(value.clone()));
+        let (before, beyond) = (Value { next: -1, ..value.clone() }, Value { transaction: u64::MAX, ..value });
+        assert_eq!([before, beyond].map(|value| Value::decode(&value.encode())), [None, None]);
         for text in ["", "1:00", "1::", "2:1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f:00000000000000ab", "1:é:00000000000000ab"]
         {
             assert_eq!(read_metadata(text), None, "{text}");

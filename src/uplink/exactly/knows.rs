@@ -11,6 +11,7 @@ use super::requests::Context;
 use super::sizing::Sizing;
 use super::transaction::Transactions;
 use crate::broker::Broker;
+use crate::broker::dead_letter::Letter;
 use crate::kafka::api::ApiKey;
 use crate::store::PartitionId;
 use crate::uplink::options::UplinkOptions;
@@ -37,14 +38,22 @@ pub(in crate::uplink) struct Exactly {
     pub(super) tally: Tally,
     /// An operator has said that it goes on although the histories differ.
     pub(super) go_on_diverged: bool,
+    /// The row could not be true.
+    pub(super) distrusted: bool,
+    /// Of a transaction whose end is looked up in the cursors: records that it passed without delivering them.
+    pub(super) letters_in_doubt: Vec<Letter>,
     /// Whether a refusal has been told since the last transaction that was committed.
     pub(super) refusal_told: bool,
 }
 
 impl Exactly {
     pub(in crate::uplink) fn new(broker: &Broker, options: &UplinkOptions) -> Self {
-        let kept = broker.follower_row(&local::key(&options.name)).and_then(|row| Local::decode(&row));
-        let local = kept.unwrap_or_else(|| Local::new(broker.store().incarnation()));
+        let store = broker.store();
+        let row = broker.follower_row(&local::key(&options.name));
+        let end = |partition| store.head(partition).map(|head| head.readable_end());
+        let kept = row.as_deref().and_then(Local::decode).filter(|local| local.is_possible(end));
+        let distrusted = row.is_some() && kept.is_none();
+        let local = kept.unwrap_or_else(|| Local::new(store.incarnation()));
         Self {
             machine: Transactions::new(local, broker.store().epoch().id),
             sizing: Sizing::default(),
@@ -57,6 +66,8 @@ impl Exactly {
             fenced_until: None,
             tally: Tally::default(),
             go_on_diverged: false,
+            distrusted,
+            letters_in_doubt: Vec::new(),
             refusal_told: false,
         }
     }
@@ -145,6 +156,26 @@ impl Exactly {
     /// A Produce request of so many bytes was answered after that time.
     pub(in crate::uplink) fn produce_answered(&mut self, bytes: usize, took: Duration, round_trip: Duration) {
         self.patience.answered(bytes, took, round_trip);
+    }
+
+    /// Whether the row could not be true, since the last call.
+    pub(in crate::uplink) fn take_distrusted(&mut self) -> bool {
+        std::mem::take(&mut self.distrusted)
+    }
+
+    /// What is kept here is not believed any more: upstream's cursors tell where this uplink stands. What is to be kept now, key and value.
+    /// Nothing is under way.
+    pub(in crate::uplink) fn doubt(&mut self, uplink: &str) -> (Vec<u8>, Vec<u8>) {
+        let local = &mut self.machine.local;
+        let pending = local.pending.take();
+        self.letters_in_doubt.extend(pending.into_iter().flat_map(|pending| pending.letters));
+        local.last = None;
+        let row = (local::key(uplink), local.encode());
+        self.course += 1;
+        if !self.is_stopped() && !self.is_fenced() {
+            self.machine.take_over();
+        }
+        row
     }
 
     /// A broker is out of reach.

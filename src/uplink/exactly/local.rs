@@ -2,6 +2,8 @@
 //! positions before it durable.
 //!
 //! Layout: a byte, the format (1), then [`Local`] in postcard.
+//!
+//! Invariant: a row that can't be true in any part counts for nothing; upstream is asked then.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +11,8 @@ use crate::broker::dead_letter::Letter;
 use crate::store::PartitionId;
 
 const FORMAT: u8 = 1;
+/// No uplink makes as many transactions; upstream it is an offset.
+pub(super) const NUMBER_MAX: u64 = 1 << 62;
 
 /// A record upstream, in the topic of cursors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +65,22 @@ impl Local {
         }
     }
 
+    /// Whether this could have been kept: `end` tells where the log of a partition ends, if there is such a partition.
+    pub(super) fn is_possible(&self, end: impl Fn(PartitionId) -> Option<i64>) -> bool {
+        let Some(pending) = &self.pending else { return self.number() <= NUMBER_MAX };
+        let is_later = self.last.is_none_or(|last| last.number < pending.mark.number);
+        let ascends = pending.positions.is_sorted_by(|(one, _), (other, _)| one < other);
+        // One that was dropped since is no contradiction.
+        let is_there =
+            |(partition, next): (PartitionId, i64)| next >= 0 && end(partition).is_none_or(|end| next <= end);
+        let passes = |letter: &Letter| {
+            let mut of = pending.positions().filter(|(partition, _)| *partition == letter.partition);
+            of.any(|(_, next)| letter.offset < next)
+        };
+        let numbered = self.number() <= NUMBER_MAX && is_later && ascends;
+        numbered && pending.positions().all(is_there) && pending.letters.iter().all(passes)
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         postcard::to_extend(self, vec![FORMAT]).unwrap_or_default()
     }
@@ -106,5 +126,30 @@ mod tests {
         assert_eq!(Local::decode(&[]), None);
         assert_eq!(Local::decode(&[2, 0]), None);
         assert_eq!(Local::decode(&local.encode()[..10]), None);
+    }
+
+    #[test]
+    fn what_cannot_have_been_is_not_possible() {
+        let place = Place { partition: 3, offset: 1 };
+        let mark = |number| Mark { number, epoch: 1, place };
+        let letter = |partition, offset| {
+            let (cause, upstream) = (crate::broker::dead_letter::Cause::NoKey, String::new());
+            Letter { partition: PartitionId(partition), offset, bytes: 1, cause, error: upstream.clone(), upstream }
+        };
+        let end = |partition: PartitionId| (partition.0 < 3).then_some(6);
+        let is = |last: Option<u64>, number, positions: &[(u32, i64)], letters: &[Letter]| {
+            let pending = Pending { mark: mark(number), positions: positions.to_vec(), letters: letters.to_vec() };
+            Local { lineage: [7; 16], last: last.map(mark), pending: Some(pending) }.is_possible(end)
+        };
+        assert!(Local::new([7; 16]).is_possible(end));
+        assert!(is(None, 1, &[(1, 6), (2, 0)], &[letter(1, 5)]));
+        assert!(is(Some(7), 9, &[(1, 6), (90, 1_000)], &[]), "that one was dropped");
+        for beyond in [7, i64::MAX, -1] {
+            assert!(!is(Some(7), 8, &[(1, beyond)], &[]), "{beyond}");
+        }
+        assert!(!is(Some(8), 8, &[(1, 6)], &[]) && !is(Some(9), 8, &[(1, 6)], &[]), "numbers ascend");
+        assert!(!is(None, u64::MAX, &[(1, 6)], &[]) && !is(Some(u64::MAX), 8, &[], &[]));
+        assert!(!is(None, 1, &[(2, 6), (1, 6)], &[]) && !is(None, 1, &[(1, 6), (1, 6)], &[]));
+        assert!(!is(None, 1, &[(1, 6)], &[letter(1, 6)]) && !is(None, 1, &[(1, 6)], &[letter(2, 1)]));
     }
 }

@@ -42,6 +42,14 @@ impl Forwarder {
         }
         if let Some(exactly) = &mut self.exactly {
             exactly.machine.stand(lineage, standing.number);
+            let letters = exactly.letters_in_doubt.drain(..).chain(local.pending.into_iter().flat_map(|p| p.letters));
+            // Those that upstream's cursors have passed are what they are; the others are met again.
+            for letter in letters {
+                let followed = self.mirror.get(letter.partition);
+                if followed.is_some_and(|followed| followed.position().contains(letter.offset)) {
+                    self.mirror.condemn(letter);
+                }
+            }
         }
         self.take_over_identity();
         self.busy = true;
