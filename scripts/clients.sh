@@ -10,6 +10,7 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+source "$root/scripts/lib/again.sh"
 sources=$root/tests/clients
 built=$root/.scratch/clients
 cd "$root"
@@ -75,7 +76,7 @@ build_python() {
   rm -rf "$venv"
   python3 -m venv "$venv" || skip "python3 has no venv (Debian: python3-venv)" || return
   echo "Installing Python's client libraries ..." >&2
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted" || return 2
+  again "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted" || return 2
   cksum <"$wanted" >"$venv/complete"
 }
 
@@ -89,7 +90,7 @@ build_node() {
   cp "$sources"/node/*.js "$sources"/node/package*.json "$home"
   fresh "$home/complete" "$home/package-lock.json" && return
   echo "Installing Node.js's client libraries ..." >&2
-  (cd "$home" && npm ci --loglevel=error --ignore-scripts --no-audit --no-fund) || return 2
+  (cd "$home" && again npm ci --loglevel=error --ignore-scripts --no-audit --no-fund) || return 2
   cksum <"$home/package-lock.json" >"$home/complete"
 }
 
@@ -99,7 +100,7 @@ build_go() {
   command -v go >/dev/null || skip "Go isn't installed (1.26 or later)" || return
   mkdir -p "$built/go"
   echo "Building Go's clients ..." >&2
-  (cd "$sources/go" && go build -o "$built/go/" ./franz ./sarama) || return 2
+  (cd "$sources/go" && again go build -o "$built/go/" ./franz ./sarama) || return 2
 }
 
 launch_go() { echo "exec $built/go/$1"; }
@@ -133,7 +134,7 @@ build_mosquitto() {
 launch_mosquitto() { echo "exec $sources/mosquitto/$1"; }
 
 # With a lock file of its own: Brooklet's knows nothing of it.
-build_rust() { CARGO_TARGET_DIR=$built/rust cargo build --locked --quiet --manifest-path "$sources/rust/Cargo.toml" || return 2; }
+build_rust() { CARGO_TARGET_DIR=$built/rust again cargo build --locked --quiet --manifest-path "$sources/rust/Cargo.toml" || return 2; }
 launch_rust() { echo "exec $built/rust/debug/$1"; }
 
 build_kcat() { return 0; }

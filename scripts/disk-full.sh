@@ -37,6 +37,7 @@ mount_disk ext4 tmpfs
 start_gateway
 start_producer
 sleep 5
+until [ "$(acknowledged)" ]; do sleep 0.2; done
 say "on $mounted, $(acknowledged) records acknowledged; filling the disk"
 # Everything there is, down to the last block.
 dd if=/dev/zero of="$work/disk/filler" bs=1M 2>/dev/null || true

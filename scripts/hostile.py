@@ -133,7 +133,7 @@ def free_ports(count):
     while len(held) < count:
         one = socket.socket()
         try:
-            one.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
+            one.bind(("127.0.0.1", random.randrange(20_000, 29_000)))
             held.append(one)
         except OSError:
             one.close()
@@ -167,7 +167,7 @@ class Gateway:
         with open(self.log, "wb") as log:
             command = [binary, "serve", "--config", str(directory / "brooklet.toml"), "--data", str(directory / "data")]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=ENVIRONMENT)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not self.status():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit("hostile: the gateway did not start:\n" + self.log.read_text(encoding="utf-8"))
@@ -189,7 +189,7 @@ class Gateway:
     def end(self):
         self.process.terminate()
         try:
-            return self.process.wait(20)
+            return self.process.wait(120)
         except subprocess.TimeoutExpired:
             self.process.kill()
             return self.process.wait()

@@ -21,6 +21,8 @@ STOP_SECONDS=30
 ZOOKEEPER_SESSION_SECONDS=4
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=scripts/lib/again.sh
+. "$root/scripts/lib/again.sh"
 
 usage() {
   cat <<TEXT
@@ -136,7 +138,8 @@ fetch() {
   mkdir -p "$fresh_lib"
   write_pom "$fresh_lib/pom.xml"
   write_logging "$fresh_lib"
-  if ! mvn -B -q -f "$fresh_lib/pom.xml" \
+  # -U: also what could not be had a moment ago.
+  if ! again mvn -B -q -U -f "$fresh_lib/pom.xml" \
     "org.apache.maven.plugins:maven-dependency-plugin:$DEPENDENCY_PLUGIN_VERSION:copy-dependencies" \
     -DincludeScope=runtime -DoutputDirectory="$fresh_lib/jars" >"$fresh_lib/mvn.log" 2>&1; then
     tail -n 20 "$fresh_lib/mvn.log" >&2

@@ -48,6 +48,8 @@ judge() {
 }
 judge_now() { judge "$1" "$(kib VmHWM)" $(($(kib VmHWM) - $(kib RssFile))); }
 
+forwards() { "$tool" status --data "$dir/data" --json | grep -q '"delivered_records":[1-9]'; }
+
 idle() {
   start_gateway dist
   sleep 2
@@ -88,7 +90,12 @@ devices() {
   address=$("$tool" status --data "$dir/data" --json | sed -n "s/.*\"$door\":\"127.0.0.1:\([0-9]*\)\".*/localhost:\1/p")
   "$tool" bench publish --broker "$address" "${way[@]}" --devices $devices --rate $rate --duration "${seconds}s" --acks flash \
     >"$dir/bench" 2>&1 || { cat "$dir/bench" >&2; failed "$scene: the devices were not served"; }
-  "$tool" status --data "$dir/data" --json | grep -q '"delivered_records":[1-9]' || failed "$scene: the uplink forwarded nothing"
+  # It may take a busy machine longer than the devices do to begin with it.
+  for _ in $(seq 60); do
+    if forwards; then break; fi
+    sleep 1
+  done
+  forwards || failed "$scene: the uplink forwarded nothing"
   judge_now "$scene"
   stop_gateway
 }
@@ -112,7 +119,7 @@ tls() {
 start_centre() {
   "$tool" serve --data "$dir/centre" --native 127.0.0.1:0 --kafka 127.0.0.1:0 --mqtt 127.0.0.1:0 --http 127.0.0.1:0 2>"$dir/centre-log" &
   others=$!
-  for _ in $(seq 100); do
+  for _ in $(seq 600); do
     centre=$("$tool" status --data "$dir/centre" --json 2>/dev/null | sed -n 's/.*"kafka":"\([^"]*\)".*/\1/p') || true
     if [ -n "$centre" ]; then return; fi
     sleep 0.1

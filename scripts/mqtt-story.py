@@ -35,7 +35,7 @@ except ImportError:
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 KAFKA = str(ROOT / "scripts" / "kafka.sh")
 TOPIC = "plant"
-ACKNOWLEDGE_SECONDS, DRAIN_SECONDS = 120, 120
+ACKNOWLEDGE_SECONDS, DRAIN_SECONDS = 300, 300
 DOWN_SECONDS = 1
 # Without the variables that would configure Brooklet.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("BROOKLET_")}
@@ -59,7 +59,7 @@ def readings_of(directory, count):
 
 def free_port():
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = random.randrange(20_000, 29_000)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -98,7 +98,7 @@ class Gateway:
         command += ["--native", "127.0.0.1:0", "--kafka", "127.0.0.1:0", "--mqtt", f"127.0.0.1:{self.port}"]
         with open(self.home / "log", "a", encoding="utf-8") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=ENVIRONMENT)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not answers(self.port):
             if time.monotonic() > end or self.process.poll() is not None:
                 sys.exit(f"mqtt-story: the gateway does not answer; see {self.home}/log")
@@ -151,7 +151,7 @@ def received(bootstrap):
     """What a consumer gets that sees committed transactions only: (device, number) in order."""
     command = ["kcat", "-b", bootstrap, "-C", "-t", TOPIC, "-o", "beginning", "-e", "-q", "-X", "isolation.level=read_committed"]
     command += ["-f", "%s\n"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DRAIN_SECONDS)
     return [(reading["device"], reading["n"]) for reading in map(json.loads, run.stdout.splitlines())]
 
 

@@ -16,7 +16,7 @@ import tempfile
 import time
 import urllib.request
 
-PATIENCE = 90
+PATIENCE = 180
 # A consumer group may be called anything: this would run, were it markup.
 NASTY = "<img src=x onerror=\"document.title='broken into'\">"
 
@@ -129,16 +129,18 @@ def wait_for(what, ask):
         time.sleep(0.2)
 
 
-def free_port():
-    """Below those that the kernel gives to outgoing connections."""
+def free_port(given=set()):
+    """Below those that the kernel gives to outgoing connections; none twice."""
     for _ in range(200):
-        port = 20_000 + int.from_bytes(os.urandom(2), "big") % 12_000
+        port = 20_000 + int.from_bytes(os.urandom(2), "big") % 9_000
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
-                return port
             except OSError:
                 continue
+        if port not in given:
+            given.add(port)
+            return port
     raise AssertionError("no free port")
 
 
@@ -161,7 +163,7 @@ class Gateway:
     def end(self):
         if self.process:
             self.process.terminate()
-            self.process.wait(60)
+            self.process.wait(PATIENCE)
             self.process = None
 
     def try_cli(self, *args, stdin=""):
@@ -219,7 +221,7 @@ def under_load(browser, gateway, shot):
         wait_for("all to be forwarded", lambda: '"lag_records":0,"lag_bytes_estimate"' in gateway.cli("status", "--json"))
     finally:
         member.terminate()
-        member.wait(30)
+        member.wait(PATIENCE)
 
 
 def metrics(gateway):

@@ -12,12 +12,15 @@ push=1024
 source scripts/lib/gateway.sh
 options binary bound push -- "$@"
 
-# Bytes on disk now: what du counts, and what only the process still holds open.
+# Bytes on disk now: what du counts, and what only the process still holds open. It is stopped meanwhile: else what it renames or removes
+# while it is counted would count twice.
 used() {
   local here gone
+  kill -STOP "$gateway"
   here=$(du -s --block-size=1 "$dir/data" 2>/dev/null | cut -f1)
   gone=$(find "/proc/$gateway/fd" -lname "$dir/data/* (deleted)" -exec stat -L -c '%b' {} + 2>/dev/null |
     awk '{ sum += $1 * 512 } END { print sum + 0 }')
+  kill -CONT "$gateway"
   echo $((here + gone))
 }
 

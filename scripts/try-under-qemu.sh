@@ -31,7 +31,7 @@ failed() { echo "try-under-qemu.sh: $1" >&2; [ ! -f "$dir/log" ] || tail -20 "$d
 start() {
   "$runner" "$binary" serve --data "$dir/data" --native 127.0.0.1:0 --kafka 127.0.0.1:0 --mqtt 127.0.0.1:0 2>>"$dir/log" &
   gateway=$!
-  for _ in $(seq 150); do
+  for _ in $(seq 600); do
     if brooklet status --data "$dir/data" >/dev/null 2>&1; then return; fi
     sleep 0.2
   done

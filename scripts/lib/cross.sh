@@ -2,6 +2,9 @@
 # Compilers for other targets; to be sourced. Two ways, one result: rustup's own copy of a target's library, or, where none can be
 # downloaded, a distribution's compiler (Debian: rustc-web cargo-web rust-web-src), which builds that library from source.
 
+# shellcheck source=scripts/lib/again.sh
+source "$(dirname "${BASH_SOURCE[0]}")/again.sh"
+
 # Whether rustup's copy of the library of target $1 is at hand; adds it where rustup can.
 has_rustup_target() {
   [ -d "$(rustc --print sysroot 2>/dev/null)/lib/rustlib/$1/lib" ] && return
@@ -35,7 +38,7 @@ provide_zigbuild() {
   if command -v cargo-zigbuild >/dev/null; then return; fi
   if [ ! -x "$venv/bin/cargo-zigbuild" ]; then
     python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check ziglang==0.17.1 cargo-zigbuild==0.24.0
+    again "$venv/bin/pip" install --quiet --disable-pip-version-check ziglang==0.17.1 cargo-zigbuild==0.24.0
   fi
   export PATH=$venv/bin:$PATH
 }

@@ -42,7 +42,7 @@ start_gateway() {
   "$binary" serve "$@" --data "$dir/data" --native 127.0.0.1:0 --kafka 127.0.0.1:0 --mqtt 127.0.0.1:0 --http 127.0.0.1:0 2>"$dir/log" &
   gateway=$!
   address=''
-  for _ in $(seq 100); do
+  for _ in $(seq 600); do
     address=$("$binary" status --data "$dir/data" --json 2>/dev/null | sed -n 's/.*"native":"\([^"]*\)".*/\1/p') || true
     if [ -n "$address" ]; then return; fi
     sleep 0.1

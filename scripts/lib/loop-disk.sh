@@ -57,7 +57,7 @@ listen.mqtt.enabled = false
 TOML
   "$binary" serve --config "$work/brooklet.toml" >"$work/gateway.log" 2>&1 &
   gateway=$!
-  for _ in $(seq 100); do
+  for _ in $(seq 600); do
     if status >/dev/null; then return; fi
     sleep 0.1
   done
@@ -91,7 +91,7 @@ acknowledged() { tail -c 60 "$work/acknowledged" | grep -o '[0-9]*' | tail -1; }
 goes_on() {
   local since=$SECONDS
   until [ "$(acknowledged)" -gt "$1" ]; do
-    [ $((SECONDS - since)) -lt 60 ] || fail "60 s after the trouble ended nothing more is acknowledged"
+    [ $((SECONDS - since)) -lt 120 ] || fail "120 s after the trouble ended nothing more is acknowledged"
     sleep 0.2
   done
   say "it goes on after $((SECONDS - since)) s"

@@ -18,9 +18,9 @@ use std::{
 use crate::common::gateway::Gateway;
 
 /// No call takes longer, with a restart of the gateway in its middle and two other clients beside it.
-const CALL: Duration = Duration::from_secs(90);
+pub const CALL: Duration = Duration::from_secs(240);
 /// A member has left by then.
-const LEAVE: Duration = Duration::from_secs(30);
+const LEAVE: Duration = Duration::from_secs(120);
 /// The exit code for what a library can't do.
 const LACKS: i32 = 3;
 

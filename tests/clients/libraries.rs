@@ -3,7 +3,7 @@
 use crate::{
     common::gateway::Gateway,
     driver::Client,
-    groups::{PARTITIONS, processed, shared},
+    groups::{PARTITIONS, all_committed, processed, shared},
     truth,
 };
 
@@ -38,6 +38,7 @@ fn two_libraries_share_a_group_over_a_kill() {
     }
     two.produce(&gateway, "mixed", 2 * RECORDS / 3, RECORDS).unwrap();
     second.wait_for("every record", |second| processed(&[&first, second], 0, RECORDS));
+    second.wait_for("their commits", |_| all_committed(&gateway, "mixed", "mixing"));
     second.wait_for("both members' shares again", |second| shared(&first, second));
     first.leave().unwrap();
     second.wait_for("all partitions", |second| (second.assigned().len() == PARTITIONS as usize).then_some(()));

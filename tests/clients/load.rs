@@ -8,9 +8,12 @@ use crate::{common::gateway::Gateway, driver::Client, records::assert_ordered, r
 const PROGRAMS: &str = "kafka-tools";
 const PARTITIONS: i32 = 4;
 const RECORDS: usize = 20_000;
-const VERIFIED: usize = 5_000;
+/// More, if all were stored before the kill: what its start took too long for, the program sends at once.
+const VERIFIED: [usize; 3] = [5_000, 20_000, 80_000];
 /// Records a second: so that a kill finds it in the middle.
 const PACE: &str = "2000";
+/// It gives up when nothing came for so long, the time until the first record included.
+const CONSUME_MS: &str = "120000";
 
 fn programs() -> Option<Client> {
     let found = Client::all().into_iter().find(|client| client.name == PROGRAMS);
@@ -35,8 +38,8 @@ fn what_the_performance_programs_count_is_there() {
     let load = ["--topic", "performance", "--num-records", &records, "--record-size", "100", "--throughput", "-1"];
 
     let produced = tool(&client, &gateway, "ProducerPerformance", &load);
-    let consumed =
-        tool(&client, &gateway, "ConsumerPerformance", &["--topic", "performance", "--num-records", &records]);
+    let all = ["--topic", "performance", "--num-records", &records, "--timeout", CONSUME_MS];
+    let consumed = tool(&client, &gateway, "ConsumerPerformance", &all);
 
     assert!(produced.contains(&format!("{records} records sent")), "{produced}");
     assert_eq!(truth::ends(&gateway, "performance").values().sum::<i64>(), RECORDS as i64);
@@ -50,25 +53,32 @@ fn what_the_performance_programs_count_is_there() {
 fn what_the_verifiable_producer_was_told_is_there_once_over_a_kill() {
     let Some(client) = programs() else { return };
     let mut gateway = Gateway::start("");
-    truth::create(&gateway, "verified", PARTITIONS);
-    let count = VERIFIED.to_string();
-    let load = ["--topic", "verified", "--max-messages", &count, "--throughput", PACE, "--repeating-keys", "50"];
-    let program = [&["org.apache.kafka.tools.VerifiableProducer"], &load[..], &["--value-prefix", "0"]].concat();
-
-    let mut producing = client.begin(&gateway, "tool", &program);
-    assert!(kill_in_the_middle(&mut gateway, "verified", VERIFIED, &mut producing), "it was done before the kill");
-    let said = producing.end_in_time().unwrap();
+    let killed = VERIFIED.into_iter().find_map(|count| verify_over_a_kill(&client, &mut gateway, count));
+    let (topic, count, said) = killed.expect("it was done before the kill, each time");
 
     // It sends nothing again, so what was under way at the kill may be missing, but nothing else.
     let told: Vec<usize> =
         said.lines().filter(|line| line.contains("\"producer_send_success\"")).map(number_told).collect();
-    assert!((VERIFIED / 5..=VERIFIED).contains(&told.len()), "{} of {VERIFIED} were acknowledged", told.len());
-    let stored: Vec<truth::Record> = truth::records(&gateway, "verified");
+    assert!((count / 5..=count).contains(&told.len()), "{} of {count} were acknowledged", told.len());
+    let stored: Vec<truth::Record> = truth::records(&gateway, &topic);
     assert_ordered(&stored);
     let numbers: BTreeSet<usize> = stored.iter().map(|record| record.value[2..].parse().unwrap()).collect();
     assert_eq!(numbers.len(), stored.len(), "a record is stored twice");
     let lost: Vec<&usize> = told.iter().filter(|number| !numbers.contains(number)).collect();
     assert!(lost.is_empty(), "acknowledged, and not there: {lost:?}");
+}
+
+/// The topic, how many were to be sent, what the program said; nothing where all was stored before the kill.
+fn verify_over_a_kill(client: &Client, gateway: &mut Gateway, count: usize) -> Option<(String, usize, String)> {
+    let topic = format!("verified-{count}");
+    truth::create(gateway, &topic, PARTITIONS);
+    let messages = count.to_string();
+    let load = ["--topic", &topic, "--max-messages", &messages, "--throughput", PACE, "--repeating-keys", "50"];
+    let program = [&["org.apache.kafka.tools.VerifiableProducer"], &load[..], &["--value-prefix", "0"]].concat();
+    let mut producing = client.begin(gateway, "tool", &program);
+    let in_the_middle = kill_in_the_middle(gateway, &topic, count, &mut producing);
+    let said = producing.end_in_time().unwrap();
+    in_the_middle.then_some((topic, count, said))
 }
 
 /// Of a line of JSON with a value of "0.N": the prefix, a dot and the number.

@@ -120,6 +120,16 @@ pub fn groups(gateway: &Gateway) -> Vec<String> {
     })
 }
 
+/// What a group is doing, by its state's name: DescribeGroups v0.
+pub fn state(gateway: &Gateway, group: &str) -> String {
+    let mut answer = connect(gateway).call(15, 0, Body::default().i32(1).string(group)).unwrap();
+    // One group was asked for; its members come behind what is read here.
+    assert_eq!(answer.i32(), 1, "DescribeGroups");
+    assert_eq!(answer.i16(), 0, "DescribeGroups of {group}");
+    answer.string();
+    answer.string()
+}
+
 /// A topic's setting: DescribeConfigs v1.
 pub fn setting(gateway: &Gateway, topic: &str, name: &str) -> String {
     let body = Body::default().i32(1).i8(TOPIC).string(topic).i32(1).string(name).i8(0);

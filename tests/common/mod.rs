@@ -26,7 +26,7 @@ pub fn free_addr() -> SocketAddr {
     let dir = std::env::temp_dir().join(format!("brooklet-test-ports-{user}"));
     fs::create_dir_all(&dir).unwrap();
     let reserve = || {
-        let port = fastrand::u16(20_000..32_000);
+        let port = fastrand::u16(20_000..29_000);
         let file = File::create(dir.join(port.to_string())).ok()?;
         file.try_lock().ok()?;
         TcpListener::bind(("127.0.0.1", port)).ok()?;

@@ -32,9 +32,9 @@ const NAME: &str = "brooklet.torture.central";
 /// How long the next request of a step may take to come.
 const MEET: Duration = Duration::from_secs(15);
 /// How long forwarding may stand still after a fault. A transaction left open by the dead is given up after 15 s.
-const STANDSTILL_MAX: Duration = Duration::from_secs(90);
+const STANDSTILL_MAX: Duration = Duration::from_secs(180);
 /// How long the rest may take to be forwarded when all is well again.
-const DRAIN: Duration = Duration::from_secs(180);
+const DRAIN: Duration = Duration::from_secs(360);
 /// The weather changes after so many cells.
 const CELLS_PER_WEATHER: u32 = 4;
 /// How long bad weather lasts, ms; now and then longer than a transaction may be open.

@@ -7,7 +7,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
-import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.stream.Collectors;
 
 import org.apache.kafka.clients.admin.Admin;
@@ -24,7 +24,6 @@ import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
-import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
@@ -115,15 +114,17 @@ public final class Driver {
             "compression.type", codec,
             "enable.idempotence", String.valueOf(idempotent),
             "linger.ms", "20"));
-        List<Future<RecordMetadata>> sent = new ArrayList<>();
+        AtomicReference<Exception> failed = new AtomicReference<>();
         try (KafkaProducer<String, String> producer =
                  new KafkaProducer<>(settings, new StringSerializer(), new StringSerializer())) {
             for (int number = from; number < to; number++) {
-                sent.add(producer.send(new ProducerRecord<>(topic, "k" + number, "v" + number)));
+                producer.send(new ProducerRecord<>(topic, "k" + number, "v" + number), (stored, failure) -> {
+                    if (failure != null) failed.set(failure);
+                });
             }
             producer.flush();
         }
-        for (Future<RecordMetadata> record : sent) record.get();
+        if (failed.get() != null) throw failed.get();
     }
 
     private void consume(String topic, int count) {
@@ -154,23 +155,27 @@ public final class Driver {
         left.start();
         try (KafkaConsumer<String, String> consumer = consumer(settings)) {
             consumer.subscribe(List.of(topic), new Telling(consumer));
+            boolean owed = false;
             while (left.isAlive()) {
                 ConsumerRecords<String, String> records = consumer.poll(POLL);
                 for (ConsumerRecord<String, String> record : records) {
                     emit("record", record.partition(), record.offset(), record.key(), record.value());
                 }
-                if (!records.isEmpty()) commit(consumer, records.nextOffsets());
+                if (owed || !records.isEmpty()) owed = !commit(consumer, records.nextOffsets());
             }
         }
     }
 
-    private static void commit(KafkaConsumer<String, String> consumer, Map<TopicPartition, OffsetAndMetadata> offsets) {
+    /** Whether all that was read is committed. */
+    private static boolean commit(KafkaConsumer<String, String> consumer, Map<TopicPartition, OffsetAndMetadata> offsets) {
         try {
-            consumer.commitSync(offsets);
+            consumer.commitSync();
             offsets.forEach((partition, offset) -> emit("committed", partition.partition(), offset.offset()));
+            return true;
         } catch (KafkaException refused) {
-            // In a rebalance, or while the broker is away: what wasn't committed is read again.
+            // In a rebalance, or while the broker is away: tried again after the next poll. What has gone to another member is read again there.
             emit("uncommitted", refused);
+            return false;
         }
     }
 

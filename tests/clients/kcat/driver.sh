@@ -29,7 +29,7 @@ case $verb in
   version) kcat -V | sed -n 's/^Version \([^ ]*\) .*librdkafka \([^ ]*\) .*/kcat \1 (librdkafka \2)/p' ;;
   produce)
     seq "$2" $(($3 - 1)) | sed 's/.*/k&:v&/' |
-      kcat -P -E -b "$bootstrap" -t "$1" -K: -z "$4" -X acks=all -X linger.ms=20 -X message.timeout.ms=60000 \
+      kcat -P -E -b "$bootstrap" -t "$1" -K: -z "$4" -X acks=all -X linger.ms=20 \
         -X "enable.idempotence=$([ "${5:-}" = idempotent ] && echo true || echo false)" ;;
   consume) kcat -C -q -b "$bootstrap" -t "$1" -o beginning -c "$2" -f '%p %o %k %s\n' ;;
   group) group "$@" ;;

@@ -34,7 +34,8 @@ const kafka = (bootstrap) => new Kafka({
   logLevel: logLevel.ERROR,
   logCreator: () => ({ log }) => console.error(log.message, log.error ?? ''),
   // Long enough for a restart of the broker.
-  retry: { retries: 60, initialRetryTime: 100, maxRetryTime: 500 },
+  retry: { retries: 300, initialRetryTime: 100, maxRetryTime: 500 },
+  connectionTimeout: 10000,
 });
 
 async function withAdmin(bootstrap, call) {

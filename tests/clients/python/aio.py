@@ -28,6 +28,8 @@ async def produce(bootstrap, topic, first, end, codec, idempotent=False):
         compression_type=None if codec == "none" else codec,
         enable_idempotence=idempotent,
         linger_ms=20,
+        # A batch must be through by then, a restart of the broker in between.
+        request_timeout_ms=120000,
     )
     async with producer:
         futures = []

@@ -27,7 +27,6 @@ def produce(bootstrap, topic, first, end, codec, idempotent=False):
         "compression.type": codec,
         "enable.idempotence": idempotent,
         "linger.ms": 20,
-        "message.timeout.ms": 60000,
     })
 
     def delivered(error, _message):
@@ -39,7 +38,7 @@ def produce(bootstrap, topic, first, end, codec, idempotent=False):
         while not taken(producer, topic, key, value, delivered):
             producer.poll(0.1)
         producer.poll(0)
-    left = producer.flush(60)
+    left = producer.flush()
     if left or failed:
         raise RuntimeError(f"{left} left in the queue, {len(failed)} failed: {failed[:1]}")
 
@@ -75,26 +74,29 @@ def group(bootstrap, topic, name, strategy="cooperative-sticky"):
         "session.timeout.ms": SESSION_MS,
         "heartbeat.interval.ms": HEARTBEAT_MS,
     })
-    assigned, left = Assigned(), leaving()
+    assigned, left, owed = Assigned(), leaving(), False
     consumer.subscribe([topic])
     while not left.is_set():
         messages = [message for message in consumer.consume(200, 0.2) if check(message)]
         assigned.tell(partition.partition for partition in consumer.assignment())
         for message in messages:
             emit_record(message.partition(), message.offset(), message.key(), message.value(), head=["record"])
-        if messages:
-            commit(consumer)
+        if messages or owed:
+            owed = not commit(consumer)
     consumer.close()
 
 
 def commit(consumer):
+    """Whether there is nothing more to commit."""
     try:
         for partition in consumer.commit(asynchronous=False):
             if not partition.error and partition.offset >= 0:
                 emit("committed", partition.partition, partition.offset)
     except confluent_kafka.KafkaException as exception:
-        # In a rebalance, or while the broker is away: what wasn't committed is read again.
+        # In a rebalance, or while the broker is away: tried again after the next poll. What has gone to another member is read again there.
         emit("uncommitted", exception)
+        return exception.args[0].code() == confluent_kafka.KafkaError._NO_OFFSET
+    return True
 
 
 def committed(bootstrap, topic, name):

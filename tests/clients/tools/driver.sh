@@ -22,7 +22,7 @@ produce() {
   seq "$2" $(($3 - 1)) | sed 's/.*/k&:v&/' |
     tool $tools.ConsoleProducer --bootstrap-server "$bootstrap" --topic "$1" --compression-codec "$4" \
       --reader-property parse.key=true --reader-property key.separator=: --message-send-max-retries 1000000 \
-      --command-property linger.ms=20 --command-property "enable.idempotence=$([ "${5:-}" = idempotent ] && echo true || echo false)" >&2
+      --request-timeout-ms 30000 --command-property linger.ms=20 --command-property "enable.idempotence=$([ "${5:-}" = idempotent ] && echo true || echo false)" >&2
 }
 
 consume() {

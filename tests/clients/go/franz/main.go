@@ -125,16 +125,17 @@ func group(bootstrap string, args []string) error {
 	if err != nil {
 		return err
 	}
+	owed := false
 	for leaving := contract.Leaving(); leaving.Err() == nil; {
-		process(client, leaving)
+		owed = process(client, leaving, args[0], owed)
 		client.AllowRebalance()
 	}
 	client.CloseAllowingRebalance()
 	return nil
 }
 
-// One poll, and a commit of it.
-func process(client *kgo.Client, leaving context.Context) {
+// One poll, and a commit of it, or of what the last one owed. Whether that failed.
+func process(client *kgo.Client, leaving context.Context, topic string, owed bool) bool {
 	ctx, cancel := context.WithTimeout(leaving, poll)
 	fetches := client.PollRecords(ctx, pollRecords)
 	cancel()
@@ -142,21 +143,22 @@ func process(client *kgo.Client, leaving context.Context) {
 	for _, r := range records {
 		contract.Emit("record", r.Partition, r.Offset, string(r.Key), string(r.Value))
 	}
-	if len(records) == 0 {
-		return
+	if len(records) == 0 && !owed {
+		return false
 	}
 	ctx, cancel = context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	if err := client.CommitRecords(ctx, records...); err != nil {
-		// In a rebalance, or while the broker is away: what wasn't committed is read again.
+	if err := client.CommitUncommittedOffsets(ctx); err != nil {
+		// In a rebalance, or while the broker is away: tried again after the next poll. What has gone to another member is read again there.
 		contract.Emit("uncommitted", err)
-		return
+		return true
 	}
-	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-		if n := len(p.Records); n > 0 {
-			contract.Emit("committed", p.Partition, p.Records[n-1].Offset+1)
+	for partition, at := range client.CommittedOffsets()[topic] {
+		if at.Offset > 0 {
+			contract.Emit("committed", partition, at.Offset)
 		}
-	})
+	}
+	return false
 }
 
 // Calls with a client for administration.

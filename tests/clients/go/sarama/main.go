@@ -16,7 +16,7 @@ import (
 
 const (
 	// Long enough for a restart of the broker.
-	tries = 120
+	tries = 480
 	pause = 250 * time.Millisecond
 	// Records a member takes at a time.
 	pollRecords = 200
