@@ -17,9 +17,6 @@ PYTHON_SOURCES='paho-mqtt 2.2.0 paho_mqtt-2.2.0.tar.gz bcf706f03f1f49e0fc3ae166d
 gmqtt 0.8.0 gmqtt-0.8.0.tar.gz 61fb7641109f57ca29f73d2d8f2cb487de49d76338ef8c68228db961b6e9696a'
 # Tests at a time, and the longest that one may take. They wait more than they compute.
 MQTT_AT_ONCE=8 MQTT_TEST_SECONDS=90
-# Many of them give a message a second or two, on whatever machine. So what did not go as listed is tried once more with nothing beside it, if
-# it is no more than this.
-MQTT_AGAIN_MAX=6
 # First of the ports that are not chosen by the kernel: a proxy of Paho C's and a gateway of Python's for each test under way.
 MQTT_PORT=23800
 
@@ -35,7 +32,7 @@ build_paho_c() {
   printf '[package]\nname = "fetch"\nversion = "0.0.0"\nedition = "2021"\n[lib]\npath = "lib.rs"\n[workspace]\n[dependencies]\n%s = { version = "=%s", default-features = false }\n' \
     "$PAHO_C" "$PAHO_C_VERSION" >"$home/fetch/Cargo.toml"
   : >"$home/fetch/lib.rs"
-  (cd "$home/fetch" && cargo fetch --quiet)
+  (cd "$home/fetch" && again cargo fetch --quiet)
   package=$(find "${CARGO_HOME:-$HOME/.cargo}/registry/cache" -name "$PAHO_C-$PAHO_C_VERSION.crate" | head -1)
   echo "$PAHO_C_SHA256  $package" | sha256sum --check --quiet || { echo "foreign.sh: $PAHO_C is not what it was" >&2; exit 1; }
   tar xzf "$package" -C "$home" --strip-components=2 "$PAHO_C-$PAHO_C_VERSION/paho.mqtt.c"
@@ -48,7 +45,7 @@ build_paho_c() {
 
 build_paho_go() {
   needs go 'Go 1.26 or later'
-  (cd tests/foreign/paho-go && go test -c -o "$mqtt_home/paho-go.test" "$PAHO_GO")
+  (cd tests/foreign/paho-go && again go test -c -o "$mqtt_home/paho-go.test" "$PAHO_GO")
 }
 
 build_python() {
@@ -59,9 +56,9 @@ build_python() {
   echo "Fetching Python's MQTT clients and their tests ..." >&2
   rm -rf "$home"
   python3 -m venv "$home"
-  "$home/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"
+  again "$home/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"
   while read -r name version file sum; do
-    "$home/bin/pip" download --quiet --disable-pip-version-check --no-deps --no-binary "$name" --dest "$home" "$name==$version"
+    again "$home/bin/pip" download --quiet --disable-pip-version-check --no-deps --no-binary "$name" --dest "$home" "$name==$version"
     echo "$sum  $home/$file" | sha256sum --check --quiet || { echo "foreign.sh: $file is not what it was" >&2; exit 1; }
     mkdir "$home/$name"
     # The tests alone: the library is what was installed.
@@ -96,7 +93,7 @@ run_mqtt() {
 gateway_of_test() {
   "$binary" serve --data "$dir/data" --native 127.0.0.1:0 --kafka 127.0.0.1:0 --mqtt "$1" >"$dir/log" 2>&1 &
   gateway=$!
-  for _ in $(seq 100); do
+  for _ in $(seq 600); do
     mqtt=$("$binary" status --data "$dir/data" --json 2>/dev/null | sed -n 's/.*"mqtt":"\([^"]*\)".*/\1/p') || true
     if [ -n "$mqtt" ]; then return; fi
     sleep 0.1
@@ -111,7 +108,7 @@ test_paho-c() {
       python3 -u "$mqtt_home/paho-c/test/mqttsas.py" 127.0.0.1 "${mqtt##*:}" "$MQTT_PROXY" >"$dir/proxy" 2>&1 &
       proxy=$!
       options+=(--proxy_connection "127.0.0.1:$MQTT_PROXY")
-      until grep -q Listening "$dir/proxy"; do sleep 0.1; done ;;
+      until grep -q Listening "$dir/proxy" || ! kill -0 "$proxy" 2>/dev/null; do sleep 0.1; done ;;
   esac
   cd "$dir"
   LD_LIBRARY_PATH=$mqtt_home/paho-c/build/output timeout "$MQTT_TEST_SECONDS" \
@@ -135,7 +132,7 @@ test_gmqtt() {
     "tests/test_mqtt5.py::$1"
 }
 
-suite_mqtt() {
+prepare_mqtt() {
   export mqtt_home=$home/mqtt root binary GATEWAY_BINARY=$binary MQTT_PORT MQTT_TEST_SECONDS
   mkdir -p "$mqtt_home"
   build_paho_c
@@ -145,20 +142,11 @@ suite_mqtt() {
   # Paho C wants to see itself held back by fewer messages in flight than it keeps by itself.
   export BROOKLET_CLOCK__TRUST=always BROOKLET_LISTEN__MQTT__MAX_INFLIGHT=20
   export -f run_mqtt gateway_of_test test_paho-c test_paho-go test_paho-python test_gmqtt
-  listed mqtt | cut -d' ' -f1 | run_these "$MQTT_AT_ONCE"
   version="(Paho C, Go and Python, gmqtt)"
-  outcomes_mqtt
-  local again
-  again=$(awk 'NR == FNR { expected[$1] = $2; next } expected[$1] != $2 { print $1 }' <(listed mqtt) "$logs/outcomes")
-  if [ -n "$again" ] && [ "$(wc -l <<<"$again")" -le "$MQTT_AGAIN_MAX" ]; then
-    echo "mqtt: once more, each alone:" $again
-    run_these 1 <<<"$again"
-    outcomes_mqtt
-  fi
 }
 
-# run_these AT_ONCE: the tests named on standard input.
-run_these() { xargs -P "$1" --process-slot-var=SLOT -I{} bash -c 'run_mqtt "$1"' _ {} 2>/dev/null || true; }
+# The tests named on standard input.
+play_mqtt() { xargs -P "$MQTT_AT_ONCE" --process-slot-var=SLOT -I{} bash -c 'run_mqtt "$1"' _ {} 2>/dev/null || true; }
 
 outcomes_mqtt() {
   listed mqtt | while read -r name _; do

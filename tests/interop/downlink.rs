@@ -19,7 +19,7 @@ use crate::{
     uplink::unique,
 };
 
-const ARRIVAL: Duration = Duration::from_secs(60);
+const ARRIVAL: Duration = Duration::from_secs(120);
 const CODECS: [(Compression, u8); 5] = [
     (Compression::None, 0),
     (Compression::Gzip, 1),

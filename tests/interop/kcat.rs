@@ -15,6 +15,9 @@ use crate::common::{
     wire::batches,
 };
 
+/// How long anything may take that must happen.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// kcat's names of the codecs, and their number in a batch's attributes.
 pub(crate) const CODECS: [(&str, u8); 5] = [("none", 0), ("gzip", 1), ("snappy", 2), ("lz4", 3), ("zstd", 4)];
 
@@ -203,7 +206,7 @@ fn two_balanced_consumers_read_everything_over_a_kill() {
     produce(0, 200);
     let mut readers = vec![member()];
     let seen_by_all = |readers: &[Reading], count: usize| {
-        wait_for(&format!("{count} records"), Duration::from_secs(40), || {
+        wait_for(&format!("{count} records"), PATIENCE, || {
             let values: BTreeSet<String> = readers.iter().flat_map(Reading::values).collect();
             (values.len() == count).then_some(())
         });
@@ -212,7 +215,7 @@ fn two_balanced_consumers_read_everything_over_a_kill() {
     readers.push(member());
     // The second one has got partitions when it has read something.
     let mut produced = 200;
-    wait_for("the second member's share", Duration::from_secs(40), || {
+    wait_for("the second member's share", PATIENCE, || {
         produce(produced, produced + 20);
         produced += 20;
         (!readers[1].values().is_empty()).then_some(())
@@ -223,7 +226,7 @@ fn two_balanced_consumers_read_everything_over_a_kill() {
     seen_by_all(&readers, produced + 200);
     readers.remove(0);
     produce(produced + 200, produced + 300);
-    wait_for("what the other one had", Duration::from_secs(40), || {
+    wait_for("what the other one had", PATIENCE, || {
         let values: BTreeSet<String> = readers[0].values().into_iter().collect();
         (produced + 200..produced + 300).all(|i| values.contains(&i.to_string())).then_some(())
     });
