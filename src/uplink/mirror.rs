@@ -71,6 +71,20 @@ pub(super) struct Stall {
     pub(super) why: Option<Arc<str>>,
     /// When it is tried again.
     pub(super) until: Instant,
+    /// Its time had come: all it waits for is what metadata will say.
+    pub(super) awaits_metadata: bool,
+}
+
+impl Stall {
+    /// Of a partition that is to be begun with.
+    fn before(now: Instant) -> Stall {
+        Stall { why: None, until: now, awaits_metadata: false }
+    }
+
+    /// Whether it may be tried again now, or was not tried yet.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.why.is_none() || self.awaits_metadata || self.until <= now
+    }
 }
 
 #[derive(Debug)]
@@ -190,7 +204,7 @@ impl Mirror {
             followed.tentative.clear();
             followed.outstanding = 0;
             followed.gathered = followed.position.first_gap();
-            followed.stall.get_or_insert(Stall { why: None, until: now });
+            followed.stall.get_or_insert(Stall::before(now));
         }
     }
 
@@ -223,7 +237,7 @@ impl Mirror {
         now: Instant,
     ) {
         let gathered = position.first_gap();
-        let due = Some(Stall { why: None, until: now });
+        let due = Some(Stall::before(now));
         let followed = self.partitions.entry(partition).or_insert(Followed {
             names,
             class,
@@ -386,14 +400,15 @@ impl Mirror {
     /// Stops forwarding a partition until then.
     pub(super) fn stall(&mut self, partition: PartitionId, why: Arc<str>, until: Instant) {
         if let Some(followed) = self.partitions.get_mut(&partition) {
-            followed.stall = Some(Stall { why: Some(why), until });
+            followed.stall = Some(Stall { why: Some(why), until, awaits_metadata: false });
         }
     }
 
-    /// A stall lasts longer, for the same reason.
+    /// A stall whose time has come lasts longer, for the same reason: metadata is to be had no sooner.
     pub(super) fn postpone(&mut self, partition: PartitionId, until: Instant) {
         if let Some(stall) = self.partitions.get_mut(&partition).and_then(|followed| followed.stall.as_mut()) {
             stall.until = until;
+            stall.awaits_metadata = true;
         }
     }
 

@@ -95,7 +95,7 @@ impl Forwarder {
     pub(super) fn has_started_or_due(&self, name: &str) -> bool {
         let now = Instant::now();
         let mut of_topic = self.mirror.partitions().filter(|(_, followed)| *followed.names.upstream == *name);
-        of_topic.any(|(_, followed)| followed.stall().is_none_or(|stall| stall.why.is_none() || stall.until <= now))
+        of_topic.any(|(_, followed)| followed.stall().is_none_or(|stall| stall.is_over(now)))
     }
 
     /// Takes over what metadata says about topics: new ones, and numbers of partitions that have changed.

@@ -200,6 +200,21 @@ fn one_topics_trouble_holds_up_no_other() {
     block_on(uplink.stop());
 }
 
+/// Metadata that did not help is asked for more and more seldom: whenever that is, the topic is asked for.
+#[test]
+fn a_topic_that_was_missing_for_long_is_found_once_it_is_there() {
+    let above = Above::start(&[("good", 1)]);
+    let edge = Edge::start();
+    let (good, missing) = (edge.topic("good", 1), edge.topic("missing", 1));
+    let sent = (edge.fill(&good, 0..5).remove(0), edge.fill(&missing, 0..5).remove(0));
+    let uplink = uplink(&edge, &above, |_| {});
+    wait_until(&uplink, |status| status.counts.failures >= 7);
+    above.topic("missing", 1, &[]);
+    wait_caught_up(&uplink);
+    assert_eq!((above.values("good", 0), above.values("missing", 0)), sent);
+    block_on(uplink.stop());
+}
+
 #[test]
 fn batches_are_cut_to_what_upstream_takes_and_what_no_cut_helps_is_kept_apart() {
     let above = Above::start_with(&[], |config| {
