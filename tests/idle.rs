@@ -191,14 +191,14 @@ fn an_idle_connection_holds_little() {
     }
     let gateway = Gateway::start(&config).unwrap();
     let device = as_client(|| site.client(Some("dev")));
-    let tls: HashMap<_, _> = gateway.tls_addrs().into_iter().collect();
+    let tls: HashMap<_, _> = gateway.addresses().into_iter().filter_map(|(name, at)| Some((name, at.tls?))).collect();
     let kinds = [
         ("Kafka", gateway.kafka_addr(), kafka_question as fn(usize) -> Vec<u8>, KAFKA_BYTES),
         ("native", gateway.native_addr(), native_hello, NATIVE_BYTES),
         ("MQTT", gateway.mqtt_addr(), mqtt_connect, MQTT_BYTES),
     ];
     for (name, addr, greeting, bytes_max) in kinds {
-        let (clear, tls) = (addr.unwrap(), tls[name].unwrap());
+        let (clear, tls) = (addr.unwrap(), tls[name]);
         holds_little(name, bytes_max, |number| Box::new(Peer::new(clear, &greeting(number))));
         holds_little(&format!("{name} by TLS"), bytes_max + TLS_BYTES, |number| {
             let mut stream = connect(tls, &device).unwrap();

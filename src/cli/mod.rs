@@ -46,6 +46,7 @@ mod forward;
 mod fsck;
 mod group;
 mod help;
+mod introduce;
 mod lines;
 mod links;
 mod losses;

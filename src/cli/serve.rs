@@ -6,16 +6,14 @@ use futures_lite::future::block_on;
 
 use super::{
     error::CliError,
-    logging,
+    introduce, logging,
     notify::Manager,
     parse::Parsed,
     process, signals,
     spec::{Opt, Spec},
-    term::human_bytes,
 };
 use crate::config::{Config, ConfigErrors, Flag, Layers, Loaded, Origin, load_last_good};
-use crate::gateway::{Configured, End, Gateway, leave_last_words};
-use crate::store::disk::{Disk, RealDisk};
+use crate::gateway::{Configured, Gateway, leave_last_words};
 
 pub(super) static SPEC: Spec = Spec {
     name: "serve",
@@ -114,7 +112,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     if let Err(error) = leave_last_words(&loaded.config.data_dir) {
         log::warn!("should this process die, it can't say why: {error}");
     }
-    introduce(&gateway, &loaded);
+    introduce::say(&gateway, &loaded);
     // A reload may have come between.
     if let Err(error) = block_on(gateway.keep_configuration()) {
         log::warn!("cannot keep this configuration as the last one that worked: {error}");
@@ -135,80 +133,6 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     gateway.stop();
     log::info!("ended; everything acknowledged is kept");
     Ok(())
-}
-
-/// Says what a person needs to know who has just started it.
-fn introduce(gateway: &Gateway, loaded: &Loaded) {
-    let config = &loaded.config;
-    log::info!("Brooklet {}, gateway {}", env!("CARGO_PKG_VERSION"), gateway.id());
-    let start = gateway.this_start();
-    match start.before {
-        End::None | End::Clean => {}
-        End::Power => log::warn!("the last run was ended by the power, or with the kernel"),
-        end if start.words.is_empty() => log::warn!("the last run did not end in order: {}", end.name()),
-        end => log::warn!("the last run did not end in order: {}; {}", end.name(), start.words),
-    }
-    match loaded.files.as_slice() {
-        [] => log::info!("configuration: defaults, as no file was found"),
-        files => files.iter().for_each(|file| log::info!("configuration: {}", file.display())),
-    }
-    let epochs = gateway.broker().store().epochs();
-    let is_new = epochs.first().is_none_or(|first| first.epoch == gateway.broker().store().epoch());
-    let store = gateway.broker().store().status();
-    let dir = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
-    if is_new {
-        log::info!("data: {}, a new store", dir.display());
-        // Without the filesystem's size the bound stands alone.
-        let share = RealDisk::new()
-            .space(&config.data_dir)
-            .ok()
-            .filter(|space| space.total > 0)
-            .map_or_else(String::new, |space| {
-                format!(", {:.1} % of the filesystem", store.max_bytes as f64 * 100.0 / space.total as f64)
-            });
-        log::info!("the store takes at most {}{share} (store.max_bytes)", human_bytes(store.max_bytes));
-    } else {
-        let (used, most) = (human_bytes(store.disk_bytes), human_bytes(store.max_bytes));
-        log::info!("data: {}, {used} of at most {most}", dir.display());
-        let read = human_bytes(store.opening.bytes_read);
-        log::info!("the store was open after {} ms, {read} read", store.opening.ms);
-    }
-    if store.damaged_segments > 0 {
-        log::error!("{} segments of the store are damaged; `brooklet fsck` says more", store.damaged_segments);
-    }
-    match gateway.native_addr() {
-        Some(address) => log::info!("devices connect to {address} (native protocol)"),
-        None => log::info!("no native listener (listen.native.enabled)"),
-    }
-    match gateway.kafka_addr() {
-        Some(address) => log::info!("Kafka clients connect to {address}"),
-        None => log::info!("no Kafka listener (listen.kafka.enabled)"),
-    }
-    match gateway.mqtt_addr() {
-        Some(address) => log::info!("MQTT clients connect to {address}"),
-        None => log::info!("no MQTT listener (listen.mqtt.enabled)"),
-    }
-    match gateway.http_addr() {
-        Some(address) => log::info!("how it is: http://{address}/ (page, metrics)"),
-        None if config.listen.http.enabled => {}
-        None => log::info!("no page and no metrics (listen.http.enabled)"),
-    }
-    for (name, address) in gateway.tls_addrs() {
-        if let Some(address) = address {
-            log::info!("{name} clients connect to {address} by TLS");
-        }
-    }
-    for (name, uplink) in config.uplinks.iter().filter(|(_, uplink)| uplink.enabled) {
-        let to: Vec<String> = uplink.bootstrap.iter().map(ToString::to_string).collect();
-        log::info!("uplink {name} forwards to {}", to.join(", "));
-    }
-    for (name, downlink) in config.downlinks.iter().filter(|(_, downlink)| downlink.enabled) {
-        let from: Vec<String> = downlink.bootstrap.iter().map(ToString::to_string).collect();
-        log::info!("downlink {name} brings records from {}", from.join(", "));
-    }
-    if !config.uplinks.values().any(|uplink| uplink.enabled) {
-        log::info!("no uplink: records stay here ([uplink.NAME] forwards them to a Kafka cluster)");
-    }
 }
 
 /// What to start with.

@@ -114,8 +114,17 @@ fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
     }
     let trust = if status.time_trusted { "trusted" } else { "not trusted: records it stamps may bear a wrong time" };
     out.push_str(&format!("clock        {}, {trust}\n", when::format_time(status.time_ms)));
-    let address = |address: &Option<String>| address.clone().unwrap_or_else(|| "off".to_owned());
-    let [native, kafka, mqtt, http] = [&status.native, &status.kafka, &status.mqtt, &status.http].map(address);
+    let [native, kafka, mqtt, http] = [
+        (&status.native, &status.native_tls),
+        (&status.kafka, &status.kafka_tls),
+        (&status.mqtt, &status.mqtt_tls),
+        (&status.http, &status.http_tls),
+    ]
+    .map(|(plain, tls)| match (plain, tls) {
+        (Some(address), _) => address.as_str(),
+        (None, Some(_)) => "by TLS",
+        (None, None) => "off",
+    });
     let websocket = status.websocket.as_ref().map(|at| format!(", WebSocket {at}")).unwrap_or_default();
     out.push_str(&format!("listens      native {native}, Kafka {kafka}, MQTT {mqtt}{websocket}, HTTP {http}\n"));
     out.push_str(&certificates::lines(status));

@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     frame::UplinkAction,
     gateway, json,
+    store::clock::{Clock, RealClock},
     uplink::{self, Finding, UplinkOptions, UplinkStatus},
 };
 
@@ -134,6 +135,7 @@ async fn check_from_here(args: &CheckArgs) -> Result<String, CliError> {
 
 /// Tries every uplink of a configuration, or only one, from here: without a gateway and its topics.
 pub(super) async fn check_all(config: &Config, only: Option<&str>) -> Vec<(String, Vec<Finding>)> {
+    let time_known = RealClock::new(gateway::clock_trust(config.clock.trust)).wall_trusted();
     let mut all = Vec::new();
     for (name, uplink) in config.uplinks.iter().filter(|(name, _)| only.is_none_or(|only| only == *name)) {
         let gateway = config.gateway.id.clone().unwrap_or_else(|| "brooklet".to_owned());
@@ -141,7 +143,7 @@ pub(super) async fn check_all(config: &Config, only: Option<&str>) -> Vec<(Strin
         let tls = gateway::link_tls(&format!("uplink.{name}"), (&uplink.tls, &uplink.sasl), config.clock.trust);
         let options =
             UplinkOptions { name: name.clone(), gateway, labels, config: uplink.clone(), tls, about: Arc::default() };
-        all.push((name.clone(), uplink::check(&options, &[], when::now_ms()).await));
+        all.push((name.clone(), uplink::check(&options, &[], time_known).await));
     }
     all
 }

@@ -24,16 +24,16 @@ pub(super) struct Doors {
 
 /// Where one listener is reached.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Addresses {
+pub struct Addresses {
     /// In the clear.
-    pub(super) plain: Option<SocketAddr>,
+    pub plain: Option<SocketAddr>,
     /// By TLS.
-    pub(super) tls: Option<SocketAddr>,
+    pub tls: Option<SocketAddr>,
 }
 
 impl Addresses {
     /// Where it is reached at all: in the clear if it is.
-    pub(super) fn any(self) -> Option<SocketAddr> {
+    pub fn any(self) -> Option<SocketAddr> {
         self.plain.or(self.tls)
     }
 }

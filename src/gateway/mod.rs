@@ -69,13 +69,14 @@ use traffic::Traffic;
 use uplinks::Uplinks;
 
 pub use certificates::link_tls;
+pub use doors::Addresses;
 pub use draining::{DrainStatus, TopicRecords, UplinkPending};
 pub use identity::{Adopted, Hardware, Place, adopt, of_another_name};
 pub use inspect::{Inspected, inspect};
 pub use last_words::leave_last_words;
 pub use local::SOCKET_NAME;
 pub use reloading::{Configured, ReloadChange, ReloadReport};
-pub use settings::STORE_DIR;
+pub use settings::{STORE_DIR, clock_trust};
 pub use starts::{End, Start, starts};
 pub use vital::Vital;
 
@@ -290,21 +291,10 @@ impl Gateway {
         self.listeners.mqtt.any()
     }
 
-    /// Where MQTT clients connect by WebSocket, if they may: in the clear, and by TLS.
-    pub fn websocket_addrs(&self) -> [Option<SocketAddr>; 2] {
-        let of = &self.listeners.websocket;
-        [of.plain, of.tls]
-    }
-
-    /// Where it shows itself by HTTP, if it does.
-    pub fn http_addr(&self) -> Option<SocketAddr> {
-        self.listeners.http.any()
-    }
-
-    /// Where listeners are reached by TLS: native, Kafka, MQTT, HTTP.
-    pub fn tls_addrs(&self) -> [(&'static str, Option<SocketAddr>); 4] {
+    /// Where each listener is reached, by its name; nowhere, where it is off.
+    pub fn addresses(&self) -> [(&'static str, Addresses); 5] {
         let of = &self.listeners;
-        [("native", of.native.tls), ("Kafka", of.kafka.tls), ("MQTT", of.mqtt.tls), ("HTTP", of.http.tls)]
+        [("native", of.native), ("Kafka", of.kafka), ("MQTT", of.mqtt), ("WebSocket", of.websocket), ("HTTP", of.http)]
     }
 
     /// Keeps the configuration that it runs with as the one to fall back to.

@@ -83,7 +83,8 @@ fn on_full(of: OnFull) -> store::OnFull {
     }
 }
 
-pub(super) fn clock_trust(trust: ClockTrust) -> WallTrust {
+/// When the store believes the wall clock, as the configuration says.
+pub fn clock_trust(trust: ClockTrust) -> WallTrust {
     match trust {
         ClockTrust::Auto => WallTrust::Auto,
         ClockTrust::Always => WallTrust::Always,

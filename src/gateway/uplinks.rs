@@ -56,7 +56,7 @@ impl Uplinks {
                 let mut lines = String::new();
                 for uplink in meant {
                     lines.push_str(&format!("{}:\n", uplink.name()));
-                    for finding in check(uplink.options(), &broker.topics(), broker.store().now().wall_ms).await {
+                    for finding in check(uplink.options(), &broker.topics(), broker.store().now().wall_trusted).await {
                         lines.push_str(&format!("{finding}\n"));
                     }
                 }

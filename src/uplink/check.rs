@@ -17,9 +17,8 @@ use super::sending::verdict::remedy;
 use super::tier;
 use super::upkeep::explain;
 use crate::broker::Topic;
-use crate::config::{Delivery, HostPort, UplinkProtocol};
+use crate::config::{Delivery, HostPort, UplinkProtocol, format_duration};
 use crate::kafka::error_code::{ErrorCode, Shown};
-use crate::store::clock::WALL_FLOOR_MS;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,9 +62,9 @@ impl Findings {
     }
 }
 
-/// Checks what `options` say, for these local topics (those it doesn't follow are passed over). `wall_ms` is the gateway's wall
-/// time (Unix ms). Ends at the first step that makes the following ones pointless.
-pub async fn check(options: &UplinkOptions, topics: &[Arc<Topic>], wall_ms: i64) -> Vec<Finding> {
+/// Checks what `options` say, for these local topics (those it doesn't follow are passed over). `time_known`: whether the
+/// gateway's wall clock is to be believed. Ends at the first step that makes the following ones pointless.
+pub async fn check(options: &UplinkOptions, topics: &[Arc<Topic>], time_known: bool) -> Vec<Finding> {
     let executor = Arc::new(Executor::new());
     let examined = async {
         let mut findings = Findings::default();
@@ -76,7 +75,7 @@ pub async fn check(options: &UplinkOptions, topics: &[Arc<Topic>], wall_ms: i64)
                 UplinkProtocol::Kafka => examine(dialer, options, topics, &mut findings).await,
             };
             if through.is_some() {
-                clock(wall_ms, &mut findings);
+                clock(options, time_known, &mut findings);
             }
         }
         findings.0
@@ -290,13 +289,15 @@ fn settings(local: &Topic, name: &str, limits: &TopicLimits, findings: &mut Find
     }
 }
 
-/// Kafka has no request that tells a broker's time; so only what is impossible is found.
-fn clock(wall_ms: i64, findings: &mut Findings) {
-    if wall_ms < WALL_FLOOR_MS {
-        findings.add(
-            Severity::Warn,
-            "clock",
-            "the gateway's clock is in the past: records it stamps carry wrong times",
-        );
+/// Neither Kafka nor the native protocol compares clocks: only whether this one is believed here is known.
+fn clock(options: &UplinkOptions, time_known: bool, findings: &mut Findings) {
+    if time_known {
+        return findings.add(Severity::Ok, "clock", "the gateway knows the time");
     }
+    let wait = format_duration(options.config.clock_wait);
+    let text = format!(
+        "the gateway does not know the time yet: what it stamps meanwhile waits up to {wait} for it (clock_wait), and may bear \
+         a wrong time after that; NTP makes it known, and clock.trust says when the clock is believed"
+    );
+    findings.add(Severity::Warn, "clock", text);
 }

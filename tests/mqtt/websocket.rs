@@ -21,7 +21,7 @@ fn server() -> (Server, SocketAddr) {
         config.listen.mqtt.websocket = Some("127.0.0.1:0".parse().unwrap());
         config.listen.mqtt.websocket_origins = vec!["https://tools.example".to_owned()];
     });
-    let at = server.gateway().websocket_addrs()[0].unwrap();
+    let at = server.gateway().addresses().into_iter().find(|(name, _)| *name == "WebSocket").unwrap().1.plain.unwrap();
     (server, at)
 }
 

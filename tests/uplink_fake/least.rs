@@ -356,20 +356,20 @@ fn the_check_names_what_is_wrong_and_what_to_do() {
     let fake = Fake::start(&[("good", 1)]);
     let edge = Edge::start();
     let topics = [edge.topic("good", 1), edge.topic("missing", 1)];
-    let findings = block_on(check(&options(&fake, |_| {}), &topics, 1_900_000_000_000));
+    let findings = block_on(check(&options(&fake, |_| {}), &topics, true));
     let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
     assert!(text.contains("ok    versions  Produce 12, Metadata 12"), "{text}");
     assert!(text.contains("ok    topics    good (1 partitions) goes to good (1)"), "{text}");
     assert!(text.contains("FAIL  topics    missing: UNKNOWN_TOPIC_OR_PARTITION"), "{text}");
     assert!(text.contains("exactly   the cluster offers"), "{text}");
     fake.state().denied.push("good".to_owned());
-    let findings = block_on(check(&options(&fake, |_| {}), &topics, 1_900_000_000_000));
+    let findings = block_on(check(&options(&fake, |_| {}), &topics, true));
     let command = "--operation Write --topic good";
     assert!(findings.iter().any(|finding| finding.text.ends_with(command)), "{findings:?}");
     // What exactly once takes besides.
     let exactly = options(&fake, |config| config.delivery = Delivery::ExactlyOnce);
     let look = || -> String {
-        let findings = block_on(check(&exactly, &topics, 1_900_000_000_000));
+        let findings = block_on(check(&exactly, &topics, true));
         findings.iter().map(|finding| format!("{finding}\n")).collect()
     };
     fake.state().coordinator.version = 0;
@@ -393,6 +393,6 @@ fn the_check_names_what_is_wrong_and_what_to_do() {
     }
     assert_eq!(fake.requests(ApiKey::EndTxn), 0);
     fake.state().refuses = true;
-    let findings = block_on(check(&options(&fake, |_| {}), &topics, 0));
+    let findings = block_on(check(&options(&fake, |_| {}), &topics, true));
     assert!(findings.iter().any(|finding| finding.to_string().contains("FAIL  metadata")), "{findings:?}");
 }

@@ -274,12 +274,15 @@ fn check_says_what_is_wrong_and_what_to_do() {
     let topics = [edge.topic("t", 1), edge.topic("missing", 2)];
     let told = |gateway: &str, config: UplinkConfig| {
         let options = Edge::options_as(gateway, config);
-        let findings = block_on(check(&options, &topics, 1_800_000_000_000));
+        let findings = block_on(check(&options, &topics, true));
         let worst = findings.iter().map(|finding| finding.severity).max().unwrap();
         (worst, findings.iter().map(|finding| format!("{finding}\n")).collect::<String>())
     };
     let (worst, text) = told("gw-1", config(above.relay, |config| config.create_topics = true));
     assert!(worst == Severity::Ok && text.contains("is gateway above") && text.contains("will be created"), "{text}");
+    let early = Edge::options_as("gw-1", config(above.relay, |config| config.create_topics = true));
+    let early = block_on(check(&early, &topics, false));
+    assert!(early.iter().any(|finding| finding.to_string().starts_with("warn  clock ")), "{early:?}");
     let (worst, text) = told("gw-1", config(above.relay, |_| {}));
     assert!(worst == Severity::Fail && text.contains("create_topics"), "{text}");
     let (worst, text) = told("above", config(above.relay, |config| config.create_topics = true));
