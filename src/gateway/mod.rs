@@ -18,6 +18,7 @@ mod links;
 mod live;
 mod local;
 mod own_rows;
+mod parts;
 pub mod problems;
 mod reloading;
 mod settings;
@@ -29,7 +30,7 @@ mod vital;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -37,35 +38,25 @@ use crate::executor::{Executor, start_thread};
 use async_channel::{Receiver, Sender};
 use futures_lite::FutureExt;
 use smol::future;
-use smol::net::unix::UnixListener;
 
-use crate::broker::{Broker, Listener};
+use crate::broker::Broker;
 use crate::config::Config;
-use crate::listen::auth::Authentication;
-use crate::listen::budget::Budgets;
-use crate::listen::http::Http;
-use crate::listen::kafka::Kafka;
-use crate::listen::mqtt::Mqtt;
-use crate::listen::native::Native;
 use crate::shutdown::Shutdown;
-use crate::source::publish_host;
 use crate::store::clock::RealClock;
 use crate::store::disk::{Disk, RealDisk};
 use crate::store::{EngineHandle, Store};
 use crate::uplink::About;
 
-use acceptors::Acceptors;
 use certificates::Certificates;
-use doors::AllDoors;
 use downlinks::Downlinks;
 use identity::Settled;
 use last_words::LastWords;
 use links::Around;
-use live::{Live, guard};
+use live::Live;
 use own_rows::write_rows;
+use parts::Parts;
 use reloading::Reloading;
 use starts::Run;
-use traffic::Traffic;
 use uplinks::Uplinks;
 
 pub use certificates::link_tls;
@@ -82,8 +73,6 @@ pub use vital::Vital;
 
 /// Threads that run sessions and uplinks; the store has its own.
 const IO_THREADS: usize = 2;
-/// How often it is looked whether everything gets on, for `/healthz`.
-const HEALTH_EVERY: Duration = Duration::from_secs(10);
 /// How long sessions may take to answer what they have taken.
 const DRAIN_TIME: Duration = Duration::from_secs(4);
 
@@ -165,76 +154,35 @@ impl Gateway {
         store: &Store,
         engine: EngineHandle,
     ) -> Result<Self, String> {
-        let Settled { id, row } = settled;
-        let last_words = LastWords::take(&config.data_dir).unwrap_or_else(|error| {
-            log::warn!("how the last run ended can't be read: {error}");
-            LastWords::default()
-        });
-        let (run, mut rows) = Run::begin(store, &starts::boot_id(), last_words);
-        rows.extend(row);
-        let broker = Broker::new(store.clone(), settings::broker(config, &id)?)?;
-        if let Some(why) = broker.reserves_too_large() {
-            log::warn!("{why}");
-        }
-        // With it a new store's identity is durable: the next opening would make another.
-        let written = future::block_on(write_rows(store, rows));
-        if let Err(error) = written.unwrap_or_else(|| Err("the store takes nothing".to_owned())) {
-            log::warn!("this start and the gateway's identity are not durable yet: {error}");
-        }
+        let id = settled.id.clone();
+        let (run, broker) = begin(config, settled, store)?;
         let executor = Arc::new(Executor::new());
         let (alive, ended) = async_channel::bounded::<()>(1);
         let shutdown = Shutdown::default();
-        let mut parts = Parts { executor: &executor, shutdown: &shutdown, alive };
+        let parts = Parts { executor: &executor, shutdown: &shutdown, alive };
         let certificates = Certificates::new(store);
         let about = Arc::new(About::new(run.start().before.name()));
         let reloading = (certificates.clone(), Arc::clone(&about), shutdown.clone());
         let reloading = Arc::new(Reloading::new(&id, config, configured, reloading));
-        let (around_id, of_links) = (id.clone(), broker.clone());
         let around = Around {
             executor: Arc::clone(&executor),
-            id: around_id,
-            broker: of_links,
+            id: id.clone(),
+            broker: broker.clone(),
             certificates: certificates.clone(),
             about,
         };
-        let (uplinks, downlinks) = (Arc::new(Uplinks::default()), Arc::new(Downlinks::default()));
-        let forwarding = Arc::clone(&uplinks);
+        let uplinks = Arc::new(Uplinks::default());
+        let links = (Arc::clone(&uplinks), Arc::new(Downlinks::default()));
         let bound = future::block_on(async {
-            uplinks.change(&around, config).await;
-            downlinks.change(&around, config).await;
-            parts.listen(config, around, (Arc::clone(&uplinks), Arc::clone(&downlinks)), &reloading).await
+            links.0.change(&around, config).await;
+            links.1.change(&around, config).await;
+            parts.listen(config, around, links.clone(), &reloading).await
         })?;
         reloading.begin(Arc::downgrade(&bound.live));
-        parts.spawn(certificates.keep(shutdown.clone()));
-        parts.spawn({
-            let (shutdown, reloading) = (shutdown.clone(), Arc::clone(&reloading));
-            async move {
-                shutdown.wait().await;
-                let _none_begins = reloading.pause().await;
-                downlinks.stop().await;
-                uplinks.stop().await;
-            }
-        });
-        parts.spawn({
-            let (broker, shutdown) = (broker.clone(), shutdown.clone());
-            async move {
-                shutdown.unless(broker.keep_tidy()).await;
-            }
-        });
-        parts.spawn({
-            let (broker, shutdown) = (broker.clone(), shutdown.clone());
-            async move {
-                shutdown.unless(broker.keep_groups()).await;
-                broker.close_groups();
-            }
-        });
-        if config.source.host.enabled {
-            let source = publish_host(broker.clone(), config.source.host.clone(), id.clone());
-            let shutdown = shutdown.clone();
-            parts.spawn(async move {
-                shutdown.unless(source).await;
-            });
-        }
+        parts.keep(&broker, certificates);
+        parts.end_links(links, &reloading);
+        parts.publish_host(config, &broker, &id);
+        // What is left of it would keep the end waiting.
         drop(parts);
         let (running, stop) = async_channel::bounded::<()>(1);
         let threads = spawn_threads(&executor, &stop)?;
@@ -242,7 +190,7 @@ impl Gateway {
             id,
             run,
             broker,
-            uplinks: forwarding,
+            uplinks,
             engine,
             executor,
             threads,
@@ -350,122 +298,25 @@ impl Gateway {
     }
 }
 
-/// Where it listens.
-struct Bound {
-    listeners: administration::Listeners,
-    socket: PathBuf,
-    live: Arc<Live>,
-}
-
-/// What every part that runs is given.
-struct Parts<'a> {
-    executor: &'a Arc<Executor>,
-    shutdown: &'a Shutdown,
-    alive: Sender<()>,
-}
-
-impl Parts<'_> {
-    /// Runs a part until it ends; [`Gateway::stop`] waits for it.
-    fn spawn(&self, part: impl Future<Output = ()> + Send + 'static) {
-        let alive = self.alive.clone();
-        let part = async move {
-            part.await;
-            drop(alive);
-        };
-        self.executor.spawn(part).detach();
+/// Opens the broker, and enters this run among the starts.
+fn begin(config: &Config, settled: Settled, store: &Store) -> Result<(Run, Broker), String> {
+    let Settled { id, row } = settled;
+    let last_words = LastWords::take(&config.data_dir).unwrap_or_else(|error| {
+        log::warn!("how the last run ended can't be read: {error}");
+        LastWords::default()
+    });
+    let (run, mut rows) = Run::begin(store, &starts::boot_id(), last_words);
+    rows.extend(row);
+    let broker = Broker::new(store.clone(), settings::broker(config, &id)?)?;
+    if let Some(why) = broker.reserves_too_large() {
+        log::warn!("{why}");
     }
-
-    /// Binds all listeners, then serves them: a gateway that cannot listen as told does not start.
-    async fn listen(
-        &mut self,
-        config: &Config,
-        around: Around,
-        (uplinks, downlinks): (Arc<Uplinks>, Arc<Downlinks>),
-        reloading: &Arc<Reloading>,
-    ) -> Result<Bound, String> {
-        let (broker, certificates) = (&around.broker, &around.certificates);
-        let doors = AllDoors::bind(&config.listen, certificates).await?;
-        let (socket, local_listener) = local::bind(&config.data_dir)?;
-        let listeners = doors.listeners();
-        let who = Authentication::new(broker.lobby());
-        let memory = Budgets::new(settings::bytes(config.listen.max_inflight_bytes));
-        let of_mqtt = settings::mqtt(&config.listen.mqtt)?;
-        let mqtt = Mqtt::new(broker.clone(), guard(&who, config, Listener::Mqtt), of_mqtt, &memory);
-        let administration = Arc::new(administration::GatewayAdministration::new(
-            (&around.id, Arc::clone(reloading)),
-            broker.clone(),
-            (Arc::clone(&uplinks), Arc::clone(&downlinks)),
-            (listeners, certificates.clone()),
-            mqtt.clone(),
-            self.watch(broker),
-        ));
-        let http = Http::new(administration.clone(), settings::http(&config.listen.http), &memory)?;
-        let of_native = settings::native(&config.listen.native, &around.id);
-        let native_guard = guard(&who, config, Listener::Native);
-        let native = Native::new(broker.clone(), native_guard, of_native, administration, &memory);
-        let kafka_guard = guard(&who, config, Listener::Kafka);
-        let kafka = Kafka::new(broker.clone(), kafka_guard, settings::kafka(&config.listen.kafka), &memory);
-        let acceptors = Acceptors::new(&config.listen);
-        let live = Live { around, uplinks, downlinks, who, acceptors, native, kafka, mqtt, http };
-        self.serve(&live, doors, local_listener);
-        if config.listen.mqtt.enabled {
-            let (mqtt, shutdown) = (live.mqtt.clone(), self.shutdown.clone());
-            self.spawn(async move { mqtt.keep(&shutdown).await });
-        }
-        Ok(Bound { listeners, socket, live: Arc::new(live) })
+    // With it a new store's identity is durable: the next opening would make another.
+    let written = future::block_on(write_rows(store, rows));
+    if let Err(error) = written.unwrap_or_else(|| Err("the store takes nothing".to_owned())) {
+        log::warn!("this start and the gateway's identity are not durable yet: {error}");
     }
-
-    /// Serves whoever comes by a door, or by the local socket.
-    fn serve(&self, live: &Live, doors: AllDoors, local: Option<UnixListener>) {
-        let [of_native, of_kafka, of_mqtt, of_http] = live.acceptors.all(self.executor, self.shutdown, &self.alive);
-        self.spawn(local::serve(local, live.native.clone(), of_native.clone()));
-        for door in doors.native.all {
-            let (serving, acceptor) = (live.native.clone(), of_native.clone());
-            self.spawn(async move { serving.serve_tcp(door, acceptor).await });
-        }
-        for door in doors.kafka.all {
-            let (serving, acceptor) = (live.kafka.clone(), of_kafka.clone());
-            self.spawn(async move { serving.serve_tcp(door, acceptor).await });
-        }
-        for door in doors.mqtt.all {
-            let (serving, acceptor) = (live.mqtt.clone(), of_mqtt.clone());
-            self.spawn(async move { serving.serve_tcp(door, acceptor).await });
-        }
-        for door in doors.websocket.all {
-            let (serving, acceptor) = (live.mqtt.clone(), of_mqtt.clone());
-            self.spawn(async move { serving.serve_websocket(door, acceptor).await });
-        }
-        if !doors.http.all.is_empty() {
-            let (serving, shutdown) = (live.http.clone(), self.shutdown.clone());
-            self.spawn(async move { serving.keep(&shutdown).await });
-        }
-        for door in doors.http.all {
-            let (serving, acceptor) = (live.http.clone(), of_http.clone());
-            self.spawn(async move { serving.serve_tcp(door, acceptor).await });
-        }
-    }
-}
-
-impl Parts<'_> {
-    /// Looks after what only time tells: what goes through, and whether everything gets on.
-    fn watch(&self, broker: &Broker) -> (Arc<Traffic>, administration::Health) {
-        let traffic = Arc::new(Traffic::default());
-        let health = Arc::new(Mutex::new(Ok(())));
-        self.spawn({
-            let (traffic, shutdown) = (Arc::clone(&traffic), self.shutdown.clone());
-            async move { traffic.keep(shutdown).await }
-        });
-        self.spawn({
-            let (health, shutdown) = (Arc::clone(&health), self.shutdown.clone());
-            let mut vital = Vital::new(broker.store(), self.executor);
-            async move {
-                while shutdown.unless(smol::Timer::after(HEALTH_EVERY)).await.is_some() {
-                    *health.lock().unwrap_or_else(PoisonError::into_inner) = vital.check();
-                }
-            }
-        });
-        (traffic, health)
-    }
+    Ok((run, broker))
 }
 
 fn spawn_threads(executor: &Arc<Executor>, stop: &Receiver<()>) -> Result<Vec<JoinHandle<()>>, String> {
