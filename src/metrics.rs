@@ -118,6 +118,7 @@ metrics! {
     counter tls_handshakes "TLS handshakes done, resumed sessions included.";
     counter tls_resumed "TLS handshakes that resumed an earlier session.";
     counter tls_handshakes_failed "TLS handshakes that failed: no TLS, no way in common, a certificate refused.";
+    counter tls_handshakes_waited "Handshakes that had to wait for their turn: as many as may be were under way, in all or from their address.";
     counter tls_handshakes_late "TLS handshakes that took longer than listen.handshake_timeout.";
     counter tls_reloads "Certificates, keys, CAs and lists taken over because their files had changed.";
     counter tls_reload_errors "Certificates, keys, CAs and lists that could not be used; what was read before stayed in use.";

@@ -64,7 +64,7 @@ impl Acceptor {
                     None => Socket::Tcp(Box::new(stream)),
                     Some(tls) => {
                         // Boxed: it is over soon, and the room for it would be held as long as the session.
-                        let shaken = Box::pin(async move { handshakes.shake(&tls, stream, &peer.to_string()).await });
+                        let shaken = Box::pin(async move { handshakes.shake(&tls, stream, peer).await });
                         let Some(stream) = shaken.await else { return };
                         arrival = arrival.with_tls(stream.peer_certificate());
                         Socket::Tls(Box::new(stream))

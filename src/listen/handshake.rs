@@ -1,18 +1,22 @@
 //! TLS handshakes of clients that connect: few at once, each within its time.
 //!
 //! A handshake costs more than anything else that a stranger can ask for. So only some run at once. Who stalls in the middle must not
-//! keep the others out: when all turns are taken, the oldest handshake ends that has had its share of the time.
+//! keep the others out: when all turns are taken, the oldest handshake ends that has had its share of the time. And half of the turns are all
+//! that one address gets, this machine's own too: who has more waits for one of its own, and whoever comes from elsewhere doesn't.
 //!
-//! Invariants: at most `max` handshakes are under way; one that is within a quarter of its time is never ended for another.
+//! Invariants: at most `max` handshakes are under way, half of them from one address; one that is within a quarter of its time is never
+//! ended for another.
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
 use futures_lite::{AsyncRead, AsyncWrite, FutureExt};
 
+use super::places::counted;
 use super::stream::within;
 use crate::metrics::METRICS;
 use crate::shutdown::Shutdown;
@@ -46,8 +50,20 @@ struct State {
 #[derive(Debug)]
 struct UnderWay {
     id: u64,
+    from: IpAddr,
     since: Instant,
     displaced: Shutdown,
+}
+
+impl State {
+    /// Where in line the one is that has to end before another from `from` may begin; `None` if it may at once.
+    fn in_the_way(&self, from: IpAddr) -> Option<usize> {
+        let own = || self.under_way.iter().enumerate().filter(|(_, one)| one.from == from).map(|(at, _)| at);
+        if own().count() >= self.max.div_ceil(2) {
+            return own().next();
+        }
+        (self.under_way.len() >= self.max).then_some(0)
+    }
 }
 
 impl Handshakes {
@@ -65,13 +81,13 @@ impl Handshakes {
     }
 
     /// Shakes hands with a client; `None` if that fails, which is counted and told.
-    pub(super) async fn shake<S>(&self, tls: &ServerTls, socket: S, peer: &str) -> Option<TlsStream<S>>
+    pub(super) async fn shake<S>(&self, tls: &ServerTls, socket: S, peer: SocketAddr) -> Option<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         METRICS.tls_handshaking.add(1);
         let time = self.inner.state().time;
-        let shaken = within(time, self.in_turn(tls, socket)).await;
+        let shaken = within(time, self.in_turn(tls, socket, counted(peer.ip()))).await;
         METRICS.tls_handshaking.add(-1);
         match shaken {
             Ok(stream) => {
@@ -92,11 +108,11 @@ impl Handshakes {
         }
     }
 
-    async fn in_turn<S>(&self, held: &ServerTls, socket: S) -> io::Result<TlsStream<S>>
+    async fn in_turn<S>(&self, held: &ServerTls, socket: S, from: IpAddr) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let turn = self.turn().await;
+        let turn = self.turn(from).await;
         let displaced = async {
             turn.displaced.wait().await;
             Err(io::ErrorKind::TimedOut.into())
@@ -104,24 +120,26 @@ impl Handshakes {
         tls::accept(held, socket).or(displaced).await
     }
 
-    async fn turn(&self) -> Turn {
+    async fn turn(&self, from: IpAddr) -> Turn {
+        let mut waited = false;
         loop {
             let freed = self.inner.freed.listen();
             let wait = {
                 let mut state = self.inner.state();
+                let Some(at) = state.in_the_way(from) else { return self.begin(&mut state, from) };
                 let grace = state.time / 4;
-                let oldest = state.under_way.front().map(|oldest| oldest.since.elapsed());
-                match oldest.filter(|_| state.under_way.len() >= state.max) {
-                    None => return self.begin(&mut state),
-                    Some(age) if age >= grace => {
-                        if let Some(oldest) = state.under_way.pop_front() {
-                            oldest.displaced.begin();
-                        }
-                        return self.begin(&mut state);
+                let age = state.under_way.get(at).map_or(grace, |oldest| oldest.since.elapsed());
+                if age >= grace {
+                    if let Some(oldest) = state.under_way.remove(at) {
+                        oldest.displaced.begin();
                     }
-                    Some(age) => grace.saturating_sub(age),
+                    return self.begin(&mut state, from);
                 }
+                grace.saturating_sub(age)
             };
+            if !std::mem::replace(&mut waited, true) {
+                METRICS.tls_handshakes_waited.add(1);
+            }
             let later = async {
                 smol::Timer::after(wait).await;
             };
@@ -129,14 +147,14 @@ impl Handshakes {
         }
     }
 
-    fn begin(&self, state: &mut State) -> Turn {
+    fn begin(&self, state: &mut State, from: IpAddr) -> Turn {
         let (id, displaced) = (state.next_id, Shutdown::default());
         state.next_id += 1;
-        state.under_way.push_back(UnderWay { id, since: Instant::now(), displaced: displaced.clone() });
+        state.under_way.push_back(UnderWay { id, from, since: Instant::now(), displaced: displaced.clone() });
         Turn { inner: Arc::clone(&self.inner), id, displaced }
     }
 
-    fn tell(&self, peer: &str, error: &io::Error) {
+    fn tell(&self, peer: SocketAddr, error: &io::Error) {
         let mut state = self.inner.state();
         let silent = state.told.is_some_and(|told| told.elapsed() < TELL_EVERY);
         if !silent {
@@ -174,7 +192,8 @@ struct Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.inner.state().under_way.retain(|under_way| under_way.id != self.id);
-        self.inner.freed.notify(1);
+        // All: whoever is first in line may have none of its address's left.
+        self.inner.freed.notify(usize::MAX);
     }
 }
 
@@ -186,12 +205,16 @@ mod tests {
 
     use super::*;
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+    const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 3));
+
     #[test]
     fn turns_are_few_and_come_back() {
         block_on(async {
             let handshakes = Handshakes::new(2, Duration::from_secs(3_600));
-            let (one, two) = (handshakes.turn().await, handshakes.turn().await);
-            let mut third = pin!(handshakes.turn());
+            let (one, two) = (handshakes.turn(HERE).await, handshakes.turn(THERE).await);
+            let mut third = pin!(handshakes.turn(ELSEWHERE));
             assert!(poll_once(&mut third).await.is_none());
             assert!(!one.displaced.has_begun() && !two.displaced.has_begun());
             drop(two);
@@ -200,14 +223,36 @@ mod tests {
     }
 
     #[test]
+    fn one_address_gets_half_of_the_turns() {
+        block_on(async {
+            let handshakes = Handshakes::new(4, Duration::from_secs(3_600));
+            let (first, _second) = (handshakes.turn(HERE).await, handshakes.turn(HERE).await);
+            let (mut third, mut fourth) = (pin!(handshakes.turn(HERE)), pin!(handshakes.turn(HERE)));
+            assert!(poll_once(&mut third).await.is_none() && poll_once(&mut fourth).await.is_none());
+            // Who waits for its own address's is in nobody's way, also not when it is told that one is free.
+            let there = [poll_once(pin!(handshakes.turn(THERE))).await, poll_once(pin!(handshakes.turn(THERE))).await];
+            assert!(there.iter().all(Option::is_some));
+            let mut elsewhere = pin!(handshakes.turn(ELSEWHERE));
+            assert!(poll_once(&mut elsewhere).await.is_none(), "four are all");
+            drop(there);
+            assert!(poll_once(&mut third).await.is_none() && poll_once(&mut elsewhere).await.is_some());
+            drop(first);
+            let third = poll_once(&mut third).await;
+            assert!(third.is_some() && poll_once(&mut fourth).await.is_none());
+        });
+    }
+
+    #[test]
     fn who_stalls_makes_room_once_it_has_had_its_share() {
         block_on(async {
-            let handshakes = Handshakes::new(1, Duration::from_millis(40));
-            let stalled = handshakes.turn().await;
-            let next = handshakes.turn().await;
-            assert!(stalled.displaced.has_begun() && !next.displaced.has_begun());
-            drop(stalled);
-            assert_eq!(handshakes.inner.state().under_way.len(), 1, "the other's turn is its own");
+            for from in [HERE, THERE] {
+                let handshakes = Handshakes::new(1, Duration::from_millis(40));
+                let stalled = handshakes.turn(HERE).await;
+                let next = handshakes.turn(from).await;
+                assert!(stalled.displaced.has_begun() && !next.displaced.has_begun());
+                drop(stalled);
+                assert_eq!(handshakes.inner.state().under_way.len(), 1, "the other's turn is its own");
+            }
         });
     }
 }

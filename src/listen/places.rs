@@ -119,7 +119,7 @@ impl Inner {
 }
 
 /// What counts as one address: whoever has one of IPv6 has 2^64 of them.
-fn counted(address: IpAddr) -> IpAddr {
+pub(super) fn counted(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         other => other,

@@ -110,6 +110,31 @@ fn followers_positions_decide_what_is_upstream_and_live_through_a_restart() {
     running.close();
 }
 
+/// Positions are made durable with other commits, some time later: who lets go of a partition and takes it up again in between goes on there.
+#[test]
+fn a_follower_that_comes_back_goes_on_where_it_was_also_before_that_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::open(dir.path());
+    let t = topic(&running.broker, "t", 1);
+    let p = t.partitions[0];
+    let three = batch(&["1", "2", "3"], None);
+    block_on(async { running.broker.produce(&t, 0, three, Acks::Flash).await?.wait().await }).unwrap();
+    let (all, none) = (|_: &Topic| true, |_: &Topic| false);
+    running.broker.add_follower("a", Arc::new(all));
+    running.broker.advance_position("a", p, Intervals::up_to(2));
+    assert_eq!(running.broker.store().entries(Space::Cursor, &[]).len(), 0, "not durable");
+    running.broker.remove_follower("a");
+    assert_eq!(running.broker.position("a", p), Intervals::new(), "it follows nothing");
+    running.broker.add_follower("a", Arc::new(all));
+    assert_eq!(running.broker.position("a", p), Intervals::up_to(2), "another uplink in the place of one");
+    running.broker.advance_position("a", p, Intervals::up_to(3));
+    running.broker.add_follower("a", Arc::new(none));
+    assert_eq!(running.broker.upstream_offset(p), None);
+    running.broker.add_follower("a", Arc::new(all));
+    assert_eq!(running.broker.position("a", p), Intervals::up_to(3), "another pattern, and back");
+    running.close();
+}
+
 #[test]
 fn a_reader_at_the_end_is_woken_by_the_next_commit() {
     let dir = tempfile::tempdir().unwrap();

@@ -21,7 +21,7 @@ use std::{
 };
 
 use common::{free_addr, gateway::Gateway, wait_for, wire::Wire};
-use site::{Site, TlsStream, connect, shown};
+use site::{Site, TlsStream, connect, connect_over, shown};
 
 /// An end to waiting in vain.
 const SOON: Duration = Duration::from_secs(120);
@@ -254,6 +254,42 @@ fn stalled_handshakes_and_too_many_connections_harm_only_themselves() {
         let metric = |name: &str| status.metrics[name];
         (metric("tls_handshakes_late") >= 3 && metric("connections_refused_per_address") >= 1).then_some(())
     });
+}
+
+/// A socket that comes from this address of this machine.
+fn from(address: &str, to: SocketAddr) -> std::net::TcpStream {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let from = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&from, &SocketAddr::new(address.parse().unwrap(), 0)).unwrap();
+    connect(&from, &to).unwrap();
+    std::net::TcpStream::from(from)
+}
+
+#[test]
+fn one_address_that_stalls_in_all_its_handshakes_keeps_nobody_else_waiting() {
+    let site = Site::new();
+    // Nobody is thrown out for being slow: who waits for that waits in vain.
+    let more = "listen.max_handshakes = 4\nlisten.handshake_timeout = \"1h\"\n";
+    let (gateway, [native, kafka, _]) = gateway(&site, more);
+    let device = site.client(Some("dev"));
+    let metric = |name: &str| {
+        let json = gateway.cli_ok(&["status", "--json"], "");
+        let status: brooklet::gateway::status::GatewayStatus = serde_json::from_str(&json).unwrap();
+        status.metrics[name]
+    };
+    // The beginning of a ClientHello, and no more; on more than one listener, as they share the turns.
+    let stalled: Vec<_> = (0..8).map(|at| from("127.0.0.1", if at % 2 == 0 { kafka } else { native })).collect();
+    for mut stream in &stalled {
+        stream.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01").unwrap();
+    }
+    wait_for("all to be there, most of them waiting", SOON, || {
+        (metric("tls_handshaking") == 8 && metric("tls_handshakes_waited") == 6).then_some(())
+    });
+    for to in [kafka, kafka, native] {
+        connect_over(from("127.0.0.2", to), &device).unwrap();
+    }
+    assert!(Wire::over(connect_over(from("127.0.0.3", kafka), &device).unwrap()).api_versions().is_ok());
+    assert_eq!((metric("tls_handshaking"), metric("tls_handshakes_late")), (8, 0), "those are there all the time");
 }
 
 #[test]

@@ -81,7 +81,11 @@ fn chain(path: &Path) -> Vec<CertificateDer<'static>> {
 
 /// A handshake with whoever listens there as `gw.example`.
 pub(crate) fn connect(addr: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<TlsStream> {
-    let socket = TcpStream::connect(addr)?;
+    connect_over(TcpStream::connect(addr)?, config)
+}
+
+/// As [`connect`], over a socket that is connected.
+pub(crate) fn connect_over(socket: TcpStream, config: &Arc<ClientConfig>) -> std::io::Result<TlsStream> {
     socket.set_read_timeout(Some(Duration::from_secs(120)))?;
     socket.set_nodelay(true)?;
     let name = ServerName::try_from("gw.example").unwrap();

@@ -396,3 +396,25 @@ fn the_check_names_what_is_wrong_and_what_to_do() {
     let findings = block_on(check(&options(&fake, |_| {}), &topics, true));
     assert!(findings.iter().any(|finding| finding.to_string().contains("FAIL  metadata")), "{findings:?}");
 }
+
+/// A topic is refused while another of its batches is still to be answered: when that is taken up again after a moment, what is gathered must
+/// not lie behind a batch that nobody sends any more.
+#[test]
+fn a_topic_that_is_refused_for_a_moment_goes_on_by_itself() {
+    let fake = Fake::start(&[("t", 1)]);
+    let edge = Edge::start();
+    let topic = edge.topic("t", 1);
+    // Nothing that a codec makes smaller by much: each batch is a request of its own.
+    let sent: Vec<String> = (1..13).map(|at| fastrand_text(at, 60_000)).collect();
+    for value in &sent {
+        edge.produce(&topic, 0, std::slice::from_ref(value), 1_700_000_000_000);
+    }
+    // Of three under way the second is refused, long before the third is answered.
+    let slow = |ms| Fault::Slow(Duration::from_millis(ms));
+    fake.fail_api(ApiKey::Produce, &[slow(1_000), Fault::Code(29), slow(3_000)]);
+    let uplink = edge.uplink(&fake, |_| {});
+    let status = wait_caught_up(&uplink);
+    assert!(status.last_error.is_some(), "{}", status.to_json());
+    assert_eq!(first_arrivals(&fake, "t", 1, &sent).0, sent);
+    block_on(uplink.stop());
+}

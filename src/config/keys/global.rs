@@ -157,7 +157,7 @@ const OWN: &[Key<Config>] = &[
         "listen.max_handshakes",
         "32",
         Kind::Count { min: 1, max: 4_096, set: |c, v| c.listen.max_handshakes = v as usize },
-        "Most TLS handshakes at once; further ones wait for their turn.",
+        "Most TLS handshakes at once, half of them from one address; further ones wait for their turn.",
     ),
     live(
         "listen.handshake_timeout",

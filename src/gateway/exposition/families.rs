@@ -75,6 +75,7 @@ pub(super) static FAMILIES: &[Family] = &[
     family("brooklet_tasks_panicked_total", Counter, One("tasks_panicked"), "Connections and parts of the gateway that ended by a fault in the program."),
     family("brooklet_tls_handshakes_in_progress", Gauge, One("tls_handshaking"), "Handshakes under way, and those that wait for their turn."),
     family("brooklet_tls_handshakes_total", Counter, By("result", &[("done", "tls_handshakes"), ("failed", "tls_handshakes_failed"), ("late", "tls_handshakes_late")]), "Handshakes of TLS on listeners."),
+    family("brooklet_tls_handshakes_waited_total", Counter, One("tls_handshakes_waited"), "Handshakes that had to wait for their turn: as many as may be were under way, in all or from their address."),
     family("brooklet_tls_resumed_total", Counter, One("tls_resumed"), "Handshakes that resumed an earlier session; in those done."),
     family("brooklet_tls_reloads_total", Counter, By("result", &[("done", "tls_reloads"), ("failed", "tls_reload_errors")]), "Files of TLS that had changed: taken over, or not to be used."),
     family("brooklet_certificate_remaining_seconds", Gauge, Of(&["of", "subject"], CERTIFICATES), "Until a certificate expires; negative when it has."),

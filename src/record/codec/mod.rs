@@ -56,6 +56,12 @@ pub(super) fn compress(compression: Compression, saves: Saving, records: &[u8], 
 /// that wakes up wait for three.
 const TURN_BYTES: u64 = 128 * 1024;
 
+fn give_turn() {
+    #[cfg(test)]
+    tests::TURNS.with(|turns| turns.set(turns.get() + 1));
+    std::thread::yield_now();
+}
+
 /// Fails as soon as more comes than may.
 struct Bounded<R> {
     inner: R,
@@ -71,11 +77,13 @@ impl<R: Read> Bounded<R> {
 
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(out)?;
+        // Whoever reads all at once asks for more and more.
+        let most = out.len().min(TURN_BYTES as usize);
+        let count = self.inner.read(out.get_mut(..most).unwrap_or_default())?;
         let turn = self.bytes / TURN_BYTES;
         self.bytes += count as u64;
         if self.bytes / TURN_BYTES > turn {
-            std::thread::yield_now();
+            give_turn();
         }
         if self.bytes > self.bytes_max {
             return Err(BatchError::TooLarge { bytes: self.bytes, bytes_max: self.bytes_max }.into());
@@ -105,4 +113,39 @@ fn drain(block: &[u8], at: &mut usize, out: &mut [u8]) -> usize {
     }
     *at += count;
     count
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use crate::record::{BatchBuilder, BatchView, Compression, NO_HEADERS, VerifyLimits, decompress, verify};
+
+    thread_local! {
+        /// How often this thread has let others go on.
+        pub(super) static TURNS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    fn turns(work: impl FnOnce()) -> usize {
+        let before = TURNS.get();
+        work();
+        TURNS.get() - before
+    }
+
+    #[test]
+    fn whoever_unpacks_much_gives_others_their_turn_all_along() {
+        const BYTES: usize = 4 << 20;
+        let value: Vec<u8> = (0..BYTES).map(|at| (at / 7 * at) as u8).collect();
+        for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+            let mut builder = BatchBuilder::new();
+            builder.push(1, None, Some(&value), NO_HEADERS).unwrap();
+            let batch = builder.finish(compression);
+            let (view, _) = BatchView::parse(&batch).unwrap();
+            let limits = VerifyLimits::default();
+            let expected = BYTES / 131_072;
+            let checked = turns(|| assert!(verify(&view, &limits).is_ok()));
+            let unpacked = turns(|| assert!(decompress(&view, &limits).unwrap().len() > BYTES));
+            assert_eq!([checked, unpacked], [expected; 2], "{compression:?}");
+        }
+    }
 }
