@@ -1,9 +1,10 @@
 //! One connection to a gateway, in the native protocol: requests go out in their order, answers come in any.
 //!
 //! Invariants: what is received is bounded by what was asked; after an error, a time-out or an answer to nothing the line is
-//! closed, and everything under way on it fails, none of it silently. Requests are not bounded here: their sender keeps a window.
+//! closed, and everything under way on it fails, none of it silently. At most [`ON_THE_WIRE_MAX`] requests are sent and not answered;
+//! the others wait here for their turn. How many may wait is not bounded here: their sender keeps a window.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ use crate::uplink::options::RESPONSE_BYTES_MAX;
 
 /// The receive buffer starts with this and is cut back to it.
 const RECEIVE_BYTES: usize = 4 * 1024;
+/// A gateway refuses a request while sixteen of a connection are open. One that is answered is open a moment longer, so these are half of it.
+const ON_THE_WIRE_MAX: usize = 8;
 /// What to do where no gateway answers.
 const PORT_HINT: &str = "protocol = \"brooklet\" takes the native port of the gateway upstream (listen.native.addr, 9790 by \
                          default), not its Kafka port";
@@ -46,7 +49,6 @@ pub(super) struct Greeting {
 pub(super) struct Line {
     shared: Arc<Shared>,
     greeting: Greeting,
-    outgoing: Sender<Vec<u8>>,
     _driver: Task<()>,
 }
 
@@ -59,6 +61,7 @@ struct Shared {
     timeout: Duration,
     meter: Arc<Meter>,
     pulse: Pulse,
+    outgoing: Sender<Vec<u8>>,
     /// Closed to close the line.
     closer: Sender<()>,
 }
@@ -67,6 +70,9 @@ struct Shared {
 struct State {
     /// The requests that are not answered, by their ids.
     pending: BTreeMap<u32, Pending>,
+    /// Those of them that are not sent, with their frames.
+    waiting: VecDeque<(u32, Vec<u8>)>,
+    /// Of those that are sent.
     unanswered_bytes: u64,
     /// When something was last sent or received.
     used: Option<Instant>,
@@ -77,6 +83,7 @@ struct State {
 #[derive(Debug)]
 struct Pending {
     bytes: u64,
+    /// When it was sent, or asked for as long as it is not.
     begun: Instant,
     /// Nothing else was under way.
     alone: bool,
@@ -131,9 +138,9 @@ impl Line {
         let (closer, closing) = async_channel::bounded(1);
         let state = Mutex::new(State { used: Some(Instant::now()), ..State::default() });
         let (timeout, meter) = (dialer.request_timeout(), Arc::clone(dialer.meter()));
-        let shared = Arc::new(Shared { peer: address.to_string(), state, timeout, meter, pulse, closer });
+        let shared = Arc::new(Shared { peer: address.to_string(), state, timeout, meter, pulse, outgoing, closer });
         let driver = dialer.executor().spawn(drive(stream, decoder, Arc::clone(&shared), to_write, closing));
-        Ok(Self { shared, greeting, outgoing, _driver: driver })
+        Ok(Self { shared, greeting, _driver: driver })
     }
 
     pub(super) fn greeting(&self) -> &Greeting {
@@ -163,13 +170,13 @@ impl Line {
         let (reply, received) = oneshot::channel();
         let begun = Instant::now();
         state.used = Some(begun);
-        state.unanswered_bytes += bytes;
         // Before it can be answered.
         let alone = state.pending.is_empty();
         state.pending.insert(id, Pending { bytes, begun, alone, bodies: Vec::new(), received: 0, reply });
-        self.shared.pulse.queued(bytes);
+        state.waiting.push_back((id, frame));
         self.shared.pulse.probe(true, self.shared.timeout);
-        if self.outgoing.try_send(frame).is_err() {
+        self.shared.send_waiting(&mut state);
+        if self.shared.outgoing.is_closed() {
             return Err(LinkError::new("the connection is closed"));
         }
         drop(state);
@@ -199,8 +206,23 @@ impl Shared {
         let mut state = self.state();
         state.closed.get_or_insert(error);
         state.pending.clear();
+        state.waiting.clear();
         drop(state);
         self.closer.close();
+    }
+
+    /// Sends what waits, as far as there is room on the wire.
+    fn send_waiting(&self, state: &mut State) {
+        while state.pending.len() - state.waiting.len() < ON_THE_WIRE_MAX
+            && let Some((id, frame)) = state.waiting.pop_front()
+        {
+            let Some(pending) = state.pending.get_mut(&id) else { continue };
+            pending.begun = Instant::now();
+            state.unanswered_bytes += pending.bytes;
+            self.pulse.queued(pending.bytes);
+            // It fails only once the line is closed, and then everything that is pending does.
+            let _ = self.outgoing.try_send(frame);
+        }
     }
 
     /// Until when an answer is awaited to a request of that time.
@@ -240,6 +262,7 @@ impl Shared {
         if last && let Some(pending) = state.pending.remove(&id) {
             state.unanswered_bytes = state.unanswered_bytes.saturating_sub(pending.bytes);
             self.meter.answered(pending.bytes, pending.begun.elapsed(), pending.alone);
+            self.send_waiting(&mut state);
             if state.pending.is_empty() {
                 self.pulse.probe(false, self.timeout);
             }

@@ -215,6 +215,26 @@ fn a_topic_that_was_missing_for_long_is_found_once_it_is_there() {
     block_on(uplink.stop());
 }
 
+/// What is asked of a gateway at once is within what it takes of a connection.
+#[test]
+fn many_topics_go_up_at_once_without_a_refusal() {
+    let above = Above::start(&[]);
+    let edge = Edge::start();
+    let topics: Vec<_> = (0..60).map(|n| edge.topic(&format!("t{n}"), 1)).collect();
+    let mut sent: Vec<Vec<String>> = topics.iter().map(|topic| edge.fill(topic, 0..5).remove(0)).collect();
+    let uplink = uplink(&edge, &above, |config| config.create_topics = true);
+    // Some go up while others are still made there.
+    for (topic, sent) in topics.iter().zip(&mut sent) {
+        sent.extend(edge.fill(topic, 5..10).remove(0));
+    }
+    let status = wait_caught_up(&uplink);
+    assert_eq!(status.counts.failures, 0, "{}", status.to_json());
+    for (n, sent) in sent.iter().enumerate() {
+        assert_eq!(above.values(&format!("t{n}"), 0), *sent);
+    }
+    block_on(uplink.stop());
+}
+
 #[test]
 fn batches_are_cut_to_what_upstream_takes_and_what_no_cut_helps_is_kept_apart() {
     let above = Above::start_with(&[], |config| {
