@@ -9,7 +9,8 @@ function number(low, high, what) {
   if (value + 0 > high) { say(what " " value " is more than the " high " that are allowed"); return high }
   return value + 0
 }
-function quoted(text) { gsub(/\\/, "\\\\", text); gsub(/"/, "\\\"", text); return "\"" text "\"" }
+# What gsub takes several backslashes for differs from awk to awk: none is asked to write more than one.
+function quoted(text) { gsub(/\\/, "&&", text); gsub(/"/, "\\\"", text); return "\"" text "\"" }
 # A name that Kafka takes, as Brooklet makes it.
 function kafka(text) { gsub(/\//, ".", text); gsub(/[^A-Za-z0-9._-]/, "_", text); return text }
 # The levels before the first wildcard.
@@ -63,7 +64,12 @@ function bridge_topic(   direction, qos, local, remote, from, to) {
   if (direction != "out") in_topics[bridge] = in_topics[bridge] (in_topics[bridge] == "" ? "" : ", ") quoted(topic_of(to) == "" ? "*" : topic_of(to))
 }
 
-function shell(text) { gsub(/\047/, "\047\\\\\047\047", text); return "\047" text "\047" }
+function shell(text,    parts, count, i, out) {
+  count = split(text, parts, "\047")
+  out = parts[1]
+  for (i = 2; i <= count; i++) out = out "\047\\\047\047" parts[i]
+  return "\047" out "\047"
+}
 function command(text) { commands[++commanded] = text " \"$@\"" }
 function remark(text) { commands[++commanded] = "# " text }
 

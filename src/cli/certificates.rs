@@ -2,6 +2,7 @@
 
 use super::when;
 use crate::gateway::status::{CertificateFigures, GatewayStatus};
+use crate::human::counted;
 
 /// Where TLS is spoken, and a line for each certificate.
 pub(super) fn lines(status: &GatewayStatus) -> String {
@@ -37,7 +38,8 @@ pub(super) fn line(figures: &CertificateFigures) -> String {
 fn validity(figures: &CertificateFigures) -> String {
     let until = figures.not_after_ms.map_or_else(String::new, when::format_time);
     match figures.days_left {
-        Some(days) if days >= 0 => format!("until {until} ({days} days)"),
+        Some(0) => format!("until {until} (within a day)"),
+        Some(days) if days > 0 => format!("until {until} ({})", counted(days.unsigned_abs(), "day")),
         _ => format!("expired {until}"),
     }
 }
@@ -67,6 +69,7 @@ mod tests {
         assert!(said.contains("by TLS       Kafka 0.0.0.0:9093\n"), "{said}");
         assert!(said.contains("listen.kafka.tls: CN=gw-7, until 2026-11-21") && said.contains("(31 days)"), "{said}");
         assert!(said.contains("expired 2026-11-21") && said.contains("the clock is not trusted"), "{said}");
+        assert!(line(&figures(0)).ends_with("(within a day)") && line(&figures(1)).ends_with("(1 day)"));
         let problems = crate::gateway::problems::certificates(&status.certificates);
         assert_eq!(problems.len(), 3, "{problems:?}");
         assert!(problems[0].contains("in 29 days") && problems[1].contains("has expired"));

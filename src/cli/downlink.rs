@@ -18,6 +18,7 @@ use crate::{
     frame::UplinkAction,
     gateway,
     gateway::{problems::downlink_stalls, status::GatewayStatus},
+    human::human_seconds,
     json,
     limits::PARTITIONS_MAX,
     uplink::{DownlinkOptions, DownlinkState, DownlinkStatus, SkipTo, check_downlink},
@@ -128,9 +129,7 @@ pub(super) fn table(downlinks: &[DownlinkStatus], now_ms: i64) -> String {
         let behind: u64 = downlink.partitions.iter().filter_map(|partition| partition.lag).sum();
         let error = downlink.last_error.as_ref().map_or(String::new(), |error| {
             let text: String = error.text.chars().take(TROUBLE_CHARS_MAX).collect();
-            let ago = term::human_duration(std::time::Duration::from_secs(
-                now_ms.saturating_sub(error.at_ms).max(0).unsigned_abs() / 1_000,
-            ));
+            let ago = human_seconds(now_ms.saturating_sub(error.at_ms).max(0).unsigned_abs() / 1_000);
             format!("{ago} ago: {text}")
         });
         table.row([

@@ -22,10 +22,12 @@ const ROWS_MAX: usize = 200;
 
 /// Everything a person needs. `earlier` is an earlier status of the same gateway: then rates are of the time between.
 pub(super) fn render(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
-    let mut out = summary(status, earlier);
+    let up = human_seconds(status.uptime_s);
+    let mut out = format!("gateway      {}, Brooklet {}, up {up}\n", status.gateway, status.version);
     for problem in problems::of(status) {
         out.push_str(&format!("problem      {problem}\n"));
     }
+    out.push_str(&summary(status, earlier));
     out.push('\n');
     out.push_str(&topics(status));
     if !status.uplinks.is_empty() {
@@ -99,8 +101,7 @@ pub(super) fn line(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> S
 
 fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
     let store = &status.store;
-    let up = human_seconds(status.uptime_s);
-    let mut out = format!("gateway      {}, Brooklet {}, up {up}\n", status.gateway, status.version);
+    let mut out = String::new();
     if !status.labels.is_empty() {
         let labels: Vec<_> = status.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         out.push_str(&format!("labels       {}\n", labels.join(", ")));

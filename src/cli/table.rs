@@ -1,5 +1,8 @@
 //! Aligned tables for people.
 
+/// A column is not wider than this for the sake of one cell, characters; a longer one has a line for itself.
+const WIDTH_MAX: usize = 60;
+
 /// Rows under headings; a column is as wide as its widest cell.
 #[derive(Debug)]
 pub struct Table {
@@ -43,7 +46,7 @@ impl Table {
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|index| {
                 let cells = self.rows.iter().chain([&headings]).filter_map(|row| row.get(index));
-                cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+                cells.map(|cell| cell.chars().count()).filter(|width| *width <= WIDTH_MAX).max().unwrap_or(0)
             })
             .collect();
         let mut out = String::new();
@@ -52,7 +55,12 @@ impl Table {
             for (index, (column, width)) in self.columns.iter().zip(&widths).enumerate() {
                 let cell = row.get(index).map_or("", String::as_str);
                 let gap = if index == 0 { "" } else { "  " };
-                if column.right {
+                let is_last = index + 1 == self.columns.len();
+                if cell.chars().count() > *width && !is_last {
+                    // What follows stands where it always does, a line below.
+                    let below = line.chars().count() + gap.len() + width;
+                    line.push_str(&format!("{gap}{cell}\n{:below$}", ""));
+                } else if column.right {
                     line.push_str(&format!("{gap}{cell:>width$}"));
                 } else {
                     line.push_str(&format!("{gap}{cell:<width$}"));
@@ -75,5 +83,13 @@ mod tests {
         table.row(["temp".to_owned(), "7".to_owned(), "a\u{1b}[31mb".to_owned()]);
         table.row(["humidity".to_owned(), "123456".to_owned()]);
         assert_eq!(table.render(), "TOPIC     RECORDS  NOTE\ntemp            7  a\u{fffd}[31mb\nhumidity   123456\n");
+    }
+
+    #[test]
+    fn one_long_name_does_not_push_the_others_apart() {
+        let (mut table, long) = (Table::new(&["A", "TOPIC", ">RECORDS"]), "x".repeat(WIDTH_MAX + 1));
+        table.row(["1".to_owned(), "temp".to_owned(), "7".to_owned()]);
+        table.row(["2".to_owned(), long.clone(), "8".to_owned()]);
+        assert_eq!(table.render(), format!("A  TOPIC  RECORDS\n1  temp         7\n2  {long}\n                8\n"));
     }
 }

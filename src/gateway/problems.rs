@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use super::status::{CertificateFigures, ConfigFigures, GatewayStatus, StoreFigures, TopicFigures};
+use super::status::{CertificateFigures, ConfigFigures, GatewayStatus, Loss, StoreFigures, TopicFigures};
 use crate::calendar::format_time;
-use crate::human::{counted, human_bytes, human_seconds};
-use crate::uplink::{DownlinkStatus, UplinkState, UplinkStatus};
+use crate::human::{counted, human_bytes, human_count, human_seconds};
+use crate::uplink::{DownlinkStatus, LastError, LinkChange, UplinkState, UplinkStatus};
 
 /// Partitions that are named with a problem.
 const NAMED_MAX: usize = 6;
@@ -16,30 +16,50 @@ const DOWN_MS_MIN: i64 = 60_000;
 /// A store that is full sooner than that by what waits for an uplink is worth a word.
 const FULL_S_MAX: u64 = 24 * 3_600;
 
+/// Losses that are older are no news.
+const LOST_MS_MAX: i64 = 24 * 3_600_000;
+
 /// What someone should look at, what cannot wait first.
 #[must_use]
 pub fn of(status: &GatewayStatus) -> Vec<String> {
     let mut problems = Vec::new();
     of_store(&status.store, &mut problems);
-    problems.extend(certificates(&status.certificates));
-    of_config(&status.config, &mut problems);
     for uplink in &status.uplinks {
         problems.extend(link(uplink, status.time_ms));
         problems.extend(stalls(uplink));
+        problems.extend(lost(uplink, status));
         problems.extend(untold(uplink));
     }
-    status.downlinks.iter().for_each(|downlink| problems.extend(downlink_stalls(downlink)));
+    for downlink in &status.downlinks {
+        problems.extend(downlink_down(downlink, status.time_ms));
+        problems.extend(downlink_stalls(downlink));
+    }
+    problems.extend(certificates(&status.certificates));
+    of_config(&status.config, &mut problems);
+    problems.extend(unfollowed(status));
+    problems
+}
+
+/// Topics that no uplink takes, where there are uplinks.
+fn unfollowed(status: &GatewayStatus) -> Option<String> {
     // What comes down is not meant to go up.
     let comes_down = |name: &str| {
         let partitions = status.downlinks.iter().flat_map(|downlink| &downlink.partitions);
         partitions.into_iter().any(|partition| partition.local_topic == name)
     };
     let is_left = |topic: &&TopicFigures| !topic.internal && topic.followed_by.is_empty() && !comes_down(&topic.name);
-    let unfollowed = status.topics.iter().filter(is_left).count();
-    if unfollowed > 0 && !status.uplinks.is_empty() {
-        problems.push(format!("{} without an uplink that follows (see below)", counted(unfollowed as u64, "topic")));
+    let left: Vec<&str> = status.topics.iter().filter(is_left).map(|topic| topic.name.as_str()).collect();
+    let is = !left.is_empty() && !status.uplinks.is_empty();
+    is.then(|| format!("{} without an uplink that follows: {}", counted(left.len() as u64, "topic"), some(&left)))
+}
+
+/// The first of these names, and how many more there are.
+fn some<T: AsRef<str>>(names: &[T]) -> String {
+    let mut named = names.iter().take(NAMED_MAX).map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
+    if names.len() > NAMED_MAX {
+        named.push_str(&format!(" and {} more", names.len() - NAMED_MAX));
     }
-    problems
+    named
 }
 
 fn of_store(store: &StoreFigures, problems: &mut Vec<String>) {
@@ -79,11 +99,7 @@ fn of_config(config: &ConfigFigures, problems: &mut Vec<String>) {
         problems.push(format!("the configuration on disk is refused since {since}: {why}; the one before holds"));
     }
     if !config.waiting_for_restart.is_empty() {
-        let mut keys = config.waiting_for_restart.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
-        let more = config.waiting_for_restart.len().saturating_sub(NAMED_MAX);
-        if more > 0 {
-            keys.push_str(&format!(" and {more} more"));
-        }
+        let keys = some(&config.waiting_for_restart);
         let adopt = match config.waiting_for_restart.iter().any(|key| key == "gateway.id") {
             true => "; a gateway of another name takes `brooklet adopt` first",
             false => "",
@@ -92,16 +108,27 @@ fn of_config(config: &ConfigFigures, problems: &mut Vec<String>) {
     }
 }
 
+/// How long a link is down, and why, if that is worth a word.
+fn down(history: &[LinkChange], error: Option<&LastError>, now_ms: i64) -> Option<String> {
+    let down = history.last().filter(|change| change.link == "down")?;
+    let ms = now_ms.saturating_sub(down.at_ms);
+    let why = error.map_or(String::new(), |error| format!(" ({})", error.text));
+    (ms >= DOWN_MS_MIN).then(|| format!("{}{why}", human_seconds(ms.unsigned_abs() / 1_000)))
+}
+
+/// A downlink that has no link.
+fn downlink_down(downlink: &DownlinkStatus, now_ms: i64) -> Option<String> {
+    let down = down(&downlink.history, downlink.last_error.as_ref(), now_ms)?;
+    Some(format!("downlink {} has had no link for {down}: nothing comes down", downlink.name))
+}
+
 /// An uplink that has no link, or may not use it, and what becomes of what waits.
 fn link(uplink: &UplinkStatus, now_ms: i64) -> Option<String> {
     let name = &uplink.name;
-    let down = uplink.history.last().filter(|change| change.link == "down");
-    let down_ms = down.map_or(0, |change| now_ms.saturating_sub(change.at_ms));
+    let down = down(&uplink.history, uplink.last_error.as_ref(), now_ms);
     let mut text = match uplink.state {
-        _ if down_ms >= DOWN_MS_MIN => {
-            let why = uplink.last_error.as_ref().map_or(String::new(), |error| format!(" ({})", error.text));
-            let time = human_seconds(down_ms.unsigned_abs() / 1_000);
-            format!("uplink {name} has had no link for {time}{why}: records wait here")
+        _ if down.is_some() => {
+            format!("uplink {name} has had no link for {}: records wait here", down.unwrap_or_default())
         }
         UplinkState::Paused => format!("uplink {name} is paused: `brooklet uplink resume {name}` lets it go on"),
         UplinkState::Fenced => format!(
@@ -127,13 +154,25 @@ pub fn stalls(uplink: &UplinkStatus) -> Vec<String> {
         by_reason.entry(&stall.why).or_default().push(format!("{}/{}", stall.topic, stall.partition));
     }
     let one = |(why, partitions): (&str, Vec<String>)| {
-        let mut named = partitions.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
-        if partitions.len() > NAMED_MAX {
-            named.push_str(&format!(" and {} more", partitions.len() - NAMED_MAX));
-        }
-        format!("uplink {} is held up: {named}: {why}", uplink.name)
+        format!("uplink {} is held up: {}: {why}", uplink.name, some(&partitions))
     };
     by_reason.into_iter().map(one).collect()
+}
+
+/// Records that went before this uplink had forwarded them, for a day after the last of them.
+fn lost(uplink: &UplinkStatus, status: &GatewayStatus) -> Option<String> {
+    // What is kept apart, was passed over by an operator, or has a newer one in its place has not merely gone.
+    let gone = |loss: &Loss| !matches!(loss.reason.as_str(), "dead-lettered" | "skipped" | "compacted");
+    let is_new = |loss: &Loss| status.time_ms.saturating_sub(loss.time_ms) < LOST_MS_MAX;
+    let fresh = |loss: &&Loss| loss.uplink == uplink.name && gone(loss) && is_new(loss);
+    let lost = status.losses.iter().filter(fresh);
+    let last_ms = lost.clone().map(|loss| loss.time_ms).max()?;
+    let records = human_count(lost.map(|loss| loss.records).sum());
+    let ago = human_seconds(status.time_ms.saturating_sub(last_ms).max(0).unsigned_abs() / 1_000);
+    let name = &uplink.name;
+    Some(format!(
+        "uplink {name}: {records} records went before they were forwarded, the last {ago} ago (`brooklet losses`)"
+    ))
 }
 
 /// The centre refuses to be told how this gateway is. A topic that is merely missing there is nobody's trouble.
@@ -164,9 +203,11 @@ pub fn certificates(all: &[CertificateFigures]) -> Vec<String> {
         if figures.expired {
             problems.push(format!("{of}: the certificate has expired: replace its files, no restart is needed"));
         } else if figures.expires_soon {
-            let days = figures.days_left.unwrap_or(0);
-            problems
-                .push(format!("{of}: the certificate expires in {days} days: replace its files, no restart is needed"));
+            let when = match figures.days_left.unwrap_or(0) {
+                0 => "within a day".to_owned(),
+                days => format!("in {}", counted(days.unsigned_abs(), "day")),
+            };
+            problems.push(format!("{of}: the certificate expires {when}: replace its files, no restart is needed"));
         }
     }
     problems
@@ -175,7 +216,6 @@ pub fn certificates(all: &[CertificateFigures]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::uplink::{LastError, LinkChange};
 
     #[test]
     fn a_link_that_is_down_is_told_with_what_comes_of_it() {
@@ -206,5 +246,39 @@ mod tests {
         }
         uplink.state = UplinkState::Forwarding;
         assert_eq!(link(&uplink, 1 << 40), None);
+        let downlink = DownlinkStatus {
+            name: "orders".to_owned(),
+            history: vec![LinkChange { at_ms: 0, link: "down".to_owned(), why: None }],
+            ..DownlinkStatus::default()
+        };
+        assert_eq!(downlink_down(&downlink, 59_999), None);
+        let said = downlink_down(&downlink, 60_000).unwrap();
+        assert_eq!(said, "downlink orders has had no link for 1 min 0 s: nothing comes down");
+    }
+
+    #[test]
+    fn what_went_unforwarded_is_told_for_a_day() {
+        let loss =
+            |uplink: &str, time_ms, records| Loss { uplink: uplink.to_owned(), time_ms, records, ..Loss::default() };
+        let losses =
+            vec![loss("", 90_000_000, 1), loss("a", 80_000_000, 1_000), loss("b", 90_000_000, 1), loss("a", 0, 5)];
+        let status = GatewayStatus { losses, time_ms: 90_060_000, ..GatewayStatus::default() };
+        let uplink = |name: &str| UplinkStatus { name: name.to_owned(), ..UplinkStatus::default() };
+        let said = lost(&uplink("a"), &status).unwrap();
+        assert!(
+            said.starts_with("uplink a: 1,000 records went before they were forwarded, the last 2 h 47 min"),
+            "{said}"
+        );
+        assert_eq!(lost(&uplink("c"), &status), None);
+    }
+
+    #[test]
+    fn topics_that_nobody_follows_are_named() {
+        let topic = |n: u32| TopicFigures { name: format!("t{n}"), ..TopicFigures::default() };
+        let mut status = GatewayStatus { topics: (0..8).map(topic).collect(), ..GatewayStatus::default() };
+        assert_eq!(unfollowed(&status), None, "there is no uplink at all");
+        status.uplinks.push(UplinkStatus::default());
+        let said = unfollowed(&status).unwrap();
+        assert_eq!(said, "8 topics without an uplink that follows: t0, t1, t2, t3, t4, t5 and 2 more");
     }
 }
