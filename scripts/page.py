@@ -19,6 +19,8 @@ import urllib.request
 PATIENCE = 180
 # A consumer group may be called anything: this would run, were it markup.
 NASTY = "<img src=x onerror=\"document.title='broken into'\">"
+# A label may say anything, too: what Prometheus reads must be that.
+LABEL = 'Halle 2 "Nord" \\ {a="b", c}'
 
 
 class Skip(Exception):
@@ -238,6 +240,8 @@ def metrics(gateway):
     known = {sample.labels["gateway"] for family in families.values() for sample in family.samples}
     assert known == {"gw-field-7"}, known
     assert all(family.documentation and family.type in ("counter", "gauge") for family in families.values())
+    told = {value for family in families.values() for sample in family.samples for value in sample.labels.values()}
+    assert LABEL in told, f"{LABEL} is not among what labels say"
     received = sum(sample.value for sample in families["brooklet_received_records"].samples)
     assert received >= 1_500, received
     print(f"page: /metrics: {len(families)} metrics read by prometheus_client", flush=True)
@@ -277,7 +281,7 @@ def main():
     with tempfile.TemporaryDirectory() as home:
         centre = Gateway(binary, home, "centre", "", free_port())
         uplink = f'[uplink.centre]\nprotocol = "brooklet"\nbootstrap = ["127.0.0.1:{centre.native}"]\nbackoff.max = "2s"\ncreate_topics = true\n'
-        field = Gateway(binary, home, "gw-field-7", "gateway.labels.site = \"Halle 2\"\n" + uplink, free_port())
+        field = Gateway(binary, home, "gw-field-7", f"gateway.labels.site = '{LABEL}'\n" + uplink, free_port())
         started = []
         try:
             browser = Browser(home)

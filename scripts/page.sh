@@ -6,4 +6,13 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 command -v python3 >/dev/null || { echo "page: SKIP: no python3 found" >&2; exit 3; }
-exec python3 "$root/scripts/page.py" "$@"
+# Prometheus's own library reads /metrics, where it is here or can be had.
+python=python3
+if ! python3 -c 'import prometheus_client' 2>/dev/null; then
+  venv=$root/.scratch/page
+  if { [ -x "$venv/bin/pip" ] || python3 -m venv "$venv"; } >/dev/null 2>&1 &&
+    "$venv/bin/pip" install --quiet --disable-pip-version-check prometheus_client==0.26.0 2>/dev/null; then
+    python=$venv/bin/python
+  fi
+fi
+exec "$python" "$root/scripts/page.py" "$@"

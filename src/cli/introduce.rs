@@ -39,14 +39,14 @@ fn say_data(gateway: &Gateway, config: &Config) {
     if is_new {
         log::info!("data: {}, a new store", dir.display());
         // Without the filesystem's size the bound stands alone.
-        let share = RealDisk::new()
-            .space(&config.data_dir)
-            .ok()
-            .filter(|space| space.total > 0)
-            .map_or_else(String::new, |space| {
-                format!(", {:.1} % of the filesystem", store.max_bytes as f64 * 100.0 / space.total as f64)
-            });
+        let space = RealDisk::new().space(&config.data_dir).ok().filter(|space| space.total > 0);
+        let share = space.map_or_else(String::new, |space| {
+            format!(", {:.1} % of the filesystem", store.max_bytes as f64 * 100.0 / space.total as f64)
+        });
         log::info!("the store takes at most {}{share} (store.max_bytes)", human_bytes(store.max_bytes));
+        if space.is_some_and(|space| space.total < store.max_bytes) {
+            log::warn!("store.max_bytes is more than the filesystem has: records are refused when that is full");
+        }
     } else {
         let (used, most) = (human_bytes(store.disk_bytes), human_bytes(store.max_bytes));
         log::info!("data: {}, {used} of at most {most}", dir.display());

@@ -148,7 +148,7 @@ fn summary(status: &GatewayStatus, earlier: Option<&GatewayStatus>) -> String {
     let figure = |name: &str| status.metrics.get(name).copied().unwrap_or(0).max(0).unsigned_abs();
     let before = |name: &str| earlier.and_then(|earlier| earlier.metrics.get(name)).copied().unwrap_or(0);
     // Without an earlier status all rates are means since the start.
-    let ms = earlier.map_or(status.uptime_s as i64 * 1_000, |earlier| status.time_ms - earlier.time_ms).max(1);
+    let ms = earlier.map_or(status.uptime_s.max(1) as i64 * 1_000, |earlier| status.time_ms - earlier.time_ms).max(1);
     let rate = |now: u64, before: u64| format!("{:.1}/s", now.saturating_sub(before) as f64 * 1_000.0 / ms as f64);
     let counter_rate = |name: &str| rate(figure(name), before(name).unsigned_abs());
     let commits = rate(store.commits, earlier.map_or(0, |earlier| earlier.store.commits));

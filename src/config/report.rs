@@ -36,7 +36,7 @@ pub fn reference() -> String {
     );
     scope(&mut out, "", GLOBAL, Config::blank());
     out.push_str(&format!(
-        "\n# {}\n# Takes a table of texts, NAME = \"VALUE\".\n#gateway.labels = {{}}\n",
+        "\n# {}\n# Takes a table of texts, NAME = \"VALUE\". Reload: at once.\n#gateway.labels = {{}}\n",
         labels::DOC
     ));
     out.push_str("\n# For all topics. For one topic, which then takes what it doesn't set from here: [topic.NAME]\n");

@@ -141,9 +141,11 @@ impl View for GatewayAdministration {
     }
 
     fn readiness(&self) -> Result<(), String> {
-        match self.broker.store().status().poisoned {
-            None => Ok(()),
-            Some(why) => Err(format!("the store has stopped: {why}")),
+        let status = self.broker.store().status();
+        match (status.poisoned, status.refused) {
+            (None, None) => Ok(()),
+            (Some(why), _) => Err(format!("the store has stopped: {why}")),
+            (None, Some(why)) => Err(format!("new records are refused: {why}")),
         }
     }
 }
@@ -358,6 +360,7 @@ fn store_figures(store: &Store) -> StoreFigures {
         rewritten_bytes: status.rewritten_bytes,
         rewrite_budget_left: status.rewrite_budget_left,
         rewrite_budget: status.rewrite_budget,
+        refused: status.refused,
         stopped: status.poisoned,
         not_reopened: status.healing.failure,
         healed: status.healing.healed,

@@ -68,6 +68,9 @@ fn of_store(store: &StoreFigures, problems: &mut Vec<String>) {
         let again = again.unwrap_or_default();
         problems.push(format!("the store has stopped: {why}; it opens its files again as soon as that works{again}"));
     }
+    if let Some(why) = &store.refused {
+        problems.push(format!("new records are refused: {why}"));
+    }
     if let Some(why) = &store.reserve_failure {
         problems.push(format!("store.preallocate has not claimed all the room there could be: {why}"));
     }

@@ -283,6 +283,8 @@ pub struct StoreFigures {
     /// What may still be rewritten, and the budget of a day.
     pub rewrite_budget_left: u64,
     pub rewrite_budget: u64,
+    /// Why new records are refused, while they are: no room.
+    pub refused: Option<String>,
     /// Why the store stopped, while it is not open again.
     pub stopped: Option<String>,
     /// Why the last try to open it again failed, while it is not.

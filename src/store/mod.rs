@@ -432,6 +432,7 @@ impl Store {
         let shared = self.shared();
         let disk_bytes = shared.disk_bytes();
         let rewrite_budget_left = shared.rewrite.budget_left(&shared);
+        let refused = room::refused(&shared).map(|why| why.to_string());
         let view = shared.view();
         StoreStatus {
             max_bytes: shared.max_bytes,
@@ -458,6 +459,7 @@ impl Store {
             rewritten_bytes: shared.counters.rewritten_bytes.load(Ordering::Relaxed),
             rewrite_budget_left,
             rewrite_budget: shared.rewrite_budget,
+            refused,
             poisoned: lock(&shared.poison).as_ref().map(ToString::to_string),
             healing: self.handle.healing(),
             flash: shared.flash_status(),

@@ -200,6 +200,7 @@ fn build(
         sealing: Mutex::new(()),
         other_bytes: AtomicU64::new(found.other_bytes),
         poison: Mutex::new(None),
+        lacking: Mutex::new(None),
     };
     Ok((shared, found.cold_behind))
 }

@@ -1,8 +1,9 @@
 //! Whether there is room for a commit: within the bound, and on the filesystem.
 
 use super::error::{DraftError, StoreError};
+use super::ring::lock;
 use super::segment::SegmentFile;
-use super::shared::{RESERVE_BYTES, Shared};
+use super::shared::{COMMIT_OVERHEAD_BYTES, RESERVE_BYTES, Shared};
 
 /// What there is too little of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,33 @@ impl Lack {
             Self::Filesystem => StoreError::DiskFull,
         }
     }
+}
+
+/// Bytes that a stream of `bytes` takes in redb's pages, at most.
+pub(super) fn pages_bytes(bytes: usize) -> u64 {
+    let bytes = bytes as u64;
+    bytes + bytes / 16 + 8_192
+}
+
+/// What the largest commit may need.
+pub(super) fn of_any_commit(shared: &Shared) -> u64 {
+    pages_bytes(shared.env.commit_bytes_max) + COMMIT_OVERHEAD_BYTES + RESERVE_BYTES
+}
+
+/// Notes that appends are refused, or no more, and tells of the change.
+pub(super) fn note(shared: &Shared, lack: Option<Lack>) {
+    let before = std::mem::replace(&mut *lock(&shared.lacking), lack);
+    match (before, lack) {
+        (None, Some(lack)) => log::warn!("new records are refused: {}", lack.refusal()),
+        (Some(_), None) => log::info!("new records are taken again"),
+        _ => {}
+    }
+}
+
+/// Why appends are refused now. Room that has come about meanwhile is seen, though nobody has tried to append since.
+pub(super) fn refused(shared: &Shared) -> Option<DraftError> {
+    let noted = *lock(&shared.lacking);
+    noted.filter(|_| lack(shared, of_any_commit(shared)).is_some()).map(Lack::refusal)
 }
 
 /// What there is too little of for a commit that takes `bytes`; `None` if there is room.

@@ -18,6 +18,7 @@ use super::progress::Progress;
 use super::queue::Queue;
 use super::rewrite::Rewrite;
 use super::ring::{Ring, lock};
+use super::room::Lack;
 use super::sealer::growth_of;
 use super::status::FlashStatus;
 use super::types::{CommitObserver, LossSink, PartitionId, Retention};
@@ -82,6 +83,8 @@ pub(super) struct Shared {
     /// Files that are damaged and none of the ring's any more: they count, nothing else.
     pub other_bytes: AtomicU64,
     pub poison: Mutex<Option<Arc<str>>>,
+    /// For want of what the latest append was refused; `None` once one was not.
+    pub lacking: Mutex<Option<Lack>>,
 }
 
 /// Who is told of commits.

@@ -50,6 +50,8 @@ pub struct StoreStatus {
     /// What may still be rewritten today, and a day's budget of it.
     pub rewrite_budget_left: u64,
     pub rewrite_budget: u64,
+    /// Why new records are refused, while they are.
+    pub refused: Option<String>,
     /// Why the store stopped, while it is not open again.
     pub poisoned: Option<String>,
     pub healing: Healing,

@@ -33,7 +33,7 @@ use super::ring::{Segment, lock};
 use super::room::{self, Lack};
 use super::sealer;
 use super::segment::{Activation, SegmentError, SegmentFile};
-use super::shared::{COMMIT_OVERHEAD_BYTES, RESERVE_BYTES, Shared};
+use super::shared::{COMMIT_OVERHEAD_BYTES, Shared};
 use super::types::{CommitSeq, Committed, Operation, Refused, Space};
 use super::view::META_FLASH;
 
@@ -144,6 +144,9 @@ impl Writer {
     fn apply(&mut self, op: &mut dyn Operation) -> Result<(), Refused> {
         if self.pending.ops.is_empty() {
             self.full = self.make_room().err();
+            if self.full.is_some() {
+                room::note(&self.shared, self.full);
+            }
             self.shared.env.promises_used_up.store(self.shared.promises_are_used_up(), Ordering::Relaxed);
         }
         let view = self.shared.view();
@@ -175,6 +178,12 @@ impl Writer {
             let observers = lock(&self.shared.observers).0.clone();
             observers.iter().for_each(|observer| observer.committed(committed));
         }
+        match &outcome {
+            Err(StoreError::Full) => room::note(&self.shared, Some(Lack::Bound)),
+            Err(StoreError::DiskFull) => room::note(&self.shared, Some(Lack::Filesystem)),
+            Ok(_) if self.full.is_none() => room::note(&self.shared, None),
+            _ => {}
+        }
         self.told += pending.ops.len();
         pending.ops.into_iter().for_each(|op| op.done(outcome.as_ref()));
     }
@@ -188,7 +197,7 @@ impl Writer {
             return Ok(Committed { seq: self.shared.view().last_commit, ..Committed::default() });
         }
         self.tell_losses(pending);
-        let bytes = pages_bytes(pending.bytes) + COMMIT_OVERHEAD_BYTES;
+        let bytes = room::pages_bytes(pending.bytes) + COMMIT_OVERHEAD_BYTES;
         if let Some(lack) = room::lack(&self.shared, bytes) {
             return Err(lack.error());
         }
@@ -222,7 +231,7 @@ impl Writer {
     /// Maintenance does so ahead of need; this is for when it has not caught up. For want of room on the filesystem, which
     /// others have taken, only what nobody needs any more is given up.
     fn make_room(&mut self) -> Result<(), Lack> {
-        let bytes = pages_bytes(self.shared.env.commit_bytes_max) + COMMIT_OVERHEAD_BYTES + RESERVE_BYTES;
+        let bytes = room::of_any_commit(&self.shared);
         while let Some(lack) = room::lack(&self.shared, bytes) {
             if self.shared.poisoned().is_some() {
                 return Err(lack);
@@ -491,10 +500,4 @@ impl Writer {
     fn fail(&self, error: &SegmentError) -> StoreError {
         self.shared.poison(&error.to_string())
     }
-}
-
-/// Bytes that a stream of `bytes` takes in redb's pages, at most.
-fn pages_bytes(bytes: usize) -> u64 {
-    let bytes = bytes as u64;
-    bytes + bytes / 16 + 8_192
 }

@@ -87,7 +87,7 @@ pub(super) static FAMILIES: &[Family] = &[
     family("brooklet_groups", Gauge, Of(&["state"], logs::groups), "Consumer groups."),
     family("brooklet_group_members", Gauge, Of(&[], |s, out| out.add(&[], s.groups.iter().map(|group| group.members).sum::<u64>() as f64)), "Members of all groups."),
     // The store and what it is on.
-    family("brooklet_store_open", Gauge, Of(&[], |s, out| out.add(&[], f64::from(u8::from(s.store.stopped.is_none())))), "1 while the store takes records."),
+    family("brooklet_store_open", Gauge, Of(&[], |s, out| out.add(&[], f64::from(u8::from(s.store.stopped.is_none() && s.store.refused.is_none())))), "1 while the store takes records."),
     family("brooklet_store_bytes", Gauge, store!(disk_bytes), "Everything of the store on disk."),
     family("brooklet_store_limit_bytes", Gauge, store!(max_bytes), "Its bound (store.max_bytes)."),
     family("brooklet_store_reserve_bytes", Gauge, store!(reserve_bytes), "Of it, what store.preallocate has claimed for later."),

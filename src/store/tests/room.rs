@@ -60,9 +60,14 @@ fn what_nobody_has_forwarded_stays_when_others_fill_the_disk() {
     assert_eq!((store.store.status().evictions, store.store.status().poisoned), (0, None));
     // State still changes, as long as there is any room at all.
     store.run(|draft| draft.put(Space::User, b"k", b"v")).unwrap();
+    let refused = |store: &Stepped| store.store.status().refused;
+    assert!(refused(&store).unwrap().contains("the filesystem is full"));
 
     disk.set_capacity(u64::MAX);
+    assert_eq!(refused(&store), None, "it is seen before anybody tries");
     append(&mut store).unwrap();
+    disk.set_capacity(disk.allocated());
+    assert_eq!(refused(&store), None, "nobody was refused since");
     assert_eq!(read_all(&store.store, 1, 1).last(), Some(&(end, end + 10)));
 }
 
