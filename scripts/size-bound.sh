@@ -24,6 +24,8 @@ used() {
   echo $((here + gone))
 }
 
+# Stopped, it would not end.
+trap 'kill -CONT "$gateway" 2>/dev/null || true; end_gateway' EXIT
 BROOKLET_STORE__MAX_BYTES="${bound}MiB" start_gateway release
 
 # A record a line, 1,023 random characters and the line's end.
