@@ -9,6 +9,9 @@
 )]
 
 mod common;
+#[path = "mqtt/client.rs"]
+#[allow(dead_code, reason = "a part of it is used here")]
+mod mqtt;
 
 use std::fs;
 use std::process::Output;
@@ -17,6 +20,7 @@ use std::time::Duration;
 use brooklet::client::{Address, Publisher, PublisherOptions};
 use brooklet::device::Reading;
 use brooklet::gateway::status::GatewayStatus;
+use brooklet::mqtt::{Connect, Packet, Qos};
 use common::gateway::{Gateway, brooklet, expect_ok, run};
 use common::wire::Wire;
 use common::{free_addr, wait_for};
@@ -239,4 +243,46 @@ fn an_uplink_follows_its_centre_to_another_address_and_links_come_and_go() {
     wait_for("the last record", LONG, || {
         (above.cli_ok(&["consume", "t"], "") == format!("{lines}200\n")).then_some(())
     });
+}
+
+/// A client of 3.1.1 whose session is kept.
+fn client(gateway: &Gateway, id: &str) -> mqtt::Client {
+    let connect = Connect { level: 4, client_id: id, ..Connect::default() };
+    let mut client = mqtt::Client::open(gateway.mqtt, connect.protocol);
+    client.send(&Packet::Connect(connect));
+    client.next(|packet| assert!(matches!(packet, Packet::ConnAck(ack) if !ack.reason.is_error()), "{packet:?}"));
+    client
+}
+
+/// A topic that comes to hold messages for a subscription holds older ones, too: nobody has subscribed to those.
+#[test]
+fn rules_that_change_bring_what_comes_and_not_what_was() {
+    let own = "gateway.id = \"one\"\nlisten.mqtt.map = [{ filter = \"news/#\", topic = \"news\" }";
+    let (without, with) = (format!("{own}]\n"), format!("{own}, {{ filter = \"plant/#\", topic = \"telemetry\" }}]\n"));
+    let gateway = Gateway::start(&with);
+    let mut publisher = client(&gateway, "p");
+    (0..20).for_each(|at| publisher.publish_acked("plant/a", &format!("old {at}")));
+    let change = |config: &str| {
+        gateway.configure(config);
+        let (said, _) = texts(&reload(&gateway, &[]));
+        assert!(said.contains("listen.mqtt.map"), "{said}");
+    };
+    change(&without);
+    let (mut here, mut away) = (client(&gateway, "here"), client(&gateway, "away"));
+    let mut shared = client(&gateway, "shared");
+    here.subscribe("plant/#", Qos::AtLeastOnce);
+    away.subscribe("plant/#", Qos::AtLeastOnce);
+    shared.subscribe("$share/s/plant/#", Qos::AtLeastOnce);
+    away.cut();
+    publisher.publish_acked("plant/a", "by its first level");
+    assert_eq!(here.take(), ("plant/a".to_owned(), "by its first level".to_owned()));
+    assert_eq!(shared.take().1, "by its first level");
+    change(&with);
+    publisher.publish_acked("plant/a", "new");
+    assert_eq!([here.take().1, shared.take().1], ["new"; 2]);
+    let mut away = client(&gateway, "away");
+    let mut got = [away.take().1, away.take().1];
+    got.sort();
+    assert_eq!(got, ["by its first level", "new"]);
+    assert!(here.is_quiet() && away.is_quiet() && shared.is_quiet());
 }

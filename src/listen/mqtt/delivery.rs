@@ -17,10 +17,11 @@ use super::connection::{FRAME_BYTES, Gone, Sides};
 use super::filter::Filter;
 use super::given::Given;
 use super::log::{self, PAUSE};
+use super::mapping::Rules;
 use super::message::Message;
 use super::outbound::{Flight, Origin, Stage};
 use super::permits;
-use super::session::Match;
+use super::session::{Match, Session};
 use crate::broker::{Registration, Topic};
 use crate::metrics::METRICS;
 use crate::mqtt::{Ack, Packet, PacketId, Publish, Qos};
@@ -146,7 +147,8 @@ impl Delivery<'_> {
         changed.or(advanced).or(topics).or(look_again).await;
     }
 
-    /// Which partitions may hold something for this client. A partition that is new since the subscriptions is read from its start.
+    /// Which partitions may hold something for this client. A partition that is new since the subscriptions is read from its
+    /// start; one that only other rules have made theirs, from where it ended then.
     fn plan(&mut self) {
         let (broker, rules) = (&self.sides.context.broker, &self.sides.context.options().rules);
         let mut session = self.sides.session();
@@ -166,15 +168,14 @@ impl Delivery<'_> {
             let readers = plain.then_some(None).into_iter().chain(replays.iter().filter(of_replay).map(Some));
             for replay in readers {
                 for partition in &topic.partitions {
-                    let positions = match replay {
-                        None => Some(&mut session.positions),
-                        Some(filter) => session.replays.get_mut(filter),
+                    let of_topic = (topic.topic(), *partition);
+                    let begins = |session: &Session| {
+                        let held =
+                            |rules: &Rules| session.patterns().any(|pattern| rules.may_hold(pattern, &topic.name));
+                        let begin = replay.is_none().then(|| self.sides.context.remapped.begin(*partition, held));
+                        begin.flatten().unwrap_or_else(|| log::start(&self.sides.context.own, of_topic))
                     };
-                    if let Some(positions) = positions {
-                        positions
-                            .entry(partition.0)
-                            .or_insert_with(|| log::start(&self.sides.context.own, (topic.topic(), *partition)));
-                    }
+                    session.read_also(replay, partition.0, begins);
                     let replay = replay.map(|filter| Arc::from(filter.as_str()));
                     self.sources.push(Source { replay, partition: *partition, topic: Arc::clone(topic.topic()) });
                 }

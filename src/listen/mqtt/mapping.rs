@@ -22,12 +22,12 @@ pub struct Mapped {
 }
 
 /// The rules, in order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     rules: Vec<Rule>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {
     filter: String,
     topic: Template,
@@ -81,6 +81,11 @@ impl Rules {
             },
             None => Mapped { topic: first_level(topic), key: client.to_owned(), headers: Vec::new() },
         }
+    }
+
+    /// Whether a rule may name this Kafka topic.
+    pub(super) fn may_write(&self, kafka_topic: &str) -> bool {
+        self.rules.iter().any(|rule| rule.topic.may_be(kafka_topic))
     }
 
     /// Whether records of a Kafka topic may be messages that `filter` matches: what it is worth to read.

@@ -34,6 +34,7 @@ mod outbound;
 mod permits;
 mod publishing;
 mod reading;
+mod remapped;
 mod retained;
 mod session;
 mod share;
@@ -60,6 +61,7 @@ use crate::shutdown::Shutdown;
 use crate::websocket::handshake::Offer;
 use hub::Hub;
 use mapping::Rules;
+use remapped::Remapped;
 use retained::Retained;
 use shares::Shares;
 
@@ -102,6 +104,7 @@ struct Context {
     hub: Hub,
     retained: Retained,
     shares: Shares,
+    remapped: Remapped,
     /// Memory of large packets on their way in.
     packets: ByteBudget,
     /// Memory of messages on their way out.
@@ -143,6 +146,7 @@ impl Mqtt {
             hub: Hub::load(&sessions),
             shares: Shares::load(&broker, &sessions),
             retained,
+            remapped: Remapped::default(),
             packets,
             deliveries,
             own: broker.admit(Caller::gateway()),
@@ -155,6 +159,7 @@ impl Mqtt {
 
     /// Goes by these settings from now on; what a connection agrees on when it begins, it keeps, and `in_flight_bytes_max` stays.
     pub fn reconfigure(&self, guard: Guard, options: MqttOptions) {
+        self.context.remapped.changed(&self.context.options().rules, &options.rules, &self.context.own);
         self.context.guard.set(guard);
         self.context.options.set(options);
     }

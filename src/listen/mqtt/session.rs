@@ -178,6 +178,25 @@ impl Session {
         self.put(asked, id, from)
     }
 
+    /// A partition may hold something for the subscriptions, or for a replay: it is read on from where it was read to, if it is new to them from
+    /// where it `begins`.
+    pub(super) fn read_also(&mut self, replay: Option<&String>, partition: u32, begins: impl FnOnce(&Self) -> i64) {
+        let positions = match replay {
+            None => Some(&self.positions),
+            Some(filter) => self.replays.get(filter),
+        };
+        if positions.is_none_or(|positions| positions.contains_key(&partition)) {
+            return;
+        }
+        let begin = begins(self);
+        let positions = match replay {
+            None => Some(&mut self.positions),
+            Some(filter) => self.replays.get_mut(filter),
+        };
+        // Stored soon: after a restart nobody knows any more why it begins there.
+        self.is_dirty |= positions.is_some_and(|positions| positions.insert(partition, begin).is_none());
+    }
+
     fn changed(&mut self) {
         self.is_dirty = true;
         self.revision += 1;

@@ -15,6 +15,7 @@ use super::Context;
 use super::connection::Sides;
 use super::filter::Filter;
 use super::log;
+use super::mapping::Rules;
 use super::message::Message;
 use super::outbound::{Flight, Origin};
 use super::permits;
@@ -224,7 +225,11 @@ impl Sharing {
             if !self.may_be_read(topic) {
                 continue;
             }
-            let start = || log::start(&self.context.own, (topic, *partition));
+            let held = |rules: &Rules| rules.may_hold(self.shared.pattern(), &topic.name);
+            let start = || {
+                let begin = self.context.remapped.begin(*partition, held);
+                begin.unwrap_or_else(|| log::start(&self.context.own, (topic, *partition)))
+            };
             let offset = self.shared.with(|share| share.position(partition.0, start));
             let evicted = |from| self.shared.with(|share| share.advance(partition.0, from));
             let source = (topic, *partition);
