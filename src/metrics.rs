@@ -186,6 +186,7 @@ metrics! {
     counter uplink_bytes_sent "Bytes sent to upstream clusters, without headers of IP and TCP.";
     counter uplink_bytes_received "Bytes received from upstream clusters, without headers of IP and TCP.";
     counter uplink_connects "Connections made to upstream clusters.";
+    counter state_renewed "Starts at which state.redb was damaged and begun anew.";
     counter uplink_distrusted "Positions and transactions of uplinks that could not be true as the store had them: damaged, and found out anew.";
     counter uplink_doubt_committed "Transactions in doubt after a lost answer or a restart that turned out to be committed upstream.";
     counter uplink_doubt_aborted "Transactions in doubt after a lost answer or a restart that were not committed, and sent again.";

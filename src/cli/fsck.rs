@@ -43,7 +43,9 @@ pub(super) static SPEC: Spec = Spec {
               not written any more: what it held is entered into the loss ledger, the file is kept as NNNNNNNNNN.bad until its\n\
               room is needed. Of a damaged newest segment, without which the store does not open, all batches are kept that are\n\
               intact; the partitions go on behind all offsets that may have been acknowledged in it, so that none is given twice.\n\
-              The damaged file itself is replaced: copy the directory first if you want to keep it.\n\n\
+              The damaged file itself is replaced: copy the directory first if you want to keep it. A damaged state.redb begins\n\
+              anew: all records stay, what it held besides is given up and named; unless rules of access were in it. It is kept as\n\
+              state.bad, which you may delete. (A gateway that starts does this by itself.)\n\n\
               Exit code 0: nothing is wrong, or all that was is repaired; 1: something is wrong; 2: usage.",
 };
 
@@ -114,6 +116,12 @@ fn repaired(done: &RepairReport) -> String {
             ));
         }
     }
+    if let Some(renewed) = &done.renewed {
+        let held = renewed.given_up.join("; ");
+        let kept =
+            renewed.kept.as_ref().map_or(String::new(), |kept| format!(", the damaged one is {} now", kept.display()));
+        out.push_str(&format!("state.redb: damaged, and begun anew{kept}; given up: {held}\n"));
+    }
     for file in &done.quarantined {
         out.push_str(&format!("{}: damaged, taken out of the store (now .bad)\n", file.display()));
     }
@@ -121,7 +129,7 @@ fn repaired(done: &RepairReport) -> String {
         let (records, bytes) = (human_count(what.records), human_bytes(what.bytes));
         out.push_str(&format!("partition {partition} of the store: {records} records ({bytes}) lost, in the ledger\n"));
     }
-    if done.quarantined.is_empty() && done.cuts.is_empty() {
+    if done.quarantined.is_empty() && done.cuts.is_empty() && done.renewed.is_none() {
         out.push_str("nothing was taken out\n");
     }
     out

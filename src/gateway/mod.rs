@@ -17,6 +17,7 @@ mod last_words;
 mod links;
 mod live;
 mod local;
+mod opening;
 mod own_rows;
 mod parts;
 pub mod problems;
@@ -42,7 +43,7 @@ use smol::future;
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::shutdown::Shutdown;
-use crate::store::clock::RealClock;
+use crate::store::clock::{Clock, RealClock};
 use crate::store::disk::{Disk, RealDisk};
 use crate::store::{EngineHandle, Store};
 use crate::uplink::About;
@@ -128,9 +129,8 @@ impl Gateway {
         disk.create_dir_all(&config.data_dir)
             .map_err(|error| format!("cannot create the data directory {}: {error}", config.data_dir.display()))?;
         local::warn_if_open(&config.data_dir);
-        let clock = Arc::new(RealClock::new(settings::clock_trust(config.clock.trust)));
-        let options = settings::store(config, disk.as_ref())?;
-        let (store, engine) = Store::open(options, disk, clock).map_err(|error| error.to_string())?;
+        let clock: Arc<dyn Clock> = Arc::new(RealClock::new(settings::clock_trust(config.clock.trust)));
+        let (store, engine) = opening::open(config, &disk, &clock)?;
         let settled = match identity::settle(config.gateway.id.as_deref(), &store, place) {
             Ok(settled) => settled,
             Err(why) => {

@@ -30,6 +30,7 @@ use super::heads::Marks;
 use super::index::SegmentIndex;
 use super::intervals::Intervals;
 use super::ledger;
+use super::open::claim;
 use super::overlay::OverlayDisk;
 use super::recovery::{self, Base, io_error, segment_error};
 use super::ring::{REWRITE_NEW, Ring, SPARE_NEW, segment_id};
@@ -74,10 +75,7 @@ pub(super) fn mend(
     clock: &dyn Clock,
     file: &Path,
 ) -> Result<Option<CutReport>, OpenError> {
-    let _claim = disk.lock(dir).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => OpenError::InUse(dir.to_path_buf()),
-        _ => io_error(dir, error),
-    })?;
+    let _claim = claim(dir, &**disk)?;
     let id = |path: &Path| path.file_name().and_then(|name| name.to_str()).and_then(segment_id);
     let Some(damaged) = id(file) else { return Ok(None) };
     let names = disk.list(dir).map_err(|error| io_error(dir, error))?;

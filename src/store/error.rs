@@ -147,7 +147,8 @@ impl fmt::Display for OpenError {
             ),
             Self::Damaged { file, what } => {
                 let way_out = if file.ends_with(STATE_FILE) {
-                    "No repair makes it anew: put back a copy of the whole directory"
+                    "`brooklet fsck --repair DIR` begins it anew: all records stay, what it held besides is given up (`brooklet serve` does \
+                     so by itself)"
                 } else {
                     "`brooklet fsck --repair DIR` keeps what is intact and gives the rest up"
                 };
@@ -190,13 +191,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_repair_is_offered_only_where_there_is_one() {
+    fn a_repair_is_offered_and_what_it_does() {
         let said = |file: &str| OpenError::Damaged { file: PathBuf::from(file), what: "x".to_owned() }.to_string();
         let (segment, state) = (said("/d/segment-1.redb"), said("/d/state.redb"));
         assert!(segment.contains("fsck --repair") && segment.contains("export"), "{segment}");
-        assert!(
-            !state.contains("--repair") && state.contains("put back a copy") && state.contains("export"),
-            "{state}"
-        );
+        assert!(state.contains("--repair") && state.contains("records stay") && state.contains("export"), "{state}");
     }
 }

@@ -16,7 +16,7 @@
 //! | `removal`, `deleted` | what is said of that |
 //! | `sealer`, `evictor`, `holdings`, `quarantine`, `reserve`, `retention`, `ledger`, `engine` | maintenance |
 //! | `place`, `read`, `scan` | the way out |
-//! | `open`, `recovery`, `once`, `overlay`, `reader`, `fsck`, `repair` | opening, and looking without changing |
+//! | `open`, `recovery`, `once`, `overlay`, `reader`, `fsck`, `repair`, `renew` | opening, and looking without changing |
 //!
 //! ARCHITECTURE.md tells the layout on disk byte by byte.
 
@@ -74,6 +74,7 @@ mod reader;
 mod recovery;
 mod redb_call;
 mod removal;
+mod renew;
 mod repair;
 mod reserve;
 mod retention;
@@ -119,6 +120,7 @@ pub use options::{OnFull, Pace, SEALED_OPEN_MAX, StoreOptions, max_bytes_default
 pub use producers::{ProducerBatch, ProducerState, advance_sequence, is_producer_key, producer_key};
 pub use progress::{Progress, Pulse, Work};
 pub use reader::Reader;
+pub use renew::{STATE_BAD, StateRenewed, renew_state};
 pub use repair::{RepairReport, repair};
 pub use status::{FlashStatus, LossEntry, LossReason, Opening, StoreStatus};
 pub use types::{

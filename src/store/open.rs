@@ -101,7 +101,7 @@ pub(super) fn inspect(options: StoreOptions, disk: Arc<dyn Disk>, clock: Arc<dyn
 }
 
 /// Claims the directory, against other processes.
-fn claim(dir: &std::path::Path, disk: &dyn Disk) -> Result<Box<dyn DirLock>, OpenError> {
+pub(super) fn claim(dir: &std::path::Path, disk: &dyn Disk) -> Result<Box<dyn DirLock>, OpenError> {
     disk.lock(dir).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => OpenError::InUse(dir.to_path_buf()),
         _ => io_error(dir, error),

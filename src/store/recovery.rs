@@ -134,6 +134,12 @@ struct Opened {
     activation: Activation,
 }
 
+/// What the newest segment brought along; `None` if nothing was written yet.
+pub(super) fn newest(ring: &Ring) -> Result<Option<Activation>, OpenError> {
+    let files = list(ring)?;
+    Ok(find_active(ring, &files, Access::Inspect)?.map(|opened| opened.activation))
+}
+
 fn find_active(ring: &Ring, files: &Files, access: Access) -> Result<Option<Opened>, OpenError> {
     for &id in files.segments.keys().rev() {
         let path = ring.path(id);

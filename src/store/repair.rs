@@ -16,6 +16,7 @@ use super::error::{OpenError, StoreError};
 use super::fsck::{FsckReport, fsck};
 use super::options::StoreOptions;
 use super::recovery::io_error;
+use super::renew::{StateRenewed, renew_state};
 use super::ring::REWRITE_NEW;
 use super::status::LossEntry;
 use super::types::{Committed, Operation, PartitionId, Refused, Removed, Space};
@@ -31,6 +32,8 @@ pub struct RepairReport {
     pub before: FsckReport,
     /// Segments without which the store didn't open, and of which what was intact is kept.
     pub cuts: Vec<CutReport>,
+    /// That `state.redb` began anew.
+    pub renewed: Option<StateRenewed>,
     /// Segments that were taken out of the ring, by the names they had. Their files end in `.bad` now.
     pub quarantined: Vec<PathBuf>,
     /// What went with them, by partition.
@@ -43,17 +46,17 @@ pub struct RepairReport {
 ///
 /// # Errors
 /// [`OpenError::InUse`] if a process runs it; [`OpenError::Damaged`] if its newest segment is damaged and so is what the state as of
-/// its beginning is in, or `state.redb` is; else see [`OpenError`].
+/// its beginning is in; what [`renew_state`] says; else see [`OpenError`].
 pub fn repair(dir: &Path, disk: &Arc<dyn Disk>, progress: &mut dyn FnMut(u64, u64)) -> Result<RepairReport, OpenError> {
     // A file whose copy has not got its name yet is not what is to be judged.
     let names = disk.list(dir).map_err(|error| io_error(dir, error))?;
     if names.iter().any(|entry| entry.name == REWRITE_NEW) {
-        let (store, engine, _) = open_mended(dir, disk)?;
+        let (store, engine, _, _) = open_mended(dir, disk)?;
         store.shutdown();
         engine.close().map_err(|error| io_error(dir, error))?;
     }
     let before = fsck(dir, Arc::clone(disk), progress)?;
-    let (store, mut engine, cuts) = open_mended(dir, disk)?;
+    let (store, mut engine, cuts, renewed) = open_mended(dir, disk)?;
     follow_all(&store);
     let lost = cuts.iter().flat_map(|cut| cut.lost.iter().cloned()).collect();
     if store.try_submit(Box::new(Book(lost))).is_ok() {
@@ -91,18 +94,27 @@ pub fn repair(dir: &Path, disk: &Arc<dyn Disk>, progress: &mut dyn FnMut(u64, u6
     engine.close().map_err(|error| io_error(dir, error))?;
     drop(store);
     let after = fsck(dir, Arc::clone(disk), progress)?;
-    Ok(RepairReport { before, cuts, quarantined, lost, after })
+    Ok(RepairReport { before, cuts, renewed, quarantined, lost, after })
 }
 
+/// A store that opens, and what was cut and begun anew for that.
+type Mended = (Store, Engine, Vec<CutReport>, Option<StateRenewed>);
+
 /// Opens the store, which finishes what a crash interrupted; mends what doesn't let it open.
-fn open_mended(dir: &Path, disk: &Arc<dyn Disk>) -> Result<(Store, Engine, Vec<CutReport>), OpenError> {
+fn open_mended(dir: &Path, disk: &Arc<dyn Disk>) -> Result<Mended, OpenError> {
     let clock = Arc::new(RealClock::default());
-    let mut cuts = Vec::new();
+    let (mut cuts, mut renewed) = (Vec::new(), None);
     loop {
         let clock = Arc::clone(&clock);
         match Store::open(StoreOptions::unbounded(dir), Arc::clone(disk), Arc::clone(&clock) as Arc<dyn Clock>) {
-            Ok((store, engine)) => return Ok((store, engine, cuts)),
+            Ok((store, engine)) => return Ok((store, engine, cuts, renewed)),
             Err(OpenError::Damaged { file, what }) if cuts.len() < CUTS_MAX => {
+                if renewed.is_none() {
+                    renewed = renew_state(dir, disk, &file)?;
+                    if renewed.is_some() {
+                        continue;
+                    }
+                }
                 let cut = cut::mend(dir, disk, &*clock, &file)?;
                 cuts.push(cut.ok_or(OpenError::Damaged { file, what })?);
             }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use brooklet::config::{Config, DiskBudget};
@@ -46,7 +47,13 @@ impl Server {
     }
 
     pub(crate) fn restart(&mut self) {
+        self.restart_after(|_| {});
+    }
+
+    /// A restart, and what happens to the data directory in between.
+    pub(crate) fn restart_after(&mut self, between: impl FnOnce(&Path)) {
         self.gateway.take().unwrap().stop();
+        between(&self.config.data_dir);
         self.gateway = Some(Gateway::start(&self.config).unwrap());
     }
 

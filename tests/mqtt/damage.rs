@@ -100,3 +100,54 @@ fn damaged_rows_stop_neither_the_gateway_nor_their_clients() {
         }
     }
 }
+
+/// What is too large for a segment's snapshot lies in a file of its own, of which there is one: where that is damaged, nobody need come to the
+/// gateway. It starts, with all records, and goes on keeping sessions and retained messages.
+#[test]
+fn a_damaged_state_file_costs_no_record_and_nobody_need_come() {
+    let mut server = Server::start_with(|config| config.store.segment_bytes = Some(1 << 20));
+    let mut publisher = server.client("p");
+    let large = "x".repeat(40_000);
+    for at in 0..300 {
+        let topic = format!("kept/{at}");
+        let payload = &large[..300];
+        let retained = Publish { retain: true, topic: &topic, payload: payload.as_bytes(), ..Publish::default() };
+        publisher.publish_with(Publish { qos: Qos::AtLeastOnce, ..retained }, 7);
+        publisher.expect(Packet::PubAck(Ack::of(PacketId::new(7).unwrap())));
+    }
+    let state = server.config.data_dir.join("store/state.redb");
+    let mut records = 0;
+    while !state.exists() {
+        assert!(records < 1_000, "no segment is ever full");
+        // Nothing that a codec makes small.
+        let value: String = std::iter::repeat_with(fastrand::alphanumeric).take(large.len()).collect();
+        publisher.publish_acked("plant/a", &value);
+        records += 1;
+    }
+    publisher.publish_acked("plant/a", "last");
+    drop(publisher);
+    let renewed = brooklet::metrics::METRICS.state_renewed.get();
+    server.restart_after(|_| {
+        let mut bytes = std::fs::read(&state).unwrap();
+        bytes.iter_mut().skip(4_096).step_by(512).for_each(|byte| *byte ^= 0xff);
+        std::fs::write(&state, bytes).unwrap();
+    });
+    assert_eq!(brooklet::metrics::METRICS.state_renewed.get(), renewed + 1);
+    assert!(state.exists() && state.with_file_name("state.bad").exists());
+    let broker = server.gateway().broker();
+    let end = |topic: &str| broker.head(broker.topic(topic).unwrap().partitions[0]).unwrap().readable_end();
+    assert_eq!([end("kept"), end("plant")], [300, records + 1]);
+    // Those that the newest segment has seen may be there; none that is there is another.
+    let mut reader = server.client("r");
+    reader.subscribe("kept/#", Qos::AtMostOnce);
+    let retained = reader.messages_until_quiet();
+    assert!(retained.len() < 300 && retained.iter().all(|got| got.payload == large[..300]));
+    let (mut subscriber, _) = server.kept("s");
+    subscriber.subscribe("plant/#", Qos::AtLeastOnce);
+    subscriber.cut();
+    server.client("p").publish_acked("plant/b", "new");
+    server.restart();
+    let (mut subscriber, present) = server.kept("s");
+    assert!(present);
+    assert_eq!(subscriber.payloads(1), ["new"]);
+}

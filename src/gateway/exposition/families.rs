@@ -145,6 +145,7 @@ pub(super) static FAMILIES: &[Family] = &[
     family("brooklet_uplinks_errors_total", Counter, One("uplink_errors"), "Failed requests to upstream clusters."),
     family("brooklet_uplinks_connects_total", Counter, One("uplink_connects"), "Connections made to upstream clusters."),
     family("brooklet_uplinks_link_bytes_total", Counter, By("direction", &[("sent", "uplink_bytes_sent"), ("received", "uplink_bytes_received")]), "Bytes over all links upstream."),
+    family("brooklet_state_renewed_total", Counter, One("state_renewed"), "Starts at which state.redb was damaged and begun anew."),
     family("brooklet_uplinks_distrusted_total", Counter, One("uplink_distrusted"), "Positions and transactions of uplinks that could not be true as the store had them: damaged, and found out anew."),
     family("brooklet_uplinks_doubt_total", Counter, By("result", &[("committed", "uplink_doubt_committed"), ("aborted", "uplink_doubt_aborted")]), "Transactions in doubt after a lost answer or a restart, and what had become of them."),
     family("brooklet_downlink_up", Gauge, Of(&["downlink"], links::down_up), "1 while records can come down."),

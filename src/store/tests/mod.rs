@@ -13,6 +13,7 @@ mod loss;
 mod model;
 mod producers;
 mod quarantine;
+mod renew;
 mod rewrite;
 mod ring;
 #[cfg(debug_assertions)]
