@@ -45,7 +45,7 @@ pub(super) static SPEC: Spec = Spec {
               intact; the partitions go on behind all offsets that may have been acknowledged in it, so that none is given twice.\n\
               The damaged file itself is replaced: copy the directory first if you want to keep it. A damaged state.redb begins\n\
               anew: all records stay, what it held besides is given up and named; unless rules of access were in it. It is kept as\n\
-              state.bad, which you may delete. (A gateway that starts does this by itself.)\n\n\
+              state.bad until its room is needed. (A gateway that starts does this by itself.)\n\n\
               Exit code 0: nothing is wrong, or all that was is repaired; 1: something is wrong; 2: usage.",
 };
 

@@ -79,8 +79,10 @@ fn of_store(store: &StoreFigures, problems: &mut Vec<String>) {
         problems.push(format!("{count} cannot be read; stop the gateway and run `brooklet fsck`"));
     }
     if store.quarantined_segments > 0 {
-        let count = counted(store.quarantined_segments, "damaged segment");
-        problems.push(format!("{count} taken out of the store (files .bad); what was lost is in the loss ledger"));
+        let count = counted(store.quarantined_segments, "damaged file");
+        problems.push(format!(
+            "{count} taken out of the store (.bad); what was lost is in the loss ledger, of state.bad in the log"
+        ));
     }
     let flash = &store.flash;
     if let (true, Some(budget)) = (flash.budget_unmet, flash.day_budget_bytes) {

@@ -261,7 +261,7 @@ pub struct StoreFigures {
     pub segments: u64,
     /// Segments that cannot be read.
     pub damaged_segments: u64,
-    /// Files of damaged segments that were taken out of the store (`.bad`), and what they occupy.
+    /// Damaged files that were taken out of the store (`.bad`), and what they occupy.
     pub quarantined_segments: u64,
     pub quarantined_bytes: u64,
     pub first_commit: u64,

@@ -26,6 +26,7 @@ use super::error::OpenError;
 use super::format::Malformed;
 use super::heads::Marks;
 use super::index::SegmentIndex;
+use super::renew::STATE_BAD;
 use super::rewrite;
 use super::ring::{REWRITE_NEW, Ring, SPARE_NEW, Segment, condemned_id, segment_id};
 use super::segment::{Activation, SegmentError, SegmentFile};
@@ -119,8 +120,8 @@ fn list(ring: &Ring) -> Result<Files, OpenError> {
         if let Some(id) = segment_id(name) {
             files.segments.insert(id, entry.allocated);
         }
-        if let Some(id) = condemned_id(name) {
-            ring.adopt_condemned(id, entry.allocated);
+        if condemned_id(name).is_some() || name == STATE_BAD {
+            ring.adopt_condemned(name, entry.allocated);
         }
     }
     Ok(files)

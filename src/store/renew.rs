@@ -1,7 +1,7 @@
 //! Begins `state.redb` anew where it is damaged, so that a gateway that nobody can reach comes up again with its records.
 //!
 //! The file has no second copy. What it held begins empty, as of the first commit of the newest segment, whose own changes are applied behind
-//! it as ever: what changed since is there. The damaged file is kept as [`STATE_BAD`].
+//! it as ever: what changed since is there. The damaged file is kept as [`STATE_BAD`], which counts in the bound and goes when room is needed.
 //!
 //! Invariants: what finds the records, or tells who this store is and what was given, is never begun anew; nor are rules of access, of which
 //! a lost refusal would let somebody in. Whoever asks is told what was given up. A crash at any point leaves a store that says again that this
@@ -20,7 +20,7 @@ use super::recovery::{self, io_error};
 use super::ring::Ring;
 use super::types::Space;
 
-/// The name that a damaged `state.redb` gets: the first one; of later ones nothing is kept until it is removed.
+/// The name that a damaged `state.redb` gets: the first one; of later ones nothing is kept until it has gone.
 pub const STATE_BAD: &str = "state.bad";
 const CACHE_BYTES: usize = 1 << 20;
 

@@ -22,7 +22,7 @@ pub struct StoreStatus {
     pub segments: usize,
     /// Segments that can't be read, and are about to be taken out of the ring.
     pub damaged_segments: usize,
-    /// Files of segments that were taken out for that; the first to go when room is needed.
+    /// Files that were taken out for that, and [`super::STATE_BAD`]; the first to go when room is needed.
     pub quarantined_segments: usize,
     pub quarantined_bytes: u64,
     pub first_commit: CommitSeq,

@@ -42,9 +42,8 @@ impl Ring {
     }
 
     /// Takes over a file that an earlier opening had put aside.
-    pub(in crate::store) fn adopt_condemned(&self, id: u32, allocated: u64) {
-        let path = self.path(id).with_extension("bad");
-        lock(&self.condemned).push_back((path, allocated));
+    pub(in crate::store) fn adopt_condemned(&self, name: &str, allocated: u64) {
+        lock(&self.condemned).push_back((self.dir.join(name), allocated));
     }
 
     /// Removes the oldest file that was put aside. Whether there was any.

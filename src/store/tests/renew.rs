@@ -170,6 +170,23 @@ fn a_repair_begins_it_anew_and_says_what_went() {
     scene.check(&disk, Space::Group);
 }
 
+/// "The disk never fills" holds for what is kept to be looked at, too.
+#[test]
+fn the_damaged_file_counts_and_makes_room() {
+    let scene = Scene::new(Space::Mqtt, true);
+    let disk = scene.disk.kill(1);
+    (PAGE..length(&disk)).step_by(512).for_each(|at| disk.flip(&state_file(), at, 0x55).unwrap());
+    renew(&disk);
+    let kept = || disk.list(Path::new(DIR)).unwrap().into_iter().find(|entry| entry.name == STATE_BAD);
+    let allocated = kept().unwrap().allocated;
+    let store = Stepped::open_on(options_here(), Arc::new(disk.clone()), Arc::default());
+    assert!(allocated > 0 && store.store.status().quarantined_bytes == allocated);
+    let with = store.store.status().disk_bytes;
+    assert!(store.store.shared().ring.remove_condemned().unwrap());
+    assert_eq!((store.store.status().disk_bytes, kept().is_none()), (with - allocated, true));
+    drop(store);
+}
+
 /// Without a rule that refuses somebody would be let in.
 #[test]
 fn rules_of_access_are_not_begun_anew() {
