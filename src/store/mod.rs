@@ -434,7 +434,7 @@ impl Store {
         let shared = self.shared();
         let disk_bytes = shared.disk_bytes();
         let rewrite_budget_left = shared.rewrite.budget_left(&shared);
-        let refused = room::refused(&shared).map(|why| why.to_string());
+        let refused = room::refused(&shared);
         let view = shared.view();
         StoreStatus {
             max_bytes: shared.max_bytes,

@@ -18,6 +18,7 @@ use super::open::claim;
 use super::overlay::OverlayDisk;
 use super::recovery::{self, io_error};
 use super::ring::Ring;
+use super::segment::SegmentError;
 use super::types::Space;
 
 /// The name that a damaged `state.redb` gets: the first one; of later ones nothing is kept until it has gone.
@@ -54,11 +55,19 @@ pub fn renew_state(dir: &Path, disk: &Arc<dyn Disk>, damaged: &Path) -> Result<O
             path.display()
         )));
     }
-    let kept = set_aside(dir, &**disk, &path)?;
+    let mut kept = set_aside(dir, &**disk, &path)?;
     let spaces = active.cold.iter().map(|space| SpaceChanges { space: *space, whole: true, rows: Vec::new() });
     let empty = ColdChanges { format: active.format, through: active.first_commit - 1, spaces: spaces.collect() };
     let cold = ColdFile::new(Arc::clone(disk), dir.to_path_buf(), active.incarnation);
-    cold.apply(&empty).map_err(|error| recovery::segment_error(&path, error))?;
+    let mut applied = cold.apply(&empty);
+    // A filesystem that is full has no room for both: a gateway that comes up again is worth more than the damaged one.
+    if applied.as_ref().is_err_and(is_for_room) {
+        kept = None;
+        remove(&**disk, &dir.join(STATE_BAD))?;
+        remove(&**disk, &path)?;
+        applied = cold.apply(&empty);
+    }
+    applied.map_err(|error| recovery::segment_error(&path, error))?;
     Ok(Some(StateRenewed { kept, given_up: active.cold.iter().filter_map(|space| held(*space)).collect() }))
 }
 
@@ -79,6 +88,21 @@ fn held(space: Space) -> Option<&'static str> {
             return None;
         }
     })
+}
+
+fn is_for_room(error: &SegmentError) -> bool {
+    match error {
+        SegmentError::NoRoom => true,
+        SegmentError::Io(error) => error.kind() == io::ErrorKind::StorageFull,
+        _ => false,
+    }
+}
+
+fn remove(disk: &dyn Disk, file: &Path) -> Result<(), OpenError> {
+    match disk.remove(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(file, error)),
+        _ => Ok(()),
+    }
 }
 
 /// Gives the damaged file another name, or removes it if another one has that.

@@ -23,6 +23,16 @@ impl Lack {
         }
     }
 
+    /// What it is, and what to do, for people.
+    fn advice(self) -> String {
+        match self {
+            Self::Bound => "the store is at its bound, and nothing in it may be given up (on_full, reserves): let uplinks forward or \
+                            retention expire some, or raise store.max_bytes"
+                .to_owned(),
+            Self::Filesystem => self.error().to_string(),
+        }
+    }
+
     /// With what a commit fails.
     pub(super) fn error(self) -> StoreError {
         match self {
@@ -47,16 +57,26 @@ pub(super) fn of_any_commit(shared: &Shared) -> u64 {
 pub(super) fn note(shared: &Shared, lack: Option<Lack>) {
     let before = std::mem::replace(&mut *lock(&shared.lacking), lack);
     match (before, lack) {
-        (None, Some(lack)) => log::warn!("new records are refused: {}", lack.refusal()),
+        (None, Some(lack)) => log::warn!("new records are refused: {}", lack.advice()),
         (Some(_), None) => log::info!("new records are taken again"),
         _ => {}
     }
 }
 
+/// The same by how a commit ended: of one that went well, where appends were refused because of `full`, nothing follows.
+pub(super) fn note_outcome(shared: &Shared, failure: Option<&StoreError>, full: Option<Lack>) {
+    match failure {
+        Some(StoreError::Full) => note(shared, Some(Lack::Bound)),
+        Some(StoreError::DiskFull) => note(shared, Some(Lack::Filesystem)),
+        None if full.is_none() => note(shared, None),
+        _ => {}
+    }
+}
+
 /// Why appends are refused now. Room that has come about meanwhile is seen, though nobody has tried to append since.
-pub(super) fn refused(shared: &Shared) -> Option<DraftError> {
+pub(super) fn refused(shared: &Shared) -> Option<String> {
     let noted = *lock(&shared.lacking);
-    noted.filter(|_| lack(shared, of_any_commit(shared)).is_some()).map(Lack::refusal)
+    noted.filter(|_| lack(shared, of_any_commit(shared)).is_some()).map(Lack::advice)
 }
 
 /// What there is too little of for a commit that takes `bytes`; `None` if there is room.

@@ -178,12 +178,7 @@ impl Writer {
             let observers = lock(&self.shared.observers).0.clone();
             observers.iter().for_each(|observer| observer.committed(committed));
         }
-        match &outcome {
-            Err(StoreError::Full) => room::note(&self.shared, Some(Lack::Bound)),
-            Err(StoreError::DiskFull) => room::note(&self.shared, Some(Lack::Filesystem)),
-            Ok(_) if self.full.is_none() => room::note(&self.shared, None),
-            _ => {}
-        }
+        room::note_outcome(&self.shared, outcome.as_ref().err(), self.full);
         self.told += pending.ops.len();
         pending.ops.into_iter().for_each(|op| op.done(outcome.as_ref()));
     }

@@ -159,6 +159,20 @@ fn a_crash_while_it_begins_anew_leaves_what_can_begin_anew() {
 }
 
 #[test]
+fn on_a_full_filesystem_the_damaged_one_makes_room() {
+    let scene = Scene::new(Space::Mqtt, true);
+    let disk = scene.disk.kill(1);
+    (PAGE..length(&disk)).step_by(512).for_each(|at| disk.flip(&state_file(), at, 0x55).unwrap());
+    disk.set_capacity(disk.allocated());
+    let on: Arc<dyn Disk> = Arc::new(disk.clone());
+    let renewed = renew_state(Path::new(DIR), &on, &state_file()).unwrap().unwrap();
+    assert_eq!((renewed.kept, renewed.given_up.len()), (None, 1));
+    assert!(disk.list(Path::new(DIR)).unwrap().iter().all(|entry| entry.name != STATE_BAD));
+    disk.set_capacity(u64::MAX);
+    scene.check(&disk, Space::Mqtt);
+}
+
+#[test]
 fn a_repair_begins_it_anew_and_says_what_went() {
     let scene = Scene::new(Space::Group, true);
     let disk = scene.disk.kill(1);

@@ -68,11 +68,10 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The requests that are not answered, by their ids.
+    /// The requests that are sent and not answered, by their ids.
     pending: BTreeMap<u32, Pending>,
-    /// Those of them that are not sent, with their frames.
-    waiting: VecDeque<(u32, Vec<u8>)>,
-    /// Of those that are sent.
+    /// Those that are not sent, with their ids and frames: only while as many are pending as may be. What answers one of them answers nothing.
+    waiting: VecDeque<(u32, Vec<u8>, Pending)>,
     unanswered_bytes: u64,
     /// When something was last sent or received.
     used: Option<Instant>,
@@ -83,7 +82,7 @@ struct State {
 #[derive(Debug)]
 struct Pending {
     bytes: u64,
-    /// When it was sent, or asked for as long as it is not.
+    /// When it was sent.
     begun: Instant,
     /// Nothing else was under way.
     alone: bool,
@@ -162,25 +161,7 @@ impl Line {
     /// # Errors
     /// [`LinkError`], if the line is closed.
     pub(super) fn send(&self, id: u32, frame: Vec<u8>) -> Result<Reply, LinkError> {
-        let mut state = self.shared.state();
-        if let Some(error) = &state.closed {
-            return Err(error.clone());
-        }
-        let bytes = frame.len() as u64;
-        let (reply, received) = oneshot::channel();
-        let begun = Instant::now();
-        state.used = Some(begun);
-        // Before it can be answered.
-        let alone = state.pending.is_empty();
-        state.pending.insert(id, Pending { bytes, begun, alone, bodies: Vec::new(), received: 0, reply });
-        state.waiting.push_back((id, frame));
-        self.shared.pulse.probe(true, self.shared.timeout);
-        self.shared.send_waiting(&mut state);
-        if self.shared.outgoing.is_closed() {
-            return Err(LinkError::new("the connection is closed"));
-        }
-        drop(state);
-        Ok(Reply { shared: Arc::clone(&self.shared), received, begun })
+        self.shared.put(id, frame)
     }
 
     /// Why nothing can be sent any more, if so.
@@ -201,6 +182,28 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Puts a request on its way, or in line for it.
+    fn put(self: &Arc<Self>, id: u32, frame: Vec<u8>) -> Result<Reply, LinkError> {
+        let mut state = self.state();
+        if let Some(error) = &state.closed {
+            return Err(error.clone());
+        }
+        let bytes = frame.len() as u64;
+        let (reply, received) = oneshot::channel();
+        let begun = Instant::now();
+        state.used = Some(begun);
+        let alone = state.pending.is_empty();
+        let pending = Pending { bytes, begun, alone, bodies: Vec::new(), received: 0, reply };
+        state.waiting.push_back((id, frame, pending));
+        self.pulse.probe(true, self.timeout);
+        self.send_waiting(&mut state);
+        if self.outgoing.is_closed() {
+            return Err(LinkError::new("the connection is closed"));
+        }
+        drop(state);
+        Ok(Reply { shared: Arc::clone(self), received, begun })
+    }
+
     /// Closes the line, unless it is closed already; all that is under way fails with the first reason.
     fn close(&self, error: LinkError) {
         let mut state = self.state();
@@ -213,13 +216,13 @@ impl Shared {
 
     /// Sends what waits, as far as there is room on the wire.
     fn send_waiting(&self, state: &mut State) {
-        while state.pending.len() - state.waiting.len() < ON_THE_WIRE_MAX
-            && let Some((id, frame)) = state.waiting.pop_front()
+        while state.pending.len() < ON_THE_WIRE_MAX
+            && let Some((id, frame, pending)) = state.waiting.pop_front()
         {
-            let Some(pending) = state.pending.get_mut(&id) else { continue };
-            pending.begun = Instant::now();
             state.unanswered_bytes += pending.bytes;
             self.pulse.queued(pending.bytes);
+            // Before it can be answered.
+            state.pending.insert(id, Pending { begun: Instant::now(), ..pending });
             // It fails only once the line is closed, and then everything that is pending does.
             let _ = self.outgoing.try_send(frame);
         }
@@ -380,4 +383,41 @@ async fn drive(
 
 fn invalid(what: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Pong;
+
+    fn pong(id: u32) -> Vec<u8> {
+        let mut body = [0; 64];
+        let pong = GatewayMessage::Pong(Pong { id, time_ms: 0, time_trusted: false });
+        pong.encode_unframed(&mut body).unwrap().to_vec()
+    }
+
+    #[test]
+    fn what_waits_is_sent_in_turn_and_cannot_be_answered_before() {
+        let (outgoing, sent) = async_channel::unbounded();
+        let (closer, _closing) = async_channel::bounded(1);
+        let shared = Arc::new(Shared {
+            peer: "gw".to_owned(),
+            state: Mutex::default(),
+            timeout: Duration::from_secs(3_600),
+            meter: Arc::default(),
+            pulse: Pulse::of(None),
+            outgoing,
+            closer,
+        });
+        let most = ON_THE_WIRE_MAX as u32;
+        let replies: Vec<Reply> = (1..=most + 2).map(|id| shared.put(id, vec![0; 10]).unwrap()).collect();
+        assert_eq!(sent.len(), ON_THE_WIRE_MAX);
+        let early = shared.take(&pong(most + 2)).unwrap_err().to_string();
+        assert!(early.contains("an answer to nothing"), "{early}");
+        (1..=most + 2).for_each(|id| shared.take(&pong(id)).unwrap());
+        assert_eq!(sent.len(), replies.len());
+        let answers = replies.into_iter().map(|reply| smol::block_on(reply.bodies()).unwrap().len());
+        assert!(answers.eq(std::iter::repeat_n(1, ON_THE_WIRE_MAX + 2)));
+        assert!(shared.state().pending.is_empty() && shared.state().unanswered_bytes == 0);
+    }
 }
